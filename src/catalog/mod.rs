@@ -1,0 +1,158 @@
+//! What the gateway knows of the database: relations, their columns and keys, functions and their volatility.
+//!
+//! The types here are plain data, so that planning is tested without a database. `load` reads them from a shard;
+//! `watch` keeps them fresh. Callers: `plan` (lookups), `session` (the current catalog), `admin` (comparison of shards).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// A type's `pg_type.oid`.
+pub type Oid = u32;
+
+/// Counts the catalogs this process has read for one database; a plan made under another version is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct CatalogVersion(pub u64);
+
+/// Everything planning may ask about one database.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// See [`CatalogVersion`].
+    pub version: CatalogVersion,
+    /// Relations by schema, then by name; system schemas included.
+    pub schemas: HashMap<String, HashMap<String, Arc<Relation>>>,
+    /// All functions by unqualified name; `pg_catalog` ones included.
+    pub functions: HashMap<String, Vec<Function>>,
+    /// `search_path` as `SHOW` would print it for a fresh connection: per role where a role has its own setting, else under `""`.
+    pub search_paths: BTreeMap<String, String>,
+    /// Schemas that exist and hold no relation still count for search paths.
+    pub empty_schemas: HashSet<String>,
+}
+
+/// A table, view, index-less relation or foreign table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// `pg_namespace.nspname`.
+    pub schema: String,
+    /// `pg_class.relname`.
+    pub name: String,
+    /// Where its rows live.
+    pub kind: RelationKind,
+    /// Columns in attribute order, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// A BEFORE ROW trigger or a rule may change the row or the statement after routing.
+    pub rewrites_rows: bool,
+}
+
+/// Where a relation's rows live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    /// Rows live on the shard of their key.
+    Sharded {
+        /// Index of the key in [`Relation::columns`].
+        key: usize,
+        /// How the key is hashed.
+        key_type: KeyType,
+    },
+    /// Every row on every shard.
+    Reference,
+    /// Rows on the home shard only.
+    Home,
+    /// `pg_catalog`, `information_schema`: each shard answers for itself and all say the same.
+    System,
+    /// A view: planned as the query it stands for (`pg_get_viewdef` under an empty search path).
+    View {
+        /// The SELECT, with every name schema-qualified.
+        definition: String,
+    },
+    /// A sequence.
+    Sequence,
+    /// Named by the configuration or by its key column as sharded, but its key cannot be hashed; any use is refused with this reason.
+    Unusable {
+        /// A sentence for the user.
+        reason: String,
+    },
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// `pg_attribute.attname`.
+    pub name: String,
+    /// `pg_attribute.atttypid`.
+    pub type_oid: Oid,
+    /// `pg_attribute.atttypmod`; for `varchar(n)` and `char(n)` it is n + 4, -1 when there is no limit.
+    pub typmod: i32,
+    /// What an INSERT that leaves the column out stores.
+    pub default: ColumnDefault,
+    /// `pg_attribute.attgenerated <> ''`: never in a column list of COPY.
+    pub generated: bool,
+}
+
+/// What an INSERT that leaves a column out stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnDefault {
+    /// NULL.
+    None,
+    /// The next value of a sequence (`serial`, identity, `nextval(...)`).
+    Sequence,
+    /// An expression; the text is `pg_get_expr`'s.
+    Expression(String),
+}
+
+/// The key types that can be hashed, by what their canonical bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    /// `int2`, `int4`, `int8`: as i64.
+    Integer,
+    /// `text`, `varchar`: UTF-8 as stored. `max_chars` is n of `varchar(n)`.
+    Text {
+        /// Characters at the most, `None` for no limit.
+        max_chars: Option<u32>,
+    },
+    /// `char(n)`: UTF-8 without the padding.
+    PaddedText {
+        /// Characters at the most.
+        max_chars: u32,
+    },
+    /// `uuid`: 16 bytes.
+    Uuid,
+}
+
+/// A function, procedure, aggregate or window function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// `pg_namespace.nspname`.
+    pub schema: String,
+    /// `pg_proc.provolatile`.
+    pub volatility: Volatility,
+    /// `pg_proc.prokind`.
+    pub kind: FunctionKind,
+    /// `pg_language.lanname` is `internal` or `c`: its body is not SQL of the user's.
+    pub native: bool,
+    /// Returns a set.
+    pub returns_set: bool,
+}
+
+/// `pg_proc.provolatile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Volatility {
+    /// Same arguments, same result, for ever; reads no table.
+    Immutable,
+    /// Same result within a statement; may read tables.
+    Stable,
+    /// May do anything.
+    Volatile,
+}
+
+/// `pg_proc.prokind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionKind {
+    /// A normal function.
+    Plain,
+    /// An aggregate.
+    Aggregate,
+    /// A window function.
+    Window,
+    /// A procedure.
+    Procedure,
+}

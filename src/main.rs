@@ -1,0 +1,2 @@
+//! The `pgbraid` command.
+fn main() {}
