@@ -37,6 +37,8 @@ pub enum Plan {
     Prepared(PreparedVerb),
     /// DECLARE, FETCH, MOVE, CLOSE.
     Cursor(CursorVerb),
+    /// Names a relation that the catalog does not know: a server shall say so, or the catalog be read anew. Never run.
+    Unresolved,
     /// Refused before anything ran.
     Refuse(Refusal),
 }

@@ -1,0 +1,135 @@
+//! What all clients of a gateway share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use shardmap::{ShardId, ShardMap};
+use tokio::sync::{Mutex, watch};
+
+use super::cancel::Cancels;
+use super::plans::Plans;
+use crate::catalog::watch::CatalogHandle;
+use crate::config::{Config, Reads, User};
+use crate::net::tls;
+use crate::pool::connect::Target;
+use crate::pool::pools::{CheckoutError, Pools, ServerPool};
+
+/// Shared by all clients.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Replaced on SIGHUP.
+    pub config: ArcSwap<Config>,
+    /// Replaced when buckets move.
+    pub map: ArcSwap<ShardMap>,
+    /// Data-path servers.
+    pub pools: ArcSwap<Pools>,
+    /// Compiled statements.
+    pub plans: Plans,
+    /// Cancel keys.
+    pub cancels: Cancels,
+    /// True when the gateway shuts down: sessions end at the end of their transaction.
+    pub draining: watch::Sender<bool>,
+    /// Clients connected.
+    pub clients: AtomicUsize,
+    databases: Mutex<HashMap<String, Arc<CatalogHandle>>>,
+    turns: AtomicUsize,
+}
+
+/// Which of a shard's servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The primary.
+    Primary,
+    /// The replica at this place of its list.
+    Replica(usize),
+}
+
+impl Gateway {
+    /// With a map that fits the configuration.
+    pub fn new(config: Config, map: ShardMap) -> Self {
+        let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
+        Gateway {
+            map: ArcSwap::from_pointee(map),
+            pools: ArcSwap::from_pointee(pools),
+            plans: Plans::new(config.limits.plans_max),
+            cancels: Cancels::default(),
+            draining: watch::Sender::new(false),
+            clients: AtomicUsize::new(0),
+            databases: Mutex::default(),
+            turns: AtomicUsize::new(0),
+            config: ArcSwap::from_pointee(config),
+        }
+    }
+
+    /// The catalog of a database, read when it is asked for the first time.
+    pub async fn catalog(&self, database: &str) -> Result<Arc<CatalogHandle>, crate::catalog::load::LoadError> {
+        let mut databases = self.databases.lock().await;
+        if let Some(handle) = databases.get(database) {
+            return Ok(handle.clone());
+        }
+        let handle = Arc::new(CatalogHandle::open(&self.config.load(), database).await?);
+        databases.insert(database.to_owned(), handle.clone());
+        Ok(handle)
+    }
+
+    /// Forgets a database, because it was dropped.
+    pub async fn forget(&self, database: &str) {
+        self.databases.lock().await.remove(database);
+        self.pools.load().close_idle(database);
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
+        self.config.load().shards.len()
+    }
+
+    /// A shard's name, for messages.
+    pub fn shard_name(&self, shard: ShardId) -> String {
+        let config = self.config.load();
+        config.shards.get(usize::from(shard.0)).map_or_else(|| shard.0.to_string(), |shard| shard.name.clone())
+    }
+
+    /// Counts up: spreads clients over shards and reads over replicas.
+    pub fn next_turn(&self) -> usize {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The replica whose turn it is for a user's reads on a shard; the primary where the policy or the shard says so.
+    pub fn reader(&self, shard: ShardId, user: &User) -> Role {
+        let replicas = self.config.load().shards.get(usize::from(shard.0)).map_or(0, |shard| shard.replicas.len());
+        match user.reads {
+            Reads::Primary => Role::Primary,
+            Reads::PreferReplica | Reads::Replica if replicas > 0 => Role::Replica(self.next_turn() % replicas),
+            // A user confined to replicas gets none: `pool` says so.
+            Reads::Replica => Role::Replica(0),
+            Reads::PreferReplica => Role::Primary,
+        }
+    }
+
+    /// The pool of a shard's server for a user and database.
+    ///
+    /// # Errors
+    /// The configuration names no such server, or its certificates cannot be read.
+    pub fn pool(&self, shard: ShardId, role: Role, user: &User, database: &str) -> Result<ServerPool, CheckoutError> {
+        let config = self.config.load();
+        let entry = config.shards.get(usize::from(shard.0)).ok_or(CheckoutError::Closed)?;
+        let address = match role {
+            Role::Primary => &entry.primary,
+            Role::Replica(at) => entry.replicas.get(at).ok_or(CheckoutError::NoReplica)?,
+        };
+        // The database's name may differ from server to server; clients know it by its name on the home shard.
+        let home = config.shards.get(usize::from(config.sharding.home.0)).ok_or(CheckoutError::Closed)?;
+        let database = if database == home.primary.database { &address.database } else { database };
+        let target = Target {
+            tls: tls::client_config(&address.tls).map_err(|error| CheckoutError::Tls(error.to_string()))?,
+            address: address.clone(),
+            database: database.to_owned(),
+            user: user.server_user.clone(),
+            password: user.server_password.clone(),
+            timeout: config.pool.connect_timeout,
+        };
+        self.pools.load().pool(target, user.pool_max)
+    }
+}
