@@ -1,1 +1,3 @@
 //! Room of `wire`.
+
+pub mod copy;
