@@ -1,15 +1,15 @@
 //! CSV format: where a line ends, where a field ends, what its quotes mean.
 
-use memchr::{memchr_iter, memchr2, memchr3};
-
 use super::line_end::{
     AfterDot, LineEnd, Pending, Scan, after_carriage_return, after_dot, after_dot_cr, carriage_return, newline,
 };
+use super::marks::{Marks, find_near};
 use super::{Field, SplitFault};
 
 /// Finds line ends; remembers what it has read of the current line. *Source*: `CopyReadLineText`, its CSV parts.
 #[derive(Debug)]
 pub(super) struct CsvLines {
+    marks: Marks,
     quote: u8,
     /// `None` when it is the quote itself: then doubling it leaves and enters the quotes, which comes to the same.
     escape: Option<u8>,
@@ -27,6 +27,7 @@ pub(super) struct CsvLines {
 impl CsvLines {
     pub(super) fn new(quote: u8, escape: u8) -> CsvLines {
         CsvLines {
+            marks: Marks::new([b'\n', b'\r', quote, escape]),
             quote,
             escape: (escape != quote).then_some(escape),
             line_end: None,
@@ -51,9 +52,14 @@ impl CsvLines {
         self.inner_lines = 0;
     }
 
-    /// Scans the bytes that follow those of earlier calls, up to the end of the line.
-    pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<Scan, SplitFault> {
-        let mut at = 0;
+    /// The calls of `scan` from now on are about another chunk.
+    pub(super) fn begin_chunk(&mut self) {
+        self.marks.begin_chunk();
+    }
+
+    /// Scans `bytes`, a whole chunk, from `at`, where the last call ended, up to the end of the line.
+    pub(super) fn scan(&mut self, bytes: &[u8], at: usize) -> Result<Scan, SplitFault> {
+        let mut at = at;
         loop {
             if self.pending != Pending::Nothing {
                 let Some(&byte) = bytes.get(at) else { return Ok(Scan::More) };
@@ -62,32 +68,21 @@ impl CsvLines {
                 }
                 continue;
             }
-            let Some(next) = self.skip(&bytes[at..]) else { return Ok(Scan::More) };
-            at += next + 1;
-            let byte = bytes[at - 1];
+            // At the start of a line and after an escape any byte matters, else those that are marked.
+            let here = if self.at_start || self.after_escape { Some(at) } else { self.marks.next(bytes, at) };
+            let Some((here, &byte)) = here.and_then(|here| Some((here, bytes.get(here)?))) else {
+                return Ok(Scan::More);
+            };
+            at = here + 1;
             let may_be_marker = self.at_start && byte == b'\\';
             self.at_start = false;
             if self.step(byte)? {
-                return Ok(Scan::Row { consumed: at, end_bytes: 1 });
+                return Ok(Scan::Row { end: at, end_bytes: 1 });
             }
             if may_be_marker {
                 self.pending = Pending::Backslash;
             }
         }
-    }
-
-    /// How many bytes can be passed over until one that matters.
-    fn skip(&mut self, bytes: &[u8]) -> Option<usize> {
-        if self.at_start || self.after_escape {
-            return (!bytes.is_empty()).then_some(0);
-        }
-        if !self.in_quote {
-            return memchr3(b'\n', b'\r', self.quote, bytes);
-        }
-        let found = memchr2(self.quote, self.escape.unwrap_or(self.quote), bytes);
-        let passed = found.map_or(bytes, |found| &bytes[..found]);
-        self.inner_lines += memchr_iter(self.counted(), passed).count() as u64;
-        found
     }
 
     /// The byte that counts as a line within quotes. Before the first line has ended that is `\r`, as in PostgreSQL.
@@ -132,7 +127,7 @@ impl CsvLines {
             Pending::Cr => {
                 let two = after_carriage_return(&mut self.line_end, Some(byte), true)?;
                 let extra = usize::from(two);
-                return Ok(Some(Scan::Row { consumed: *at + extra, end_bytes: 1 + extra }));
+                return Ok(Some(Scan::Row { end: *at + extra, end_bytes: 1 + extra }));
             }
             Pending::Backslash => {
                 if byte == b'.' {
@@ -147,7 +142,7 @@ impl CsvLines {
         match after {
             AfterDot::Marker => {
                 let marker_bytes = if pending == Pending::DotCr { 4 } else { 3 };
-                Ok(Some(Scan::Marker { consumed: *at + 1, marker_bytes }))
+                Ok(Some(Scan::Marker { end: *at + 1, marker_bytes }))
             }
             AfterDot::NeedsNewline => {
                 *at += 1;
@@ -246,7 +241,7 @@ impl CsvFields {
         let mut quotes = 0;
         let mut escaped = false;
         loop {
-            let Some(found) = memchr2(self.delimiter, self.quote, &bytes[at..]) else {
+            let Some(found) = find_near(self.delimiter, self.quote, &bytes[at..]) else {
                 return Some(FieldEnd { length: bytes.len(), delimited: false, quotes, escaped });
             };
             let here = at + found;
@@ -256,7 +251,7 @@ impl CsvFields {
             at = here + 1;
             quotes += 1;
             loop {
-                at += memchr2(self.quote, self.escape, &bytes[at..])? + 1;
+                at += find_near(self.quote, self.escape, &bytes[at..])? + 1;
                 if self.escapes(bytes, at) {
                     escaped = true;
                     at += 1;

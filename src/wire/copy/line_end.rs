@@ -10,15 +10,15 @@ pub(super) enum LineEnd {
     CrLf,
 }
 
-/// What scanning the bytes that continue a row came to. `consumed` counts from the start of the bytes given.
+/// What scanning a chunk came to. `end` is a position in the chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scan {
     /// The row goes on.
     More,
-    /// The row ends here; its last `end_bytes` bytes are the line end.
-    Row { consumed: usize, end_bytes: usize },
-    /// The end marker ends here, `marker_bytes` long; what stands before it is a row unless empty.
-    Marker { consumed: usize, marker_bytes: usize },
+    /// The row ends before `end`; its last `end_bytes` bytes are the line end.
+    Row { end: usize, end_bytes: usize },
+    /// The end marker ends before `end`, `marker_bytes` long; what stands before it is a row unless empty.
+    Marker { end: usize, marker_bytes: usize },
 }
 
 /// What was read last, when the next byte says what it means.

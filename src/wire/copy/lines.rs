@@ -57,24 +57,27 @@ impl LineSplitter {
         chunk: &[u8],
         sink: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
     ) -> Result<(), FeedError<E>> {
-        let mut rest = chunk;
+        match &mut self.rules {
+            Rules::Text(lines, _) => lines.begin_chunk(),
+            Rules::Csv(lines, _) => lines.begin_chunk(),
+        }
+        let mut at = 0;
         while !self.ended {
             let scan = match &mut self.rules {
-                Rules::Text(lines, _) => lines.scan(rest),
-                Rules::Csv(lines, _) => lines.scan(rest),
+                Rules::Text(lines, _) => lines.scan(chunk, at),
+                Rules::Csv(lines, _) => lines.scan(chunk, at),
             };
             match scan.map_err(|fault| self.error(fault))? {
                 Scan::More => {
-                    self.hold(rest)?;
+                    self.hold(&chunk[at..])?;
                     return Ok(());
                 }
-                Scan::Row { consumed, end_bytes } => {
-                    let (row, after) = rest.split_at(consumed);
-                    self.row(row, end_bytes, sink)?;
-                    rest = after;
+                Scan::Row { end, end_bytes } => {
+                    self.row(&chunk[at..end], end_bytes, sink)?;
+                    at = end;
                 }
-                Scan::Marker { consumed, marker_bytes } => {
-                    self.marker(&rest[..consumed], marker_bytes, sink)?;
+                Scan::Marker { end, marker_bytes } => {
+                    self.marker(&chunk[at..end], marker_bytes, sink)?;
                 }
             }
         }

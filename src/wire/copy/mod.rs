@@ -7,6 +7,7 @@
 
 mod error;
 mod line_end;
+mod marks;
 mod text;
 mod csv;
 mod lines;

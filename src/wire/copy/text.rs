@@ -1,38 +1,43 @@
 //! Text format: where a line ends, where a field ends, what its escapes mean.
 
-use memchr::{memchr2, memchr3};
-
 use super::line_end::{
     AfterDot, LineEnd, Pending, Scan, after_carriage_return, after_dot, after_dot_cr, carriage_return, newline,
 };
+use super::marks::{Marks, find_near};
 use super::{Field, SplitFault};
 
 /// Finds line ends; remembers what it has read of the current line. *Source*: `CopyReadLineText`.
 #[derive(Debug)]
 pub(super) struct TextLines {
+    marks: Marks,
     line_end: Option<LineEnd>,
     pending: Pending,
 }
 
 impl TextLines {
     pub(super) fn new() -> TextLines {
-        TextLines { line_end: None, pending: Pending::Nothing }
+        TextLines { marks: Marks::new([b'\n', b'\r', b'\\', b'\\']), line_end: None, pending: Pending::Nothing }
     }
 
-    /// Scans the bytes that follow those of earlier calls, up to the end of the line.
-    pub(super) fn scan(&mut self, bytes: &[u8]) -> Result<Scan, SplitFault> {
-        let mut at = 0;
+    /// The calls of `scan` from now on are about another chunk.
+    pub(super) fn begin_chunk(&mut self) {
+        self.marks.begin_chunk();
+    }
+
+    /// Scans `bytes`, a whole chunk, from `at`, where the last call ended, up to the end of the line.
+    pub(super) fn scan(&mut self, bytes: &[u8], at: usize) -> Result<Scan, SplitFault> {
+        let mut at = at;
         loop {
             if self.pending == Pending::Nothing {
-                let Some(found) = memchr3(b'\n', b'\r', b'\\', &bytes[at..]) else { return Ok(Scan::More) };
-                at += found + 1;
-                match bytes[at - 1] {
+                let Some(found) = self.marks.next(bytes, at) else { return Ok(Scan::More) };
+                at = found + 1;
+                match bytes[found] {
                     b'\n' => {
                         newline(&mut self.line_end, false)?;
-                        return Ok(Scan::Row { consumed: at, end_bytes: 1 });
+                        return Ok(Scan::Row { end: at, end_bytes: 1 });
                     }
                     b'\r' if carriage_return(self.line_end, false)? => {
-                        return Ok(Scan::Row { consumed: at, end_bytes: 1 });
+                        return Ok(Scan::Row { end: at, end_bytes: 1 });
                     }
                     b'\r' => self.pending = Pending::Cr,
                     _ => self.pending = Pending::Backslash,
@@ -53,7 +58,7 @@ impl TextLines {
             Pending::Cr => {
                 let two = after_carriage_return(&mut self.line_end, Some(byte), false)?;
                 let extra = usize::from(two);
-                return Ok(Some(Scan::Row { consumed: *at + extra, end_bytes: 1 + extra }));
+                return Ok(Some(Scan::Row { end: *at + extra, end_bytes: 1 + extra }));
             }
             Pending::Backslash => {
                 // Whatever follows a backslash is data, line ends too, except the dot.
@@ -70,7 +75,7 @@ impl TextLines {
         match after {
             AfterDot::Marker => {
                 let marker_bytes = if pending == Pending::DotCr { 4 } else { 3 };
-                Ok(Some(Scan::Marker { consumed: *at, marker_bytes }))
+                Ok(Some(Scan::Marker { end: *at, marker_bytes }))
             }
             AfterDot::NeedsNewline => {
                 self.pending = Pending::DotCr;
@@ -134,7 +139,7 @@ impl TextFields {
     fn field_end(&self, bytes: &[u8]) -> FieldEnd {
         let mut at = 0;
         let mut escaped = false;
-        while let Some(found) = memchr2(self.delimiter, b'\\', &bytes[at..]) {
+        while let Some(found) = find_near(self.delimiter, b'\\', &bytes[at..]) {
             let here = at + found;
             if bytes[here] == self.delimiter {
                 return FieldEnd { length: here, delimited: true, escaped };
