@@ -1,1 +1,3 @@
 //! Room of `execute`.
+
+pub mod copy_key;

@@ -81,3 +81,45 @@ fn header_bytes(payload: &[u8]) -> Option<usize> {
     let bytes = HEADER_BYTES.checked_add(usize::try_from(i32::from_be_bytes(*length)).ok()?)?;
     (bytes <= payload.len()).then_some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+    const ROW: &[u8] = b"\0\x01\xff\xff\xff\xff";
+    const END: &[u8] = b"\xff\xff";
+
+    fn joined(format: JoinFormat, messages: &[(usize, &[u8])]) -> Vec<u8> {
+        let mut join = Join::new(format, 3);
+        let mut out: Vec<u8> =
+            messages.iter().flat_map(|(stream, payload)| join.message(*stream, payload).unwrap()).copied().collect();
+        out.extend_from_slice(join.trailer());
+        out
+    }
+
+    #[test]
+    fn one_header_line_is_kept_whichever_shard_is_first() {
+        let messages: [(usize, &[u8]); 6] =
+            [(1, b"k\n"), (1, b"1\n"), (0, b"k\n"), (2, b"k\n"), (0, b"k\n"), (1, b"3\n")];
+        assert_eq!(joined(JoinFormat::Header, &messages), b"k\n1\nk\n3\n");
+        assert_eq!(joined(JoinFormat::Rows, &messages[..2]), b"k\n1\n");
+    }
+
+    #[test]
+    fn binary_streams_keep_one_header_and_one_trailer() {
+        let (first, empty) = ([HEADER, ROW].concat(), [HEADER, END].concat());
+        let messages: [(usize, &[u8]); 6] = [(0, &empty), (1, &first), (2, &first), (1, ROW), (1, END), (2, END)];
+        assert_eq!(joined(JoinFormat::Binary, &messages), [HEADER, ROW, ROW, ROW, END].concat());
+        assert_eq!(joined(JoinFormat::Binary, &[(0, &empty), (1, &empty)]), [HEADER, END].concat());
+    }
+
+    #[test]
+    fn a_binary_stream_without_header_is_an_error() {
+        for payload in [&b""[..], b"PGCOPY", ROW, &HEADER[..18], b"PGCOPY\n\xff\r\n\0\0\0\0\0\xff\xff\xff\xff"] {
+            assert_eq!(Join::new(JoinFormat::Binary, 1).message(0, payload), Err(JoinError));
+        }
+    }
+}

@@ -20,7 +20,7 @@ mod reference;
 mod tests;
 
 pub use error::{FeedError, SplitError, SplitFault};
-pub use join::{Join, JoinFormat};
+pub use join::{Join, JoinError, JoinFormat};
 pub use splitter::Splitter;
 
 /// How rows and fields of COPY data are delimited. *Source*: manual of PostgreSQL 15, COPY.
