@@ -13,3 +13,4 @@ pub mod chorus;
 pub mod explain;
 pub mod copy_in;
 pub mod copy_lines;
+pub mod copy_key;

@@ -8,3 +8,4 @@ pub mod frame;
 pub mod frontend;
 pub mod fields;
 pub mod reply;
+pub mod copy;
