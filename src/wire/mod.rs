@@ -1,1 +1,4 @@
 //! Room of `wire`.
+
+pub mod startup;
+mod startup_options;
