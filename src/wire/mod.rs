@@ -9,3 +9,5 @@ pub mod frontend;
 pub mod fields;
 pub mod reply;
 pub mod copy;
+pub mod startup;
+mod startup_options;
