@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use shardmap::ShardMap;
 
-use super::copy_key::{KeyDecode, key_of};
+use super::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
 use super::copy_lines::SentLines;
 use super::link::Enlisted;
 use super::relay::{Frame, Handling, Joiner};
@@ -25,8 +25,8 @@ pub enum Router {
         splitter: Box<Splitter>,
         /// How keys are hashed.
         key_type: KeyType,
-        /// COPY in binary.
-        binary: bool,
+        /// How fields are written.
+        format: FieldFormat,
         /// The map as it was when the COPY began.
         map: std::sync::Arc<ShardMap>,
     },
@@ -53,7 +53,7 @@ impl CopyIn {
     ///
     /// # Errors
     /// The data cannot be taken apart, or a row has a NULL key.
-    pub fn feed(&mut self, chunk: &[u8], servers: &mut [Enlisted]) -> Result<(), Report> {
+    pub fn feed(&mut self, chunk: &[u8], servers: &mut [Enlisted]) -> Result<(), Box<Report>> {
         let CopyIn { router, relation, lines, open_frames } = self;
         let result = match router {
             Router::Same => {
@@ -62,30 +62,30 @@ impl CopyIn {
                 }
                 Ok(())
             }
-            Router::ByKey { splitter, key_type, binary, map } => {
-                let mut rows = Rows { key_type: *key_type, binary: *binary, map, lines, open_frames, servers };
+            Router::ByKey { splitter, key_type, format, map } => {
+                let mut rows = Rows { key_type: *key_type, format: *format, map, lines, open_frames, servers };
                 splitter.feed(chunk, &mut |piece| rows.place(piece))
             }
         };
         close_frames(&mut self.open_frames, servers);
-        result.map_err(|error| report(error, relation))
+        result.map_err(|error| Box::new(report(error, relation)))
     }
 
     /// The client has sent CopyDone: passes on what is left.
     ///
     /// # Errors
     /// As [`CopyIn::feed`].
-    pub fn finish(&mut self, servers: &mut [Enlisted]) -> Result<(), Report> {
+    pub fn finish(&mut self, servers: &mut [Enlisted]) -> Result<(), Box<Report>> {
         let CopyIn { router, relation, lines, open_frames } = self;
         let result = match router {
             Router::Same => Ok(()),
-            Router::ByKey { splitter, key_type, binary, map } => {
-                let mut rows = Rows { key_type: *key_type, binary: *binary, map, lines, open_frames, servers };
+            Router::ByKey { splitter, key_type, format, map } => {
+                let mut rows = Rows { key_type: *key_type, format: *format, map, lines, open_frames, servers };
                 splitter.finish(&mut |piece| rows.place(piece))
             }
         };
         close_frames(&mut self.open_frames, servers);
-        result.map_err(|error| report(error, relation))
+        result.map_err(|error| Box::new(report(error, relation)))
     }
 
     /// A shard's error with its line numbers made the client's.
@@ -115,7 +115,7 @@ struct NullKey {
 
 struct Rows<'a> {
     key_type: KeyType,
-    binary: bool,
+    format: FieldFormat,
     map: &'a ShardMap,
     lines: &'a mut [SentLines],
     open_frames: &'a mut [Option<usize>],
@@ -128,16 +128,16 @@ impl Rows<'_> {
             Piece::Header(bytes) => {
                 for at in 0..self.servers.len() {
                     append(&mut self.open_frames[at], &mut self.servers[at].server.outbound, bytes);
-                    if !self.binary {
+                    if self.format == FieldFormat::Text {
                         self.lines[at].push(1);
                     }
                 }
             }
             Piece::Row { bytes, key, line } => {
-                let at = match key_of(key, self.key_type, self.binary) {
+                let at = match key_of(key, self.key_type, self.format, CopyEncoding::Utf8) {
                     KeyDecode::Key(key) => usize::from(self.map.shard_of_key(&key).0),
                     // Any shard refuses such a row, in PostgreSQL's words.
-                    KeyDecode::Invalid => 0,
+                    KeyDecode::Invalid | KeyDecode::Unreadable => 0,
                     KeyDecode::Null => return Err(NullKey { line }),
                 };
                 let at = at.min(self.servers.len().saturating_sub(1));

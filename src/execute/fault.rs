@@ -61,7 +61,8 @@ impl ServerFault {
             ServerFault::Protocol(_) => "08P01",
             ServerFault::Closed | ServerFault::Fatal { .. } | ServerFault::Io(_) => "08006",
         };
-        Report::error(sqlstate, format!("connection to shard \"{shard}\" was lost: {self}"))
-            .with_hint("Whether the statement took effect is not known; a transaction that was open has been rolled back.")
+        Report::error(sqlstate, format!("connection to shard \"{shard}\" was lost: {self}")).with_hint(
+            "Whether the statement took effect is not known; a transaction that was open has been rolled back.",
+        )
     }
 }

@@ -194,7 +194,9 @@ impl Link {
                 continue;
             }
             let bytes = &server.inbound[run..];
-            let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else { break };
+            let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else {
+                break;
+            };
             let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES;
             let whole = bytes.len() >= header.frame_bytes;
             if !whole && !streams {
@@ -215,6 +217,9 @@ impl Link {
                 .expects
                 .frame(header.tag, body.first().copied().unwrap_or(0))
                 .map_err(|unexpected| ServerFault::Protocol(unexpected.to_string()))?;
+            if header.tag == b'S' {
+                note_parameter(&mut server.parameters, body);
+            }
             let before = out.len();
             let handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body }, out);
             let forward = handling == Handling::Forward;
@@ -249,6 +254,16 @@ impl Link {
 struct Pumped {
     moved: bool,
     copy_in: bool,
+}
+
+/// Keeps what a ParameterStatus says.
+fn note_parameter(parameters: &mut Vec<(String, String)>, body: &[u8]) {
+    let Some((name, value)) = fields::parameter(body) else { return };
+    let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+    match parameters.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = value.into_owned(),
+        None => parameters.push((name.into_owned(), value.into_owned())),
+    }
 }
 
 /// Moves the first `count` bytes; without copying when that is all there is.

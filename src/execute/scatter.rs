@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn columns_must_agree_but_table_oids_need_not() {
-        let column = |oid: u8, kind: u8| [b"\0\x01a\0\0\0\0".as_slice(), &[oid], b"\0\x01\0\0\0", &[kind], &[0; 8]].concat();
+        let column =
+            |oid: u8, kind: u8| [b"\0\x01a\0\0\0\0".as_slice(), &[oid], b"\0\x01\0\0\0", &[kind], &[0; 8]].concat();
         let mut scatter = Scatter::new(0, 3, Rows::Plain);
         let mut out = BytesMut::new();
         scatter.frame(frame(0, b'T', &column(1, 23)), &mut out);

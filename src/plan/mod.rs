@@ -222,38 +222,7 @@ pub enum CopyTarget {
     },
 }
 
-/// How rows and fields of COPY data are delimited. *Source*: manual of PostgreSQL 15, COPY.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CopyFormat {
-    /// Text format.
-    Text {
-        /// One byte, default tab.
-        delimiter: u8,
-        /// Default `\N`.
-        null: Vec<u8>,
-        /// The first line is a header.
-        header: bool,
-    },
-    /// CSV format.
-    Csv {
-        /// One byte, default comma.
-        delimiter: u8,
-        /// Default `"`.
-        quote: u8,
-        /// Default: same as quote.
-        escape: u8,
-        /// Default: empty, unquoted.
-        null: Vec<u8>,
-        /// The key column is in FORCE_NOT_NULL (an unquoted null string is the string itself).
-        force_not_null: bool,
-        /// The key column is in FORCE_NULL (a quoted null string is NULL).
-        force_null: bool,
-        /// The first line is a header.
-        header: bool,
-    },
-    /// Binary format.
-    Binary,
-}
+pub use crate::wire::copy::Format as CopyFormat;
 
 /// A statement for every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]

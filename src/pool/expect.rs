@@ -69,6 +69,8 @@ pub struct Expectations {
     said: VecDeque<Box<[u8]>>,
     /// Statements whose Parse was skipped because of an error before it: the server does not hold them.
     pub unparsed: Vec<StatementId>,
+    /// A Parse of the unnamed statement failed or was skipped: the server holds none.
+    pub unnamed_lost: bool,
     /// An error came in an extended-protocol step: the server skips messages until Sync.
     pub skipping: bool,
     /// What the last ReadyForQuery said.
@@ -80,8 +82,9 @@ impl Expectations {
     pub fn push(&mut self, step: Step, forward: bool) {
         if step == Step::Sync || !self.skipping {
             self.queue.push_back(Expect { step, forward });
-        } else if let Step::Parse(Some(statement)) = step {
-            self.unparsed.push(statement);
+        } else if let Step::Parse(statement) = step {
+            self.unparsed.extend(statement);
+            self.unnamed_lost |= statement.is_none();
         }
     }
 
@@ -163,12 +166,8 @@ impl Expectations {
                 Step::Said => {
                     self.said.pop_front();
                 }
-                Step::Parse(None)
-                | Step::Bind
-                | Step::Close
-                | Step::DescribeStatement
-                | Step::DescribePortal
-                | Step::Execute => {}
+                Step::Parse(None) => self.unnamed_lost = true,
+                Step::Bind | Step::Close | Step::DescribeStatement | Step::DescribePortal | Step::Execute => {}
             }
             self.queue.pop_front();
         }

@@ -32,7 +32,7 @@ pub struct Server {
     pub settings: Arc<Settings>,
     /// What its unnamed statement is, as far as known.
     pub unnamed: Option<StatementId>,
-    /// Parameters it reported when it was connected.
+    /// Parameters it reported last.
     pub parameters: Vec<(String, String)>,
     prepared: LruCache<StatementId, ()>,
     /// Where it is.
@@ -130,16 +130,18 @@ impl Server {
         crate::wire::frame::write(&mut self.outbound, b'H', |_| {});
     }
 
-    /// Brings it to a session's settings; its answer is hidden. Outside transactions only.
-    pub fn adopt(&mut self, settings: &Arc<Settings>) {
+    /// Brings it to a session's settings; its answer is hidden. Outside transactions only. Returns whether anything was sent.
+    pub fn adopt(&mut self, settings: &Arc<Settings>) -> bool {
         if Arc::ptr_eq(&self.settings, settings) {
-            return;
+            return false;
         }
-        if *self.settings != **settings {
+        let differ = *self.settings != **settings;
+        if differ {
             let script = settings.script_from(&self.settings);
             self.send_query(script.as_bytes(), false);
         }
         self.settings = settings.clone();
+        differ
     }
 
     /// Makes sure it holds this statement under its server-side name, sending Parse (and Close of the least recently used

@@ -3,12 +3,12 @@
 /// The settings that a session has made, in the order in which they were first made.
 ///
 /// Two sessions with equal settings share servers without a word being sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
     entries: Vec<Entry>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry {
     name: String,
     /// From the start-up packet: what RESET goes back to.
@@ -27,7 +27,7 @@ pub enum SearchPath<'a> {
 }
 
 /// How a session changed a setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// By this SET statement, replayed as it is; of `search_path` also the schemas it names.
     Statement(String, Option<Vec<String>>),
@@ -166,10 +166,7 @@ mod tests {
     #[test]
     fn a_used_server_is_reset_first() {
         let used = Settings::default().with("role", Change::Statement("SET ROLE a".into(), None));
-        assert_eq!(
-            Settings::default().script_from(&used),
-            "RESET ALL;RESET SESSION AUTHORIZATION;RESET ROLE"
-        );
+        assert_eq!(Settings::default().script_from(&used), "RESET ALL;RESET SESSION AUTHORIZATION;RESET ROLE");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! COPY FROM STDIN, from the statement to its CommandComplete.
 
 use bytes::Buf;
-use shardmap::ShardId;
 
 use super::failure::Failure;
 use super::life::Session;
 use crate::execute::copy_in::{CopyAnswers, CopyIn, Router, copy_fail};
+use crate::execute::copy_key::FieldFormat;
 use crate::plan::{CopyFormat, CopyTarget};
 use crate::wire::copy::Splitter;
 use crate::wire::frame::{self, HEADER_BYTES, Header};
@@ -22,10 +22,10 @@ impl Session {
     pub(super) async fn copy_in(&mut self, text: &[u8], copy: &crate::plan::CopyIn) -> Result<(), Failure> {
         let router = self.router(copy)?;
         let own = self.begin_own_block();
-        self.gather_servers(&copy.target).await?;
-        let answers = CopyAnswers::new(self.link.servers.len(), !matches!(copy.target, CopyTarget::Reference));
-        let copy = CopyIn::new(router, copy.relation.clone(), self.link.servers.len());
-        let rows = self.run_copy(text, copy, answers).await?;
+        let parts = self.gather_servers(&copy.target).await?;
+        let answers = CopyAnswers::new(parts, !matches!(copy.target, CopyTarget::Reference));
+        let copy = CopyIn::new(router, copy.relation.clone(), parts);
+        let rows = self.run_copy(text, copy, answers, parts).await?;
         if own {
             self.commit_block().await?;
         }
@@ -44,18 +44,23 @@ impl Session {
         Ok(Router::ByKey {
             splitter: Box::new(Splitter::new(&copy.format, field, held)),
             key_type,
-            binary: copy.format == CopyFormat::Binary,
+            format: match copy.format {
+                CopyFormat::Binary => FieldFormat::Binary,
+                CopyFormat::Text { .. } | CopyFormat::Csv { .. } => FieldFormat::Text,
+            },
             map: self.gateway.map.load_full(),
         })
     }
 
-    /// Enlists those that take part, in an order in which a router by key finds shard i at index i, and no others.
-    async fn gather_servers(&mut self, target: &CopyTarget) -> Result<(), Failure> {
+    /// Enlists those that take part and puts them first, in an order in which a router by key finds shard i at index i;
+    /// returns how many they are.
+    async fn gather_servers(&mut self, target: &CopyTarget) -> Result<usize, Failure> {
         match target {
             CopyTarget::Home => {
                 let home = self.gateway.config.load().sharding.home;
                 let at = self.enlist_for(home, crate::plan::Access::Write).await?;
                 self.link.servers.swap(0, at);
+                Ok(1)
             }
             CopyTarget::Reference | CopyTarget::Sharded { .. } => {
                 let several = self.gateway.shards() > 1;
@@ -69,27 +74,30 @@ impl Session {
                 if let Some(block) = self.transaction.block_mut() {
                     block.writes = crate::txn::state::Writes::Everywhere;
                 }
+                Ok(self.link.servers.len())
             }
         }
-        Ok(())
     }
 
     /// Takes part: servers `0..parts` of the link.
-    async fn run_copy(&mut self, text: &[u8], mut copy: CopyIn, mut answers: CopyAnswers) -> Result<u64, Failure> {
-        let home_only = self.transaction.block().is_some_and(|b| matches!(b.writes, crate::txn::state::Writes::One(_)));
-        let parts = if home_only { 1 } else { self.link.servers.len() };
-        if home_only {
-            answers = CopyAnswers::new(1, true);
-        }
+    async fn run_copy(
+        &mut self,
+        text: &[u8],
+        mut copy: CopyIn,
+        mut answers: CopyAnswers,
+        parts: usize,
+    ) -> Result<u64, Failure> {
         for enlisted in &mut self.link.servers[..parts] {
             enlisted.server.send_query(text, false);
         }
         // All have answered when each waits or has failed, in which case it owes nothing.
-        while !answers.all_wait() && !self.link.servers[..parts].iter().enumerate().all(|(at, enlisted)| answers.waits(at) || enlisted.server.expects.is_empty()) {
-            self.link.pump_all(&mut answers)?;
-            if !self.link.servers[..parts].iter().enumerate().all(|(at, enlisted)| answers.waits(at) || enlisted.server.expects.is_empty()) {
-                self.link.turn().await?;
+        loop {
+            while self.link.pump_all(&mut answers)?.is_some() {}
+            let mut servers = self.link.servers[..parts].iter().enumerate();
+            if servers.all(|(at, enlisted)| answers.waits(at) || enlisted.server.expects.is_empty()) {
+                break;
             }
+            self.link.turn().await?;
         }
         let mut stopped = None;
         if answers.error.is_none() {
@@ -120,7 +128,7 @@ impl Session {
             return Err(Failure::Told);
         }
         match failed {
-            Some(report) => Err(report.into()),
+            Some(report) => Err(Failure::Statement(report)),
             None => Ok(answers.rows),
         }
     }
@@ -131,7 +139,7 @@ impl Session {
         copy: &mut CopyIn,
         answers: &mut CopyAnswers,
         parts: usize,
-    ) -> Result<Option<Report>, Failure> {
+    ) -> Result<Option<Box<Report>>, Failure> {
         let mut rest_bytes = 0; // of a CopyData frame whose header has been read
         loop {
             let backlog: usize = self.link.servers[..parts].iter().map(|enlisted| enlisted.server.outbound.len()).sum();
@@ -139,7 +147,7 @@ impl Session {
                 match self.next_data(copy, &mut rest_bytes, parts) {
                     Data::Passed => {}
                     Data::Done => return Ok(None),
-                    Data::Wrong(report) => return Ok(Some(*report)),
+                    Data::Wrong(report) => return Ok(Some(report)),
                     Data::NeedMore => {
                         self.link.client.inbound.reserve(READ_BYTES);
                         self.link.turn().await?;
@@ -148,7 +156,7 @@ impl Session {
             } else {
                 self.link.turn().await?;
             }
-            self.link.pump_all(answers)?;
+            while self.link.pump_all(answers)?.is_some() {}
             if answers.error.is_some() {
                 return Ok(None);
             }
@@ -166,7 +174,7 @@ impl Session {
             *rest_bytes -= count;
             return match copy.feed(&chunk, &mut self.link.servers[..parts]) {
                 Ok(()) => Data::Passed,
-                Err(report) => Data::Wrong(Box::new(report)),
+                Err(report) => Data::Wrong(report),
             };
         }
         let header = match Header::read(inbound) {
@@ -197,11 +205,6 @@ impl Session {
                 Data::Wrong(Box::new(Report::error("08P01", text)))
             }
         }
-    }
-
-    /// The shard a statement that must be somewhere goes to, when the place does not matter.
-    pub(super) fn home(&self) -> ShardId {
-        self.gateway.config.load().sharding.home
     }
 }
 

@@ -1,9 +1,11 @@
 //! Brings servers into a client's transaction, and says hello with what the first one reports.
 
+use std::sync::Arc;
+
 use shardmap::ShardId;
 
 use super::failure::Failure;
-use super::gateway::Role;
+use super::gateway::{Role, WelcomeKey};
 use super::life::Session;
 use crate::config::Reads;
 use crate::execute::link::Enlisted;
@@ -20,48 +22,43 @@ impl Session {
     /// # Errors
     /// No shard can be reached, or none accepts the client's start-up settings: the client is told and the session ends.
     pub(super) async fn welcome(&mut self) -> Result<(), Failure> {
-        let at = match self.enlist_any(Access::Read).await {
-            Ok(at) => at,
+        let parameters = match self.parameters().await {
+            Ok(parameters) => parameters,
             Err(Failure::Statement(mut report)) => {
                 report.severity = reply::Severity::Fatal;
-                report.write(&mut self.link.client.outbound);
-                self.link.client.flush().await?;
                 return Err(Failure::Fatal(report));
             }
             Err(failure) => return Err(failure),
         };
-        let mut plain = Plain::default();
-        self.link.relay(&mut plain).await?;
-        if let Some(body) = plain.hidden_error {
-            self.refuse_settings(&body).await?;
-        }
-        let mut parameters = self.link.servers[at].server.parameters.clone();
-        for (name, value) in &plain.parameters {
-            match parameters.iter_mut().find(|(known, _)| known == name) {
-                Some((_, known)) => known.clone_from(value),
-                None => parameters.push((name.clone(), value.clone())),
-            }
-        }
-        // So that a server taken later, which says nothing, is known to have said this.
-        self.link.servers[at].server.parameters.clone_from(&parameters);
-        self.note(&Plain { parameters: parameters.clone(), ..Plain::default() });
+        self.note(&Plain { parameters: parameters.to_vec(), ..Plain::default() });
         let out = &mut self.link.client.outbound;
-        for (name, value) in &parameters {
+        for (name, value) in parameters.iter() {
             reply::parameter_status(out, name, value);
         }
         reply::key_data(out, self.cancel.process_id, self.cancel.secret());
         reply::ready(out, Status::Idle);
-        self.release().await;
         self.link.client.flush().await?;
         Ok(())
     }
 
-    /// A start-up setting that the server does not take is fatal. *Source*: postinit.c, process_startup_options.
-    async fn refuse_settings(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let text = |code| String::from_utf8_lossy(crate::wire::fields::field(body, code).unwrap_or_default()).into_owned();
-        let report = Report::fatal(&text(b'C'), text(b'M'));
-        self.link.servers.clear();
-        Err(Failure::Fatal(Box::new(report)))
+    /// What a server reports to a client with these start-up settings: asked once per user, database and settings, so that
+    /// a crowd of clients can connect while all servers are busy.
+    async fn parameters(&mut self) -> Result<Arc<[(String, String)]>, Failure> {
+        let key = WelcomeKey {
+            catalog: self.catalog.current().version,
+            user: self.user.server_user.clone(),
+            database: self.database.clone(),
+            settings: self.settings.clone(),
+        };
+        if let Some(parameters) = self.gateway.welcomes.get(&key) {
+            return Ok(parameters);
+        }
+        let at = self.enlist_any(Access::Read).await?;
+        let server = &self.link.servers[at].server;
+        let parameters: Arc<[(String, String)]> = server.parameters.clone().into();
+        self.release().await;
+        self.gateway.welcomes.insert(key, parameters.clone());
+        Ok(parameters)
     }
 
     /// Where a statement runs, given its arguments; a transaction that would write a second shard is refused.
@@ -111,22 +108,49 @@ impl Session {
             server => (server?, role),
         };
         self.cancel.add(server.cancel_key());
-        let mut begun = false;
-        if let Some(block) = self.transaction.block() {
-            server.adopt(block.log.settings_before());
-            server.send_query(block.log.replay().as_bytes(), false);
-            begun = true;
-        } else {
-            server.adopt(&self.settings);
+        // A BEGIN cannot fail, so it travels with the statement. Settings can, and the statement must not run without them.
+        let (settings, replay) = match self.transaction.block() {
+            Some(block) => (block.log.settings_before(), Some(&block.log)),
+            None => (&self.settings, None),
+        };
+        let mut wait = server.adopt(settings);
+        if let Some(log) = replay {
+            server.send_query(log.replay().as_bytes(), false);
+            wait |= !log.is_only_begin();
         }
+        let begun = replay.is_some();
         self.link.servers.push(Enlisted { shard, server, begun, needs_sync: false, replica: role != Role::Primary });
-        Ok(self.link.servers.len() - 1)
+        let at = self.link.servers.len() - 1;
+        if wait {
+            self.confirm(at).await?;
+        }
+        Ok(at)
+    }
+
+    /// Waits until a server has taken the session's settings.
+    async fn confirm(&mut self, at: usize) -> Result<(), Failure> {
+        for enlisted in &mut self.link.servers[..at] {
+            if !enlisted.server.expects.is_empty() {
+                enlisted.server.send_flush();
+            }
+        }
+        let mut plain = Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        let Some(body) = plain.hidden_error else {
+            return if plain.error.is_none() { Ok(()) } else { Err(Failure::Told) };
+        };
+        self.link.servers[at].server.mark_broken();
+        let text =
+            |code| String::from_utf8_lossy(crate::wire::fields::field(&body, code).unwrap_or_default()).into_owned();
+        Err(Report::error(&text(b'C'), text(b'M')).into())
     }
 
     /// A server for a statement that any shard can answer: one that is enlisted, else the session's own; when that shard is
     /// down, another, which then is the session's own.
     pub(super) async fn enlist_any(&mut self, access: Access) -> Result<usize, Failure> {
-        if let Some(at) = self.link.servers.iter().position(|enlisted| !enlisted.server.is_broken() && !enlisted.replica) {
+        if let Some(at) =
+            self.link.servers.iter().position(|enlisted| !enlisted.server.is_broken() && !enlisted.replica)
+        {
             return Ok(at);
         }
         let shards = self.gateway.shards();

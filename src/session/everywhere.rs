@@ -71,10 +71,14 @@ impl Session {
 /// The name in DROP DATABASE [IF EXISTS] name, as the server would fold it.
 fn dropped_database(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?;
-    let mut words = text.split_whitespace().filter(|word| !matches!(word.to_ascii_lowercase().as_str(), "if" | "exists"));
+    let mut words =
+        text.split_whitespace().filter(|word| !matches!(word.to_ascii_lowercase().as_str(), "if" | "exists"));
     let drops = words.next()?.eq_ignore_ascii_case("drop") && words.next()?.eq_ignore_ascii_case("database");
     let name = words.next()?.trim_end_matches(';');
-    let name = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).map_or_else(|| name.to_lowercase(), str::to_owned);
+    let name = name
+        .strip_prefix('"')
+        .and_then(|name| name.strip_suffix('"'))
+        .map_or_else(|| name.to_lowercase(), str::to_owned);
     drops.then_some(name)
 }
 

@@ -13,7 +13,7 @@ use super::plans::Compiled;
 use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::execute::relay::Plain;
 use crate::plan::{Access, Destination, Plan, Route};
-use crate::pool::expect::Step;
+use crate::pool::expect::{StatementId, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::wire::frontend::{self, Bind, Malformed, Named};
 use crate::wire::reply::{self, Report};
@@ -57,10 +57,27 @@ impl Session {
             other => other,
         };
         self.pipeline.skipping = true;
-        self.names.statements.retain(|_, prepared| prepared.origin != Origin::ParsePending);
+        self.forget_unparsed();
         self.fail(failure).await?;
         self.link.client.flush().await?;
         Ok(())
+    }
+
+    /// Forgets statements whose Parse was never reached or failed: to the client they do not exist.
+    fn forget_unparsed(&mut self) {
+        let Session { link, names, pipeline, .. } = self;
+        let lost = |id: StatementId, unnamed: bool| {
+            link.servers.iter().any(|enlisted| {
+                let expects = &enlisted.server.expects;
+                if unnamed { expects.unnamed_lost } else { expects.unparsed.contains(&id) }
+            })
+        };
+        for (name, id) in pipeline.parsed.drain(..) {
+            if lost(id, name.is_empty()) {
+                names.statements.remove(&name);
+            }
+        }
+        names.statements.retain(|_, prepared| prepared.origin != Origin::ParsePending);
     }
 
     async fn parse(&mut self, body: &[u8]) -> Result<(), Failure> {
@@ -96,11 +113,14 @@ impl Session {
     }
 
     /// Has a server see a Parse that is still pending, unless it is the statement that the current message is about.
-    async fn settle_parse(&mut self, except: Option<&[u8]>) -> Result<(), Failure> {
-        let pending = |(name, prepared): (&Box<[u8]>, &Prepared)| {
-            (prepared.origin == Origin::ParsePending && Some(&**name) != except).then(|| name.clone())
+    pub(super) async fn settle_parse(&mut self, except: Option<&[u8]>) -> Result<(), Failure> {
+        let pending =
+            |prepared: &Prepared, name: &[u8]| prepared.origin == Origin::ParsePending && Some(name) != except;
+        let Some(name) =
+            self.names.statements.iter().find(|(name, prepared)| pending(prepared, name)).map(|(name, _)| name.clone())
+        else {
+            return Ok(());
         };
-        let Some(name) = self.names.statements.iter().find_map(pending) else { return Ok(()) };
         let at = self.enlist_any(Access::Read).await?;
         self.engage(at).await?;
         self.hold(at, &name, true);
@@ -113,6 +133,7 @@ impl Session {
         let owed = answers && prepared.origin == Origin::ParsePending;
         if owed {
             prepared.origin = Origin::Parse;
+            self.pipeline.parsed.push((name.into(), prepared.compiled.id));
         }
         let compiled = prepared.compiled.clone();
         let enlisted = &mut self.link.servers[at];
@@ -120,6 +141,9 @@ impl Session {
         let server: &mut Server = &mut enlisted.server;
         let unnamed = name.is_empty();
         let sent = if unnamed {
+            if std::mem::take(&mut server.expects.unnamed_lost) {
+                server.unnamed = None;
+            }
             let known = server.unnamed == Some(compiled.id);
             if !known {
                 reply::parse(&mut server.outbound, b"", &compiled.text, &compiled.types);
@@ -193,11 +217,9 @@ impl Session {
         let types = self.ask_types(bind.statement, &prepared.compiled).await?;
         let arguments = BoundArguments { bind, resolved_types: Some(&types) };
         match self.destination(route, &arguments)? {
-            Destination::NeedsParameterTypes => {
-                Err(Report::error("0A000", "the type of a parameter cannot be told")
-                    .with_hint("Cast the parameter, for instance $1::bigint.")
-                    .into())
-            }
+            Destination::NeedsParameterTypes => Err(Report::error("0A000", "the type of a parameter cannot be told")
+                .with_hint("Cast the parameter, for instance $1::bigint.")
+                .into()),
             destination => Ok(destination),
         }
     }
@@ -314,11 +336,11 @@ impl Session {
                 self.say(NO_DATA);
                 return Ok(());
             }
-            Place::One { shard, replica } => self.portal_server(shard, replica, name)?,
+            Place::One { shard, replica } => self.portal_server(shard, Some(replica), name)?,
             Place::Many(shards) | Place::Every(shards) => {
                 // All of them owe their BindComplete; the first one's answers go to the client.
                 self.drain().await?;
-                self.portal_server(shards.first().copied().unwrap_or(ShardId(0)), false, name)?
+                self.portal_server(shards.first().copied().unwrap_or(ShardId(0)), None, name)?
             }
         };
         self.engage(at).await?;
@@ -330,9 +352,12 @@ impl Session {
     }
 
     /// The server that holds a portal.
-    pub(super) fn portal_server(&self, shard: ShardId, replica: bool, name: &[u8]) -> Result<usize, Failure> {
-        let holds = |enlisted: &crate::execute::link::Enlisted| enlisted.shard == shard && (enlisted.replica == replica || !replica);
-        self.link.servers.iter().position(holds).ok_or_else(|| no_portal(name))
+    pub(super) fn portal_server(&self, shard: ShardId, replica: Option<bool>, name: &[u8]) -> Result<usize, Failure> {
+        self.link
+            .servers
+            .iter()
+            .position(|enlisted| enlisted.shard == shard && replica.is_none_or(|replica| enlisted.replica == replica))
+            .ok_or_else(|| no_portal(name))
     }
 
     async fn close(&mut self, body: &[u8]) -> Result<(), Failure> {
@@ -355,12 +380,12 @@ impl Session {
                 self.say(CLOSE_COMPLETE);
                 return Ok(());
             }
-            Some(Place::One { shard, .. }) => vec![shard],
-            Some(Place::Many(shards) | Place::Every(shards)) => shards,
+            Some(Place::One { shard, replica }) => vec![(shard, Some(replica))],
+            Some(Place::Many(shards) | Place::Every(shards)) => shards.into_iter().map(|shard| (shard, None)).collect(),
         };
         self.drain().await?;
-        for (nth, shard) in shards.into_iter().enumerate() {
-            let at = self.portal_server(shard, false, name)?;
+        for (nth, (shard, replica)) in shards.into_iter().enumerate() {
+            let at = self.portal_server(shard, replica, name)?;
             let enlisted = &mut self.link.servers[at];
             enlisted.needs_sync = true;
             reply::named(&mut enlisted.server.outbound, b'C', b'P', name);
@@ -458,6 +483,9 @@ impl Session {
         let mut plain = Plain::default();
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
+        if plain.error.is_some() {
+            self.forget_unparsed();
+        }
         if !failed {
             self.pass_on_hidden_error(&plain)?;
         }

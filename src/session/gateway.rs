@@ -5,19 +5,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use quick_cache::sync::Cache;
 use shardmap::{ShardId, ShardMap};
 use tokio::sync::{Mutex, watch};
 
 use super::cancel::Cancels;
 use super::plans::Plans;
-use crate::catalog::watch::CatalogHandle;
+use crate::catalog::{CatalogHandle, CatalogVersion, LoadError};
 use crate::config::{Config, Reads, User};
 use crate::net::tls;
 use crate::pool::connect::Target;
 use crate::pool::pools::{CheckoutError, Pools, ServerPool};
+use crate::pool::settings::Settings;
+
+/// Different start-up settings remembered; one more is asked of a server again.
+const WELCOMES_MAX: usize = 1_000;
+
+/// On what the parameters reported at the start of a session depend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WelcomeKey {
+    /// Changes with ALTER ROLE ... SET too.
+    pub catalog: CatalogVersion,
+    /// Role on the servers.
+    pub user: String,
+    /// Database.
+    pub database: String,
+    /// Of the start-up packet.
+    pub settings: Arc<Settings>,
+}
 
 /// Shared by all clients.
-#[derive(Debug)]
 pub struct Gateway {
     /// Replaced on SIGHUP.
     pub config: ArcSwap<Config>,
@@ -27,6 +44,8 @@ pub struct Gateway {
     pub pools: ArcSwap<Pools>,
     /// Compiled statements.
     pub plans: Plans,
+    /// What clients are told when they connect.
+    pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
     /// Cancel keys.
     pub cancels: Cancels,
     /// True when the gateway shuts down: sessions end at the end of their transaction.
@@ -54,6 +73,7 @@ impl Gateway {
             map: ArcSwap::from_pointee(map),
             pools: ArcSwap::from_pointee(pools),
             plans: Plans::new(config.limits.plans_max),
+            welcomes: Cache::new(WELCOMES_MAX),
             cancels: Cancels::default(),
             draining: watch::Sender::new(false),
             clients: AtomicUsize::new(0),
@@ -64,12 +84,12 @@ impl Gateway {
     }
 
     /// The catalog of a database, read when it is asked for the first time.
-    pub async fn catalog(&self, database: &str) -> Result<Arc<CatalogHandle>, crate::catalog::load::LoadError> {
+    pub async fn catalog(&self, database: &str) -> Result<Arc<CatalogHandle>, LoadError> {
         let mut databases = self.databases.lock().await;
         if let Some(handle) = databases.get(database) {
             return Ok(handle.clone());
         }
-        let handle = Arc::new(CatalogHandle::open(&self.config.load(), database).await?);
+        let handle = Arc::new(super::databases::open(&self.config.load(), database).await?);
         databases.insert(database.to_owned(), handle.clone());
         Ok(handle)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use shardmap::ShardId;
+use tokio::sync::watch;
 
 use super::accept::Client;
 use super::cancel::CancelSlot;
@@ -12,21 +13,23 @@ use super::failure::{Failure, protocol_violation};
 use super::gateway::{Gateway, Role};
 use super::plans::{Compiled, Scope};
 use super::statement::Names;
-use crate::catalog::watch::CatalogHandle;
-use crate::catalog::{CatalogVersion, Oid};
+use crate::catalog::{CatalogHandle, CatalogVersion, Oid};
 use crate::config::User;
 use crate::execute::client::ClientIo;
 use crate::execute::fault::LinkFault;
 use crate::execute::link::Link;
 use crate::execute::relay::Plain;
+use crate::pool::expect::StatementId;
 use crate::pool::pools::ServerPool;
 use crate::pool::settings::Settings;
 use crate::txn::state::{BlockKind, Transaction, Writes};
 use crate::wire::frame::{HEADER_BYTES, Header};
 use crate::wire::reply::{self, Report, Status};
 
+/// *Source*: libpq/libpq.h, PQ_SMALL_MESSAGE_LIMIT: 10,000 bytes, to which the tag is added.
+const SMALL_MESSAGE_BYTES: usize = 10_001;
+
 /// One client's session.
-#[derive(Debug)]
 pub struct Session {
     pub(super) gateway: Arc<Gateway>,
     pub(super) link: Link,
@@ -42,6 +45,7 @@ pub struct Session {
     /// Where statements go that any shard can answer.
     pub(super) default_shard: ShardId,
     pub(super) pools: HashMap<(ShardId, Role), ServerPool>,
+    draining: watch::Receiver<bool>,
     scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scope>)>,
     pub(super) reported: Reported,
 }
@@ -53,6 +57,8 @@ pub(super) struct Pipeline {
     pub skipping: bool,
     /// What its implicit transaction has written.
     pub writes: Writes,
+    /// Statements whose ParseComplete the client has been promised since.
+    pub parsed: Vec<(Box<[u8]>, StatementId)>,
 }
 
 /// Parameters the client has been told, as far as the gateway must know them.
@@ -79,6 +85,7 @@ impl Session {
             pipeline: Pipeline::default(),
             default_shard,
             pools: HashMap::new(),
+            draining: gateway.draining.subscribe(),
             scope: None,
             reported: Reported { utf8: true, conforming_strings: true },
             gateway,
@@ -107,11 +114,17 @@ impl Session {
 
     /// The next whole message; `None` when the client has left or the session is to end.
     async fn next_message(&mut self) -> Result<Option<BytesMut>, Failure> {
-        let mut draining = self.gateway.draining.subscribe();
         loop {
             let inbound = &mut self.link.client.inbound;
             if let Some(header) = Header::read(inbound).map_err(|bad| protocol_violation(bad.to_string()))? {
-                self.check_length(header).await?;
+                if header.tag == b'd' {
+                    // Left over from a COPY that failed. Source: postgres.c, "Accept but ignore these messages".
+                    self.skip_frame(header.frame_bytes).await?;
+                    continue;
+                }
+                if !self.check_length(header).await? {
+                    continue;
+                }
                 let inbound = &mut self.link.client.inbound;
                 if inbound.len() >= header.frame_bytes {
                     return Ok(Some(inbound.split_to(header.frame_bytes)));
@@ -123,7 +136,7 @@ impl Session {
             tokio::select! {
                 biased;
                 count = self.link.client.fill() => if count? == 0 { return Ok(None) },
-                _ = draining.wait_for(|draining| *draining), if idle => {
+                _ = self.draining.wait_for(|draining| *draining), if idle => {
                     // Source: postgres.c, ProcessInterrupts, ProcDiePending.
                     let report = Report::fatal("57P01", "terminating connection due to administrator command");
                     return Err(Failure::Fatal(Box::new(report)));
@@ -133,32 +146,32 @@ impl Session {
     }
 
     /// Refuses messages that are too long to be held, before they are read.
-    async fn check_length(&mut self, header: Header) -> Result<(), Failure> {
-        let limits = self.gateway.config.load().limits.clone();
+    ///
+    /// Whether the message is to be read.
+    async fn check_length(&mut self, header: Header) -> Result<bool, Failure> {
+        let small = header.frame_bytes <= SMALL_MESSAGE_BYTES;
+        let limits = &self.gateway.config.load().limits;
         let (max, name) = match header.tag {
-            b'Q' | b'P' => (limits.statement_bytes_max, "statement_bytes_max"),
-            b'B' | b'd' => (limits.held_bytes_max, "held_bytes_max"),
-            b'F' => (usize::MAX, ""),
-            b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' | b'f' => {
-                // Source: pqcomm.h, PQ_SMALL_MESSAGE_LIMIT is 10,000 bytes.
-                if header.frame_bytes > 10_000 + 1 && header.tag != b'f' {
-                    return Err(protocol_violation("invalid message length"));
-                }
-                return Ok(());
+            b'Q' | b'P' | b'B' | b'F' | b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' | b'f' if small => {
+                return Ok(true);
             }
+            b'Q' | b'P' | b'F' => (limits.statement_bytes_max, "statement_bytes_max"),
+            b'B' | b'f' => (limits.held_bytes_max, "held_bytes_max"),
+            b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' => return Err(protocol_violation("invalid message length")),
             // Source: postgres.c, SocketBackend.
             other => return Err(protocol_violation(format!("invalid frontend message type {other}"))),
         };
         if header.frame_bytes <= max {
-            return Ok(());
+            return Ok(true);
         }
         self.skip_frame(header.frame_bytes).await?;
         let report = Report::error("54000", format!("message of {} bytes exceeds {name} ({max})", header.frame_bytes))
             .with_hint(format!("Raise {name} in [limits], or send the data with COPY."));
         match header.tag {
-            b'Q' => self.conclude(Err(report.into())).await,
-            _ => self.conclude_extended(Err(report.into())).await,
+            b'Q' => self.conclude(Err(report.into())).await?,
+            _ => self.conclude_extended(Err(report.into())).await?,
         }
+        Ok(false)
     }
 
     async fn skip_frame(&mut self, frame_bytes: usize) -> Result<(), Failure> {
@@ -200,7 +213,7 @@ impl Session {
                 self.conclude(Err(report.into())).await?;
             }
             b'X' => return Ok(false),
-            // Left over from a COPY that failed. Source: postgres.c, PostgresMain, "Accept but ignore these messages".
+            // CopyDone and CopyFail, left over from a COPY that failed.
             _ => {}
         }
         Ok(true)

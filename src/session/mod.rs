@@ -4,6 +4,7 @@
 //! ([`plans`]), enlist the shards it names ([`enlist`]) and relay. What is shared between clients is [`gateway::Gateway`].
 
 pub mod accept;
+pub mod databases;
 pub mod gateway;
 pub mod cancel;
 pub mod plans;
@@ -20,4 +21,3 @@ pub mod copy;
 pub mod everywhere;
 pub mod prepared;
 pub mod cursor;
-pub mod serve;

@@ -146,12 +146,8 @@ impl Plans {
 
     fn compile_anew(&self, text: &[u8], types: &[Oid], scope: &Scope, catalog: &Catalog) -> Compiled {
         let (readable, utf8) = readable(text);
-        let context = plan::Context {
-            catalog,
-            search_path: &scope.search_path,
-            declared_types: types,
-            utf8: scope.utf8 && utf8,
-        };
+        let context =
+            plan::Context { catalog, search_path: &scope.search_path, declared_types: types, utf8: scope.utf8 && utf8 };
         let statements = plan::compile(&readable, &context).ok();
         let id = StatementId(self.last.fetch_add(1, Ordering::Relaxed));
         Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements }

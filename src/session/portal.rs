@@ -24,7 +24,7 @@ impl Session {
         self.check_not_failed(plan)?;
         match portal.place.clone() {
             Place::One { shard, replica } => {
-                let at = self.portal_server(shard, replica, execute.portal)?;
+                let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.engage(at).await?;
                 self.send_execute(at, &execute, true);
                 self.note_cursor(plan, shard);
@@ -76,7 +76,7 @@ impl Session {
     fn send_to_all(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<Vec<usize>, Failure> {
         let mut servers = Vec::with_capacity(shards.len());
         for shard in shards {
-            let at = self.portal_server(*shard, false, execute.portal)?;
+            let at = self.portal_server(*shard, None, execute.portal)?;
             self.send_execute(at, execute, false);
             self.link.servers[at].server.send_flush();
             servers.push(at);
@@ -88,12 +88,16 @@ impl Session {
     /// they are in a block.
     async fn execute_local(&mut self, prepared: &Prepared, plan: &Plan) -> Result<(), Failure> {
         let text = &prepared.compiled.text;
-        let unsynced = self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
+        let unsynced =
+            self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
         match plan {
             Plan::Everywhere(_) | Plan::CopyIn(_) if unsynced && self.pipeline.writes != Default::default() => {
-                return Err(Report::error("0A000", "DDL and COPY behind a write of the same pipeline are not supported")
-                    .with_hint("Send Sync before it, or use BEGIN.")
-                    .into());
+                return Err(Report::error(
+                    "0A000",
+                    "DDL and COPY behind a write of the same pipeline are not supported",
+                )
+                .with_hint("Send Sync before it, or use BEGIN.")
+                .into());
             }
             _ => {}
         }

@@ -26,6 +26,9 @@ impl Session {
     /// Handles a Query message.
     pub(super) async fn query(&mut self, body: &[u8]) -> Result<Ended, Failure> {
         let text = frontend::query(body).map_err(|malformed| protocol_violation(malformed.to_string()))?;
+        // Behind a pipeline without Sync: its answers come first.
+        self.settle_parse(None).await?;
+        self.drain().await?;
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
@@ -137,7 +140,8 @@ impl Session {
         if exits || !self.transaction.has_failed() {
             return Ok(());
         }
-        Err(Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block").into())
+        Err(Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+            .into())
     }
 
     /// Runs a statement that returns or changes rows.

@@ -27,7 +27,11 @@ impl Session {
     }
 
     fn begin(&mut self, text: String, read_only: Option<bool>) {
-        let tag = if text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start")) { "START TRANSACTION" } else { "BEGIN" };
+        let tag = if text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start")) {
+            "START TRANSACTION"
+        } else {
+            "BEGIN"
+        };
         let enlisted = !self.link.servers.is_empty();
         match &mut self.transaction {
             Transaction::Idle => {
@@ -143,12 +147,17 @@ impl Session {
             if committed.is_empty() {
                 self.pass_on_hidden_error(&plain)?;
             } else if plain.hidden_error.is_some() {
-                return Err(Report::error("40003", format!(
-                    "the transaction was committed on {} and failed on \"{}\"",
-                    committed.join(", "),
-                    self.gateway.shard_name(shard)
-                ))
-                .with_hint("Run \"pgbraid check\" and repeat the statement; DDL can be made repeatable with IF NOT EXISTS.")
+                return Err(Report::error(
+                    "40003",
+                    format!(
+                        "the transaction was committed on {} and failed on \"{}\"",
+                        committed.join(", "),
+                        self.gateway.shard_name(shard)
+                    ),
+                )
+                .with_hint(
+                    "Run \"pgbraid check\" and repeat the statement; DDL can be made repeatable with IF NOT EXISTS.",
+                )
                 .into());
             }
             committed.push(format!("\"{}\"", self.gateway.shard_name(shard)));
@@ -223,7 +232,9 @@ impl Session {
             return Err(not_in_block("ROLLBACK TO SAVEPOINT"));
         }
         if self.transaction.block().is_some_and(|block| block.lost_server) {
-            return Err(Report::error("25P02", "a server of this transaction was lost, so it can only be rolled back").into());
+            return Err(
+                Report::error("25P02", "a server of this transaction was lost, so it can only be rolled back").into()
+            );
         }
         self.tell_servers(&text).await?;
         if self.transaction.block_mut().is_some_and(|block| !block.log.rollback_to(name)) {

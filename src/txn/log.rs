@@ -48,6 +48,11 @@ impl Log {
         }
     }
 
+    /// Nothing but BEGIN has happened.
+    pub fn is_only_begin(&self) -> bool {
+        self.entries.len() == 1
+    }
+
     /// The statement that began the block.
     pub fn begin(&self) -> &str {
         match self.entries.first() {

@@ -65,7 +65,14 @@ impl Report {
     }
 
     fn new(severity: Severity, sqlstate: &str, message: impl Into<String>) -> Self {
-        Report { severity, sqlstate: sqlstate.to_owned(), message: message.into(), detail: None, hint: None, context: None }
+        Report {
+            severity,
+            sqlstate: sqlstate.to_owned(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+            context: None,
+        }
     }
 
     /// With a detail.
