@@ -1,1 +1,3 @@
 //! Room of `pool`.
+
+pub mod connect;

@@ -1,1 +1,3 @@
 //! Room of `session`.
+
+pub mod accept;
