@@ -27,10 +27,10 @@ ShopMart is open: {rows} rows, loaded and ready after {took} s. Worth trying, in
     psql {url} -c "select order_id, status, placed_at, total from orders where customer_id = 4711 order by placed_at desc limit 5"
 
   All shards at once, each answering for its own customers.
-    psql {url} -c "select customer_id, order_id, total, currency from orders where total > 12000"
+    psql {url} -c "select customer_id, order_id, total, currency from orders where total > 6000"
 
   How the gateway would run a statement, without running it.
-    pgbraid explain --config {config} "select * from orders join order_items using (customer_id, order_id) where customer_id = 4711"
+    {program} explain --config {config} "select * from orders join order_items using (customer_id, order_id) where customer_id = 4711"
 
   Where customer 4711 lives: her bucket; shardmap.toml, beside the configuration, says whose it is.
     psql {url} -c "select pgbraid.bucket(4711)"
@@ -38,6 +38,12 @@ ShopMart is open: {rows} rows, loaded and ready after {took} s. Worth trying, in
 The configuration is {config}. Ctrl-C stops everything and removes it.
 "#,
         took = took.as_secs(),
+        program = program(),
         config = config.display()
     )
+}
+
+/// How the user called us, so that the command can be pasted.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "pgbraid".to_owned())
 }

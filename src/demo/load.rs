@@ -49,8 +49,9 @@ pub async fn load(url: &str, sample: Sample) -> Result<u64, LoadError> {
     let sample = Arc::new(sample);
     let progress = Progress::new(Table::ALL.iter().map(|table| sample.row_count(*table)).sum());
     for table in Table::ALL {
+        progress.bar.set_message(format!("loading {}", table.name()));
         let rows = copy(client, &sample, table, &progress).await?;
-        progress.table_done(table, rows);
+        progress.note(&format!("{}: {rows} rows", table.name()));
     }
     progress.say("checking keys, building indexes");
     // One statement at a time: each is its own transaction, and no two large ones share memory.
@@ -110,20 +111,21 @@ struct Progress {
 impl Progress {
     fn new(rows: u64) -> Progress {
         let bar = ProgressBar::new(rows);
-        let template = "{msg:34} [{bar:30}] {human_pos}/{human_len} rows, {per_sec}";
+        let template = "{msg:32} [{bar:30}] {human_pos}/{human_len} rows {elapsed}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         Progress { bar, started: Instant::now() }
     }
 
-    fn table_done(&self, table: Table, rows: u64) {
-        self.say(&format!("{}: {rows} rows", table.name()));
-    }
-
-    /// What has just been done or is about to be.
+    /// What is being done now.
     fn say(&self, message: &str) {
         self.bar.set_message(message.to_owned());
+        self.note(message);
+    }
+
+    /// A line where there is no bar.
+    fn note(&self, message: &str) {
         if self.bar.is_hidden() {
             eprintln!("[{:5.1} s] {message}", self.started.elapsed().as_secs_f32());
         }

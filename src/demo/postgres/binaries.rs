@@ -1,5 +1,6 @@
 //! Where PostgreSQL's programs are, and how the short-lived ones (`initdb`, `pg_basebackup`, `cp`) are run.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::{env, fs};
@@ -53,7 +54,12 @@ impl Binaries {
         if let Some(account) = run.account {
             command.uid(account.uid).gid(account.gid);
         }
-        run_to_end(command, run.program, run.input).await
+        match (run_to_end(command, run.program, run.input).await, run.account) {
+            (Err(PostgresError::Io { source, .. }), Some(account)) if source.kind() == ErrorKind::PermissionDenied => {
+                Err(PostgresError::NoEntry { account: account.name.clone(), directory: run.directory.to_owned() })
+            }
+            (result, _) => result,
+        }
     }
 }
 

@@ -60,6 +60,14 @@ pub enum PostgresError {
     /// `--dir` points at somebody's files.
     #[error("{} is not empty; give --dir a new or an empty directory", .0.display())]
     NotEmpty(PathBuf),
+    /// The account that runs the servers cannot get at their files.
+    #[error("the user {account:?}, who runs the servers, may not enter {}; give --dir a directory open to it", directory.display())]
+    NoEntry {
+        /// Who.
+        account: String,
+        /// Where.
+        directory: PathBuf,
+    },
     /// One of PostgreSQL's programs failed.
     #[error("{program} failed ({status}):\n{output}")]
     Program {

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, io, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -85,6 +85,22 @@ impl Server {
         };
         host.binaries.run(run).await?;
         Server::start(host, data).await
+    }
+
+    /// Starts a server that has been stopped or killed, on its port. The lock file of a killed one must be gone.
+    ///
+    /// # Errors
+    /// The server does not come up.
+    pub async fn resume(host: &Host, data: &Path) -> Result<Server, PostgresError> {
+        let path = data.join("postgresql.conf");
+        let text = fs::read_to_string(&path).map_err(PostgresError::io(format!("reading {}", path.display())))?;
+        let ports = text.lines().rev().filter_map(|line| line.strip_prefix("port = ")?.parse().ok());
+        let Some(port) = ports.into_iter().next() else {
+            let missing = io::Error::new(io::ErrorKind::InvalidData, "no line `port = N`");
+            return Err(PostgresError::io(format!("reading {}", path.display()))(missing));
+        };
+        let mut server = Server { child: launch(host, data)?, data: data.to_owned(), port };
+        server.ready().await.map(|()| server)
     }
 
     /// Where it listens on 127.0.0.1.
