@@ -14,13 +14,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::binaries::{Run, last_lines};
 use super::{Host, PostgresError, SUPERUSER, Template};
 
-/// A laptop's demo: nothing has to survive a crash of the machine; room for several pools, for prepared transactions
-/// and for logical decoding; enough WAL between checkpoints for loading.
+/// A laptop's demo: nothing has to survive a crash of the machine, but what was committed survives a killed server (so
+/// `synchronous_commit` stays on: without fsync it costs a write, no wait); room for several pools, for prepared
+/// transactions and for logical decoding; enough WAL between checkpoints for loading.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 timezone = 'UTC'
 fsync = off
-synchronous_commit = off
 full_page_writes = off
 shared_buffers = '64MB'
 max_connections = 300
