@@ -631,6 +631,46 @@ async def _(url):
         equal(got, [0, 1, 2, 3, 4])
 
 
+@test("quoted names, other schemas, search_path by SET and by options")
+def _(url):
+    with connect(url) as conn:
+        conn.execute("DROP SCHEMA IF EXISTS psycopg_shop CASCADE")
+        conn.execute("CREATE SCHEMA psycopg_shop")
+        conn.execute('CREATE TABLE psycopg_shop."Mixed Case" ("customer_id" bigint PRIMARY KEY, "a ""b" text)')
+        for key in KEYS[:16]:
+            conn.execute('INSERT INTO psycopg_shop."Mixed Case" VALUES (%s, %s)', (key, f"k{key}"))
+        select = 'SELECT "a ""b" FROM "Mixed Case" m WHERE m.customer_id = %s'
+        with raises("42P01"):
+            conn.execute(select, (1,))
+        conn.execute("SET search_path TO psycopg_shop, public")
+        with connect(url, options="-csearch_path=psycopg_shop,public", prepare_threshold=0) as other:
+            for key in KEYS[:16]:
+                equal(conn.execute(select, (key,)).fetchall(), [(f"k{key}",)])
+                equal(other.execute(select, (key,)).fetchall(), [(f"k{key}",)])
+        conn.execute("RESET search_path")
+        with raises("42P01"):
+            conn.execute(select, (1,))
+        conn.execute("DROP SCHEMA psycopg_shop CASCADE")
+
+
+@test("large values, and a thousand keys in one IN")
+def _(url):
+    with connect(url) as conn:
+        conn.execute("DROP TABLE IF EXISTS psycopg_blobs")
+        conn.execute("CREATE TABLE psycopg_blobs (customer_id bigint PRIMARY KEY, b bytea)")
+        blob = bytes(range(256)) * 40_000
+        for binary in (False, True):
+            for key in KEYS[:4]:
+                conn.execute("DELETE FROM psycopg_blobs WHERE customer_id = %s", (key,))
+                conn.execute("INSERT INTO psycopg_blobs VALUES (%b, %b)", (key, blob), binary=binary)
+                got = conn.execute("SELECT b FROM psycopg_blobs WHERE customer_id = %s", (key,), binary=binary).fetchone()[0]
+                true(got == blob, f"10 MB came back as {len(got)} bytes")
+        keys = list(range(2, 1002))
+        places = ", ".join(["%s"] * len(keys))
+        found = conn.execute(f"SELECT customer_id, length(b) FROM psycopg_blobs WHERE customer_id IN ({places})", keys).fetchall()
+        equal(sorted(found), [(key, len(blob)) for key in (2, 3, 4)])
+
+
 @test("SELECT without key returns the rows of all shards")
 def _(url):
     with connect(url) as conn:
@@ -647,7 +687,7 @@ def _(url):
 @test("dropping what the suite made")
 def _(url):
     with connect(url) as conn:
-        for table in ("orders", "types", "by_text", "by_uuid", "countries", "settings", "moods"):
+        for table in ("orders", "types", "by_text", "by_uuid", "countries", "settings", "moods", "blobs"):
             conn.execute(f"DROP TABLE IF EXISTS psycopg_{table}")
         conn.execute("DROP TYPE IF EXISTS psycopg_mood, psycopg_pair")
         equal(conn.execute("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'psycopg\\_%'").fetchone(), (0,))
