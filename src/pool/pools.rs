@@ -34,10 +34,13 @@ pub enum CheckoutError {
     Closed,
 }
 
+/// Server address, database and user.
+type Address = (config::ServerAddress, String, String);
+
 /// The pools of one configuration.
 #[derive(Debug)]
 pub struct Pools {
-    pools: Mutex<HashMap<Arc<Target>, ServerPool>>,
+    pools: Mutex<HashMap<Address, (Arc<Target>, ServerPool)>>,
     settings: config::Pool,
     prepared_max: usize,
 }
@@ -51,7 +54,8 @@ impl Pools {
     /// The pool for a target; `max` servers when it is made now. Callers keep it, so that the lock is off the hot path.
     pub fn pool(&self, target: Target, max: usize) -> Result<ServerPool, CheckoutError> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.get(&target) {
+        let address = (target.address.clone(), target.database.clone(), target.user.clone());
+        if let Some((_, pool)) = pools.get(&address) {
             return Ok(pool.clone());
         }
         let target = Arc::new(target);
@@ -64,7 +68,7 @@ impl Pools {
             .queue_mode(QueueMode::Lifo)
             .build()
             .map_err(|_| CheckoutError::Closed)?;
-        pools.insert(target, pool.clone());
+        pools.insert(address, (target, pool.clone()));
         Ok(pool)
     }
 
@@ -88,7 +92,7 @@ impl Pools {
     /// Closes servers that have been idle or alive for too long, and opens what `[pool] min` asks for.
     pub async fn maintain(&self) {
         let pools: Vec<ServerPool> =
-            self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, pool)| pool.clone()).collect();
         for pool in pools {
             let min = self.settings.min;
             let mut kept = 0;
@@ -111,18 +115,18 @@ impl Pools {
     /// Servers per pool: (target, open, idle, clients waiting).
     pub fn status(&self) -> Vec<(Arc<Target>, deadpool::Status)> {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.iter().map(|(target, pool)| (target.clone(), pool.status())).collect()
+        pools.values().map(|(target, pool)| (target.clone(), pool.status())).collect()
     }
 
     /// Closes all pools: idle servers now, lent ones when they come back; waiting clients get an error.
     pub fn close(&self) {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(Pool::close);
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|(_, pool)| pool.close());
     }
 
     /// Closes idle servers of a database, so that it can be dropped.
     pub fn close_idle(&self, database: &str) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        for pool in pools.iter().filter(|(target, _)| target.database == database).map(|(_, pool)| pool) {
+        for (_, pool) in pools.values().filter(|(target, _)| target.database == database) {
             pool.retain(|_, _| false);
         }
     }

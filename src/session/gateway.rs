@@ -12,8 +12,8 @@ use tokio::sync::{Mutex, watch};
 use super::cancel::Cancels;
 use super::plans::Plans;
 use crate::catalog::{CatalogHandle, CatalogVersion, LoadError};
-use crate::config::{Config, Reads, User};
-use crate::net::tls;
+use crate::config::{Config, Reads, ServerTls, User};
+use crate::net::client_config;
 use crate::pool::connect::Target;
 use crate::pool::pools::{CheckoutError, Pools, ServerPool};
 use crate::pool::settings::Settings;
@@ -52,9 +52,16 @@ pub struct Gateway {
     pub draining: watch::Sender<bool>,
     /// Clients connected.
     pub clients: AtomicUsize,
+    /// TLS towards servers, by what the configuration says of it: certificates are read once.
+    tls: std::sync::Mutex<HashMap<ServerTls, Option<Arc<rustls::ClientConfig>>>>,
     databases: Mutex<HashMap<String, Arc<CatalogHandle>>>,
     turns: AtomicUsize,
 }
+
+/// A reloaded configuration has other shards than the running one.
+#[derive(Debug, thiserror::Error)]
+#[error("the names of the shards differ from the running configuration; restart to change them")]
+pub struct ShardsDiffer;
 
 /// Which of a shard's servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +84,7 @@ impl Gateway {
             cancels: Cancels::default(),
             draining: watch::Sender::new(false),
             clients: AtomicUsize::new(0),
+            tls: std::sync::Mutex::default(),
             databases: Mutex::default(),
             turns: AtomicUsize::new(0),
             config: ArcSwap::from_pointee(config),
@@ -128,6 +136,33 @@ impl Gateway {
         }
     }
 
+    fn tls(&self, tls: &ServerTls) -> Result<Option<Arc<rustls::ClientConfig>>, CheckoutError> {
+        let mut known = self.tls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(config) = known.get(tls) {
+            return Ok(config.clone());
+        }
+        let config = client_config(tls).map_err(|error| CheckoutError::Tls(error.to_string()))?;
+        known.insert(tls.clone(), config.clone());
+        Ok(config)
+    }
+
+    /// Takes over a new configuration: sessions use it from their next transaction on. Shards cannot be added or removed
+    /// by it, because the map says which shards there are.
+    ///
+    /// # Errors
+    /// The shards differ by name.
+    pub fn reload(&self, config: Config) -> Result<(), ShardsDiffer> {
+        let names = |config: &Config| config.shards.iter().map(|shard| shard.name.clone()).collect::<Vec<_>>();
+        if names(&config) != names(&self.config.load()) {
+            return Err(ShardsDiffer);
+        }
+        self.tls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
+        self.config.store(Arc::new(config));
+        self.pools.swap(Arc::new(pools)).close();
+        Ok(())
+    }
+
     /// The pool of a shard's server for a user and database.
     ///
     /// # Errors
@@ -143,7 +178,7 @@ impl Gateway {
         let home = config.shards.get(usize::from(config.sharding.home.0)).ok_or(CheckoutError::Closed)?;
         let database = if database == home.primary.database { &address.database } else { database };
         let target = Target {
-            tls: tls::client_config(&address.tls).map_err(|error| CheckoutError::Tls(error.to_string()))?,
+            tls: self.tls(&address.tls)?,
             address: address.clone(),
             database: database.to_owned(),
             user: user.server_user.clone(),

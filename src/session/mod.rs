@@ -21,3 +21,4 @@ pub mod copy;
 pub mod everywhere;
 pub mod prepared;
 pub mod cursor;
+pub mod serve;

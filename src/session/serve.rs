@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::accept::{Accepted, Client, Door, accept};
 use super::failure::Failure;
 use super::gateway::Gateway;
 use super::life::Session;
-use crate::net::listener;
+use crate::net::Listener;
 use crate::wire::reply::{Report, Severity};
 
 /// Pools are looked through this often for servers that are idle or alive for too long.
@@ -34,16 +34,16 @@ pub struct Running {
 /// # Errors
 /// An address cannot be bound.
 pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Running> {
-    let listeners = listener::bind(&gateway.config.load().gateway.listen).await?;
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    let listener = Listener::bind(&gateway.config.load().gateway.listen).await?;
+    let addresses = listener.addresses()?;
     let mut tasks = JoinSet::new();
-    for socket in listeners {
+    {
         let (gateway, door) = (gateway.clone(), door.clone());
         tasks.spawn(async move {
             let mut draining = gateway.draining.subscribe();
             loop {
                 let accepted = tokio::select! {
-                    accepted = listener::accept(&socket) => accepted,
+                    accepted = listener.accept() => accepted,
                     _ = draining.wait_for(|draining| *draining) => return,
                 };
                 let (tcp, peer) = accepted;
@@ -113,7 +113,7 @@ async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
     let catalog = match gateway.catalog(&client.database).await {
         Ok(catalog) => catalog,
         Err(error) => {
-            let mut report = Report::error(&error.sqlstate(), error.to_string());
+            let mut report = Report::error(error.sqlstate(), error.to_string());
             report.severity = Severity::Fatal;
             return turn_away(&mut client, report).await;
         }
