@@ -1,7 +1,7 @@
 //! How fast COPY data is split: MB/s per format, rows and keys found and nothing done with them.
 //!
 //! `cargo bench --bench copy_split`. A gateway that splits much faster than PostgreSQL parses (about 100 MB/s a core)
-//! does not slow a COPY down; the goal is over 1,000 MB/s for text.
+//! does not slow a COPY down; the goal is over 1,000 MB/s for text. Run by `cargo test --all-targets`, it is a short trial.
 
 use std::convert::Infallible;
 use std::time::Instant;
@@ -10,10 +10,27 @@ use pgbraid::wire::copy::{Field, Format, Piece, Splitter};
 
 /// As much as a client sends in one write.
 const CHUNK_BYTES: usize = 64 * 1024;
-const DATA_BYTES: usize = 64 * 1024 * 1024;
-const ROUNDS: usize = 5;
+
+/// How much to measure.
+#[derive(Clone, Copy)]
+struct Effort {
+    data_bytes: usize,
+    rounds: usize,
+}
+
+impl Effort {
+    /// `cargo bench` says `--bench`, `cargo test` does not.
+    fn from_arguments() -> Effort {
+        if std::env::args().any(|argument| argument == "--bench") {
+            Effort { data_bytes: 64 << 20, rounds: 5 }
+        } else {
+            Effort { data_bytes: 256 << 10, rounds: 1 }
+        }
+    }
+}
 
 fn main() {
+    let effort = Effort::from_arguments();
     let text = Format::Text { delimiter: b'\t', null: b"\\N".to_vec(), header: false };
     let csv = Format::Csv {
         delimiter: b',',
@@ -30,13 +47,13 @@ fn main() {
     let quoted = "1042117,\"4711\",\"Smith, \"\"Jim\"\"\",149.90,\"2026-03-04 05:06:07+00\"\n";
     let plain = "1042117,4711,shipped,149.90,2026-03-04 05:06:07+00\n";
     let wide = format!("4711\t{}\n", "lorem ipsum ".repeat(100));
-    run("text, 50-byte rows, key second", &text, 1, &[], order.as_bytes());
-    run("text, 9-byte rows, key first", &text, 0, &[], item.as_bytes());
-    run("text, NULLs and escapes", &text, 0, &[], nulls.as_bytes());
-    run("text, 1.2 kB rows", &text, 0, &[], wide.as_bytes());
-    run("csv, unquoted, key second", &csv, 1, &[], plain.as_bytes());
-    run("csv, quoted, key second", &csv, 1, &[], quoted.as_bytes());
-    run("binary, 5 fields, key second", &Format::Binary, 1, &binary_header(), &binary_row());
+    run(effort, "text, 50-byte rows, key second", &text, 1, &[], order.as_bytes());
+    run(effort, "text, 9-byte rows, key first", &text, 0, &[], item.as_bytes());
+    run(effort, "text, NULLs and escapes", &text, 0, &[], nulls.as_bytes());
+    run(effort, "text, 1.2 kB rows", &text, 0, &[], wide.as_bytes());
+    run(effort, "csv, unquoted, key second", &csv, 1, &[], plain.as_bytes());
+    run(effort, "csv, quoted, key second", &csv, 1, &[], quoted.as_bytes());
+    run(effort, "binary, 5 fields, key second", &Format::Binary, 1, &binary_header(), &binary_row());
 }
 
 fn binary_header() -> Vec<u8> {
@@ -52,11 +69,11 @@ fn binary_row() -> Vec<u8> {
     row
 }
 
-fn run(name: &str, format: &Format, key_field: usize, header: &[u8], row: &[u8]) {
-    let data = [header, &row.repeat(DATA_BYTES / row.len())].concat();
+fn run(effort: Effort, name: &str, format: &Format, key_field: usize, header: &[u8], row: &[u8]) {
+    let data = [header, &row.repeat(effort.data_bytes / row.len())].concat();
     let mut best = f64::INFINITY;
     let mut rows = 0u64;
-    for _ in 0..ROUNDS {
+    for _ in 0..effort.rounds {
         let mut splitter = Splitter::new(format, key_field, CHUNK_BYTES);
         let mut key_bytes = 0;
         rows = 0;
@@ -70,8 +87,8 @@ fn run(name: &str, format: &Format, key_field: usize, header: &[u8], row: &[u8])
                 Ok(())
             });
             if let Err(error) = result {
-                println!("{name}: {error}");
-                return;
+                eprintln!("{name}: {error}");
+                std::process::exit(1);
             }
         }
         std::hint::black_box(key_bytes);

@@ -1,1 +1,5 @@
 //! Room of `admin`.
+
+pub mod observe;
+pub mod metrics;
+pub mod http;

@@ -56,6 +56,19 @@ pub enum Format {
     Binary,
 }
 
+impl Format {
+    /// Whether rows mean to a shard, which takes the first one it gets for the first line, what they mean in the whole data.
+    ///
+    /// Not so if a line may begin with a quoted `\.` or line end that is not one only because of the lines before it: CSV
+    /// whose quote is a backslash, a dot or a line end. Such a COPY must be refused where it would be split.
+    pub fn is_splittable(&self) -> bool {
+        match self {
+            Format::Csv { quote, .. } => !matches!(quote, b'\\' | b'.' | b'\n' | b'\r'),
+            Format::Text { .. } | Format::Binary => true,
+        }
+    }
+}
+
 /// What the splitter found; the slices live until the sink returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {

@@ -155,6 +155,17 @@ fn quoted_line_ends_are_data_and_are_counted() {
 }
 
 #[test]
+fn a_quote_that_hides_an_end_marker_is_not_splittable() {
+    // In data whose lines end in CR LF, `\.` and LF is no marker, so with a backslash for a quote this is one quoted field;
+    // alone, it is the end of the data: rows behind it would be lost.
+    let format = csv_with(b'\\', b'\\');
+    assert_eq!(keys(&format, 0, "1\r\n\\.\n\\\r\n").len(), 2);
+    assert_eq!(keys(&format, 0, "\\.\n\\\r\n").len(), 0);
+    assert!(!format.is_splittable());
+    assert!(csv().is_splittable());
+}
+
+#[test]
 fn what_follows_the_end_marker_is_ignored() {
     let format = text(b'\t', "\\N", false);
     let (pieces, result) = feed_all(Splitter::new(&format, 0, HELD_BYTES_MAX), [&b"1\n\\.\nrubbish\r\n\r"[..], b"x"]);
