@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
-use super::http::HttpServer;
-use super::metrics::Recorder;
+use super::http::{self, Http};
+use super::metrics::Metrics;
+use super::observe::{Observe, PoolSample, ServerHealth, ShardHealth};
 use crate::auth::{Found, Lookup, LookupError, LookupFuture};
 use crate::config::{self, Config};
 use crate::session::accept::Door;
@@ -36,8 +38,9 @@ pub enum ServeError {
 pub struct Served {
     /// The gateway.
     pub running: Running,
-    /// Metrics and health, if configured.
-    pub http: Option<HttpServer>,
+    /// Where metrics and health are, if configured.
+    pub http_address: Option<SocketAddr>,
+    http: Option<(tokio::task::JoinHandle<()>, oneshot::Sender<()>)>,
     path: PathBuf,
 }
 
@@ -52,13 +55,26 @@ pub async fn serve(path: &Path) -> Result<Served, ServeError> {
     let door = Arc::new(Door::new(&config, lookup)?);
     let http_listen = config.gateway.http_listen;
     let gateway = Arc::new(Gateway::new(config, map));
-    let recorder = Recorder::install();
+    let metrics = Arc::new(Metrics::new());
+    if metrics.install().is_err() {
+        tracing::warn!("the process has a metrics recorder already; rare events are counted there");
+    }
     let running = start(gateway.clone(), door).await?;
-    let http = match http_listen {
-        Some(address) => Some(HttpServer::start(address, recorder, gateway).await?),
-        None => None,
-    };
-    Ok(Served { running, http, path: path.to_owned() })
+    let mut served = Served { running, http_address: None, http: None, path: path.to_owned() };
+    if let Some(address) = http_listen {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        served.http_address = Some(listener.local_addr()?);
+        let (stop, stopped) = oneshot::channel();
+        let http = Http { metrics, counters: gateway.counters.clone(), gateway };
+        let task = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            if let Err(error) = http::serve(listener, http, stopped).await {
+                tracing::error!(%error, "HTTP ended");
+            }
+        });
+        served.http = Some((task, stop));
+    }
+    Ok(served)
 }
 
 impl Served {
@@ -105,8 +121,9 @@ impl Served {
     /// Drains and stops.
     pub async fn stop(self) {
         self.running.stop().await;
-        if let Some(http) = self.http {
-            http.stop().await;
+        if let Some((task, stop)) = self.http {
+            drop(stop);
+            drop(task.await);
         }
     }
 }
@@ -134,5 +151,50 @@ impl Lookup for AuthQuery {
             let verifier = row.try_get(1).map_err(|error| failed(&error))?;
             Ok(Some(Found { verifier }))
         })
+    }
+}
+
+impl Observe for Gateway {
+    fn pools(&self) -> Vec<PoolSample> {
+        let config = self.config.load();
+        let pools = self.pools.load().status();
+        let sample = |(target, status): (Arc<crate::pool::connect::Target>, deadpool::Status)| {
+            let serves = |shard: &&config::Shard| {
+                shard.primary == target.address || shard.replicas.contains(&target.address)
+            };
+            PoolSample {
+                shard: config.shards.iter().find(serves).map(|shard| shard.name.clone()).unwrap_or_default(),
+                server: format!("{}:{}", target.address.host, target.address.port),
+                user: target.user.clone(),
+                database: target.database.clone(),
+                servers_active: status.size.saturating_sub(status.available),
+                servers_idle: status.available,
+                servers_max: status.max_size,
+                clients_waiting: status.waiting,
+            }
+        };
+        pools.into_iter().map(sample).collect()
+    }
+
+    fn shards(&self) -> Vec<ShardHealth> {
+        let health = |address: &config::ServerAddress| ServerHealth {
+            address: format!("{}:{}", address.host, address.port),
+            up: self.is_up(address),
+        };
+        let config = self.config.load();
+        let shard = |shard: &config::Shard| ShardHealth {
+            name: shard.name.clone(),
+            primary: health(&shard.primary),
+            replicas: shard.replicas.iter().map(health).collect(),
+        };
+        config.shards.iter().map(shard).collect()
+    }
+
+    fn clients(&self) -> usize {
+        self.clients.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn is_draining(&self) -> bool {
+        *self.draining.borrow()
     }
 }

@@ -41,6 +41,22 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// The SQLSTATE that a client gets who cannot be served because of it.
+    pub fn sqlstate(&self) -> &str {
+        let of = |error: &tokio_postgres::Error| error.code().map(|code| code.code().to_owned());
+        match self {
+            LoadError::Connect(error) => {
+                let database_missing = error.to_string().contains("does not exist");
+                if database_missing { "3D000" } else { "08001" }
+            }
+            LoadError::Query(error) if of(error).is_some() => "XX000",
+            LoadError::Query(_) | LoadError::Timeout(_) => "08006",
+            LoadError::Encoding(_) | LoadError::Unknown { .. } => "0A000",
+        }
+    }
+}
+
 impl From<tokio_postgres::Error> for LoadError {
     fn from(error: tokio_postgres::Error) -> LoadError {
         LoadError::Query(Arc::new(error))

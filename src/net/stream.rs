@@ -67,6 +67,18 @@ impl ClientStream {
 }
 
 impl ServerStream {
+    /// Whether something has come that nobody asked for: bytes, or the end. Costs a system call only when the runtime has
+    /// seen the socket become readable. What has come may be lost, so the connection is not to be used any more.
+    pub fn has_pending_input(&self) -> bool {
+        let mut byte = [0];
+        let read = match self {
+            Self::Tcp(stream) => stream.try_read(&mut byte),
+            Self::Unix(stream) => stream.try_read(&mut byte),
+            Self::Tls(stream) => stream.get_ref().0.try_read(&mut byte),
+        };
+        !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
         match self {

@@ -40,6 +40,12 @@ pub struct Target {
     pub timeout: Duration,
 }
 
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}:{}/{}", self.user, self.address.host, self.address.port, self.database)
+    }
+}
+
 /// A server that is ready for its first query.
 #[derive(Debug)]
 pub struct Connected {

@@ -216,7 +216,7 @@ impl Session {
                 .with_hint("Raise pool_max of the user, or [pool] wait_timeout.")
                 .into(),
             CheckoutError::Connect(connect) => {
-                Report::error(&connect.sqlstate(), format!("shard \"{name}\": {connect}")).into()
+                Report::error(connect.sqlstate(), format!("shard \"{name}\": {connect}")).into()
             }
             CheckoutError::NoReplica => Report::error("08001", format!("shard \"{name}\" has no replica"))
                 .with_hint("Give the user reads = \"prefer-replica\", or the shard replicas.")

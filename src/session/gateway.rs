@@ -1,6 +1,6 @@
 //! What all clients of a gateway share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,7 +12,8 @@ use tokio::sync::{Mutex, watch};
 use super::cancel::Cancels;
 use super::plans::Plans;
 use crate::catalog::{CatalogHandle, CatalogVersion, LoadError};
-use crate::config::{Config, Reads, ServerTls, User};
+use crate::config::{Config, Reads, ServerAddress, ServerTls, User};
+use crate::counters::Counters;
 use crate::net::client_config;
 use crate::pool::connect::Target;
 use crate::pool::pools::{CheckoutError, Pools, ServerPool};
@@ -50,6 +51,10 @@ pub struct Gateway {
     pub cancels: Cancels,
     /// True when the gateway shuts down: sessions end at the end of their transaction.
     pub draining: watch::Sender<bool>,
+    /// Sums for the metrics.
+    pub counters: Arc<Counters>,
+    /// Servers that did not answer when they were last asked for a connection.
+    down: std::sync::Mutex<HashSet<ServerAddress>>,
     /// Clients connected.
     pub clients: AtomicUsize,
     /// TLS towards servers, by what the configuration says of it: certificates are read once.
@@ -84,6 +89,8 @@ impl Gateway {
             cancels: Cancels::default(),
             draining: watch::Sender::new(false),
             clients: AtomicUsize::new(0),
+            counters: Arc::default(),
+            down: std::sync::Mutex::default(),
             tls: std::sync::Mutex::default(),
             databases: Mutex::default(),
             turns: AtomicUsize::new(0),
@@ -134,6 +141,21 @@ impl Gateway {
             Reads::Replica => Role::Replica(0),
             Reads::PreferReplica => Role::Primary,
         }
+    }
+
+    /// A server answered, or did not.
+    pub fn note_server(&self, address: &ServerAddress, up: bool) {
+        let mut down = self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if up {
+            down.remove(address);
+        } else {
+            down.insert(address.clone());
+        }
+    }
+
+    /// Whether a server answered when it was last asked.
+    pub fn is_up(&self, address: &ServerAddress) -> bool {
+        !self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(address)
     }
 
     fn tls(&self, tls: &ServerTls) -> Result<Option<Arc<rustls::ClientConfig>>, CheckoutError> {

@@ -139,6 +139,8 @@ async fn turn_away(client: &mut Client, report: Report) {
 
 /// A cancel secret: four bytes for protocol 3.0, 32 from 3.2 on, as PostgreSQL 18 sends. *Source*: manual, BackendKeyData.
 fn secret(protocol_minor: u16) -> Vec<u8> {
-    let random: [u8; 32] = rand::random();
+    let random = ring::rand::generate::<[u8; 32]>(&ring::rand::SystemRandom::new());
+    // Without randomness nobody can be cancelled, which is better than everybody.
+    let random = random.map_or([0; 32], ring::rand::Random::expose);
     if protocol_minor >= 2 { random.to_vec() } else { random[..4].to_vec() }
 }
