@@ -8,10 +8,10 @@ mod postgres;
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, TryStreamExt};
 use pgbraid::catalog::KeyType;
 use pgbraid::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
-use pgbraid::wire::copy::{FeedError, Field, Format, Piece, SplitError, Splitter};
+use pgbraid::wire::copy::{FeedError, Field, Format, Join, JoinFormat, Piece, SplitError, Splitter};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -297,5 +297,42 @@ async fn keys_are_what_the_column_stores() {
             assert_eq!(written, stored, "{name}");
         }
         client.batch_execute("DROP TABLE keyed").await.unwrap();
+    }
+}
+
+/// The payloads of a COPY TO's messages.
+async fn copied_out(client: &Client, statement: &str) -> Vec<Bytes> {
+    client.copy_out(statement).await.unwrap().try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn streams_of_several_tables_join_into_one_that_can_be_copied_in() {
+    let postgres = Postgres::start();
+    let client = postgres.connect().await;
+    // The name of the column makes the CSV header two lines.
+    let setup = "CREATE TABLE none (\"a\nb\" int, c text); CREATE TABLE one (LIKE none); CREATE TABLE two (LIKE none);
+        CREATE TABLE back (LIKE none); INSERT INTO one VALUES (1, 'x'), (NULL, E'\\n'); INSERT INTO two VALUES (2, '')";
+    client.batch_execute(setup).await.unwrap();
+    for (options, format) in [
+        ("", JoinFormat::Rows),
+        ("(HEADER)", JoinFormat::Header),
+        ("(FORMAT csv)", JoinFormat::Rows),
+        ("(FORMAT csv, HEADER)", JoinFormat::Header),
+        ("(FORMAT binary)", JoinFormat::Binary),
+    ] {
+        let tables = ["none", "one", "two", "none"];
+        let mut join = Join::new(format, tables.len());
+        let mut joined = Vec::new();
+        for (stream, table) in tables.iter().enumerate() {
+            for payload in copied_out(&client, &format!("COPY {table} TO STDOUT {options}")).await {
+                joined.extend_from_slice(join.message(stream, &payload).unwrap());
+            }
+        }
+        joined.extend_from_slice(join.trailer());
+        let statement = client.prepare(&format!("COPY back FROM STDIN {options}")).await.unwrap();
+        copy(&client, &statement, joined).await.unwrap();
+        let rows = client.query("DELETE FROM back RETURNING *", &[]).await.unwrap();
+        let rows: Vec<(Option<i32>, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        assert_eq!(rows, [(Some(1), "x".into()), (None, "\n".into()), (Some(2), String::new())], "{options}");
     }
 }
