@@ -49,6 +49,13 @@ impl CopyIn {
         CopyIn { router, relation, lines, open_frames: vec![None; servers] }
     }
 
+    /// Takes note of CopyInResponse: format (1), count of columns (2), their formats.
+    pub fn expect_columns(&mut self, response: &[u8]) {
+        if let (Router::ByKey { splitter, .. }, Some(&[high, low])) = (&mut self.router, response.get(1..3)) {
+            splitter.expect_columns(u16::from_be_bytes([high, low]));
+        }
+    }
+
     /// Passes on a piece of CopyData payload, cut anywhere.
     ///
     /// # Errors
@@ -107,10 +114,13 @@ impl CopyIn {
     }
 }
 
-/// A row whose key is NULL.
+/// A row that has no shard.
 #[derive(Clone, Copy, Debug)]
-struct NullKey {
-    line: u64,
+enum Misplaced {
+    /// Its key is NULL.
+    Null { line: u64 },
+    /// Its key is text in an encoding that is not converted.
+    Unreadable { line: u64 },
 }
 
 struct Rows<'a> {
@@ -123,7 +133,7 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn place(&mut self, piece: Piece<'_>) -> Result<(), NullKey> {
+    fn place(&mut self, piece: Piece<'_>) -> Result<(), Misplaced> {
         match piece {
             Piece::Header(bytes) => {
                 for at in 0..self.servers.len() {
@@ -137,8 +147,9 @@ impl Rows<'_> {
                 let at = match key_of(key, self.key_type, self.format, CopyEncoding::Utf8) {
                     KeyDecode::Key(key) => usize::from(self.map.shard_of_key(&key).0),
                     // Any shard refuses such a row, in PostgreSQL's words.
-                    KeyDecode::Invalid | KeyDecode::Unreadable => 0,
-                    KeyDecode::Null => return Err(NullKey { line }),
+                    KeyDecode::Invalid => 0,
+                    KeyDecode::Null => return Err(Misplaced::Null { line }),
+                    KeyDecode::Unreadable => return Err(Misplaced::Unreadable { line }),
                 };
                 let at = at.min(self.servers.len().saturating_sub(1));
                 append(&mut self.open_frames[at], &mut self.servers[at].server.outbound, bytes);
@@ -170,17 +181,21 @@ fn close_frames(open_frames: &mut [Option<usize>], servers: &mut [Enlisted]) {
     }
 }
 
-fn report(error: FeedError<NullKey>, relation: &str) -> Report {
+fn report(error: FeedError<Misplaced>, relation: &str) -> Report {
     match error {
         FeedError::Split(split) => {
-            let context = split.line.map(|line| format!("COPY {relation}, line {line}"));
             let mut report = Report::error(split.sqlstate(), split.to_string());
-            report.context = context;
+            report.hint = split.hint().map(Into::into);
+            report.context = split.line.map(|line| format!("COPY {relation}, line {line}"));
             report
         }
-        FeedError::Sink(NullKey { line }) => {
-            let text = format!("null value in the key column of relation \"{relation}\" has no shard");
-            let mut report = Report::error("23502", text);
+        FeedError::Sink(misplaced) => {
+            let (sqlstate, what, line) = match misplaced {
+                Misplaced::Null { line } => ("23502", "null value", line),
+                Misplaced::Unreadable { line } => ("0A000", "value in another encoding than UTF8", line),
+            };
+            let text = format!("{what} in the key column of relation \"{relation}\" has no shard");
+            let mut report = Report::error(sqlstate, text);
             report.context = Some(format!("COPY {relation}, line {line}"));
             report
         }

@@ -5,35 +5,17 @@ use bytes::BytesMut;
 
 use super::relay::{Frame, Handling, Joiner};
 use crate::pool::expect::Step;
+use crate::wire::copy::{Join, JoinFormat};
 use crate::wire::fields::{tag, tag_rows};
 use crate::wire::frame;
 use crate::wire::reply::{self, Report};
-
-/// Length of binary COPY's header when it has no extension: signature, flags, extension length.
-/// *Source*: manual, COPY, "Binary Format"; copyto.c writes no extension.
-const BINARY_HEADER_BYTES: usize = 19;
-
-/// Binary COPY's trailer: a field count of -1.
-const BINARY_TRAILER: [u8; 2] = [0xff, 0xff];
-
-/// How the rows travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// DataRow; or CopyData whose every message is a row.
-    Plain,
-    /// CopyData; each shard's first message is a header line.
-    WithHeaderLine,
-    /// CopyData in binary: the first message of each shard begins with the header, the last is the trailer.
-    BinaryCopy,
-}
 
 /// One statement on several shards.
 #[derive(Debug)]
 pub struct Scatter {
     /// The server whose RowDescription the client gets.
     leader: usize,
-    rows: Rows,
-    servers: Vec<Part>,
+    join: Join,
     /// The leader has begun to answer: the others' rows may follow.
     opened: bool,
     description: Vec<u8>,
@@ -44,12 +26,6 @@ pub struct Scatter {
     cancelled: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Part {
-    /// It has sent its first CopyData.
-    begun: bool,
-}
-
 /// Why a scatter failed.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
@@ -57,17 +33,16 @@ enum Failure {
     Shard(Vec<u8>),
     /// The shards do not agree on the columns.
     Columns,
-    /// A row of binary COPY too long to take the header from.
-    LongRow,
+    /// A COPY stream that is none, or whose first row is too long to be held.
+    Copy,
 }
 
 impl Scatter {
     /// `leader` is an index into the link's servers, of which there are `servers`.
-    pub fn new(leader: usize, servers: usize, rows: Rows) -> Self {
+    pub fn new(leader: usize, servers: usize, format: JoinFormat) -> Self {
         Scatter {
             leader,
-            rows,
-            servers: vec![Part::default(); servers],
+            join: Join::new(format, servers),
             opened: false,
             description: Vec::new(),
             copying: false,
@@ -90,15 +65,15 @@ impl Scatter {
             Some(Failure::Columns) => Report::error("XX000", "the shards do not agree on the columns of the result")
                 .with_hint("Run \"pgbraid check\" to find where the schemas differ.")
                 .write(out),
-            Some(Failure::LongRow) => {
+            Some(Failure::Copy) => {
                 Report::error("54000", "a row is too long to be copied in binary from several shards")
                     .with_hint("Use COPY in text format.")
                     .write(out);
             }
             None => {
                 if self.copying {
-                    if self.rows == Rows::BinaryCopy {
-                        frame::write(out, b'd', |to| to.extend_from_slice(&BINARY_TRAILER));
+                    if let Some(trailer) = self.join.trailer() {
+                        frame::write(out, b'd', |to| to.extend_from_slice(&trailer));
                     }
                     reply::bare(out, b'c');
                 }
@@ -136,33 +111,14 @@ impl Scatter {
     }
 
     fn copy_data(&mut self, frame: &Frame<'_>, client: &mut BytesMut) -> Handling {
-        let first = !std::mem::replace(&mut self.servers[frame.server].begun, true);
-        let leads = frame.server == self.leader;
-        match self.rows {
-            Rows::Plain => Handling::Forward,
-            Rows::WithHeaderLine => {
-                if first && !leads {
-                    Handling::Drop
-                } else {
-                    Handling::Forward
-                }
+        match self.join.message(frame.server, frame.body) {
+            Ok(payload) if payload.len() == frame.body.len() => Handling::Forward,
+            Ok([]) => Handling::Drop,
+            Ok(payload) => {
+                frame::write(client, b'd', |to| to.extend_from_slice(payload));
+                Handling::Drop
             }
-            Rows::BinaryCopy if first => match frame.body.split_at_checked(BINARY_HEADER_BYTES) {
-                None => self.fail(Failure::LongRow),
-                Some((header, rows)) => {
-                    let rows = rows.strip_suffix(&BINARY_TRAILER).filter(|rest| rest.is_empty()).unwrap_or(rows);
-                    let header = if leads { header } else { &[] };
-                    if header.len() + rows.len() > 0 {
-                        frame::write(client, b'd', |to| {
-                            to.extend_from_slice(header);
-                            to.extend_from_slice(rows);
-                        });
-                    }
-                    Handling::Drop
-                }
-            },
-            Rows::BinaryCopy if frame.body == BINARY_TRAILER => Handling::Drop,
-            Rows::BinaryCopy => Handling::Forward,
+            Err(_) => self.fail(Failure::Copy),
         }
     }
 }
@@ -231,7 +187,7 @@ mod tests {
 
     #[test]
     fn counts_are_added_up() {
-        let mut scatter = Scatter::new(0, 2, Rows::Plain);
+        let mut scatter = Scatter::new(0, 2, JoinFormat::Rows);
         let mut out = BytesMut::new();
         scatter.frame(frame(0, b'C', b"SELECT 2\0"), &mut out);
         scatter.frame(frame(1, b'C', b"SELECT 40\0"), &mut out);
@@ -241,7 +197,7 @@ mod tests {
 
     #[test]
     fn nothing_is_forwarded_after_an_error_and_the_first_error_wins() {
-        let mut scatter = Scatter::new(0, 2, Rows::Plain);
+        let mut scatter = Scatter::new(0, 2, JoinFormat::Rows);
         let mut out = BytesMut::new();
         assert_eq!(scatter.frame(frame(1, b'E', b"C22012\0\0"), &mut out), Handling::Drop);
         assert!(scatter.cancels() && !scatter.cancels());
@@ -253,7 +209,7 @@ mod tests {
 
     #[test]
     fn rows_wait_for_the_leaders_description() {
-        let mut scatter = Scatter::new(0, 2, Rows::Plain);
+        let mut scatter = Scatter::new(0, 2, JoinFormat::Rows);
         assert!(!scatter.admits(1, Some(Step::Query)));
         scatter.frame(frame(0, b'T', b"\0\0"), &mut BytesMut::new());
         assert!(scatter.admits(1, Some(Step::Query)));
@@ -263,7 +219,7 @@ mod tests {
     fn columns_must_agree_but_table_oids_need_not() {
         let column =
             |oid: u8, kind: u8| [b"\0\x01a\0\0\0\0".as_slice(), &[oid], b"\0\x01\0\0\0", &[kind], &[0; 8]].concat();
-        let mut scatter = Scatter::new(0, 3, Rows::Plain);
+        let mut scatter = Scatter::new(0, 3, JoinFormat::Rows);
         let mut out = BytesMut::new();
         scatter.frame(frame(0, b'T', &column(1, 23)), &mut out);
         scatter.frame(frame(1, b'T', &column(2, 23)), &mut out);
@@ -274,14 +230,14 @@ mod tests {
 
     #[test]
     fn binary_copies_are_joined_under_one_header_and_trailer() {
-        let mut scatter = Scatter::new(0, 2, Rows::BinaryCopy);
+        let mut scatter = Scatter::new(0, 2, JoinFormat::Binary);
         let mut out = BytesMut::new();
         scatter.frame(frame(0, b'H', b"\x01\0\0"), &mut out);
-        let header = [7_u8; BINARY_HEADER_BYTES];
+        let header = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
         let first = |rows: &[u8]| [&header[..], rows].concat();
         assert_eq!(scatter.frame(frame(0, b'd', &first(b"r1")), &mut out), Handling::Drop);
-        assert_eq!(scatter.frame(frame(1, b'd', &first(&BINARY_TRAILER)), &mut out), Handling::Drop);
-        assert_eq!(scatter.frame(frame(0, b'd', &BINARY_TRAILER), &mut out), Handling::Drop);
+        assert_eq!(scatter.frame(frame(1, b'd', &first(b"\xff\xff")), &mut out), Handling::Drop);
+        assert_eq!(scatter.frame(frame(0, b'd', b"\xff\xff"), &mut out), Handling::Drop);
         scatter.frame(frame(0, b'C', b"COPY 1\0"), &mut out);
         scatter.finish(&mut out);
         assert_eq!(&out[5..5 + 21], &first(b"r1")[..]);

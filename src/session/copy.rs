@@ -40,6 +40,11 @@ impl Session {
                 .with_hint("SET client_encoding TO 'UTF8', and convert the data.")
                 .into());
         }
+        if !copy.format.is_splittable() {
+            return Err(Report::error("0A000", "COPY with this QUOTE cannot be taken apart for several shards")
+                .with_hint("Use another quote character, or text format.")
+                .into());
+        }
         let held = self.gateway.config.load().limits.held_bytes_max;
         Ok(Router::ByKey {
             splitter: Box::new(Splitter::new(&copy.format, field, held)),
@@ -102,6 +107,7 @@ impl Session {
         let mut stopped = None;
         if answers.error.is_none() {
             if let Some(response) = &answers.response {
+                copy.expect_columns(response);
                 frame::write(&mut self.link.client.outbound, b'G', |out| out.extend_from_slice(response));
             }
             stopped = self.pass_data(&mut copy, &mut answers, parts).await?;

@@ -10,10 +10,11 @@ use super::statement::NoArguments;
 use crate::execute::chorus::Chorus;
 use crate::execute::explain::ExplainMany;
 use crate::execute::relay::{Joiner, Plain};
-use crate::execute::scatter::{Rows, Scatter};
+use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, TransactionVerb};
 use crate::pool::expect::Step;
 use crate::txn::state::{BlockKind, Writes};
+use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
 use crate::wire::{frame, frontend};
@@ -303,11 +304,11 @@ impl Session {
 }
 
 /// How rows of an output are joined.
-pub(super) fn rows_of(output: Output) -> Rows {
+pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain => Rows::Plain,
-        Output::CopyTextWithHeader => Rows::WithHeaderLine,
-        Output::CopyBinary => Rows::BinaryCopy,
+        Output::Rows | Output::CopyText | Output::Explain => JoinFormat::Rows,
+        Output::CopyTextWithHeader => JoinFormat::Header,
+        Output::CopyBinary => JoinFormat::Binary,
     }
 }
 
