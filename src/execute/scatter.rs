@@ -72,8 +72,9 @@ impl Scatter {
             }
             None => {
                 if self.copying {
-                    if let Some(trailer) = self.join.trailer() {
-                        frame::write(out, b'd', |to| to.extend_from_slice(&trailer));
+                    let trailer = self.join.trailer();
+                    if !trailer.is_empty() {
+                        frame::write(out, b'd', |to| to.extend_from_slice(trailer));
                     }
                     reply::bare(out, b'c');
                 }

@@ -37,12 +37,11 @@ impl Splitter {
 
     /// Says how many fields a binary row must have (CopyInResponse tells), so that another count is an error at its row.
     /// Without effect on text and CSV, whose rows the shards count themselves.
-    pub fn expect_columns(mut self, columns: u16) -> Splitter {
+    pub fn expect_columns(&mut self, columns: u16) {
         match &mut self.0 {
             Kind::Lines(_) => {}
             Kind::Binary(binary) => binary.expect_columns(columns),
         }
-        self
     }
 
     /// Reads the payload of a CopyData message, cut anywhere.
