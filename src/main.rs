@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use pgbraid::admin::{check, explain, init};
+use pgbraid::admin::{check, explain, init, serve};
 use pgbraid::config::{self, Config};
 use pgbraid::demo;
-use pgbraid::session::start;
 
 /// A gateway that makes N PostgreSQL shards look like one PostgreSQL.
 #[derive(Debug, Parser)]
@@ -64,20 +63,16 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> ExitCode {
     match command {
-        Command::Serve { config } => match start::serve(&config).await {
+        Command::Serve { config } => match run_gateway(&config).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
-        Command::Check { config } => {
-            with_config(&config, async |config| match check::check(&config).await {
-                Ok(report) => {
-                    print!("{report}");
-                    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-                }
-                Err(error) => failed(&error),
-            })
-            .await
-        }
+        Command::Check { config } => with_config(&config, async |config| {
+            let report = check::check(&config).await;
+            print!("{report}");
+            if report.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        })
+        .await,
         Command::Init { config } => {
             with_config(&config, async |config| match init::init(&config).await {
                 Ok(()) => ExitCode::SUCCESS,
@@ -95,11 +90,27 @@ async fn run(command: Command) -> ExitCode {
             })
             .await
         }
-        Command::Demo(options) => match demo::run(options, start::start_for_demo).await {
+        Command::Demo(options) => match demo::run(&options, run_for_demo).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
     }
+}
+
+async fn run_gateway(path: &Path) -> Result<(), serve::ServeError> {
+    let served = serve::serve(path).await?;
+    for address in served.addresses() {
+        tracing::info!(%address, "serving");
+    }
+    served.until_signal().await
+}
+
+/// What the demo needs of a gateway: shards prepared by `init`, served as `serve` does.
+async fn run_for_demo(path: &Path) -> Result<demo::Running, demo::StartError> {
+    init::init(&config::load(path)?).await?;
+    let served = serve::serve(path).await?;
+    let address = served.addresses().first().copied().ok_or("the gateway listens nowhere")?;
+    Ok(demo::Running { address, http_address: served.http_address, stop: Box::pin(served.stop()) })
 }
 
 async fn with_config(path: &Path, then: impl AsyncFnOnce(Arc<Config>) -> ExitCode) -> ExitCode {

@@ -9,20 +9,20 @@ use crate::plan::{
 };
 use crate::session::plans::Scope;
 use crate::session::statement::NoArguments;
-use crate::topology::{control, map_file};
+use crate::topology::{self, ControlError, MapFile, MapFileError};
 
 /// Why nothing can be said.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     /// The home shard cannot be asked for the catalog.
     #[error("the home shard cannot be reached: {0}")]
-    Control(#[from] control::ControlError),
+    Control(#[from] ControlError),
     /// Its catalog cannot be read.
     #[error(transparent)]
     Load(#[from] crate::catalog::LoadError),
     /// The map's file.
     #[error(transparent)]
-    Map(#[from] map_file::MapFileError),
+    Map(#[from] MapFileError),
     /// The text is not SQL.
     #[error("{0}")]
     Syntax(String),
@@ -37,10 +37,10 @@ pub enum ExplainError {
 /// See [`ExplainError`].
 pub async fn explain(config: &Config, sql: &str) -> Result<String, ExplainError> {
     let home = config.shards.get(usize::from(config.sharding.home.0)).ok_or(ExplainError::NoHome)?;
-    let client = control::connect(&home.primary, None).await?;
+    let client = topology::connect(&home.primary, None).await?;
     let rules = Rules { key: config.sharding.key.clone(), tables: config.tables.clone() };
     let catalog = load(&client, &rules, crate::catalog::CatalogVersion(1)).await?;
-    let map = map_file::load(config)?;
+    let map = MapFile::new(config).load()?;
     let scope = Scope::new(&home.primary.database, &home.primary.user, &catalog, &Default::default(), true);
     let context =
         Context { catalog: &catalog, search_path: &scope.search_path, declared_types: &[], utf8: true };

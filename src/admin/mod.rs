@@ -6,6 +6,12 @@ pub mod observe;
 pub mod metrics;
 pub mod http;
 pub mod serve;
+mod report;
+mod placement;
+mod schema;
+mod probe;
 pub mod init;
 pub mod check;
 pub mod explain;
+
+pub use report::{Finding, Report, Severity};

@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::session::accept::Door;
 use crate::session::gateway::Gateway;
 use crate::session::serve::{Running, start};
-use crate::topology::{control, map_file};
+use crate::topology::{self, MapFile, MapFileError};
 
 /// Why a gateway did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum ServeError {
     Config(#[from] config::ConfigErrors),
     /// The map's file.
     #[error(transparent)]
-    Map(#[from] map_file::MapFileError),
+    Map(#[from] MapFileError),
     /// Certificates.
     #[error(transparent)]
     Door(#[from] crate::session::accept::DoorError),
@@ -50,7 +50,7 @@ pub struct Served {
 /// See [`ServeError`]. Shards that cannot be reached are none: statements that need them fail until they can.
 pub async fn serve(path: &Path) -> Result<Served, ServeError> {
     let config = config::load(path)?;
-    let map = map_file::load(&config)?;
+    let map = MapFile::new(&config).load_or_create()?;
     let lookup = config.auth.query.clone().map(|query| Arc::new(AuthQuery::new(&config, query)) as Arc<dyn Lookup>);
     let door = Arc::new(Door::new(&config, lookup)?);
     let http_listen = config.gateway.http_listen;
@@ -145,7 +145,7 @@ impl Lookup for AuthQuery {
     fn look_up<'a>(&'a self, user: &'a str) -> LookupFuture<'a> {
         Box::pin(async move {
             let failed = |error: &dyn std::fmt::Display| LookupError(format!("the auth query failed: {error}"));
-            let client = control::connect(&self.address, None).await.map_err(|error| failed(&error))?;
+            let client = topology::connect(&self.address, None).await.map_err(|error| failed(&error))?;
             let row = client.query_opt(&self.query, &[&user]).await.map_err(|error| failed(&error))?;
             let Some(row) = row else { return Ok(None) };
             let verifier = row.try_get(1).map_err(|error| failed(&error))?;

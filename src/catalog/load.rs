@@ -9,9 +9,9 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio_postgres::{Client, Row};
 
-use crate::catalog::rules::{Rules, is_system};
 use crate::catalog::{
-    Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Volatility,
+    Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules,
+    Volatility,
 };
 
 /// Why a catalog could not be read.
@@ -357,6 +357,11 @@ impl Relations {
         }
         ancestors
     }
+}
+
+/// Schemas about which each shard answers for itself; `pgbraid` is the gateway's own.
+fn is_system(schema: &str) -> bool {
+    matches!(schema, "pg_catalog" | "information_schema" | "pgbraid")
 }
 
 /// A view, its definition without the semicolon that `pg_get_viewdef` ends it with.

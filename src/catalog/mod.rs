@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use load::{LoadError, load};
-pub use rules::Rules;
+pub use rules::{Rules, key_type};
 pub use watch::{CatalogHandle, Connect, ConnectFailure, fingerprint};
 
 /// A type's `pg_type.oid`.

@@ -160,7 +160,7 @@ pub enum KeySource {
 }
 
 /// Parameter values at Bind (or of SQL EXECUTE).
-pub trait Arguments {
+pub trait Arguments: Sync {
     /// The value of parameter `index`, counted from 0.
     fn argument(&self, index: usize) -> Argument<'_>;
     /// The type the server has resolved for parameter `index`, where it has been asked; 0 or `None` when not.
@@ -364,7 +364,7 @@ pub trait Placement {}
 #[derive(Debug, thiserror::Error)] #[error("x")] pub struct StubSyntax;
 pub fn compile(text: &str, _: &Context<'_>) -> Result<Vec<Planned>, StubSyntax> {
   use pg_query::NodeEnum as N;
-  let r = pg_query::parse(text).map_err(|_| StubSyntax)?;
+  let r = pg_query::parse(text, pg_query::ParserOptions::default()).map_err(|_| StubSyntax)?;
   let mut out=vec![];
   for s in &r.protobuf.stmts { let start=s.stmt_location as usize; let end = if s.stmt_len==0 { text.len() } else { start + s.stmt_len as usize };
    let any = |access| Plan::Rows(Route{access, target: Target::Any, output: Output::Rows});

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use crate::catalog::{CatalogHandle, Connect, ConnectFailure, LoadError, Rules};
 use crate::config::{Config, ServerAddress};
-use crate::topology::control;
+use crate::topology;
 
 /// Reads a database's catalog and keeps it fresh.
 ///
@@ -34,7 +34,7 @@ impl Connect for Servers {
         Box::pin(async {
             let mut last: ConnectFailure = "no shard is configured".into();
             for address in &self.addresses {
-                match control::connect(address, None).await {
+                match topology::connect(address, None).await {
                     Ok(client) => return Ok(client),
                     Err(error) => last = error.into(),
                 }

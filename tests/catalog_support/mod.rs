@@ -1,6 +1,7 @@
-//! A real Postgres for a test: its own directory, a Unix socket only (no port to collide on), stopped when dropped.
+//! A real Postgres for a test: its own directory, a Unix socket (no port to collide on), stopped when dropped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,23 +13,59 @@ use tokio_postgres::{Client, NoTls};
 pub struct Postgres {
     directory: PathBuf,
     process: Child,
+    /// Also the number in the socket's name.
+    port: u16,
 }
 
 impl Postgres {
     /// Starts a server with these further settings (`name=value`).
     pub fn start(settings: &[&str]) -> Postgres {
+        Postgres::start_in(made_by_postgres(), settings)
+    }
+
+    /// Starts a server that lets users in over TCP by TLS and SCRAM only, on a free port, which is returned.
+    pub fn start_with_tls(certificate: &str, key: &str) -> (Postgres, u16) {
         let directory = made_by_postgres();
+        let hba = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+        for (name, text) in [("server.crt", certificate), ("server.key", key), ("hba.conf", hba)] {
+            let path = directory.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            let owner = std::fs::metadata(&directory).unwrap();
+            std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let file = |setting: &str, name: &str| format!("{setting}={}", directory.join(name).display());
+        let settings = [
+            "ssl=on".to_owned(),
+            file("ssl_cert_file", "server.crt"),
+            file("ssl_key_file", "server.key"),
+            file("hba_file", "hba.conf"),
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+        ];
+        (Postgres::start_in(directory, &settings.each_ref().map(String::as_str)), port)
+    }
+
+    fn start_in(directory: PathBuf, settings: &[&str]) -> Postgres {
         let data = directory.join("data");
         let options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"];
         let output = as_postgres("initdb").args(options).arg(&data).output().unwrap();
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        Postgres::run(directory, settings)
+    }
+
+    /// Starts the server whose data is there.
+    fn run(directory: PathBuf, settings: &[&str]) -> Postgres {
+        let data = directory.join("data");
         let mut command = as_postgres("postgres");
         command.arg("-D").arg(&data).arg("-k").arg(&directory);
         for setting in ["listen_addresses=", "fsync=off", "autovacuum=off"].iter().chain(settings) {
             command.args(["-c", setting]);
         }
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let server = Postgres { directory, process };
+        let port = settings.iter().find_map(|setting| setting.strip_prefix("port=")?.parse().ok()).unwrap_or(5432);
+        let server = Postgres { directory, process, port };
         server.wait_until_ready();
         server
     }
@@ -36,7 +73,9 @@ impl Postgres {
     fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let ready = Command::new(program("pg_isready")).arg("-q").arg("-h").arg(&self.directory).status().unwrap();
+            let mut command = Command::new(program("pg_isready"));
+            command.arg("-q").arg("-h").arg(&self.directory).args(["-p", &self.port.to_string()]);
+            let ready = command.status().unwrap();
             if ready.success() {
                 return;
             }
@@ -49,7 +88,7 @@ impl Postgres {
     pub fn address(&self, database: &str) -> ServerAddress {
         ServerAddress {
             host: self.directory.to_str().unwrap().to_owned(),
-            port: 5432,
+            port: self.port,
             database: database.to_owned(),
             user: "postgres".to_owned(),
             password: None,
@@ -60,7 +99,7 @@ impl Postgres {
     /// A connection to a database, as a user.
     pub async fn connect_as(&self, user: &str, database: &str) -> Client {
         let mut config = tokio_postgres::Config::new();
-        config.host_path(&self.directory).user(user).dbname(database);
+        config.host_path(&self.directory).port(self.port).user(user).dbname(database);
         let (client, connection) = config.connect(NoTls).await.unwrap();
         tokio::spawn(connection);
         client
@@ -69,6 +108,17 @@ impl Postgres {
     /// A connection to a database.
     pub async fn connect(&self, database: &str) -> Client {
         self.connect_as("postgres", database).await
+    }
+
+    /// A hot standby of this server.
+    pub fn replica(&self) -> Postgres {
+        let directory = made_by_postgres();
+        let data = directory.join("data");
+        let mut command = as_postgres("pg_basebackup");
+        command.args(["-U", "postgres", "-R", "-c", "fast", "--no-sync", "-D"]).arg(&data);
+        let output = command.arg("-h").arg(&self.directory).output().unwrap();
+        assert!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
+        Postgres::run(directory, &[])
     }
 
     /// Stops the server, leaving its data.

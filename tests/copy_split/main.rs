@@ -54,7 +54,8 @@ struct Failure {
 fn split(file: &CopyFile, chunk_bytes: usize) -> Parts {
     let mut parts = Parts::default();
     let columns = u16::try_from(file.columns).unwrap();
-    let mut splitter = Splitter::new(&file.format, file.key_field, usize::MAX).expect_columns(columns);
+    let mut splitter = Splitter::new(&file.format, file.key_field, usize::MAX);
+    splitter.expect_columns(columns);
     let mut sink = |piece: Piece<'_>| -> Result<(), Infallible> {
         match piece {
             Piece::Header(bytes) => parts.header = bytes.to_vec(),

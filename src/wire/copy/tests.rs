@@ -205,7 +205,9 @@ fn a_long_binary_field_is_refused_before_its_bytes_have_come() {
 #[test]
 fn a_binary_row_of_another_width_is_an_error_when_the_width_is_known() {
     let data = [&binary_header()[..], &[0, 0], &[0, 2]].concat();
-    let (_, result) = feed_all(Splitter::new(&Format::Binary, 0, 100).expect_columns(0), [&data[..]]);
+    let mut splitter = Splitter::new(&Format::Binary, 0, 100);
+    splitter.expect_columns(0);
+    let (_, result) = feed_all(splitter, [&data[..]]);
     let error = result.unwrap_err();
     assert_eq!(error.to_string(), "row field count is 2, expected 0");
     assert_eq!(error.context("t").unwrap(), "COPY t, line 2");
