@@ -6,6 +6,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+mod rules;
+
+pub use rules::{Rules, key_type};
+
 /// A type's `pg_type.oid`.
 pub type Oid = u32;
 
