@@ -17,8 +17,10 @@ use super::{url, users};
 /// `None` only together with a mistake.
 pub(super) fn check(written: RawConfig, sources: &[Source], mistakes: &mut Mistakes) -> Option<Config> {
     let mut check = Check { sources, mistakes };
+    let names: Vec<String> =
+        written.shards.iter().filter_map(|shard| shard.name.as_ref()).map(|name| name.value.clone()).collect();
     let shards = check.shards(written.shards);
-    let sharding = check.sharding(written.sharding, &shards);
+    let sharding = check.sharding(written.sharding, &names);
     let pool = check.pool(written.pool);
     let gateway = check.gateway(written.gateway);
     let client_ca = gateway.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
@@ -38,6 +40,14 @@ pub(super) struct Check<'a> {
 impl Check<'_> {
     pub(super) fn wrong(&mut self, place: Place, message: impl Into<String>) {
         self.mistakes.add(place, message);
+    }
+
+    pub(super) fn missing(&mut self, place: Place, message: impl Into<String>) {
+        self.mistakes.add_missing(place, message);
+    }
+
+    pub(super) fn misread(&mut self, place: Place, message: impl Into<String>) {
+        self.mistakes.add_misread(place, message);
     }
 
     fn directory(&self, place: Place) -> &Path {
@@ -67,7 +77,7 @@ impl Check<'_> {
         match std::fs::read_to_string(&path) {
             Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
             Err(error) => {
-                self.wrong(setting.place, format!("`{key}`: {} cannot be read: {error}", path.display()));
+                self.misread(setting.place, format!("`{key}`: {} cannot be read: {error}", path.display()));
                 None
             }
         }
@@ -160,7 +170,7 @@ impl Check<'_> {
         Gateway { listen, http_listen, tls, drain_timeout }
     }
 
-    fn sharding(&mut self, written: RawSharding, shards: &[Shard]) -> Option<Sharding> {
+    fn sharding(&mut self, written: RawSharding, names: &[String]) -> Option<Sharding> {
         let place = written.place.unwrap_or_default();
         let directory = self.directory(place).to_owned();
         let map = match written.map {
@@ -170,10 +180,10 @@ impl Check<'_> {
         let map = std::path::absolute(&map).unwrap_or(map);
         let home = match &written.home {
             None => ShardId(0),
-            Some(home) => match shards.iter().position(|shard| shard.name == home.value) {
+            Some(home) => match names.iter().position(|name| *name == home.value) {
                 Some(index) => ShardId(u16::try_from(index).unwrap_or(0)),
                 None => {
-                    let names: Vec<&str> = shards.iter().map(|shard| shard.name.as_str()).collect();
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let suggestion = super::reader::did_you_mean(&home.value, &names);
                     self.wrong(home.place, format!("`home` names no shard: `{}`{suggestion}", home.value));
                     ShardId(0)
@@ -181,7 +191,7 @@ impl Check<'_> {
             },
         };
         let Some(key) = written.key else {
-            self.wrong(
+            self.missing(
                 place,
                 "[sharding] needs `key`, the column that decides the shard, such as `key = \"customer_id\"`",
             );
@@ -226,7 +236,7 @@ impl Check<'_> {
 
     fn shards(&mut self, written: Vec<RawShard>) -> Vec<Shard> {
         if written.is_empty() {
-            self.wrong(Place::default(), "there is no [[shard]]: give each shard a name and a primary");
+            self.missing(Place::default(), "there is no [[shard]]: give each shard a name and a primary");
         }
         if let Some(one_too_many) = written.get(usize::from(u16::MAX)) {
             self.wrong(one_too_many.place, format!("more than {} shards", u16::MAX));
@@ -238,7 +248,10 @@ impl Check<'_> {
             let name = self.shard_name(&shard, &mut names);
             let password = shard.password_file.and_then(|setting| self.password_in_file("password_file", setting));
             let Some(primary) = shard.primary else {
-                self.wrong(shard.place, "[[shard]] needs `primary`, such as `primary = \"postgres://10.0.0.1/shop\"`");
+                self.missing(
+                    shard.place,
+                    "[[shard]] needs `primary`, such as `primary = \"postgres://10.0.0.1/shop\"`",
+                );
                 continue;
             };
             let mut addresses = Vec::new();
@@ -257,7 +270,7 @@ impl Check<'_> {
 
     fn shard_name(&mut self, shard: &RawShard, names: &mut HashMap<String, Place>) -> String {
         let Some(At { value, place }) = &shard.name else {
-            self.wrong(shard.place, "[[shard]] needs `name`");
+            self.missing(shard.place, "[[shard]] needs `name`");
             return String::new();
         };
         if value.is_empty() {
@@ -279,7 +292,7 @@ impl Check<'_> {
         let mut address = match url::parse(&setting.value, self.directory(setting.place)) {
             Ok(address) => address,
             Err(message) => {
-                self.wrong(setting.place, format!("`{key}`: the URL {message}"));
+                self.wrong(setting.place, format!("`{key}`: {message}"));
                 return None;
             }
         };

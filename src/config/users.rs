@@ -36,7 +36,7 @@ pub(super) fn check(check: &mut Check<'_>, written: RawUser, pool: &Pool, client
         }
         (AuthMethod::Cert, None) => {}
         (AuthMethod::Scram | AuthMethod::Md5, None) => {
-            check.wrong(place, "[[user]] needs `password`, `password_file` or `verifier`");
+            check.missing(place, "[[user]] needs `password`, `password_file` or `verifier`");
         }
         (AuthMethod::Scram, Some(At { value: Secret::Verifier(verifier), place })) if verifier.starts_with("md5") => {
             check.wrong(*place, "`verifier` is for md5: add `auth = \"md5\"`");
@@ -47,7 +47,7 @@ pub(super) fn check(check: &mut Check<'_>, written: RawUser, pool: &Pool, client
         (AuthMethod::Scram | AuthMethod::Md5, Some(_)) => {}
     }
     let Some(name) = written.name else {
-        check.wrong(place, "[[user]] needs `name`");
+        check.missing(place, "[[user]] needs `name`");
         return None;
     };
     // NAMEDATALEN - 1, src/include/pg_config_manual.h: longer names are cut by clients' servers and would never match.
@@ -83,7 +83,7 @@ fn password(check: &mut Check<'_>, key: &str, inline: Setting<String>, file: Set
             At { value: check.password_in_file(&format!("{key}_file"), file)?, place }
         }
         (Some(_), Some(file)) => {
-            check.wrong(file.place, format!("[[user]] has `{key}` and `{key}_file`: give one of them"));
+            check.misread(file.place, format!("[[user]] has `{key}` and `{key}_file`: give one of them"));
             return None;
         }
         (None, None) => return None,
