@@ -217,3 +217,45 @@ fn a_client_that_was_told_there_is_no_channel_binding_is_refused() {
         );
     }
 }
+
+/// Whether the gateway's own client side accepts the certificate of `gateway` as that of `host`.
+fn verifies(gateway: &Gateway, root: &std::path::Path, mode: SslMode, host: &'static str) -> Result<(), String> {
+    let tls = ServerTls { mode, root_certificate: Some(root.to_owned()), certificate: None, key: None };
+    let connector = TlsConnector::from(client_config(&tls).unwrap().unwrap());
+    RUNTIME.block_on(async {
+        let tcp = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+        connector.connect(host.try_into().unwrap(), tcp).await.map(|_| ()).map_err(|error| error.to_string())
+    })
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_its_own_root_is_verified_by_its_common_name() {
+    let scratch = Scratch::new();
+    let itself = Authority::new("db.shopmart.example");
+    let certificate = scratch.write("self.pem", &itself.pem());
+    scratch.write("self.key", &itself.key_pem());
+    let text = format!("[gateway]\ntls_certificate = \"self.pem\"\ntls_key = \"self.key\"\n{USERS}");
+    let gateway = Gateway::start(&text, scratch.path(), None);
+    verifies(&gateway, &certificate, SslMode::VerifyFull, "db.shopmart.example").unwrap();
+    verifies(&gateway, &certificate, SslMode::VerifyFull, "DB.shopmart.example").unwrap();
+    verifies(&gateway, &certificate, SslMode::VerifyCa, "elsewhere.example").unwrap();
+    verifies(&gateway, &certificate, SslMode::VerifyFull, "elsewhere.example").unwrap_err();
+    let stranger = scratch.write("stranger.pem", &Authority::new("db.shopmart.example").pem());
+    verifies(&gateway, &stranger, SslMode::VerifyCa, "db.shopmart.example").unwrap_err();
+}
+
+#[test]
+fn the_common_name_does_not_count_beside_alternative_names() {
+    let scratch = Scratch::new();
+    let authority = Authority::new("authority");
+    let root = scratch.write("ca.pem", &authority.pem());
+    let lines = gateway_certificate(&scratch, "db.example", &authority, &["other.example", "*.wild.example"]);
+    let gateway = Gateway::start(&format!("[gateway]\n{lines}{USERS}"), scratch.path(), None);
+    verifies(&gateway, &root, SslMode::VerifyFull, "other.example").unwrap();
+    verifies(&gateway, &root, SslMode::VerifyFull, "a.wild.example").unwrap();
+    verifies(&gateway, &root, SslMode::VerifyFull, "db.example").unwrap_err();
+    let lines = gateway_certificate(&scratch, "db2.example", &authority, &[]);
+    gateway.reload(&format!("[gateway]\n{lines}{USERS}"), scratch.path());
+    verifies(&gateway, &root, SslMode::VerifyFull, "db2.example").unwrap();
+    verifies(&gateway, &root, SslMode::VerifyFull, "db.example").unwrap_err();
+}

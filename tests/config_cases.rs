@@ -8,7 +8,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use pgbraid::config::{self, Config, ConfigErrors};
+use pgbraid::config::{self, Config, ConfigErrors, ServerSecret};
 
 struct Case {
     path: PathBuf,
@@ -105,7 +105,7 @@ fn no_secret_is_shown_by_debug_or_by_mistakes() {
     let users = "[[user]]\nname = \"app\"\npassword = \"hunter2\"\nserver_password = \"hunter2\"\n";
     let config = parsed(&format!("{LEAST}{users}")).unwrap();
     assert_eq!(config.shards[0].primary.password.as_deref(), Some("hunter2"));
-    assert_eq!(config.users[0].server_password.as_deref(), Some("hunter2"));
+    assert_eq!(config.users[0].server_password, Some(ServerSecret::Password("hunter2".to_owned())));
     assert!(!format!("{config:?}").contains("hunter2"));
     for mistake in ["auth = \"cert\"", "password_file = \"x\"", "verifier = \"y\"", "reads = \"all\"", "nme = 1"] {
         let mistakes = parsed(&format!("{LEAST}{users}{mistake}\n")).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! Rules of `[[user]]`.
 
 use super::check::Check;
-use super::checked::{AuthMethod, Pool, Reads, Secret, User};
+use super::checked::{AuthMethod, Pool, Reads, Secret, ServerSecret, User};
 use super::mistake::{At, Place};
 use super::raw::{RawUser, Setting};
 use super::reader::did_you_mean;
@@ -54,12 +54,20 @@ pub(super) fn check(check: &mut Check<'_>, written: RawUser, pool: &Pool, client
     if name.value.is_empty() || name.value.len() > 63 {
         check.wrong(name.place, "`name` in [[user]] must have 1 to 63 bytes");
     }
+    let server_user = written.server_user.map_or_else(|| name.value.clone(), |user| user.value);
+    // The hash contains the user's name.
+    let own_md5 = match &secret {
+        Some(At { value: Secret::Verifier(text), .. }) if method == AuthMethod::Md5 && server_user == name.value => {
+            Some(ServerSecret::Md5(text.clone()))
+        }
+        Some(_) | None => None,
+    };
     Some(User {
-        server_user: written.server_user.map_or_else(|| name.value.clone(), |user| user.value),
+        server_user,
         name: name.value,
         method,
         secret: secret.map(|secret| secret.value),
-        server_password,
+        server_password: server_password.map(ServerSecret::Password).or(own_md5),
         reads,
         pool_max,
     })

@@ -52,6 +52,11 @@ impl Authority {
         Self::with_key(name, KeyPair::generate().unwrap())
     }
 
+    /// Is itself what a careless `openssl req -x509` makes: an authority without alternative names. Its key, to be shown to clients.
+    pub fn key_pem(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// Signs with SHA-384 instead of SHA-256.
     pub fn with_sha384(name: &str) -> Self {
         Self::with_key(name, KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap())
