@@ -258,3 +258,19 @@ fn clients_that_say_nothing_are_shown_out_after_the_login_timeout() {
         let _ = stream.read_to_end(&mut Vec::new());
     }
 }
+
+#[test]
+fn drivers_see_the_sqlstate() {
+    let scratch = Scratch::new();
+    let gateway = Gateway::start(USERS, scratch.path(), None);
+    let connect = |user: &str, password: &str| {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(gateway.port).user(user).password(password).dbname("shop");
+        auth::RUNTIME.block_on(config.connect(tokio_postgres::NoTls)).map(|_| ())
+    };
+    for (user, password) in [("app", "secret"), ("old", "veteran")] {
+        connect(user, password).unwrap();
+        let error = connect(user, "wrong").unwrap_err();
+        assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::INVALID_PASSWORD));
+    }
+}
