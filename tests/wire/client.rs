@@ -291,8 +291,8 @@ pub struct Answer {
 /// A column of RowDescription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnDescription {
-    /// Name.
-    pub name: String,
+    /// Name, in the client's encoding.
+    pub name: Vec<u8>,
     /// Type.
     pub type_oid: u32,
     /// Modifier.
@@ -449,7 +449,7 @@ pub fn row_description(body: &[u8]) -> Vec<ColumnDescription> {
     let mut at = 2;
     for _ in 0..u16_at(body, 0) {
         let end = at + body[at..].iter().position(|byte| *byte == 0).unwrap();
-        let name = String::from_utf8_lossy(&body[at..end]).into_owned();
+        let name = body[at..end].to_vec();
         at = end + 1;
         let table = u32_at(body, at);
         columns.push(ColumnDescription {

@@ -81,7 +81,7 @@ fn render_columns(body: &[u8]) -> String {
     line(
         "RowDescription",
         row_description(body).into_iter().map(|column| {
-            let mut out = format!("{}:{}", text(column.name.as_bytes()), type_name(column.type_oid));
+            let mut out = format!("{}:{}", text(&column.name), type_name(column.type_oid));
             if column.typmod != -1 {
                 write!(out, "[{}]", column.typmod).unwrap();
             }
