@@ -110,7 +110,7 @@ fn render_error(name: &str, body: &[u8]) -> String {
 }
 
 /// Longer values are shown by length and hash.
-const SHOWN_BYTES_MAX: usize = 1000;
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// Quoted when it reads as text, else hexadecimal.
 pub fn text(bytes: &[u8]) -> String {
