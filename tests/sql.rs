@@ -11,54 +11,42 @@ mod client;
 mod compare;
 #[path = "sql/fixture.rs"]
 mod fixture;
-#[path = "wire/gateway.rs"]
-#[allow(dead_code)]
-mod gateway;
-#[path = "wire/postgres.rs"]
-#[allow(dead_code)]
-mod postgres;
+#[path = "wire/login.rs"]
+mod login;
 #[path = "sql/random.rs"]
 mod random;
 #[path = "sql/script.rs"]
 mod script;
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use client::{Client, Login};
 use compare::{Sides, Verdict};
-use gateway::Gateway;
-use postgres::Postgres;
 use script::{Expectation, Script, Statement};
+use support::{Cluster, Setup};
 
 /// Both systems, with schema and rows.
 struct Setting {
     gateway: Login,
     postgres: Login,
     schema: Vec<String>,
-    // Kept for their Drop.
-    _servers: (Option<Gateway>, Postgres),
+    // Kept for its Drop.
+    _cluster: Option<Cluster>,
 }
 
 impl Setting {
     /// `SQL_SELF=1` compares Postgres with itself, to check the scripts.
-    fn start(name: &str) -> Setting {
-        let postgres = Postgres::start(name);
+    fn start() -> Setting {
         let itself = std::env::var_os("SQL_SELF").is_some();
-        let gateway = (!itself).then(|| Gateway::start(name, 4, fixture::CONFIG));
+        let cluster = (!itself).then(|| Cluster::with(Setup { shards: 4, config: fixture::CONFIG, ..Setup::default() }));
         let schema = Script::read(&directory().join("schema.sql")).statements;
-        let login = match &gateway {
-            Some(gateway) => gateway.login(),
-            None => {
-                Client::connect(&postgres.login()).unwrap().run("CREATE DATABASE twin");
-                postgres.login().with("database", "twin")
-            }
-        };
         Setting {
-            gateway: login,
-            postgres: postgres.login(),
+            gateway: cluster.as_ref().map_or_else(|| login::of(login::database().url()), |cluster| login::of(cluster.url())),
+            postgres: login::of(login::database().url()),
             schema: schema.into_iter().map(|statement| statement.sql).collect(),
-            _servers: (gateway, postgres),
+            _cluster: cluster,
         }
     }
 
@@ -105,7 +93,7 @@ fn contents(table: &str) -> Statement {
 
 #[test]
 fn every_script_is_answered_as_by_one_postgres_or_refused() {
-    let setting = Setting::start("sql");
+    let setting = Setting::start();
     let mut failures = Vec::new();
     for path in scripts() {
         let script = Script::read(&path);
@@ -150,7 +138,7 @@ fn settle(path: &Path, settled: &[(usize, Verdict)]) {
 
 #[test]
 fn psql_shows_the_same_of_the_catalog() {
-    let setting = Setting::start("psql");
+    let setting = Setting::start();
     drop(setting.sides());
     let text = std::fs::read_to_string(directory().join("psql.txt")).unwrap();
     let mut failures = Vec::new();
@@ -165,7 +153,7 @@ fn psql_shows_the_same_of_the_catalog() {
 
 fn psql(login: &Login, command: &str) -> String {
     let value = |name: &str| login.parameters.iter().find(|(known, _)| known == name).unwrap().1.clone();
-    let output = Command::new(postgres::binaries().join("psql"))
+    let output = Command::new("psql")
         .args(["-X", "-A", "-P", "footer=on", "-h", &login.address.ip().to_string()])
         .args(["-p", &login.address.port().to_string(), "-U", &value("user"), "-d", &value("database"), "-c", command])
         .env("PGPASSWORD", &login.password)
@@ -176,7 +164,7 @@ fn psql(login: &Login, command: &str) -> String {
 
 #[test]
 fn random_queries_are_answered_as_by_one_postgres_or_refused() {
-    let setting = Setting::start("random");
+    let setting = Setting::start();
     let mut sides = setting.sides();
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (seed, queries) = (number("SQL_SEED", 1), number("SQL_QUERIES", 400));

@@ -12,13 +12,13 @@ mod client;
 mod dialogue;
 #[path = "wire/encode.rs"]
 mod encode;
-#[path = "wire/postgres.rs"]
-#[allow(dead_code)]
-mod postgres;
 #[path = "wire/render.rs"]
 mod render;
+#[path = "wire/login.rs"]
+mod login;
 #[path = "wire/run.rs"]
 mod run;
+mod support;
 
 use std::path::{Path, PathBuf};
 
@@ -64,6 +64,24 @@ fn rewriting(whom: &str) -> bool {
 
 #[test]
 fn dialogues_record_what_postgres_says() {
-    let postgres = postgres::Postgres::start("wire");
-    play_all(&Partner { login: postgres.login(), gateway: false, chunk_bytes: None }, rewriting("postgres"));
+    let database = login::database();
+    play_all(&Partner { login: login::of(database.url()), gateway: false, chunk_bytes: None }, rewriting("postgres"));
+}
+
+#[test]
+fn a_gateway_of_two_shards_says_what_postgres_says() {
+    let cluster = support::Cluster::start(2);
+    play_all(&Partner { login: login::of(cluster.url()), gateway: true, chunk_bytes: None }, rewriting("gateway"));
+}
+
+#[test]
+fn a_gateway_of_four_shards_says_what_postgres_says() {
+    let cluster = support::Cluster::start(4);
+    play_all(&Partner { login: login::of(cluster.url()), gateway: true, chunk_bytes: None }, false);
+}
+
+#[test]
+fn a_gateway_that_gets_one_byte_at_a_time_says_what_postgres_says() {
+    let cluster = support::Cluster::start(2);
+    play_all(&Partner { login: login::of(cluster.url()), gateway: true, chunk_bytes: Some(1) }, false);
 }

@@ -20,7 +20,7 @@ SELECT obj_description('orders'::regclass, 'pg_class');
 SELECT has_table_privilege('orders', 'SELECT');
 -- ordered
 SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_|pgbraid|^information' ORDER BY 1;
-SELECT datname, pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database();
+SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database();
 SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user;
 SELECT name, setting FROM pg_settings WHERE name IN ('server_encoding', 'integer_datetimes', 'standard_conforming_strings');
 SELECT count(*) > 0 FROM pg_stat_activity;

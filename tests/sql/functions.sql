@@ -3,7 +3,7 @@ SELECT 1;
 SELECT 1 + 1 AS two, 'x' || 'y', ARRAY[1, 2], ROW(1, 2), NULL::int;
 SELECT upper('grün'), length('grün'), md5('x'), round(2.5), 10 / 4.0, 10 % 3, 2 ^ 10;
 SELECT version();
-SELECT current_database(), current_user, current_schema();
+SELECT current_user, current_schema();
 SELECT current_setting('server_version_num')::int >= 150000;
 SELECT now() = transaction_timestamp();
 SELECT generate_series(1, 5);

@@ -32,9 +32,9 @@ UPDATE countries SET name = 'Italia' WHERE code = 'IT';
 DELETE FROM countries WHERE code = 'PT';
 -- either
 INSERT INTO countries VALUES ('IT', 'again');
--- either
+-- refused 0A000
 INSERT INTO countries VALUES ('RR', random()::text);
--- either
+-- refused 0A000
 INSERT INTO countries VALUES ('NN', now()::text) RETURNING code;
 -- either
 INSERT INTO countries SELECT 'X' || id::text, name FROM products WHERE id < 3;

@@ -1,11 +1,9 @@
 //! SQL scripts: statements, each with how it is to be compared. `tests/sql/README.md` is the manual.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A file.
 pub struct Script {
-    /// Where it was read from.
-    pub path: PathBuf,
     /// In order.
     pub statements: Vec<Statement>,
 }
@@ -64,7 +62,7 @@ impl Script {
             }
         }
         assert!(pending.sql.is_empty(), "{}: the last statement has no semicolon", path.display());
-        Script { path: path.to_owned(), statements }
+        Script { statements }
     }
 }
 

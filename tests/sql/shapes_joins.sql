@@ -86,7 +86,7 @@ WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3) SELE
 -- either
 WITH RECURSIVE t AS (SELECT customer_id, id FROM orders WHERE id = 1 UNION ALL SELECT o.customer_id, o.id FROM orders o JOIN t ON o.customer_id = t.customer_id AND o.id = t.id + 1) SELECT * FROM t;
 -- either
-WITH RECURSIVE t AS (SELECT customer_id, id FROM orders WHERE id = 1 UNION ALL SELECT o.customer_id, o.id FROM orders o JOIN t ON o.id = t.customer_id) SELECT * FROM t;
+WITH RECURSIVE t AS (SELECT customer_id, id FROM orders WHERE id = 1 UNION SELECT o.customer_id, o.id FROM orders o JOIN t ON o.id = t.customer_id) SELECT * FROM t;
 -- either
 SELECT c.customer_id, s.id FROM customers c, LATERAL (SELECT id FROM orders o WHERE o.customer_id = c.customer_id ORDER BY id DESC LIMIT 1) s;
 -- either
