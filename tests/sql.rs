@@ -40,10 +40,13 @@ impl Setting {
     /// `SQL_SELF=1` compares Postgres with itself, to check the scripts.
     fn start() -> Setting {
         let itself = std::env::var_os("SQL_SELF").is_some();
-        let cluster = (!itself).then(|| Cluster::with(Setup { shards: 4, config: fixture::CONFIG, ..Setup::default() }));
+        let cluster =
+            (!itself).then(|| Cluster::with(Setup { shards: 4, config: fixture::CONFIG, ..Setup::default() }));
         let schema = Script::read(&directory().join("schema.sql")).statements;
         Setting {
-            gateway: cluster.as_ref().map_or_else(|| login::of(login::database().url()), |cluster| login::of(cluster.url())),
+            gateway: cluster
+                .as_ref()
+                .map_or_else(|| login::of(login::database().url()), |cluster| login::of(cluster.url())),
             postgres: login::of(login::database().url()),
             schema: schema.into_iter().map(|statement| statement.sql).collect(),
             _cluster: cluster,

@@ -20,7 +20,8 @@ pub fn rows() -> Vec<String> {
         let orders = if customer == 3 { 9 } else { customer % 4 };
         for order in 1..=orders {
             let status = statuses[((customer + order) % 5) as usize];
-            let total = if order == 4 { "NULL".into() } else { format!("{}.{:02}", customer * 37 * order % 250, order) };
+            let total =
+                if order == 4 { "NULL".into() } else { format!("{}.{:02}", customer * 37 * order % 250, order) };
             statements.push(format!(
                 "INSERT INTO orders VALUES ({customer}, {order}, '{status}', {total}, TIMESTAMPTZ '2026-01-01 00:00Z' + INTERVAL '{} hours', {})",
                 customer * 31 + order,
@@ -28,7 +29,8 @@ pub fn rows() -> Vec<String> {
             ));
             for line in 1..=(order % 3) {
                 let product = (customer + line) % 4 + 1;
-                statements.push(format!("INSERT INTO items VALUES ({customer}, {order}, {line}, {product}, {line}, 1.5)"));
+                statements
+                    .push(format!("INSERT INTO items VALUES ({customer}, {order}, {line}, {product}, {line}, 1.5)"));
             }
             if order % 3 == 0 {
                 statements.push(format!("INSERT INTO refunds VALUES ({customer}, {order}, 1.{order})"));
@@ -52,8 +54,22 @@ pub fn rows() -> Vec<String> {
 
 /// Tables, for comparing what they hold in the end.
 pub const TABLES: &[&str] = &[
-    "customers", "orders", "items", "refunds", "countries", "products", "settings", "lineitem", "k_int2", "k_int4",
-    "k_text", "k_varchar", "k_char", "k_uuid", "archive.orders", "\"Odd Table\"",
+    "customers",
+    "orders",
+    "items",
+    "refunds",
+    "countries",
+    "products",
+    "settings",
+    "lineitem",
+    "k_int2",
+    "k_int4",
+    "k_text",
+    "k_varchar",
+    "k_char",
+    "k_uuid",
+    "archive.orders",
+    "\"Odd Table\"",
 ];
 
 /// Configuration of the tables whose kind does not follow from their columns.

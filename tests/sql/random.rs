@@ -134,7 +134,13 @@ impl Generator {
             self.condition("a")
         };
         let columns = self.columns("a");
-        (format!("SELECT {columns}, {}.* FROM customers a {join} {} {} ON {on} WHERE {condition}", right.1, right.0, right.1), false)
+        (
+            format!(
+                "SELECT {columns}, {}.* FROM customers a {join} {} {} ON {on} WHERE {condition}",
+                right.1, right.0, right.1
+            ),
+            false,
+        )
     }
 
     fn nested(&mut self) -> (String, bool) {
@@ -160,12 +166,21 @@ impl Generator {
     }
 
     fn aggregated(&mut self) -> (String, bool) {
-        let aggregate = self.one_of(&["count(*)", "sum(a.total)", "max(a.ts)", "avg(a.total)", "count(DISTINCT a.status)", "bool_or(a.id = 2)"]);
+        let aggregate = self.one_of(&[
+            "count(*)",
+            "sum(a.total)",
+            "max(a.ts)",
+            "avg(a.total)",
+            "count(DISTINCT a.status)",
+            "bool_or(a.id = 2)",
+        ]);
         let condition = self.condition("a");
         let sql = match self.below(3) {
             0 => format!("SELECT {aggregate} FROM orders a WHERE {condition}"),
             1 => format!("SELECT a.customer_id, {aggregate} FROM orders a WHERE {condition} GROUP BY a.customer_id"),
-            _ => format!("SELECT a.status, {aggregate} FROM orders a WHERE {condition} GROUP BY a.status HAVING count(*) > 1"),
+            _ => format!(
+                "SELECT a.status, {aggregate} FROM orders a WHERE {condition} GROUP BY a.status HAVING count(*) > 1"
+            ),
         };
         (sql, false)
     }
@@ -184,7 +199,9 @@ impl Generator {
         let condition = self.condition("a");
         let limit = self.one_of(&["", " LIMIT 3", " OFFSET 1", " LIMIT 2 OFFSET 1"]);
         let direction = self.one_of(&["", " DESC"]);
-        let sql = format!("SELECT a.customer_id, a.id FROM orders a WHERE {condition} ORDER BY a.customer_id{direction}, a.id{limit}");
+        let sql = format!(
+            "SELECT a.customer_id, a.id FROM orders a WHERE {condition} ORDER BY a.customer_id{direction}, a.id{limit}"
+        );
         (sql, true)
     }
 
@@ -195,13 +212,17 @@ impl Generator {
             0 => format!("SELECT count(*) FILTER (WHERE customer_id = {a}) FROM orders"),
             1 => format!("SELECT CASE WHEN customer_id = {a} THEN 1 ELSE 2 END FROM orders"),
             2 => format!("SELECT id FROM orders WHERE coalesce(customer_id = {a}, true)"),
-            3 => format!("SELECT (SELECT count(*) FROM orders WHERE customer_id = {a}), (SELECT count(*) FROM orders WHERE customer_id = {b})"),
+            3 => format!(
+                "SELECT (SELECT count(*) FROM orders WHERE customer_id = {a}), (SELECT count(*) FROM orders WHERE customer_id = {b})"
+            ),
             4 => format!("SELECT a.id FROM orders a, refunds b WHERE a.customer_id = {a} AND b.customer_id = {b}"),
             5 => format!("SELECT id FROM orders WHERE (customer_id, id) = ({a}, {b})"),
             6 => format!("SELECT id FROM orders WHERE (customer_id, id) IN (({a}, 1), ({b}, 2))"),
             7 => format!("SELECT * FROM (SELECT customer_id AS k, id FROM orders) s WHERE s.k = {a}"),
             8 => format!("SELECT * FROM (SELECT id AS customer_id FROM orders) s WHERE s.customer_id = {a}"),
-            _ => format!("SELECT id FROM orders WHERE customer_id = {a} AND EXISTS (SELECT 1 FROM refunds WHERE customer_id = {b})"),
+            _ => format!(
+                "SELECT id FROM orders WHERE customer_id = {a} AND EXISTS (SELECT 1 FROM refunds WHERE customer_id = {b})"
+            ),
         };
         (sql, false)
     }

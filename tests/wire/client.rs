@@ -150,8 +150,7 @@ impl Client {
                 put_cstr(&mut body, md5_hash(user.as_bytes(), login.password.as_bytes(), salt).as_bytes());
             }
             10 => {
-                let exchange =
-                    sasl::ScramSha256::new(login.password.as_bytes(), sasl::ChannelBinding::unsupported());
+                let exchange = sasl::ScramSha256::new(login.password.as_bytes(), sasl::ChannelBinding::unsupported());
                 put_cstr(&mut body, b"SCRAM-SHA-256");
                 body.extend((exchange.message().len() as u32).to_be_bytes());
                 body.extend(exchange.message());
@@ -255,7 +254,10 @@ impl Client {
 
     /// A simple query that must succeed with one value.
     pub fn value(&mut self, sql: &str) -> String {
-        self.rows(sql).first().and_then(|row| row.first().cloned().flatten()).unwrap_or_else(|| panic!("{sql}: no value"))
+        self.rows(sql)
+            .first()
+            .and_then(|row| row.first().cloned().flatten())
+            .unwrap_or_else(|| panic!("{sql}: no value"))
     }
 
     /// A simple query that must succeed.

@@ -109,7 +109,9 @@ impl Dialogue {
             let first = at + 1;
             let mut end = first;
             let mut look = first;
-            while look < dialogue.lines.len() && (dialogue.lines[look].starts_with(' ') || dialogue.lines[look].is_empty()) {
+            while look < dialogue.lines.len()
+                && (dialogue.lines[look].starts_with(' ') || dialogue.lines[look].is_empty())
+            {
                 look += 1;
                 if !dialogue.lines[look - 1].is_empty() {
                     end = look;

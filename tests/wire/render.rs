@@ -116,9 +116,9 @@ const SHOWN_BYTES_MAX: usize = 200;
 pub fn text(bytes: &[u8]) -> String {
     if bytes.len() > SHOWN_BYTES_MAX {
         // FNV-1a: enough to see that two long values are the same.
-        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
         return format!("({} bytes, {hash:016x})", bytes.len());
     }
     let Ok(string) = std::str::from_utf8(bytes) else { return hex(bytes) };

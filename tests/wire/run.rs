@@ -55,7 +55,7 @@ pub fn play(dialogue: &Dialogue, partner: &Partner) -> Outcome {
             outcome.differences.push(difference(&place, wanted, &lines));
         }
         outcome.received.push((index, lines));
-        if lost && !wanted.last().is_some_and(|line| line == "(silence)") {
+        if lost && wanted.last().is_none_or(|line| line != "(silence)") {
             outcome.differences.push(format!("{}: given up after silence", dialogue.path.display()));
             break;
         }
