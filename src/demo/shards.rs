@@ -74,6 +74,7 @@ impl Shards {
             Ok::<Shard, PostgresError>(shard)
         });
         let shards = try_join_all(starting).await?;
+        Template::clear_scratch(directory)?;
         Ok(Shards { shards, password: template.password().to_owned() })
     }
 

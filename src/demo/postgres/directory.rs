@@ -73,12 +73,13 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // A server that is still writing its last files makes the first attempt fail; the janitor makes the second.
-        let removed = clear(&self.path);
-        if removed.is_ok() && !self.keep {
-            let _ = fs::remove_dir(&self.path);
+        let removed = clear(&self.path).and_then(|()| if self.keep { Ok(()) } else { fs::remove_dir(&self.path) });
+        match removed {
+            // It must not come back to a path that may be somebody else's by then.
+            Ok(()) => drop(self.janitor.kill()),
+            // A server that is still writing its last files: the janitor tries again.
+            Err(_) => drop(self.janitor.stdin.take()),
         }
-        drop(self.janitor.stdin.take());
         let _ = self.janitor.wait();
     }
 }
@@ -134,9 +135,21 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
+    /// A path of a test's own: names are given again as soon as they are free.
+    fn place(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("pgbraid-test-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn two_directories_for_temporary_files_differ() {
+        let (one, two) = (Directory::take(None).unwrap(), Directory::take(None).unwrap());
+        assert_ne!(one.path(), two.path());
+    }
+
     #[test]
     fn a_directory_with_somebodys_files_is_refused_and_left_alone() {
-        let path = temporary().unwrap();
+        let path = place("precious");
+        fs::create_dir(&path).unwrap();
         fs::write(path.join("precious"), "x").unwrap();
         let error = Directory::take(Some(&path)).unwrap_err();
         assert!(matches!(error, PostgresError::NotEmpty(_)), "{error}");
@@ -146,7 +159,8 @@ mod tests {
 
     #[test]
     fn an_empty_directory_of_the_users_is_emptied_but_stays() {
-        let path = temporary().unwrap();
+        let path = place("empty");
+        fs::create_dir(&path).unwrap();
         let directory = Directory::take(Some(&path)).unwrap();
         fs::create_dir(path.join("s0")).unwrap();
         fs::write(path.join("pgbraid.toml"), "x").unwrap();
@@ -157,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_new_directory_is_removed_with_all_that_is_in_it() {
-        let directory = Directory::take(None).unwrap();
+        let directory = Directory::take(Some(&place("new"))).unwrap();
         let path = directory.path().to_owned();
         fs::create_dir_all(path.join("s0/primary/base")).unwrap();
         drop(directory);
@@ -166,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_janitor_clears_up_after_a_demo_that_had_no_chance_to() {
-        let mut directory = Directory::take(None).unwrap();
+        let mut directory = Directory::take(Some(&place("killed"))).unwrap();
         let path = directory.path().to_owned();
         fs::create_dir_all(path.join("s0/primary/base")).unwrap();
         // What kill -9 does: the pipe closes and nothing of ours runs.

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -20,6 +20,9 @@ pub const SUPERUSER: &str = "postgres";
 pub const APP: &str = "app";
 /// The database.
 pub const DATABASE: &str = "shop";
+
+/// Where in the scratch directory a template is made.
+const SCRATCH: &str = "template";
 
 /// Roles and database, a statement a line (single-user mode takes no other form).
 const SETUP: &str = "\
@@ -43,19 +46,32 @@ impl Template {
     /// `initdb` or `cp` failed.
     pub async fn obtain(host: &Host, scratch: &Path, cache: Option<&Path>) -> Result<Template, PostgresError> {
         let Some(cache) = cache else {
-            return Template::initialise(host, &scratch.join("template")).await;
+            return Template::initialise(host, &scratch.join(SCRATCH)).await;
         };
         let kept = cache.join(cache_key(host)?);
         if let Some(template) = Template::read(&kept) {
             return Ok(template);
         }
-        let made = Template::initialise(host, &scratch.join("template")).await?;
+        let made = Template::initialise(host, &scratch.join(SCRATCH)).await?;
         made.keep(cache, &kept).await?;
         Template::read(&kept).ok_or_else(|| PostgresError::Program {
             program: "cp".to_owned(),
             status: "done".to_owned(),
             output: format!("but {} is not complete; remove it", kept.display()),
         })
+    }
+
+    /// Removes what making a template has left in `scratch`; one in a cache stays.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn clear_scratch(scratch: &Path) -> Result<(), PostgresError> {
+        match fs::remove_dir_all(scratch.join(SCRATCH)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(PostgresError::io(format!("clearing {}", scratch.display()))(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The superuser's password.
