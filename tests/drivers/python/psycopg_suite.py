@@ -457,11 +457,21 @@ def _(url):
         orders(conn)
         add(conn, 17, 1)
         for statement in ("SELECT pg_sleep(50)", "SELECT pg_sleep(50) FROM psycopg_orders WHERE customer_id = 17"):
-            timer = threading.Timer(0.5, conn.cancel_safe)
-            timer.start()
-            with raises("57014"):
-                conn.execute(statement)
-            timer.join()
+            ended = threading.Event()
+
+            def cancel():
+                # Again and again: nobody tells when the statement has begun.
+                while not ended.wait(0.5):
+                    conn.cancel_safe()
+
+            thread = threading.Thread(target=cancel)
+            thread.start()
+            try:
+                with raises("57014"):
+                    conn.execute(statement)
+            finally:
+                ended.set()
+                thread.join()
             equal(conn.execute("SELECT 1").fetchone(), (1,))
 
 
