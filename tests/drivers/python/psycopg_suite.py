@@ -575,14 +575,16 @@ def _(url):
 def _(url):
     with connect(url) as conn:
         orders(conn)
+    # The driver does not know that DISCARD ALL drops its prepared statements.
+    options = {"autocommit": True, "prepare_threshold": None}
     with ConnectionPool(
-        url, min_size=2, max_size=4, open=True, reset=lambda conn: conn.execute("DISCARD ALL"), kwargs={"autocommit": True},
+        url, min_size=2, max_size=4, open=True, reset=lambda conn: conn.execute("DISCARD ALL"), kwargs=options,
         check=ConnectionPool.check_connection,
     ) as pool:
         def work(key):
             for _ in range(5):
                 with pool.connection() as conn:
-                    add(conn, key, key, prepare=True)
+                    add(conn, key, key)
                     conn.execute("SET statement_timeout = '33s'")
             with pool.connection() as conn:
                 leaked.append(conn.execute("SHOW statement_timeout").fetchone()[0])
