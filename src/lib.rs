@@ -4,6 +4,7 @@
 //! Modules are declared bottom up: each imports only what stands above it in this list. `ARCHITECTURE.md` is the tour.
 
 pub mod wire;
+pub mod counters;
 
 pub mod config;
 pub mod sql;

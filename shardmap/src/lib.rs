@@ -1,37 +1,22 @@
 //! Key -> hash -> bucket -> shard: map versions, diffs and minimal rebalance plans.
 //!
-//! Pure: no I/O, no async, no clock.
+//! Pure: no I/O, no async, no clock. The gateway routes by it and the operator's commands plan moves with it.
+//! [`BUCKET_SQL`] is the same function for the shards. A map is never edited in place: every change makes version + 1.
 
-/// A shard's place in the configuration's list, from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ShardId(pub u16);
+mod bucket;
+mod key;
+mod map;
+mod text;
+mod diff;
+mod rebalance;
 
-/// One of [`BUCKETS`] equal parts of the hash space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Bucket(pub u16);
+pub use bucket::{BUCKETS, Bucket, BucketRange};
+pub use diff::{MapDiff, MovedRange, diff};
+pub use key::Key;
+pub use map::{ChangeError, MapVersion, NamesError, ShardId, ShardMap, ShardName};
+pub use rebalance::{Plan, PlanError, add_shards, drain_shards, rebalance};
+pub use text::{MapMistake, MapTextError};
 
-/// Number of buckets.
-pub const BUCKETS: u16 = 4096;
-
-/// A key value in the form in which it is hashed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Key {
-    /// Integers of any width.
-    Integer(i64),
-    /// text, varchar, and char without its padding.
-    Text(Box<str>),
-    /// uuid.
-    Uuid([u8; 16]),
-}
-
-impl Key {
-    /// The bucket the key falls into.
-    pub fn bucket(&self) -> Bucket {
-        let hash = match self {
-            Key::Integer(value) => xxhash_rust::xxh64::xxh64(&value.to_le_bytes(), 0),
-            Key::Text(text) => xxhash_rust::xxh64::xxh64(text.as_bytes(), 0),
-            Key::Uuid(bytes) => xxhash_rust::xxh64::xxh64(bytes, 0),
-        };
-        Bucket((hash >> 52) as u16)
-    }
-}
+/// Installs `pgbraid.bucket(bigint)`, `(text)` and `(uuid)` on a shard: the same function as [`Key::bucket`]. A script in a
+/// transaction of its own, safe to repeat; needs PostgreSQL 14 and CREATE on the database.
+pub const BUCKET_SQL: &str = include_str!("../sql/bucket.sql");

@@ -1,1 +1,17 @@
-//! Room of `admin`.
+//! For operators: the commands of the command line, metrics and health over HTTP.
+//!
+//! Stands above everything but the demo: it may look at all rooms, none looks at it.
+
+pub mod observe;
+pub mod metrics;
+pub mod http;
+pub mod serve;
+mod report;
+mod placement;
+mod schema;
+mod probe;
+pub mod init;
+pub mod check;
+pub mod explain;
+
+pub use report::{Finding, Report, Severity};

@@ -3,8 +3,16 @@
 //! The types here are plain data, so that planning is tested without a database. `load` reads them from a shard;
 //! `watch` keeps them fresh. Callers: `plan` (lookups), `session` (the current catalog), `admin` (comparison of shards).
 
+mod rules;
+mod load;
+mod watch;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+
+pub use load::{LoadError, load};
+pub use rules::{Rules, key_type};
+pub use watch::{CatalogHandle, Connect, ConnectFailure, fingerprint};
 
 /// A type's `pg_type.oid`.
 pub type Oid = u32;

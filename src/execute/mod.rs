@@ -1,1 +1,16 @@
-//! Room of `execute`.
+//! Runs plans: moves bytes between one client and the servers lent to it.
+//!
+//! One task owns a [`Link`], which is the client's socket and its servers. All waiting is in [`turn`](Link::turn), which
+//! moves whatever can be moved in either direction, so that no full socket on one side blocks the other; all deciding is in
+//! [`relay`] and its [`Joiner`](relay::Joiner)s, which are synchronous.
+
+pub mod client;
+pub mod fault;
+pub mod link;
+pub mod relay;
+pub mod scatter;
+pub mod chorus;
+pub mod explain;
+pub mod copy_in;
+pub mod copy_lines;
+pub mod copy_key;

@@ -1,1 +1,10 @@
-//! Room of `net`.
+//! Sockets: listening, streams with and without TLS, TLS configurations. Knows nothing of the protocol but where TLS begins.
+
+pub mod stream;
+pub mod listener;
+pub mod tls;
+mod verify;
+
+pub use listener::Listener;
+pub use stream::{ClientStream, ServerStream};
+pub use tls::{ClientTls, TlsError, client_config, server_end_point};

@@ -37,6 +37,8 @@ pub enum Plan {
     Prepared(PreparedVerb),
     /// DECLARE, FETCH, MOVE, CLOSE.
     Cursor(CursorVerb),
+    /// Names a relation that the catalog does not know: a server shall say so, or the catalog be read anew. Never run.
+    Unresolved,
     /// Refused before anything ran.
     Refuse(Refusal),
 }
@@ -158,7 +160,7 @@ pub enum KeySource {
 }
 
 /// Parameter values at Bind (or of SQL EXECUTE).
-pub trait Arguments {
+pub trait Arguments: Sync {
     /// The value of parameter `index`, counted from 0.
     fn argument(&self, index: usize) -> Argument<'_>;
     /// The type the server has resolved for parameter `index`, where it has been asked; 0 or `None` when not.
@@ -220,38 +222,7 @@ pub enum CopyTarget {
     },
 }
 
-/// How rows and fields of COPY data are delimited. *Source*: manual of PostgreSQL 15, COPY.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CopyFormat {
-    /// Text format.
-    Text {
-        /// One byte, default tab.
-        delimiter: u8,
-        /// Default `\N`.
-        null: Vec<u8>,
-        /// The first line is a header.
-        header: bool,
-    },
-    /// CSV format.
-    Csv {
-        /// One byte, default comma.
-        delimiter: u8,
-        /// Default `"`.
-        quote: u8,
-        /// Default: same as quote.
-        escape: u8,
-        /// Default: empty, unquoted.
-        null: Vec<u8>,
-        /// The key column is in FORCE_NOT_NULL (an unquoted null string is the string itself).
-        force_not_null: bool,
-        /// The key column is in FORCE_NULL (a quoted null string is NULL).
-        force_null: bool,
-        /// The first line is a header.
-        header: bool,
-    },
-    /// Binary format.
-    Binary,
-}
+pub use crate::wire::copy::Format as CopyFormat;
 
 /// A statement for every shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -387,3 +358,26 @@ pub struct Refusal {
     /// What to do instead.
     pub hint: Option<String>,
 }
+// STUB
+pub struct Context<'a> { pub catalog: &'a crate::catalog::Catalog, pub search_path: &'a [String], pub declared_types: &'a [Oid], pub utf8: bool }
+pub trait Placement {}
+#[derive(Debug, thiserror::Error)] #[error("x")] pub struct StubSyntax;
+pub fn compile(text: &str, _: &Context<'_>) -> Result<Vec<Planned>, StubSyntax> {
+  use pg_query::NodeEnum as N;
+  let r = pg_query::parse(text, pg_query::ParserOptions::default()).map_err(|_| StubSyntax)?;
+  let mut out=vec![];
+  for s in &r.protobuf.stmts { let start=s.stmt_location as usize; let end = if s.stmt_len==0 { text.len() } else { start + s.stmt_len as usize };
+   let any = |access| Plan::Rows(Route{access, target: Target::Any, output: Output::Rows});
+   let plan = match s.stmt.as_ref().and_then(|n| n.node.as_ref()) { None=>Plan::Empty,
+     Some(N::SelectStmt(_)) | Some(N::VariableShowStmt(_)) => any(Access::Read),
+     Some(N::InsertStmt(_)|N::UpdateStmt(_)|N::DeleteStmt(_)) => any(Access::Write),
+     Some(N::TransactionStmt(t)) => { let k=t.kind(); use pg_query::protobuf::TransactionStmtKind as K; Plan::Transaction(match k { K::TransStmtBegin|K::TransStmtStart=>TransactionVerb::Begin{read_only:None}, K::TransStmtCommit=>TransactionVerb::Commit{chain:t.chain}, K::TransStmtRollback=>TransactionVerb::Rollback{chain:t.chain}, K::TransStmtSavepoint=>TransactionVerb::Savepoint(t.savepoint_name.clone()), K::TransStmtRelease=>TransactionVerb::Release(t.savepoint_name.clone()), K::TransStmtRollbackTo=>TransactionVerb::RollbackTo(t.savepoint_name.clone()), _=>TransactionVerb::Modes}) }
+     Some(N::VariableSetStmt(v)) => Plan::Setting(SettingVerb::Set{name:v.name.clone(), local:v.is_local, to_default:false, search_path:None}),
+     Some(N::CopyStmt(c)) if c.is_from => Plan::CopyIn(CopyIn{relation:"x".into(), target:CopyTarget::Home, format:CopyFormat::Binary}),
+     Some(N::CopyStmt(_)) => any(Access::Read),
+     Some(N::DiscardStmt(_)) => Plan::Discard(DiscardVerb::All),
+     Some(_) => Plan::Everywhere(Everywhere{in_transaction:true, changes_catalog:true}) };
+   out.push(Planned{range:start..end, plan}); }
+  Ok(out) }
+impl Route { pub fn resolve(&self, _: &dyn Placement, h: ShardId, _: &dyn Arguments) -> Result<Destination, Refusal> { let _=h; Ok(Destination::Any) } }
+impl Placement for shardmap::ShardMap {}

@@ -1,1 +1,24 @@
-//! Room of `session`.
+//! One client's life, from its first byte to its last.
+//!
+//! [`accept`] makes a client of a socket; [`life`] reads its messages and calls [`simple`] or [`extended`], which find a plan
+//! ([`plans`]), enlist the shards it names ([`enlist`]) and relay. What is shared between clients is [`gateway::Gateway`].
+
+pub mod accept;
+pub mod databases;
+pub mod gateway;
+pub mod cancel;
+pub mod plans;
+pub mod statement;
+pub mod failure;
+pub mod life;
+pub mod enlist;
+pub mod simple;
+pub mod extended;
+pub mod portal;
+pub mod transaction;
+pub mod setting;
+pub mod copy;
+pub mod everywhere;
+pub mod prepared;
+pub mod cursor;
+pub mod serve;

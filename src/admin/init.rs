@@ -1,0 +1,99 @@
+//! `pgbraid init`: installs the `pgbraid` schema on every shard. Safe to repeat, also while shards are in use.
+
+use shardmap::BUCKET_SQL;
+use thiserror::Error;
+
+use crate::admin::placement;
+use crate::config::{Config, Shard};
+use crate::topology::{self, ControlError, Place};
+
+/// Why a shard could not be prepared. Those before it, in the order of the configuration, are.
+#[derive(Debug, Error)]
+pub enum InitError {
+    /// No connection.
+    #[error("shard {shard}: {source}")]
+    Connect {
+        /// The shard's name.
+        shard: String,
+        /// The cause.
+        #[source]
+        source: ControlError,
+    },
+    /// The server to be written to is a replica.
+    #[error("shard {shard}: {place} is a replica: name its primary in the configuration")]
+    Replica {
+        /// The shard's name.
+        shard: String,
+        /// The server.
+        place: Place,
+    },
+    /// The server is older than what the functions need.
+    #[error("shard {shard}: {place} runs PostgreSQL {version}: 14 is the oldest that will do")]
+    TooOld {
+        /// The shard's name.
+        shard: String,
+        /// The server.
+        place: Place,
+        /// As the server prints it.
+        version: String,
+    },
+    /// A statement failed.
+    #[error("shard {shard}: {}; the user of the shard's URL needs CREATE on the database and must own the schema pgbraid if it is there", topology::describe(.source))]
+    Statement {
+        /// The shard's name.
+        shard: String,
+        /// The cause.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The functions do not hash as the gateway does.
+    #[error(
+        "shard {shard}: pgbraid.bucket gives {found:?} where the gateway gives {expected}: report this, and do not route by it"
+    )]
+    Misplaced {
+        /// The shard's name.
+        shard: String,
+        /// The gateway's bucket of a sample.
+        expected: i32,
+        /// The shard's.
+        found: Option<i32>,
+    },
+}
+
+/// Installs what the gateway needs on all shards' primaries, one after another, and prints what it did.
+///
+/// # Errors
+/// At the first shard that cannot be prepared.
+pub async fn init(config: &Config) -> Result<(), InitError> {
+    for shard in &config.shards {
+        install(shard).await?;
+        println!("{}: pgbraid.bucket installed and tested on {}", shard.name, Place::new(&shard.primary, None));
+    }
+    Ok(())
+}
+
+/// Installs on one shard and tests the result.
+async fn install(shard: &Shard) -> Result<(), InitError> {
+    let name = || shard.name.clone();
+    let place = Place::new(&shard.primary, None);
+    let connected = topology::connect(&shard.primary, None).await;
+    let client = connected.map_err(|source| InitError::Connect { shard: name(), source })?;
+    let failed = |source| InitError::Statement { shard: name(), source };
+    let query = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('server_version'),
+        pg_catalog.current_setting('server_version_num')::integer";
+    let row = client.query_one(query, &[]).await.map_err(failed)?;
+    if row.try_get(0).map_err(failed)? {
+        return Err(InitError::Replica { shard: name(), place });
+    }
+    if row.try_get::<_, i32>(2).map_err(failed)? < OLDEST {
+        return Err(InitError::TooOld { shard: name(), place, version: row.try_get(1).map_err(failed)? });
+    }
+    client.batch_execute(BUCKET_SQL).await.map_err(failed)?;
+    match placement::first_misplaced(&client).await.map_err(failed)? {
+        Some(wrong) => Err(InitError::Misplaced { shard: name(), expected: wrong.expected, found: wrong.found }),
+        None => Ok(()),
+    }
+}
+
+/// `server_version_num` of the oldest PostgreSQL that has SQL function bodies parsed at creation, and what else is used.
+pub(super) const OLDEST: i32 = 140_000;

@@ -1,0 +1,56 @@
+//! What the admin side asks of the running gateway. `main` passes something that can answer.
+
+use serde::Serialize;
+
+/// The running gateway, seen from outside. Answers at once: nothing here waits for a server.
+pub trait Observe: Send + Sync + 'static {
+    /// Every pool that has been used.
+    fn pools(&self) -> Vec<PoolSample>;
+    /// Every shard of the configuration, in its order.
+    fn shards(&self) -> Vec<ShardHealth>;
+    /// Clients connected and logged in.
+    fn clients(&self) -> usize;
+    /// No new clients are taken: the gateway is stopping.
+    fn is_draining(&self) -> bool;
+}
+
+/// One pool at one moment. *Words*: PgBouncer's SHOW POOLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSample {
+    /// The shard's name.
+    pub shard: String,
+    /// `host:port`.
+    pub server: String,
+    /// The client's user.
+    pub user: String,
+    /// The database on the server.
+    pub database: String,
+    /// Servers lent to clients.
+    pub servers_active: usize,
+    /// Servers connected and not lent.
+    pub servers_idle: usize,
+    /// Servers at the most.
+    pub servers_max: usize,
+    /// Clients in the queue.
+    pub clients_waiting: usize,
+}
+
+/// A shard's servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShardHealth {
+    /// The shard's name.
+    pub name: String,
+    /// Its primary.
+    pub primary: ServerHealth,
+    /// Its replicas.
+    pub replicas: Vec<ServerHealth>,
+}
+
+/// A server, as last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerHealth {
+    /// `host:port`.
+    pub address: String,
+    /// It answers. True until it is known not to.
+    pub up: bool,
+}

@@ -1,0 +1,394 @@
+//! Reads a [`Catalog`] from a shard: a few queries under one snapshot.
+//!
+//! Called by `watch`. What decides where rows live is in `rules`; here is what only a database can tell: partitions
+//! follow their root, keys of a nondeterministic collation cannot be hashed, triggers and rules may rewrite rows.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio_postgres::{Client, Row};
+
+use crate::catalog::{
+    Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules,
+    Volatility,
+};
+
+/// Why a catalog could not be read.
+#[derive(Clone, Debug, Error)]
+pub enum LoadError {
+    /// No connection.
+    #[error("cannot connect to read the catalog: {0}")]
+    Connect(Arc<dyn std::error::Error + Send + Sync>),
+    /// A query failed.
+    #[error("cannot read the catalog: {}", describe(.0))]
+    Query(Arc<tokio_postgres::Error>),
+    /// Reading took too long.
+    #[error("reading the catalog took longer than {} seconds", .0.as_secs())]
+    Timeout(std::time::Duration),
+    /// Keys are hashed as UTF-8.
+    #[error(
+        "the database's encoding is {0}, and keys are hashed as UTF-8: create it again with ENCODING 'UTF8' and carry the data over"
+    )]
+    Encoding(String),
+    /// A value the catalog of a known PostgreSQL version does not have.
+    #[error("{catalog} has the value {value:?} in a row, which this version of pgbraid does not know: upgrade pgbraid")]
+    Unknown {
+        /// Catalog and column.
+        catalog: &'static str,
+        /// The value.
+        value: char,
+    },
+}
+
+impl LoadError {
+    /// The SQLSTATE that a client gets who cannot be served because of it.
+    pub fn sqlstate(&self) -> &str {
+        let of = |error: &tokio_postgres::Error| error.code().map(|code| code.code().to_owned());
+        match self {
+            LoadError::Connect(error) => {
+                let database_missing = error.to_string().contains("does not exist");
+                if database_missing { "3D000" } else { "08001" }
+            }
+            LoadError::Query(error) if of(error).is_some() => "XX000",
+            LoadError::Query(_) | LoadError::Timeout(_) => "08006",
+            LoadError::Encoding(_) | LoadError::Unknown { .. } => "0A000",
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for LoadError {
+    fn from(error: tokio_postgres::Error) -> LoadError {
+        LoadError::Query(Arc::new(error))
+    }
+}
+
+/// The server's message where there is one: `Display` of the error says "db error" only.
+fn describe(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |db| format!("{} ({})", db.message(), db.code().code()))
+}
+
+/// Before the transaction changes it: the default search path, and where it comes from.
+const SETTINGS: &str = "
+    SELECT pg_catalog.current_setting('server_encoding'), s.reset_val, s.boot_val, s.source,
+        pg_catalog.has_table_privilege('pg_catalog.pg_file_settings', 'SELECT')
+        AND pg_catalog.has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE')
+    FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'";
+
+/// The configuration files' search path, needed where the control user's own hides it.
+const FILE_SEARCH_PATH: &str = "
+    SELECT f.setting FROM pg_catalog.pg_file_settings f
+    WHERE f.name = 'search_path' AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1";
+
+/// An empty search path makes `pg_get_viewdef` and `pg_get_expr` qualify every name. `pg_get_viewdef` locks the tables of a
+/// view, so that another's unfinished ALTER TABLE would hold it up for ever. *Source*: PostgreSQL 15, `ruleutils.c`,
+/// `get_query_def`.
+const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL lock_timeout = '2s'";
+
+/// Settings of roles and of the database, the weakest first. *Source*: manual of PostgreSQL 15, ALTER ROLE, "Notes".
+const ROLE_SETTINGS: &str = "
+    SELECT coalesce(r.rolname, '')::text, pg_catalog.substr(c.setting, pg_catalog.length('search_path=') + 1)
+    FROM pg_catalog.pg_db_role_setting s
+    CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c(setting)
+    LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+    WHERE c.setting LIKE 'search\\_path=%' AND (s.setrole = 0 OR r.oid IS NOT NULL)
+        AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
+    ORDER BY s.setrole <> 0, s.setdatabase <> 0";
+
+const SCHEMAS: &str = "
+    SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
+
+/// Trigger types are bits: ROW 1, BEFORE 2, INSERT 4, UPDATE 16, INSTEAD 64.
+/// *Source*: PostgreSQL 15, `src/include/catalog/pg_trigger.h`.
+const RELATIONS: &str = "
+    SELECT c.oid, n.nspname::text, c.relname::text, c.relkind,
+        CASE WHEN c.relkind = 'v' AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END,
+        EXISTS (SELECT FROM pg_catalog.pg_rewrite w
+            WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled <> 'D')
+        OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
+            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+            AND t.tgtype & 1 <> 0 AND t.tgtype & (2 | 64) <> 0 AND t.tgtype & (4 | 16) <> 0)
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
+
+/// A column's own default goes before its domain's; a default that uses a sequence depends on it, or names it at run time.
+const COLUMNS: &str = "
+    SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> '',
+        a.attidentity <> '' OR coalesce(pg_catalog.strpos(d.expression, 'nextval(') > 0, false)
+            OR EXISTS (SELECT FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class s ON s.oid = p.refobjid
+                WHERE p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND p.objid = d.oid
+                AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.relkind = 'S'),
+        coalesce(d.expression, CASE WHEN t.typtype = 'd' THEN t.typdefault END),
+        coalesce(l.collisdeterministic, true)
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    LEFT JOIN LATERAL (SELECT ad.oid, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression
+        FROM pg_catalog.pg_attrdef ad WHERE ad.adrelid = a.attrelid AND ad.adnum = a.attnum AND a.atthasdef) d ON true
+    LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    ORDER BY a.attrelid, a.attnum";
+
+const INHERITANCE: &str = "SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i";
+
+/// Overloads that differ in nothing the gateway asks about are one.
+const FUNCTIONS: &str = "
+    SELECT DISTINCT p.proname::text, n.nspname::text, p.provolatile, p.prokind,
+        l.lanname IN ('internal', 'c'), p.proretset
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
+
+/// Reads all of a database's catalog under one snapshot.
+///
+/// # Errors
+/// When a query fails or the database's encoding is not UTF-8.
+///
+/// # Cancel safety
+/// Not cancel safe: a future dropped half-way leaves the connection in a transaction; drop the client too.
+pub async fn load(client: &Client, rules: &Rules, version: CatalogVersion) -> Result<Catalog, LoadError> {
+    let default_search_path = default_search_path(client).await?;
+    client.batch_execute(BEGIN).await?;
+    let read = read(client, rules, version, default_search_path).await;
+    let end = client.batch_execute("ROLLBACK").await;
+    let catalog = read?;
+    end?;
+    Ok(catalog)
+}
+
+/// The queries, inside the transaction.
+async fn read(
+    client: &Client,
+    rules: &Rules,
+    version: CatalogVersion,
+    default_search_path: String,
+) -> Result<Catalog, LoadError> {
+    let mut search_paths = BTreeMap::from([(String::new(), default_search_path)]);
+    for row in client.query_typed(ROLE_SETTINGS, &[]).await? {
+        search_paths.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    let mut relations = Relations::default();
+    for row in client.query_typed(RELATIONS, &[]).await? {
+        relations.add(&row)?;
+    }
+    for row in client.query_typed(COLUMNS, &[]).await? {
+        relations.add_column(&row)?;
+    }
+    for row in client.query_typed(INHERITANCE, &[]).await? {
+        relations.parents.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
+    }
+    let mut functions: HashMap<String, Vec<Function>> = HashMap::new();
+    for row in client.query_typed(FUNCTIONS, &[]).await? {
+        functions.entry(row.try_get(0)?).or_default().push(function(&row)?);
+    }
+    let mut empty_schemas = HashSet::new();
+    for row in client.query_typed(SCHEMAS, &[]).await? {
+        empty_schemas.insert(row.try_get::<_, String>(0)?);
+    }
+    let schemas = relations.finish(rules);
+    empty_schemas.retain(|schema| !schemas.contains_key(schema));
+    Ok(Catalog { version, schemas, functions, search_paths, empty_schemas })
+}
+
+/// The search path of a role for which neither it nor the database has a setting of its own.
+async fn default_search_path(client: &Client) -> Result<String, LoadError> {
+    let rows = client.query_typed(SETTINGS, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(String::new()) };
+    let encoding: String = row.try_get(0)?;
+    if encoding != "UTF8" {
+        return Err(LoadError::Encoding(encoding));
+    }
+    let (reset, boot): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+    match row.try_get(3)? {
+        // Nothing of this connection's own: what any other role gets too.
+        "default" | "configuration file" | "command line" | "environment variable" => Ok(reset),
+        _ if row.try_get(4)? => {
+            let rows = client.query_typed(FILE_SEARCH_PATH, &[]).await?;
+            Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(boot))
+        }
+        _ => Ok(boot),
+    }
+}
+
+/// Relations half read, by `pg_class.oid`.
+#[derive(Default)]
+struct Relations {
+    relations: HashMap<Oid, Raw>,
+    /// `pg_inherits`: partitions and legacy inheritance alike.
+    parents: HashMap<Oid, Vec<Oid>>,
+}
+
+/// A relation as the catalogs have it.
+struct Raw {
+    schema: String,
+    name: String,
+    relkind: char,
+    definition: Option<String>,
+    rewrites_rows: bool,
+    columns: Vec<Column>,
+    /// Names of columns in whose collation different texts can be equal.
+    nondeterministic: Vec<String>,
+}
+
+impl Relations {
+    /// A row of [`RELATIONS`].
+    fn add(&mut self, row: &Row) -> Result<(), LoadError> {
+        let raw = Raw {
+            schema: row.try_get(1)?,
+            name: row.try_get(2)?,
+            relkind: code(row, 3)?,
+            definition: row.try_get(4)?,
+            rewrites_rows: row.try_get(5)?,
+            columns: Vec::new(),
+            nondeterministic: Vec::new(),
+        };
+        self.relations.insert(row.try_get(0)?, raw);
+        Ok(())
+    }
+
+    /// A row of [`COLUMNS`].
+    fn add_column(&mut self, row: &Row) -> Result<(), LoadError> {
+        let Some(raw) = self.relations.get_mut(&row.try_get::<_, Oid>(0)?) else { return Ok(()) };
+        let generated: bool = row.try_get(4)?;
+        let from_sequence: bool = row.try_get(5)?;
+        let expression: Option<String> = row.try_get(6)?;
+        let default = match expression {
+            _ if generated => ColumnDefault::None,
+            _ if from_sequence => ColumnDefault::Sequence,
+            Some(expression) => ColumnDefault::Expression(expression),
+            None => ColumnDefault::None,
+        };
+        let name: String = row.try_get(1)?;
+        if !row.try_get::<_, bool>(7)? {
+            raw.nondeterministic.push(name.clone());
+        }
+        let (type_oid, typmod) = (row.try_get(2)?, row.try_get(3)?);
+        raw.columns.push(Column { name, type_oid, typmod, default, generated });
+        Ok(())
+    }
+
+    /// By schema and name, each with its kind.
+    fn finish(self, rules: &Rules) -> HashMap<String, HashMap<String, Arc<Relation>>> {
+        let mut rewriting: HashSet<Oid> = HashSet::new();
+        for (oid, raw) in &self.relations {
+            if raw.rewrites_rows {
+                // A row inserted into the root meets the triggers of the partition it ends up in.
+                rewriting.extend(self.ancestors(*oid));
+                rewriting.insert(*oid);
+            }
+        }
+        let kinds: HashMap<Oid, RelationKind> =
+            self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
+        let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
+        for (oid, raw) in self.relations {
+            let Raw { schema, name, columns, .. } = raw;
+            let kind = kinds.get(&oid).cloned().unwrap_or(RelationKind::Home);
+            let rewrites_rows = rewriting.contains(&oid);
+            let relation = Relation { schema: schema.clone(), name: name.clone(), kind, columns, rewrites_rows };
+            schemas.entry(schema).or_default().insert(name, Arc::new(relation));
+        }
+        schemas
+    }
+
+    /// Where a relation's rows live.
+    fn kind(&self, oid: Oid, raw: &Raw, rules: &Rules) -> RelationKind {
+        if is_system(&raw.schema) {
+            return RelationKind::System;
+        }
+        let ruled = rules.rule(&raw.schema, &raw.name).is_some();
+        match raw.relkind {
+            'v' => view(raw.definition.as_deref().unwrap_or_default()),
+            'S' => RelationKind::Sequence,
+            // The data of one foreign server, not of a shard: one shard's way to it suffices.
+            'f' if !ruled && !self.parents.contains_key(&oid) => RelationKind::Home,
+            'm' if !ruled => RelationKind::Unusable {
+                reason: format!(
+                    "materialized view \"{}\" holds on each shard what that shard's own rows gave; if that is the home \
+                     shard's rows only, say so in the configuration: [tables.{}] kind = \"home\"",
+                    raw.name, raw.name
+                ),
+            },
+            _ => self.table(oid, raw, rules),
+        }
+    }
+
+    /// As [`Rules::kind`], but partitions and other children live where their root does.
+    fn table(&self, oid: Oid, raw: &Raw, rules: &Rules) -> RelationKind {
+        let ancestors = self.ancestors(oid);
+        let roots = ancestors.iter().filter(|ancestor| !self.parents.contains_key(ancestor));
+        let mut kinds: Vec<RelationKind> = roots
+            .filter_map(|root| self.relations.get(root))
+            .map(|root| rules.kind(&root.schema, &root.name, &raw.columns))
+            .collect();
+        kinds.dedup();
+        let kind = match kinds.as_slice() {
+            [] => rules.kind(&raw.schema, &raw.name, &raw.columns),
+            [kind] => kind.clone(),
+            [..] => RelationKind::Unusable {
+                reason: format!("table \"{}\" inherits from tables whose rows live in different places", raw.name),
+            },
+        };
+        match &kind {
+            RelationKind::Sharded { key, .. } => match raw.columns.get(*key) {
+                Some(column) if raw.nondeterministic.contains(&column.name) => RelationKind::Unusable {
+                    reason: format!(
+                        "key column \"{}\" has a nondeterministic collation, in which texts of different hashes are equal",
+                        column.name
+                    ),
+                },
+                _ => kind,
+            },
+            _ => kind,
+        }
+    }
+
+    /// All relations this one is a partition or child of, at any distance.
+    fn ancestors(&self, oid: Oid) -> Vec<Oid> {
+        let mut ancestors = Vec::new();
+        let mut next = vec![oid];
+        while let Some(oid) = next.pop() {
+            for parent in self.parents.get(&oid).into_iter().flatten() {
+                if !ancestors.contains(parent) {
+                    ancestors.push(*parent);
+                    next.push(*parent);
+                }
+            }
+        }
+        ancestors
+    }
+}
+
+/// Schemas about which each shard answers for itself; `pgbraid` is the gateway's own.
+fn is_system(schema: &str) -> bool {
+    matches!(schema, "pg_catalog" | "information_schema" | "pgbraid")
+}
+
+/// A view, its definition without the semicolon that `pg_get_viewdef` ends it with.
+fn view(definition: &str) -> RelationKind {
+    RelationKind::View { definition: definition.trim().trim_end_matches(';').to_owned() }
+}
+
+/// A row of [`FUNCTIONS`].
+fn function(row: &Row) -> Result<Function, LoadError> {
+    let volatility = match code(row, 2)? {
+        'i' => Volatility::Immutable,
+        's' => Volatility::Stable,
+        'v' => Volatility::Volatile,
+        value => return Err(LoadError::Unknown { catalog: "pg_proc.provolatile", value }),
+    };
+    let kind = match code(row, 3)? {
+        'f' => FunctionKind::Plain,
+        'a' => FunctionKind::Aggregate,
+        'w' => FunctionKind::Window,
+        'p' => FunctionKind::Procedure,
+        value => return Err(LoadError::Unknown { catalog: "pg_proc.prokind", value }),
+    };
+    Ok(Function { schema: row.try_get(1)?, volatility, kind, native: row.try_get(4)?, returns_set: row.try_get(5)? })
+}
+
+/// A `"char"` column.
+fn code(row: &Row, index: usize) -> Result<char, LoadError> {
+    let byte: i8 = row.try_get(index)?;
+    Ok(char::from(byte.to_ne_bytes()[0]))
+}

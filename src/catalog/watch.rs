@@ -1,0 +1,212 @@
+//! Keeps a database's [`Catalog`] fresh: reloads it after DDL through the gateway, and when a fingerprint of the system
+//! catalogs, asked every second, says that something changed behind its back.
+//!
+//! One [`CatalogHandle`] per database; sessions read [`CatalogHandle::current`]. How to connect is passed in: which server
+//! to ask is `topology`'s business.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio_postgres::Client;
+
+use crate::catalog::{Catalog, CatalogVersion, LoadError, Rules, load};
+
+/// How often the fingerprint is asked.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest pause between attempts while the server cannot be reached.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// A load or a fingerprint that takes longer has lost its server.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Opens a control connection to the database; its driver runs in a task of its own.
+pub trait Connect: Send + Sync + 'static {
+    /// A new connection. Must time out by itself.
+    fn connect(&self) -> Pin<Box<dyn Future<Output = Result<Client, ConnectFailure>> + Send + '_>>;
+}
+
+/// Why there is no connection.
+pub type ConnectFailure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The current catalog of one database. Cheap to clone; when the last clone is dropped, the polling task ends.
+#[derive(Clone)]
+pub struct CatalogHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    published: watch::Sender<Arc<Catalog>>,
+    /// Reloads asked for so far; the number after a caller's own increment is its ticket.
+    tickets: AtomicU64,
+    rules: Rules,
+    connect: Box<dyn Connect>,
+    reader: Mutex<Reader>,
+}
+
+/// What only one reload at a time may use.
+#[derive(Default)]
+struct Reader {
+    client: Option<Client>,
+    fingerprint: Option<String>,
+    /// All tickets up to this one are answered, with this outcome.
+    answered: u64,
+    failure: Option<LoadError>,
+}
+
+/// `pg_class.oid` and others from here up are users' objects. *Source*: PostgreSQL 15, `access/transam.h`,
+/// `FirstNormalObjectId`. The sums do not depend on the order of rows; the row version (`xmin`) seeds each hash.
+const FINGERPRINT: &str = "
+    SELECT pg_catalog.concat_ws('/',
+        pg_catalog.current_setting('search_path'),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
+            FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_'),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(c.oid::bigint, c.xmin::text::bigint))
+            FROM pg_catalog.pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(a.attrelid::bigint * 4096 + a.attnum, a.xmin::text::bigint))
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+            WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND a.attnum > 0
+            AND c.relkind IN ('r', 'p', 'v', 'm', 'f')),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(d.oid::bigint, d.xmin::text::bigint))
+            FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_class c ON c.oid = d.adrelid WHERE c.relpersistence <> 't'),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.inhrelid::bigint << 32 | i.inhparent::bigint, i.xmin::text::bigint))
+            FROM pg_catalog.pg_inherits i),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
+            FROM pg_catalog.pg_proc WHERE oid >= 16384),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
+            FROM pg_catalog.pg_trigger WHERE NOT tgisinternal),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(w.oid::bigint, w.xmin::text::bigint))
+            FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class c ON c.oid = w.ev_class
+            WHERE w.oid >= 16384 AND c.relpersistence <> 't'),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
+            FROM pg_catalog.pg_type WHERE oid >= 16384 AND typtype = 'd'),
+        (SELECT pg_catalog.sum(pg_catalog.hashtextextended(
+                pg_catalog.concat_ws(',', s.setdatabase, r.rolname, s.setconfig), s.setrole::bigint))
+            FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+            WHERE s.setdatabase = 0 OR s.setdatabase =
+                (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())))";
+
+/// A text that changes whenever [`load`] might read something else. Temporary tables do not count.
+///
+/// # Errors
+/// When the query fails.
+pub async fn fingerprint(client: &Client) -> Result<String, LoadError> {
+    let rows = client.query_typed(FINGERPRINT, &[]).await?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
+
+impl CatalogHandle {
+    /// Reads the first catalog and starts the task that keeps it fresh.
+    ///
+    /// # Errors
+    /// When the first catalog cannot be read.
+    pub async fn start(rules: Rules, connect: Box<dyn Connect>) -> Result<CatalogHandle, LoadError> {
+        let (published, _) = watch::channel(Arc::new(Catalog::default()));
+        let shared =
+            Shared { published, tickets: AtomicU64::new(0), rules, connect, reader: Mutex::new(Reader::default()) };
+        let handle = CatalogHandle { shared: Arc::new(shared) };
+        handle.refresh().await?;
+        tokio::spawn(poll(Arc::downgrade(&handle.shared)));
+        Ok(handle)
+    }
+
+    /// The catalog as last read.
+    pub fn current(&self) -> Arc<Catalog> {
+        self.shared.published.borrow().clone()
+    }
+
+    /// For those who wait for changes.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.shared.published.subscribe()
+    }
+
+    /// Reads the catalog now; when it returns, [`CatalogHandle::current`] shows all that was committed before the call.
+    /// Callers at the same time share one reload, which begins after the last of them called.
+    ///
+    /// # Errors
+    /// When it cannot be read; the old one stays.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a reload that is dropped half-way is begun again by the next caller.
+    pub async fn refresh(&self) -> Result<(), LoadError> {
+        let ticket = self.shared.tickets.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut reader = self.shared.reader.lock().await;
+        if reader.answered >= ticket {
+            return reader.failure.clone().map_or(Ok(()), Err);
+        }
+        let answering = self.shared.tickets.load(Ordering::SeqCst);
+        let outcome = self.shared.reload(&mut reader, Unchanged::Reload).await;
+        reader.answered = answering;
+        reader.failure = outcome.as_ref().err().cloned();
+        outcome
+    }
+}
+
+/// What to do when the fingerprint is the one of the current catalog.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unchanged {
+    Reload,
+    Keep,
+}
+
+impl Shared {
+    /// Reads the fingerprint, then the catalog, and publishes it if it differs from the current one.
+    async fn reload(&self, reader: &mut Reader, unchanged: Unchanged) -> Result<(), LoadError> {
+        // Taken out, so that a connection on which something failed, or was dropped half-way, is not used again.
+        let client = match reader.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => self.connect.connect().await.map_err(|error| LoadError::Connect(error.into()))?,
+        };
+        let reading = async {
+            // Before the catalog: what changes between the two shows in the next fingerprint.
+            let fingerprint = fingerprint(&client).await?;
+            if unchanged == Unchanged::Keep && reader.fingerprint.as_ref() == Some(&fingerprint) {
+                return Ok(None);
+            }
+            let version = CatalogVersion(self.published.borrow().version.0 + 1);
+            Ok(Some((fingerprint, load(&client, &self.rules, version).await?)))
+        };
+        let read = tokio::time::timeout(ANSWER_TIMEOUT, reading).await;
+        if let Some((fingerprint, catalog)) = read.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT)))? {
+            reader.fingerprint = Some(fingerprint);
+            self.published.send_if_modified(|current| {
+                let changed = current.version == CatalogVersion::default() || !same(current, &catalog);
+                if changed {
+                    *current = Arc::new(catalog);
+                }
+                changed
+            });
+        }
+        reader.client = Some(client);
+        Ok(())
+    }
+}
+
+/// Whether two catalogs differ in their versions only.
+fn same(a: &Catalog, b: &Catalog) -> bool {
+    a.schemas == b.schemas
+        && a.functions == b.functions
+        && a.search_paths == b.search_paths
+        && a.empty_schemas == b.empty_schemas
+}
+
+/// Asks for changes until the last handle is gone; while the server cannot be reached, ever less often.
+async fn poll(shared: Weak<Shared>) {
+    let mut pause = POLL_INTERVAL;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let mut reader = shared.reader.lock().await;
+        match shared.reload(&mut reader, Unchanged::Keep).await {
+            Ok(()) => pause = POLL_INTERVAL,
+            Err(error) => {
+                tracing::warn!(%error, retry_seconds = pause.as_secs(), "the catalog may be out of date");
+                pause = pause.saturating_mul(2).min(BACKOFF_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What the gateway counts while it works: plain numbers, summed when somebody looks.
+//!
+//! [`Counters`] is shared and made by `main`. A session counts into its own [`Tally`], which costs an addition, and empties
+//! it into the shared ones when it is about to wait. Rare events go to the shared ones directly. Names and labels are given
+//! in `admin::metrics`; the words are PgBouncer's (SHOW STATS).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How a statement was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryKind {
+    /// On the shard of its key.
+    OneShard,
+    /// On any shard: it reads no table.
+    AnyShard,
+    /// On the home shard.
+    Home,
+    /// On several shards, the union of rows being the answer.
+    Scatter,
+    /// On every shard: DDL, writes to reference tables.
+    Everywhere,
+    /// COPY FROM STDIN.
+    CopyIn,
+    /// Transaction control, SET, PREPARE and the like.
+    Control,
+}
+
+impl QueryKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [QueryKind; 7] = [
+        QueryKind::OneShard,
+        QueryKind::AnyShard,
+        QueryKind::Home,
+        QueryKind::Scatter,
+        QueryKind::Everywhere,
+        QueryKind::CopyIn,
+        QueryKind::Control,
+    ];
+
+    /// The label of the metric.
+    pub fn label(self) -> &'static str {
+        match self {
+            QueryKind::OneShard => "one_shard",
+            QueryKind::AnyShard => "any_shard",
+            QueryKind::Home => "home",
+            QueryKind::Scatter => "scatter",
+            QueryKind::Everywhere => "everywhere",
+            QueryKind::CopyIn => "copy_in",
+            QueryKind::Control => "control",
+        }
+    }
+}
+
+/// The first two characters of a SQLSTATE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SqlstateClass([u8; 2]);
+
+/// Characters a SQLSTATE is made of. *Source*: PostgreSQL 15, `src/include/utils/elog.h`, `MAKE_SQLSTATE`.
+const SQLSTATE_CHARS: usize = 36;
+
+impl SqlstateClass {
+    /// Of a SQLSTATE; whatever is none counts as `XX`, internal error.
+    pub fn of(sqlstate: &[u8]) -> SqlstateClass {
+        match sqlstate {
+            [a, b, ..] if digit(*a).is_some() && digit(*b).is_some() => SqlstateClass([*a, *b]),
+            _ => SqlstateClass(*b"XX"),
+        }
+    }
+
+    /// As text: `08`.
+    pub fn label(self) -> String {
+        self.0.iter().map(|&byte| char::from(byte)).collect()
+    }
+
+    fn index(self) -> usize {
+        let [a, b] = self.0.map(|byte| digit(byte).unwrap_or_default());
+        a * SQLSTATE_CHARS + b
+    }
+}
+
+fn digit(byte: u8) -> Option<usize> {
+    match byte {
+        b'0'..=b'9' => Some(usize::from(byte - b'0')),
+        b'A'..=b'Z' => Some(usize::from(byte - b'A') + 10),
+        _ => None,
+    }
+}
+
+/// Counters of the whole process. Reading them one after the other gives no consistent cut, which nobody needs.
+#[derive(Debug)]
+pub struct Counters {
+    transactions: AtomicU64,
+    queries: [AtomicU64; QueryKind::ALL.len()],
+    refusals: AtomicU64,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    waits: AtomicU64,
+    wait_micros: AtomicU64,
+    transaction_micros: AtomicU64,
+    logins: AtomicU64,
+    panics: AtomicU64,
+    errors: Box<[AtomicU64]>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            transactions: AtomicU64::default(),
+            queries: Default::default(),
+            refusals: AtomicU64::default(),
+            received_bytes: AtomicU64::default(),
+            sent_bytes: AtomicU64::default(),
+            waits: AtomicU64::default(),
+            wait_micros: AtomicU64::default(),
+            transaction_micros: AtomicU64::default(),
+            logins: AtomicU64::default(),
+            panics: AtomicU64::default(),
+            errors: (0..SQLSTATE_CHARS * SQLSTATE_CHARS).map(|_| AtomicU64::default()).collect(),
+        }
+    }
+}
+
+/// The sums at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Transactions that have ended, implicit ones included.
+    pub transactions: u64,
+    /// Statements by how they were run, in the order of [`QueryKind::ALL`].
+    pub queries: [u64; QueryKind::ALL.len()],
+    /// Statements refused before anything ran.
+    pub refusals: u64,
+    /// Bytes read from clients.
+    pub received_bytes: u64,
+    /// Bytes written to clients.
+    pub sent_bytes: u64,
+    /// Times a client waited for a server.
+    pub waits: u64,
+    /// Microseconds clients waited for servers.
+    pub wait_micros: u64,
+    /// Microseconds spent in transactions.
+    pub transaction_micros: u64,
+    /// Clients that logged in.
+    pub logins: u64,
+    /// Sessions ended by a panic.
+    pub panics: u64,
+    /// Errors sent to clients, by class; classes without any left out.
+    pub errors: Vec<(SqlstateClass, u64)>,
+}
+
+impl Counters {
+    /// A client has logged in.
+    pub fn login(&self) {
+        add(&self.logins, 1);
+    }
+
+    /// A session has panicked.
+    pub fn panic(&self) {
+        add(&self.panics, 1);
+    }
+
+    /// An error is sent to a client, the gateway's own or a shard's.
+    pub fn error(&self, class: SqlstateClass) {
+        if let Some(counter) = self.errors.get(class.index()) {
+            add(counter, 1);
+        }
+    }
+
+    /// A statement is refused before anything ran.
+    pub fn refusal(&self) {
+        add(&self.refusals, 1);
+    }
+
+    /// All sums.
+    pub fn totals(&self) -> Totals {
+        let classes = self.errors.iter().enumerate().map(|(index, counter)| (class_at(index), load(counter)));
+        Totals {
+            transactions: load(&self.transactions),
+            queries: self.queries.each_ref().map(load),
+            refusals: load(&self.refusals),
+            received_bytes: load(&self.received_bytes),
+            sent_bytes: load(&self.sent_bytes),
+            waits: load(&self.waits),
+            wait_micros: load(&self.wait_micros),
+            transaction_micros: load(&self.transaction_micros),
+            logins: load(&self.logins),
+            panics: load(&self.panics),
+            errors: classes.filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+}
+
+fn class_at(index: usize) -> SqlstateClass {
+    let letter = |digit: usize| *b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ".get(digit).unwrap_or(&b'X');
+    SqlstateClass([letter(index / SQLSTATE_CHARS), letter(index % SQLSTATE_CHARS)])
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// One session's counts since it last emptied them; emptied when dropped.
+#[derive(Debug)]
+pub struct Tally {
+    shared: Arc<Counters>,
+    transactions: u64,
+    queries: [u64; QueryKind::ALL.len()],
+    received_bytes: u64,
+    sent_bytes: u64,
+    waits: u64,
+    wait_micros: u64,
+    transaction_micros: u64,
+}
+
+impl Tally {
+    /// Counts into `shared`, in the end.
+    pub fn new(shared: Arc<Counters>) -> Tally {
+        let queries = Default::default();
+        Tally {
+            shared,
+            transactions: 0,
+            queries,
+            received_bytes: 0,
+            sent_bytes: 0,
+            waits: 0,
+            wait_micros: 0,
+            transaction_micros: 0,
+        }
+    }
+
+    /// A statement is run.
+    pub fn query(&mut self, kind: QueryKind) {
+        self.queries[kind as usize] += 1;
+    }
+
+    /// A transaction has ended after so long.
+    pub fn transaction(&mut self, took: Duration) {
+        self.transactions += 1;
+        self.transaction_micros += micros(took);
+    }
+
+    /// The client waited so long for a server.
+    pub fn wait(&mut self, took: Duration) {
+        self.waits += 1;
+        self.wait_micros += micros(took);
+    }
+
+    /// Bytes read from the client.
+    pub fn received(&mut self, bytes: usize) {
+        self.received_bytes += bytes as u64;
+    }
+
+    /// Bytes written to the client.
+    pub fn sent(&mut self, bytes: usize) {
+        self.sent_bytes += bytes as u64;
+    }
+
+    /// The shared counters, for what is rare.
+    pub fn shared(&self) -> &Counters {
+        &self.shared
+    }
+
+    /// Empties the tally into the shared counters: before the session waits for its client, say.
+    pub fn flush(&mut self) {
+        let shared = &self.shared;
+        for (count, counter) in [
+            (&mut self.transactions, &shared.transactions),
+            (&mut self.received_bytes, &shared.received_bytes),
+            (&mut self.sent_bytes, &shared.sent_bytes),
+            (&mut self.waits, &shared.waits),
+            (&mut self.wait_micros, &shared.wait_micros),
+            (&mut self.transaction_micros, &shared.transaction_micros),
+        ]
+        .into_iter()
+        .chain(self.queries.iter_mut().zip(&shared.queries))
+        {
+            if *count > 0 {
+                add(counter, std::mem::take(count));
+            }
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_counts_once_however_often_it_is_flushed() {
+        let shared = Arc::new(Counters::default());
+        let mut tally = Tally::new(shared.clone());
+        tally.query(QueryKind::Scatter);
+        tally.transaction(Duration::from_millis(2));
+        tally.wait(Duration::from_micros(7));
+        tally.received(10);
+        assert_eq!(shared.totals(), Totals::default());
+        tally.flush();
+        tally.flush();
+        tally.sent(5);
+        drop(tally);
+        let expected = Totals {
+            transactions: 1,
+            queries: [0, 0, 0, 1, 0, 0, 0],
+            received_bytes: 10,
+            sent_bytes: 5,
+            waits: 1,
+            wait_micros: 7,
+            transaction_micros: 2000,
+            ..Totals::default()
+        };
+        assert_eq!(shared.totals(), expected);
+    }
+
+    #[test]
+    fn kinds_are_numbered_in_the_order_of_the_list() {
+        assert!(QueryKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
+    }
+
+    #[test]
+    fn errors_are_counted_by_class() {
+        let counters = Counters::default();
+        for sqlstate in ["0A000", "08006", "08001", "ZZ999", "", "é"] {
+            counters.error(SqlstateClass::of(sqlstate.as_bytes()));
+        }
+        let errors: Vec<_> = counters.totals().errors.into_iter().map(|(class, n)| (class.label(), n)).collect();
+        let expected = [("08", 2), ("0A", 1), ("XX", 2), ("ZZ", 1)];
+        assert_eq!(errors, expected.map(|(class, n)| (class.to_owned(), n)));
+    }
+}

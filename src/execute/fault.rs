@@ -1,0 +1,68 @@
+//! What can go wrong between a client and its servers, and what the client is told.
+
+use std::io;
+
+use shardmap::ShardId;
+
+use crate::wire::fields::field;
+use crate::wire::reply::Report;
+
+/// Something that ends a statement, or the session.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkFault {
+    /// The client is gone or its socket fails: the session ends.
+    #[error("client: {0}")]
+    Client(#[from] io::Error),
+    /// A server is gone: the statement ends, the session does not.
+    #[error("shard {}: {cause}", .shard.0)]
+    Server {
+        /// Which one.
+        shard: ShardId,
+        /// How.
+        cause: ServerFault,
+    },
+    /// A server is gone in the middle of a frame of which the client has had a part: the session ends.
+    #[error("shard {} was lost in the middle of a row", .0.0)]
+    Torn(ShardId),
+}
+
+/// How a server was lost.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerFault {
+    /// It closed the connection without a word.
+    #[error("server closed the connection unexpectedly")]
+    Closed,
+    /// It closed the connection with a FATAL error.
+    #[error("{message} ({sqlstate})")]
+    Fatal {
+        /// SQLSTATE of its last word.
+        sqlstate: String,
+        /// Its last word.
+        message: String,
+    },
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It said something that is not the protocol.
+    #[error("protocol violation: {0}")]
+    Protocol(String),
+}
+
+impl ServerFault {
+    /// From the body of a FATAL ErrorResponse.
+    pub fn fatal(body: &[u8]) -> Self {
+        let text = |code| String::from_utf8_lossy(field(body, code).unwrap_or_default()).into_owned();
+        ServerFault::Fatal { sqlstate: text(b'C'), message: text(b'M') }
+    }
+
+    /// What the client is told; `shard` is the shard's name. 08006 is connection_failure, 08P01 protocol_violation.
+    pub fn report(&self, shard: &str) -> Report {
+        let sqlstate = match self {
+            ServerFault::Protocol(_) => "08P01",
+            ServerFault::Closed | ServerFault::Fatal { .. } | ServerFault::Io(_) => "08006",
+        };
+        Report::error(sqlstate, format!("connection to shard \"{shard}\" was lost: {self}")).with_hint(
+            "Whether the statement took effect is not known; a transaction that was open has been rolled back.",
+        )
+    }
+}

@@ -1,0 +1,170 @@
+//! A client and the servers lent to it, and the one place where the data path waits: [`Link::turn`].
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use shardmap::ShardId;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::client::{ClientIo, READ_BYTES};
+use super::fault::{LinkFault, ServerFault};
+use crate::pool::lend::Lent;
+use crate::wire::reply::Status;
+
+/// Above this much unsent, the servers are not read: a slow client stops its shards, not the gateway's memory.
+pub const CLIENT_BACKLOG_BYTES: usize = 64 * 1024;
+
+/// Above this much unread of one server, it is not read.
+pub const SERVER_WINDOW_BYTES: usize = 512 * 1024;
+
+/// Above this much unread of a client during a statement, it is not read; pipelined messages wait in its socket.
+pub const CLIENT_READ_AHEAD_BYTES: usize = 64 * 1024;
+
+/// A server that takes part in the client's transaction (or statement).
+#[derive(Debug)]
+pub struct Enlisted {
+    /// Whose server it is.
+    pub shard: ShardId,
+    /// On loan until the transaction ends.
+    pub server: Lent,
+    /// The transaction's BEGIN has been sent to it.
+    pub begun: bool,
+    /// Extended-protocol messages were sent to it since its last Sync.
+    pub needs_sync: bool,
+    /// It is a replica's, fit for reads only.
+    pub replica: bool,
+}
+
+/// A client and its servers.
+#[derive(Debug)]
+pub struct Link {
+    /// The client.
+    pub client: ClientIo,
+    /// Its servers, in the order in which they enlisted.
+    pub servers: Vec<Enlisted>,
+}
+
+/// What a turn brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// New bytes from a server.
+    Server,
+    /// New bytes from the client, or its end.
+    Client,
+    /// Something was written.
+    Written,
+}
+
+impl Link {
+    /// The server of a shard, if enlisted.
+    pub fn position(&self, shard: ShardId) -> Option<usize> {
+        self.servers.iter().position(|enlisted| enlisted.shard == shard)
+    }
+
+    /// All that servers owe has come.
+    pub fn is_drained(&self) -> bool {
+        self.servers.iter().all(|enlisted| enlisted.server.expects.is_empty())
+    }
+
+    /// Servers are in a transaction block.
+    pub fn any_open(&self) -> bool {
+        self.servers.iter().any(|enlisted| enlisted.server.expects.status != Status::Idle)
+    }
+
+    /// Moves what can be moved, in all directions, and returns when something did. Servers that owe nothing are left alone.
+    ///
+    /// # Errors
+    /// A socket failed or was closed. A client that closes its end is reported as an error too: what it waited for is
+    /// stopped, as PgBouncer does.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: bytes are in a buffer or in a socket.
+    pub async fn turn(&mut self) -> Result<Turn, LinkFault> {
+        poll_fn(|cx| self.poll_turn(cx)).await
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn, LinkFault>> {
+        let mut progress = None;
+        if self.client.outbound.len() > CLIENT_BACKLOG_BYTES && poll_client_write(&mut self.client, cx)? {
+            progress = Some(Turn::Written);
+        }
+        let may_read = self.client.outbound.len() <= CLIENT_BACKLOG_BYTES;
+        for enlisted in &mut self.servers {
+            let server = &mut *enlisted.server;
+            if server.is_broken() {
+                continue;
+            }
+            let lost = |cause: ServerFault| LinkFault::Server { shard: enlisted.shard, cause };
+            if !server.outbound.is_empty()
+                && poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound).map_err(|e| lost(e.into()))?
+            {
+                progress = Some(Turn::Written);
+            }
+            let owes = !server.expects.is_empty();
+            if owes && may_read && server.inbound.len() < SERVER_WINDOW_BYTES.max(server.frame_bytes_wanted) {
+                match poll_read(Pin::new(&mut server.stream), cx, &mut server.inbound) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(lost(ServerFault::Closed))),
+                    Poll::Ready(Ok(_)) => progress = Some(Turn::Server),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(error.into()))),
+                    Poll::Pending => {}
+                }
+            }
+        }
+        if let Some(turn) = progress {
+            return Poll::Ready(Ok(turn));
+        }
+        // The servers are silent: now is the time to pass on what came, and to listen to the client.
+        if poll_client_write(&mut self.client, cx)? {
+            return Poll::Ready(Ok(Turn::Written));
+        }
+        self.poll_client_read(cx)
+    }
+
+    fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn, LinkFault>> {
+        let client = &mut self.client;
+        if client.inbound.len() >= CLIENT_READ_AHEAD_BYTES {
+            return Poll::Pending;
+        }
+        match ready!(poll_read(Pin::new(&mut client.stream), cx, &mut client.inbound))? {
+            0 => {
+                client.gone = true;
+                Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into())))
+            }
+            _ => Poll::Ready(Ok(Turn::Client)),
+        }
+    }
+}
+
+fn poll_client_write(client: &mut ClientIo, cx: &mut Context<'_>) -> Result<bool, LinkFault> {
+    if client.outbound.is_empty() {
+        return Ok(false);
+    }
+    Ok(poll_write(Pin::new(&mut client.stream), cx, &mut client.outbound)?)
+}
+
+/// Writes what the socket takes; whether it took something.
+fn poll_write<W: AsyncWrite>(mut to: Pin<&mut W>, cx: &mut Context<'_>, from: &mut BytesMut) -> io::Result<bool> {
+    let mut wrote = false;
+    while !from.is_empty() {
+        match to.as_mut().poll_write(cx, from)? {
+            Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(count) => {
+                from.advance(count);
+                wrote = true;
+            }
+            Poll::Pending => break,
+        }
+    }
+    if wrote && to.poll_flush(cx)?.is_pending() {
+        // TLS keeps what the socket did not take; the next write pushes it on.
+    }
+    Ok(wrote)
+}
+
+fn poll_read<R: AsyncRead>(from: Pin<&mut R>, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+    into.reserve(READ_BYTES);
+    tokio_util::io::poll_read_buf(from, cx, into)
+}

@@ -1,0 +1,293 @@
+//! Forwards what servers answer, frame by frame by header alone, until they owe nothing.
+//!
+//! A [`Joiner`] says what becomes of each frame; the plain one forwards what the client asked for and hides the rest.
+//! Whole runs of forwarded frames move as one slice; a buffer that is forwarded whole is not even copied.
+
+use bytes::{Buf, BytesMut};
+
+use super::fault::{LinkFault, ServerFault};
+use super::link::Link;
+use crate::pool::expect::{Step, Verdict};
+use crate::pool::server::{Partial, Server};
+use crate::wire::fields;
+use crate::wire::frame::{HEADER_BYTES, Header};
+
+/// A row or COPY frame longer than this is forwarded piecemeal as it comes; it must be below the server window.
+pub const STREAM_FRAME_BYTES: usize = 256 * 1024;
+
+/// Any other frame must be held whole and may be this long: an error message that quotes a long statement.
+pub const HELD_FRAME_BYTES: usize = 64 * 1024 * 1024;
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handling {
+    /// The client gets it.
+    Forward,
+    /// The client does not.
+    Drop,
+}
+
+/// A frame with its verdict. `body` is empty for a row or COPY frame that is streamed.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Which of the link's servers.
+    pub server: usize,
+    /// Message type.
+    pub tag: u8,
+    /// What it answers.
+    pub verdict: Verdict,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// Decides about frames; may add bytes of its own before them.
+pub trait Joiner {
+    /// Whether a server's frames may be looked at now. Asked before each.
+    fn admits(&self, server: usize, expected: Option<Step>) -> bool;
+    /// What becomes of a frame. Called once per frame.
+    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling;
+    /// All servers that still owe something shall be told to stop. Asked after each round; true once.
+    fn cancels(&mut self) -> bool {
+        false
+    }
+}
+
+/// How a relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayEnd {
+    /// The servers owe nothing.
+    Drained,
+    /// This server waits for COPY data.
+    CopyIn(usize),
+}
+
+/// Forwards what the client asked for, and notes what the session must know.
+#[derive(Debug, Default)]
+pub struct Plain {
+    /// SQLSTATE of the last error.
+    pub error: Option<[u8; 5]>,
+    /// The first error whose answer was hidden, as an ErrorResponse body: something of the gateway's own failed.
+    pub hidden_error: Option<Vec<u8>>,
+    /// Tag of the last CommandComplete.
+    pub tag: Vec<u8>,
+    /// Keep the tags (costs a copy each).
+    pub keep_tags: bool,
+    /// Hide ReadyForQuery: the session sends its own when all is done.
+    pub hide_ready: bool,
+    /// Show ParameterStatus and notices also of hidden steps: the client asked for what caused them.
+    pub show_side_effects: bool,
+    /// Show rows also of hidden steps.
+    pub show_rows: bool,
+    /// From the last ParameterDescription that was hidden.
+    pub parameter_types: Vec<u32>,
+    /// Parameters reported, for those who ask.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Joiner for Plain {
+    fn admits(&self, _: usize, _: Option<Step>) -> bool {
+        true
+    }
+
+    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
+        if frame.tag == b'E' {
+            let code = fields::field(frame.body, b'C').and_then(|code| code.try_into().ok());
+            self.error = Some(code.unwrap_or(*b"XX000"));
+            if !frame.verdict.forward && self.hidden_error.is_none() {
+                self.hidden_error = Some(frame.body.to_vec());
+            }
+        } else if frame.tag == b'C' && self.keep_tags {
+            self.tag = fields::tag(frame.body).to_vec();
+        } else if frame.tag == b'S'
+            && let Some((name, value)) = fields::parameter(frame.body)
+        {
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            self.parameters.push((text(name), text(value)));
+        }
+        match frame.tag {
+            b't' if !frame.verdict.forward => {
+                let types = frame.body.get(2..).unwrap_or_default().as_chunks::<4>().0;
+                self.parameter_types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
+            }
+            b'Z' if self.hide_ready => return Handling::Drop,
+            b'N' | b'S' if self.show_side_effects => return Handling::Forward,
+            b'T' | b'D' if self.show_rows => return Handling::Forward,
+            _ => {}
+        }
+        if frame.verdict.forward { Handling::Forward } else { Handling::Drop }
+    }
+}
+
+impl Link {
+    /// Relays until no server owes anything or one waits for COPY data.
+    ///
+    /// # Cancel safety
+    /// Cancel safe, but the servers are then in the middle of an answer and are closed when the link is dropped.
+    pub async fn relay(&mut self, joiner: &mut impl Joiner) -> Result<RelayEnd, LinkFault> {
+        let mut cancels = tokio::task::JoinSet::new();
+        loop {
+            if let Some(server) = self.pump_all(joiner)? {
+                return Ok(RelayEnd::CopyIn(server));
+            }
+            if joiner.cancels() {
+                for enlisted in self.servers.iter().filter(|enlisted| !enlisted.server.expects.is_empty()) {
+                    let key = enlisted.server.cancel_key();
+                    cancels.spawn(async move { key.cancel().await });
+                }
+            }
+            if self.is_drained() {
+                // A request still under way must not hit the server's next statement.
+                while cancels.join_next().await.is_some() {}
+                return Ok(RelayEnd::Drained);
+            }
+            self.turn().await?;
+        }
+    }
+
+    /// Handles all that has been read; the server that waits for COPY data, if one does.
+    pub fn pump_all(&mut self, joiner: &mut impl Joiner) -> Result<Option<usize>, LinkFault> {
+        // A server may be admitted because of what another one said: go round until nothing moves.
+        loop {
+            let mut moved = false;
+            for index in 0..self.servers.len() {
+                // Nothing may come between the pieces of a frame.
+                if self.torn().is_some_and(|torn| torn != index) {
+                    continue;
+                }
+                match self.pump(index, joiner) {
+                    Ok(Pumped { copy_in: true, .. }) => return Ok(Some(index)),
+                    Ok(pumped) => moved |= pumped.moved,
+                    Err(cause) => {
+                        let shard = self.servers[index].shard;
+                        let torn = self.torn() == Some(index);
+                        self.servers[index].server.mark_broken();
+                        return Err(if torn { LinkFault::Torn(shard) } else { LinkFault::Server { shard, cause } });
+                    }
+                }
+            }
+            if !moved || self.servers.len() == 1 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The server of whose current frame the client has had a part.
+    pub fn torn(&self) -> Option<usize> {
+        self.servers.iter().position(|enlisted| enlisted.server.partial.is_some_and(|partial| partial.forward))
+    }
+
+    fn pump(&mut self, index: usize, joiner: &mut impl Joiner) -> Result<Pumped, ServerFault> {
+        let server: &mut Server = &mut self.servers[index].server;
+        let out = &mut self.client.outbound;
+        let mut pumped = Pumped { moved: false, copy_in: false };
+        pumped.moved |= pump_partial(server, out);
+        if server.partial.is_some() {
+            return Ok(pumped);
+        }
+        let mut run = 0; // inbound[..run] is to be forwarded, and has not been yet
+        while !pumped.copy_in {
+            if let Some(frames) = server.expects.take_said() {
+                move_run(&mut server.inbound, run, out);
+                run = 0;
+                out.extend_from_slice(&frames);
+                pumped.moved = true;
+                continue;
+            }
+            let bytes = &server.inbound[run..];
+            let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else {
+                break;
+            };
+            let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES;
+            let whole = bytes.len() >= header.frame_bytes;
+            if !whole && !streams {
+                if header.frame_bytes > HELD_FRAME_BYTES {
+                    return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));
+                }
+                server.frame_bytes_wanted = header.frame_bytes;
+                break;
+            }
+            if !joiner.admits(index, server.expects.front().map(|expect| expect.step)) {
+                break;
+            }
+            let body = if whole { &bytes[HEADER_BYTES..header.frame_bytes] } else { &[][..] };
+            if header.tag == b'E' && matches!(fields::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
+                return Err(ServerFault::fatal(body));
+            }
+            let verdict = server
+                .expects
+                .frame(header.tag, body.first().copied().unwrap_or(0))
+                .map_err(|unexpected| ServerFault::Protocol(unexpected.to_string()))?;
+            if header.tag == b'S' {
+                note_parameter(&mut server.parameters, body);
+            }
+            let before = out.len();
+            let handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body }, out);
+            let forward = handling == Handling::Forward;
+            pumped.moved = true;
+            pumped.copy_in = header.tag == b'G';
+            if !whole {
+                move_run(&mut server.inbound, run, out);
+                server.partial = Some(Partial { rest_bytes: header.frame_bytes, forward });
+                pump_partial(server, out);
+                return Ok(pumped);
+            }
+            if forward && out.len() == before {
+                run += header.frame_bytes;
+                continue;
+            }
+            // The joiner added bytes, or the frame is dropped: the run ends here. What it added goes behind the run.
+            let added = out.split_off(before);
+            move_run(&mut server.inbound, run, out);
+            out.extend_from_slice(&added);
+            run = 0;
+            if forward {
+                run = header.frame_bytes;
+            } else {
+                server.inbound.advance(header.frame_bytes);
+            }
+        }
+        move_run(&mut server.inbound, run, out);
+        Ok(pumped)
+    }
+}
+
+struct Pumped {
+    moved: bool,
+    copy_in: bool,
+}
+
+/// Keeps what a ParameterStatus says.
+fn note_parameter(parameters: &mut Vec<(String, String)>, body: &[u8]) {
+    let Some((name, value)) = fields::parameter(body) else { return };
+    let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+    match parameters.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) => *known = value.into_owned(),
+        None => parameters.push((name.into_owned(), value.into_owned())),
+    }
+}
+
+/// Moves the first `count` bytes; without copying when that is all there is.
+fn move_run(from: &mut BytesMut, count: usize, to: &mut BytesMut) {
+    if count == 0 {
+        return;
+    }
+    if to.is_empty() && count == from.len() {
+        std::mem::swap(from, to);
+    } else {
+        to.extend_from_slice(&from[..count]);
+        from.advance(count);
+    }
+}
+
+/// Moves on with a frame that is forwarded piecemeal.
+fn pump_partial(server: &mut Server, out: &mut BytesMut) -> bool {
+    let Some(partial) = server.partial else { return false };
+    let count = partial.rest_bytes.min(server.inbound.len());
+    if partial.forward {
+        out.extend_from_slice(&server.inbound[..count]);
+    }
+    server.inbound.advance(count);
+    let rest_bytes = partial.rest_bytes - count;
+    server.partial = (rest_bytes > 0).then_some(Partial { rest_bytes, ..partial });
+    count > 0
+}

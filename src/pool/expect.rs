@@ -1,0 +1,257 @@
+//! What a server still owes in answer to the messages sent to it, in order, and which of it the client shall see.
+//!
+//! The queue is what lets the gateway slip messages of its own (settings, BEGIN, Parse) between the client's without the
+//! client noticing, while answers are forwarded by their header alone. Pure; called for each frame by `execute::relay`.
+
+use std::collections::VecDeque;
+
+use crate::wire::reply::Status;
+
+/// Names a statement text (with declared types) in this process; the same text has the same id for all clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StatementId(pub u64);
+
+/// One message sent, by what ends its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Parse: ends with ParseComplete. The id is what the server will hold afterwards, if it is a named statement.
+    Parse(Option<StatementId>),
+    /// Bind: BindComplete.
+    Bind,
+    /// Close: CloseComplete.
+    Close,
+    /// Describe of a statement: ParameterDescription, then RowDescription or NoData.
+    DescribeStatement,
+    /// Describe of a portal: RowDescription or NoData.
+    DescribePortal,
+    /// Execute: CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// Query: everything up to ReadyForQuery.
+    Query,
+    /// Sync: ReadyForQuery.
+    Sync,
+    /// Nothing was sent: the gateway answers itself, when what was sent before has been answered.
+    Said,
+}
+
+/// A step and whether the client sees its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expect {
+    /// See [`Step`].
+    pub step: Step,
+    /// The client asked for it.
+    pub forward: bool,
+}
+
+/// What a frame turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The step it belongs to; `None` for what comes unasked between statements.
+    pub step: Option<Step>,
+    /// The client shall see it.
+    pub forward: bool,
+    /// It is the last frame of its step.
+    pub ends: bool,
+}
+
+/// The server sent something that answers nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unexpected message type 0x{tag:02x} from server")]
+pub struct Unexpected {
+    /// The frame's tag.
+    pub tag: u8,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Expectations {
+    queue: VecDeque<Expect>,
+    said: VecDeque<Box<[u8]>>,
+    /// Statements whose Parse was skipped because of an error before it: the server does not hold them.
+    pub unparsed: Vec<StatementId>,
+    /// A Parse of the unnamed statement failed or was skipped: the server holds none.
+    pub unnamed_lost: bool,
+    /// An error came in an extended-protocol step: the server skips messages until Sync.
+    pub skipping: bool,
+    /// What the last ReadyForQuery said.
+    pub status: Status,
+}
+
+impl Expectations {
+    /// Appends a step.
+    pub fn push(&mut self, step: Step, forward: bool) {
+        if step == Step::Sync || !self.skipping {
+            self.queue.push_back(Expect { step, forward });
+        } else if let Step::Parse(statement) = step {
+            self.unparsed.extend(statement);
+            self.unnamed_lost |= statement.is_none();
+        }
+    }
+
+    /// Queues an answer of the gateway's own behind what is owed.
+    pub fn say(&mut self, frames: &[u8]) {
+        if !self.skipping {
+            self.queue.push_back(Expect { step: Step::Said, forward: true });
+            self.said.push_back(frames.into());
+        }
+    }
+
+    /// The gateway's own answer, when its turn has come.
+    pub fn take_said(&mut self) -> Option<Box<[u8]>> {
+        if self.front()?.step != Step::Said {
+            return None;
+        }
+        self.queue.pop_front();
+        self.said.pop_front()
+    }
+
+    /// Nothing is owed.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The step whose answer comes next.
+    pub fn front(&self) -> Option<Expect> {
+        self.queue.front().copied()
+    }
+
+    /// Drops what is owed, for instance because the connection is gone.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.said.clear();
+    }
+
+    /// Takes note of a frame; `status_byte` is the first byte of a ReadyForQuery's body.
+    ///
+    /// # Errors
+    /// The frame cannot be part of what is owed: a server that lies must not be believed.
+    pub fn frame(&mut self, tag: u8, status_byte: u8) -> Result<Verdict, Unexpected> {
+        let Some(Expect { step, forward }) = self.front() else {
+            // Source: manual, "Asynchronous Operations"; an ErrorResponse may also come as a last word before a close.
+            return match tag {
+                b'N' | b'S' | b'A' | b'E' => Ok(Verdict { step: None, forward: false, ends: false }),
+                _ => Err(Unexpected { tag }),
+            };
+        };
+        let ends = match (tag, step) {
+            (b'N' | b'S' | b'A', _) => false,
+            (b'E', Step::Query | Step::Sync) => false,
+            (b'E', _) => return Ok(self.fail(step, forward)),
+            (b'Z', Step::Query | Step::Sync) => {
+                self.status = Status::from_byte(status_byte).ok_or(Unexpected { tag })?;
+                self.skipping = false;
+                true
+            }
+            (b'1', Step::Parse(_)) | (b'2', Step::Bind) | (b'3', Step::Close) => true,
+            (b't', Step::DescribeStatement) => false,
+            (b'T' | b'n', Step::DescribeStatement | Step::DescribePortal) => true,
+            (b'C' | b'I' | b's', Step::Execute) => true,
+            (b'D' | b'G' | b'H' | b'W' | b'd' | b'c', Step::Execute | Step::Query) => false,
+            (b'T' | b'C' | b'I', Step::Query) => false,
+            _ => return Err(Unexpected { tag }),
+        };
+        if ends {
+            self.queue.pop_front();
+        }
+        Ok(Verdict { step: Some(step), forward, ends })
+    }
+
+    /// An error in an extended-protocol step: the server answers nothing more until Sync.
+    fn fail(&mut self, step: Step, forward: bool) -> Verdict {
+        self.skipping = true;
+        while let Some(next) = self.queue.front() {
+            match next.step {
+                Step::Sync | Step::Query => break,
+                Step::Parse(Some(statement)) => self.unparsed.push(statement),
+                Step::Said => {
+                    self.said.pop_front();
+                }
+                Step::Parse(None) => self.unnamed_lost = true,
+                Step::Bind | Step::Close | Step::DescribeStatement | Step::DescribePortal | Step::Execute => {}
+            }
+            self.queue.pop_front();
+        }
+        Verdict { step: Some(step), forward, ends: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn feed(expects: &mut Expectations, tags: &[u8]) -> Vec<bool> {
+        tags.iter().map(|tag| expects.frame(*tag, b'I').unwrap().forward).collect()
+    }
+
+    #[test]
+    fn a_slipped_in_parse_is_hidden_and_the_rest_is_forwarded() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Parse(Some(StatementId(1))), false);
+        expects.push(Step::Bind, true);
+        expects.push(Step::Execute, true);
+        expects.push(Step::Sync, true);
+        assert_eq!(feed(&mut expects, b"12DDCZ"), [false, true, true, true, true, true]);
+        assert!(expects.is_empty());
+    }
+
+    #[test]
+    fn an_error_skips_to_sync_and_reports_statements_never_parsed() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Bind, true);
+        expects.push(Step::Parse(Some(StatementId(7))), false);
+        expects.push(Step::Execute, true);
+        expects.push(Step::Sync, true);
+        assert_eq!(feed(&mut expects, b"EZ"), [true, true]);
+        assert_eq!(expects.unparsed, [StatementId(7)]);
+        assert!(expects.is_empty() && !expects.skipping);
+    }
+
+    #[test]
+    fn after_an_error_without_sync_further_steps_are_not_expected() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Bind, true);
+        feed(&mut expects, b"E");
+        expects.push(Step::Execute, true);
+        assert!(expects.is_empty());
+        expects.push(Step::Sync, true);
+        assert_eq!(feed(&mut expects, b"Z"), [true]);
+    }
+
+    #[test]
+    fn the_gateways_own_answers_wait_their_turn() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Bind, true);
+        expects.say(b"3");
+        assert_eq!(expects.take_said(), None);
+        feed(&mut expects, b"2");
+        assert_eq!(expects.take_said().as_deref(), Some(&b"3"[..]));
+        assert!(expects.is_empty());
+    }
+
+    #[test]
+    fn a_query_lasts_until_ready_whatever_comes() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Query, true);
+        feed(&mut expects, b"TDDCNTCE");
+        assert!(!expects.is_empty());
+        feed(&mut expects, b"Z");
+        assert!(expects.is_empty());
+    }
+
+    #[test]
+    fn a_lying_server_is_found_out() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Bind, true);
+        assert!(expects.frame(b'D', 0).is_err());
+        assert!(Expectations::default().frame(b'Z', b'I').is_err());
+    }
+
+    #[test]
+    fn a_deferred_failure_at_sync_still_ends_with_ready() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Sync, true);
+        assert_eq!(feed(&mut expects, b"EZ"), [true, true]);
+        assert!(expects.is_empty());
+    }
+}

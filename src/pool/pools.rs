@@ -1,0 +1,133 @@
+//! All pools of a gateway: one per server address, user and database, made when first needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{Pool, PoolError, QueueMode, TimeoutType, Timeouts};
+
+use super::connect::{ConnectError, Target};
+use super::lend::{Lent, ServerManager};
+use crate::config;
+
+/// A pool of servers of one address, user and database.
+pub type ServerPool = Pool<ServerManager>;
+
+/// Why no server was lent.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckoutError {
+    /// All servers stayed busy for `[pool] wait_timeout`.
+    #[error("no server became free within {0:?}")]
+    Busy(Duration),
+    /// The server could not be reached or refused us.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A user confined to replicas, a shard without.
+    #[error("the shard has no replica")]
+    NoReplica,
+    /// Certificates of the configuration cannot be read.
+    #[error("{0}")]
+    Tls(String),
+    /// The pool is being closed.
+    #[error("the gateway is shutting down")]
+    Closed,
+}
+
+/// Server address, database and user.
+type Address = (config::ServerAddress, String, String);
+
+/// The pools of one configuration.
+#[derive(Debug)]
+pub struct Pools {
+    pools: Mutex<HashMap<Address, (Arc<Target>, ServerPool)>>,
+    settings: config::Pool,
+    prepared_max: usize,
+}
+
+impl Pools {
+    /// No pool yet.
+    pub fn new(settings: config::Pool, prepared_max: usize) -> Self {
+        Pools { pools: Mutex::default(), settings, prepared_max }
+    }
+
+    /// The pool for a target; `max` servers when it is made now. Callers keep it, so that the lock is off the hot path.
+    pub fn pool(&self, target: Target, max: usize) -> Result<ServerPool, CheckoutError> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = (target.address.clone(), target.database.clone(), target.user.clone());
+        if let Some((_, pool)) = pools.get(&address) {
+            return Ok(pool.clone());
+        }
+        let target = Arc::new(target);
+        let manager = ServerManager::new(target.clone(), self.settings.lifetime, self.prepared_max);
+        let wait = Timeouts { wait: Some(self.settings.wait_timeout), create: None, recycle: None };
+        let pool = Pool::builder(manager)
+            .max_size(max)
+            .timeouts(wait)
+            .runtime(Runtime::Tokio1)
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .map_err(|_| CheckoutError::Closed)?;
+        pools.insert(address, (target, pool.clone()));
+        Ok(pool)
+    }
+
+    /// Lends a server. First come, first served; a caller that is dropped while waiting loses nothing.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the queue is a tokio semaphore's.
+    pub async fn checkout(&self, pool: &ServerPool) -> Result<Lent, CheckoutError> {
+        match pool.get().await {
+            Ok(object) => Ok(Lent::new(object)),
+            Err(PoolError::Timeout(TimeoutType::Wait | TimeoutType::Create | TimeoutType::Recycle)) => {
+                Err(CheckoutError::Busy(self.settings.wait_timeout))
+            }
+            Err(PoolError::Backend(error)) => Err(error.into()),
+            Err(PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
+                Err(CheckoutError::Closed)
+            }
+        }
+    }
+
+    /// Closes servers that have been idle or alive for too long, and opens what `[pool] min` asks for.
+    pub async fn maintain(&self) {
+        let pools: Vec<ServerPool> =
+            self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, pool)| pool.clone()).collect();
+        for pool in pools {
+            let min = self.settings.min;
+            let mut kept = 0;
+            pool.retain(|server, metrics| {
+                let young = server.born.elapsed() <= self.settings.lifetime;
+                let keep = young && (kept < min || metrics.last_used() <= self.settings.idle_timeout);
+                kept += usize::from(keep);
+                keep
+            });
+            let mut opened = Vec::new();
+            for _ in pool.status().size..min {
+                match pool.get().await {
+                    Ok(server) => opened.push(server),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// Servers per pool: (target, open, idle, clients waiting).
+    pub fn status(&self) -> Vec<(Arc<Target>, deadpool::Status)> {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.values().map(|(target, pool)| (target.clone(), pool.status())).collect()
+    }
+
+    /// Closes all pools: idle servers now, lent ones when they come back; waiting clients get an error.
+    pub fn close(&self) {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|(_, pool)| pool.close());
+    }
+
+    /// Closes idle servers of a database, so that it can be dropped.
+    pub fn close_idle(&self, database: &str) {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, pool) in pools.values().filter(|(target, _)| target.database == database) {
+            pool.retain(|_, _| false);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One connection to a Postgres, with what the gateway must remember of it between messages.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use lru::LruCache;
+
+use super::connect::{self, Connected, Target};
+use super::expect::{Expectations, StatementId, Step};
+use super::settings::Settings;
+use crate::net::ServerStream;
+use crate::wire::reply::{self, Status};
+
+/// A server, as the data path uses it.
+#[derive(Debug)]
+pub struct Server {
+    /// The socket.
+    pub stream: ServerStream,
+    /// Bytes read and not yet handled.
+    pub inbound: BytesMut,
+    /// Bytes to be written.
+    pub outbound: BytesMut,
+    /// What is owed for the messages sent.
+    pub expects: Expectations,
+    /// Rest of a frame that is being forwarded (or dropped) piecemeal.
+    pub partial: Option<Partial>,
+    /// Length of the frame at the start of `inbound` that must be held whole; it may exceed the window.
+    pub frame_bytes_wanted: usize,
+    /// The settings in force on it.
+    pub settings: Arc<Settings>,
+    /// What its unnamed statement is, as far as known.
+    pub unnamed: Option<StatementId>,
+    /// Parameters it reported last.
+    pub parameters: Vec<(String, String)>,
+    prepared: LruCache<StatementId, ()>,
+    /// Where it is.
+    pub target: Arc<Target>,
+    /// When it was connected.
+    pub born: Instant,
+    process_id: i32,
+    secret: bytes::Bytes,
+    condition: Condition,
+}
+
+/// The rest of a frame too long to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// Bytes of it still to come.
+    pub rest_bytes: usize,
+    /// Whether the client gets them.
+    pub forward: bool,
+}
+
+/// Whether a server can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Sound,
+    /// Closed, lied, or in a state nobody vouches for.
+    Broken,
+}
+
+impl Server {
+    /// A server that has just logged in.
+    pub fn new(connected: Connected, target: Arc<Target>, prepared_max: usize) -> Self {
+        Server {
+            stream: connected.stream,
+            inbound: connected.read_ahead,
+            outbound: BytesMut::new(),
+            expects: Expectations::default(),
+            partial: None,
+            frame_bytes_wanted: 0,
+            settings: Arc::new(Settings::default()),
+            unnamed: None,
+            parameters: connected.parameters,
+            prepared: LruCache::new(NonZeroUsize::new(prepared_max).unwrap_or(NonZeroUsize::MIN)),
+            target,
+            born: Instant::now(),
+            process_id: connected.process_id,
+            secret: connected.secret,
+            condition: Condition::Sound,
+        }
+    }
+
+    /// It may be lent to another client: nothing owed, nothing unsent, outside a transaction.
+    pub fn is_clean(&self) -> bool {
+        self.condition == Condition::Sound
+            && self.expects.is_empty()
+            && self.expects.status == Status::Idle
+            && self.outbound.is_empty()
+            && self.inbound.is_empty()
+            && self.partial.is_none()
+    }
+
+    /// It is not to be used again.
+    pub fn mark_broken(&mut self) {
+        self.condition = Condition::Broken;
+        self.expects.clear();
+        self.outbound.clear();
+        self.inbound.clear();
+        self.partial = None;
+    }
+
+    /// See [`Server::mark_broken`].
+    pub fn is_broken(&self) -> bool {
+        self.condition == Condition::Broken
+    }
+
+    /// What a CancelRequest for it needs.
+    pub fn cancel_key(&self) -> CancelServer {
+        CancelServer { target: self.target.clone(), process_id: self.process_id, secret: self.secret.clone() }
+    }
+
+    /// Sends a simple query of the client's (`forward`) or of the gateway's own.
+    pub fn send_query(&mut self, text: &[u8], forward: bool) {
+        reply::query(&mut self.outbound, text);
+        self.expects.push(Step::Query, forward);
+        self.unnamed = None;
+    }
+
+    /// Sends Sync.
+    pub fn send_sync(&mut self, forward: bool) {
+        crate::wire::frame::write(&mut self.outbound, b'S', |_| {});
+        self.expects.push(Step::Sync, forward);
+    }
+
+    /// Sends Flush, so that everything owed so far comes without Sync.
+    pub fn send_flush(&mut self) {
+        crate::wire::frame::write(&mut self.outbound, b'H', |_| {});
+    }
+
+    /// Brings it to a session's settings; its answer is hidden. Outside transactions only. Returns whether anything was sent.
+    pub fn adopt(&mut self, settings: &Arc<Settings>) -> bool {
+        if Arc::ptr_eq(&self.settings, settings) {
+            return false;
+        }
+        let differ = *self.settings != **settings;
+        if differ {
+            let script = settings.script_from(&self.settings);
+            self.send_query(script.as_bytes(), false);
+        }
+        self.settings = settings.clone();
+        differ
+    }
+
+    /// Makes sure it holds this statement under its server-side name, sending Parse (and Close of the least recently used
+    /// one) when it does not. `forward`: the client waits for a ParseComplete. Returns whether Parse was sent.
+    pub fn prepare(&mut self, statement: StatementId, text: &[u8], types: &[u32], forward: bool) -> bool {
+        for id in std::mem::take(&mut self.expects.unparsed) {
+            self.prepared.pop(&id);
+        }
+        if self.prepared.get(&statement).is_some() {
+            return false;
+        }
+        if let Some((evicted, ())) = self.prepared.push(statement, ())
+            && evicted != statement
+        {
+            reply::named(&mut self.outbound, b'C', b'S', statement_name(evicted).as_bytes());
+            self.expects.push(Step::Close, false);
+        }
+        reply::parse(&mut self.outbound, statement_name(statement).as_bytes(), text, types);
+        self.expects.push(Step::Parse(Some(statement)), forward);
+        true
+    }
+
+    /// Forgets all prepared statements, because DISCARD or DEALLOCATE ALL ran on it.
+    pub fn forget_prepared(&mut self) {
+        self.prepared.clear();
+        self.unnamed = None;
+    }
+}
+
+/// The name under which servers hold a statement.
+pub fn statement_name(statement: StatementId) -> String {
+    format!("pgbraid_{}", statement.0)
+}
+
+/// What a CancelRequest needs.
+#[derive(Clone, Debug)]
+pub struct CancelServer {
+    target: Arc<Target>,
+    process_id: i32,
+    secret: bytes::Bytes,
+}
+
+impl CancelServer {
+    /// Asks the server to stop what it is doing; returns when the request has been taken.
+    pub async fn cancel(&self) {
+        if let Err(error) = connect::cancel(&self.target, self.process_id, &self.secret).await {
+            tracing::debug!(%error, host = self.target.address.host, "cancel request failed");
+        }
+    }
+}

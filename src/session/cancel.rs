@@ -1,0 +1,127 @@
+//! Cancel keys: which client a CancelRequest means, and which servers work for it now.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::pool::server::CancelServer;
+
+/// All clients that can be cancelled.
+#[derive(Debug, Default)]
+pub struct Cancels {
+    clients: Mutex<HashMap<i32, Arc<CancelSlot>>>,
+    last: AtomicI32,
+}
+
+/// One client's key and what works for it.
+#[derive(Debug)]
+pub struct CancelSlot {
+    /// The client's "process id".
+    pub process_id: i32,
+    secret: Vec<u8>,
+    servers: Mutex<Vec<CancelServer>>,
+    /// Held (shared) while requests are under way: servers are not given back meanwhile.
+    under_way: tokio::sync::RwLock<()>,
+    waiting: Notify,
+}
+
+impl Cancels {
+    /// Registers a client; `secret` is 4 bytes for protocol 3.0, up to 256 for 3.2.
+    pub fn register(&self, secret: Vec<u8>) -> Arc<CancelSlot> {
+        let mut clients = self.lock();
+        loop {
+            let process_id = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & i32::MAX;
+            if process_id != 0 && !clients.contains_key(&process_id) {
+                let slot = Arc::new(CancelSlot {
+                    process_id,
+                    secret,
+                    servers: Mutex::default(),
+                    under_way: tokio::sync::RwLock::default(),
+                    waiting: Notify::new(),
+                });
+                clients.insert(process_id, slot.clone());
+                return slot;
+            }
+        }
+    }
+
+    /// Forgets a client.
+    pub fn unregister(&self, process_id: i32) {
+        self.lock().remove(&process_id);
+    }
+
+    /// Does what a CancelRequest asks; a wrong key does nothing, and takes as long.
+    pub async fn cancel(&self, process_id: i32, secret: &[u8]) {
+        let slot = self.lock().get(&process_id).cloned();
+        let Some(slot) = slot.filter(|slot| same(&slot.secret, secret)) else { return };
+        let _under_way = slot.under_way.read().await;
+        slot.waiting.notify_waiters();
+        let servers = slot.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut requests = tokio::task::JoinSet::new();
+        for server in servers {
+            requests.spawn(async move { server.cancel().await });
+        }
+        while requests.join_next().await.is_some() {}
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Arc<CancelSlot>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CancelSlot {
+    /// The client's secret, for BackendKeyData.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
+    /// A server works for the client from now on.
+    pub fn add(&self, server: CancelServer) {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+    }
+
+    /// No server works for the client any more; waits for requests under way, so that none hits the servers' next client.
+    pub async fn clear(&self) {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if self.under_way.try_write().is_err() {
+            let _all_done = self.under_way.write().await;
+        }
+    }
+
+    /// Returns when the client asks for cancellation.
+    pub async fn cancelled(&self) {
+        self.waiting.notified().await;
+    }
+}
+
+/// Compares without telling by time where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_must_agree_whole() {
+        assert!(same(b"abcd", b"abcd"));
+        assert!(!same(b"abcd", b"abce"));
+        assert!(!same(b"abcd", b"abc"));
+    }
+
+    #[tokio::test]
+    async fn a_cancel_reaches_a_client_that_waits_for_a_server() {
+        let cancels = Arc::new(Cancels::default());
+        let slot = cancels.register(b"1234".to_vec());
+        let waits = slot.cancelled();
+        tokio::pin!(waits);
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        cancels.cancel(slot.process_id, b"9999").await;
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        cancels.cancel(slot.process_id, b"1234").await;
+        assert!(futures_util::poll!(&mut waits).is_ready());
+    }
+}

@@ -1,0 +1,222 @@
+//! COPY FROM STDIN, from the statement to its CommandComplete.
+
+use bytes::Buf;
+
+use super::failure::Failure;
+use super::life::Session;
+use crate::execute::copy_in::{CopyAnswers, CopyIn, Router, copy_fail};
+use crate::execute::copy_key::FieldFormat;
+use crate::plan::{CopyFormat, CopyTarget};
+use crate::wire::copy::Splitter;
+use crate::wire::frame::{self, HEADER_BYTES, Header};
+use crate::wire::reply::{self, Report};
+
+/// Above this much unsent to the shards, the client is not read.
+const BACKLOG_BYTES: usize = 256 * 1024;
+
+/// Bytes asked of the client's socket at once.
+const READ_BYTES: usize = 128 * 1024;
+
+impl Session {
+    /// Runs a COPY FROM STDIN; everything but ReadyForQuery is answered.
+    pub(super) async fn copy_in(&mut self, text: &[u8], copy: &crate::plan::CopyIn) -> Result<(), Failure> {
+        let router = self.router(copy)?;
+        let own = self.begin_own_block();
+        let parts = self.gather_servers(&copy.target).await?;
+        let answers = CopyAnswers::new(parts, !matches!(copy.target, CopyTarget::Reference));
+        let copy = CopyIn::new(router, copy.relation.clone(), parts);
+        let rows = self.run_copy(text, copy, answers, parts).await?;
+        if own {
+            self.commit_block().await?;
+        }
+        reply::complete(&mut self.link.client.outbound, &format!("COPY {rows}"));
+        Ok(())
+    }
+
+    fn router(&self, copy: &crate::plan::CopyIn) -> Result<Router, Failure> {
+        let CopyTarget::Sharded { field, key_type } = copy.target else { return Ok(Router::Same) };
+        if !self.reported.utf8 {
+            return Err(Report::error("0A000", "COPY into a sharded table needs client_encoding UTF8")
+                .with_hint("SET client_encoding TO 'UTF8', and convert the data.")
+                .into());
+        }
+        if !copy.format.is_splittable() {
+            return Err(Report::error("0A000", "COPY with this QUOTE cannot be taken apart for several shards")
+                .with_hint("Use another quote character, or text format.")
+                .into());
+        }
+        let held = self.gateway.config.load().limits.held_bytes_max;
+        Ok(Router::ByKey {
+            splitter: Box::new(Splitter::new(&copy.format, field, held)),
+            key_type,
+            format: match copy.format {
+                CopyFormat::Binary => FieldFormat::Binary,
+                CopyFormat::Text { .. } | CopyFormat::Csv { .. } => FieldFormat::Text,
+            },
+            map: self.gateway.map.load_full(),
+        })
+    }
+
+    /// Enlists those that take part and puts them first, in an order in which a router by key finds shard i at index i;
+    /// returns how many they are.
+    async fn gather_servers(&mut self, target: &CopyTarget) -> Result<usize, Failure> {
+        match target {
+            CopyTarget::Home => {
+                let home = self.gateway.config.load().sharding.home;
+                let at = self.enlist_for(home, crate::plan::Access::Write).await?;
+                self.link.servers.swap(0, at);
+                Ok(1)
+            }
+            CopyTarget::Reference | CopyTarget::Sharded { .. } => {
+                let several = self.gateway.shards() > 1;
+                let writes = self.transaction.block().map(|block| block.writes).unwrap_or_default();
+                if several && matches!(writes, crate::txn::state::Writes::One(_)) {
+                    return Err(super::enlist::second_shard());
+                }
+                self.enlist_all().await?;
+                self.link.servers.retain(|enlisted| !enlisted.replica);
+                self.link.servers.sort_by_key(|enlisted| enlisted.shard);
+                if let Some(block) = self.transaction.block_mut() {
+                    block.writes = crate::txn::state::Writes::Everywhere;
+                }
+                Ok(self.link.servers.len())
+            }
+        }
+    }
+
+    /// Takes part: servers `0..parts` of the link.
+    async fn run_copy(
+        &mut self,
+        text: &[u8],
+        mut copy: CopyIn,
+        mut answers: CopyAnswers,
+        parts: usize,
+    ) -> Result<u64, Failure> {
+        for enlisted in &mut self.link.servers[..parts] {
+            enlisted.server.send_query(text, false);
+        }
+        // All have answered when each waits or has failed, in which case it owes nothing.
+        loop {
+            while self.link.pump_all(&mut answers)?.is_some() {}
+            let mut servers = self.link.servers[..parts].iter().enumerate();
+            if servers.all(|(at, enlisted)| answers.waits(at) || enlisted.server.expects.is_empty()) {
+                break;
+            }
+            self.link.turn().await?;
+        }
+        let mut stopped = None;
+        if answers.error.is_none() {
+            if let Some(response) = &answers.response {
+                copy.expect_columns(response);
+                frame::write(&mut self.link.client.outbound, b'G', |out| out.extend_from_slice(response));
+            }
+            stopped = self.pass_data(&mut copy, &mut answers, parts).await?;
+        }
+        let finished = match &stopped {
+            None if answers.error.is_none() => copy.finish(&mut self.link.servers[..parts]).err(),
+            _ => None,
+        };
+        let failed = stopped.or(finished);
+        for at in (0..parts).filter(|at| answers.waits(*at)) {
+            let out = &mut self.link.servers[at].server.outbound;
+            match (&failed, &answers.error) {
+                (None, None) => reply::bare(out, b'c'),
+                (Some(report), _) => copy_fail(out, &report.message),
+                (None, Some(_)) => copy_fail(out, "another shard failed"),
+            }
+        }
+        let own_failure = failed.is_some();
+        let first_error = answers.error.take();
+        self.relay_in_block(&mut answers).await?;
+        if let Some((server, body)) = first_error.or(if own_failure { None } else { answers.error.take() }) {
+            let body = copy.translate(server, &body);
+            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
+            return Err(Failure::Told);
+        }
+        match failed {
+            Some(report) => Err(Failure::Statement(report)),
+            None => Ok(answers.rows),
+        }
+    }
+
+    /// Passes the client's data on until CopyDone (`None`), or until something is wrong with it.
+    async fn pass_data(
+        &mut self,
+        copy: &mut CopyIn,
+        answers: &mut CopyAnswers,
+        parts: usize,
+    ) -> Result<Option<Box<Report>>, Failure> {
+        let mut rest_bytes = 0; // of a CopyData frame whose header has been read
+        loop {
+            let backlog: usize = self.link.servers[..parts].iter().map(|enlisted| enlisted.server.outbound.len()).sum();
+            if backlog < BACKLOG_BYTES {
+                match self.next_data(copy, &mut rest_bytes, parts) {
+                    Data::Passed => {}
+                    Data::Done => return Ok(None),
+                    Data::Wrong(report) => return Ok(Some(report)),
+                    Data::NeedMore => {
+                        self.link.client.inbound.reserve(READ_BYTES);
+                        self.link.turn().await?;
+                    }
+                }
+            } else {
+                self.link.turn().await?;
+            }
+            while self.link.pump_all(answers)?.is_some() {}
+            if answers.error.is_some() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn next_data(&mut self, copy: &mut CopyIn, rest_bytes: &mut usize, parts: usize) -> Data {
+        let inbound = &mut self.link.client.inbound;
+        if *rest_bytes > 0 {
+            let count = inbound.len().min(*rest_bytes);
+            if count == 0 {
+                return Data::NeedMore;
+            }
+            let chunk = inbound.split_to(count);
+            *rest_bytes -= count;
+            return match copy.feed(&chunk, &mut self.link.servers[..parts]) {
+                Ok(()) => Data::Passed,
+                Err(report) => Data::Wrong(report),
+            };
+        }
+        let header = match Header::read(inbound) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Data::NeedMore,
+            Err(bad) => return Data::Wrong(Box::new(Report::fatal("08P01", bad.to_string()))),
+        };
+        if header.tag == b'd' {
+            inbound.advance(HEADER_BYTES);
+            *rest_bytes = header.frame_bytes - HEADER_BYTES;
+            return Data::Passed;
+        }
+        if inbound.len() < header.frame_bytes {
+            return Data::NeedMore;
+        }
+        let message = inbound.split_to(header.frame_bytes);
+        match header.tag {
+            b'c' => Data::Done,
+            // Source: copyfromparse.c, CopyGetData.
+            b'f' => {
+                let reason = message.get(HEADER_BYTES..message.len() - 1).unwrap_or_default();
+                let text = format!("COPY from stdin failed: {}", String::from_utf8_lossy(reason));
+                Data::Wrong(Box::new(Report::error("57014", text)))
+            }
+            b'H' | b'S' => Data::Passed,
+            other => {
+                let text = format!("unexpected message type 0x{other:02X} during COPY from stdin");
+                Data::Wrong(Box::new(Report::error("08P01", text)))
+            }
+        }
+    }
+}
+
+enum Data {
+    Passed,
+    NeedMore,
+    Done,
+    Wrong(Box<Report>),
+}

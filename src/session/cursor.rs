@@ -1,0 +1,66 @@
+//! SQL cursors: each lives on the shard where it was declared, for the rest of the transaction.
+
+use shardmap::ShardId;
+
+use super::failure::Failure;
+use super::life::{Ended, Session};
+use super::statement::NoArguments;
+use crate::plan::{Access, CursorVerb, Destination, Plan};
+use crate::wire::reply::{self, Report};
+
+impl Session {
+    /// DECLARE, FETCH, MOVE and CLOSE in the simple protocol.
+    pub(super) async fn cursor_verb(&mut self, text: &[u8], verb: &CursorVerb, alone: bool) -> Result<Ended, Failure> {
+        if let CursorVerb::Close(None) = verb {
+            let text = String::from_utf8_lossy(text).into_owned();
+            self.tell_servers(&text).await?;
+            self.names.cursors.clear();
+            reply::complete(&mut self.link.client.outbound, "CLOSE CURSOR ALL");
+            return Ok(Ended::NotReady);
+        }
+        let at = self.cursor_server(verb).await?;
+        let shard = self.link.servers[at].shard;
+        self.note_cursor_verb(verb, shard);
+        self.forward_query(at, text, alone).await
+    }
+
+    /// The server that a cursor statement runs on. A cursor nobody declared is any server's to complain about.
+    pub(super) async fn cursor_server(&mut self, verb: &CursorVerb) -> Result<usize, Failure> {
+        match verb {
+            CursorVerb::Declare { route, .. } => match self.destination(route, &NoArguments)? {
+                Destination::Any => self.enlist_any(route.access).await,
+                Destination::One(shard) => self.enlist_for(shard, route.access).await,
+                Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {
+                    Err(Report::error("0A000", "a cursor over several shards is not supported yet")
+                        .with_hint("Restrict the query to one key, or fetch all rows with a SELECT.")
+                        .into())
+                }
+            },
+            CursorVerb::Fetch { name } | CursorVerb::Close(Some(name)) => match self.names.cursors.get(name).copied() {
+                Some(shard) => self.enlist(shard, Access::Write).await,
+                None => self.enlist_any(Access::Read).await,
+            },
+            CursorVerb::Close(None) => self.enlist_any(Access::Read).await,
+        }
+    }
+
+    /// Remembers where a cursor is, if the plan is about one.
+    pub(super) fn note_cursor(&mut self, plan: &Plan, shard: ShardId) {
+        if let Plan::Cursor(verb) = plan {
+            self.note_cursor_verb(verb, shard);
+        }
+    }
+
+    fn note_cursor_verb(&mut self, verb: &CursorVerb, shard: ShardId) {
+        match verb {
+            CursorVerb::Declare { name, .. } => {
+                self.names.cursors.insert(name.clone(), shard);
+            }
+            CursorVerb::Close(Some(name)) => {
+                self.names.cursors.remove(name);
+            }
+            CursorVerb::Close(None) => self.names.cursors.clear(),
+            CursorVerb::Fetch { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Brings servers into a client's transaction, and says hello with what the first one reports.
+
+use std::sync::Arc;
+
+use shardmap::ShardId;
+
+use super::failure::Failure;
+use super::gateway::{Role, WelcomeKey};
+use super::life::Session;
+use crate::config::Reads;
+use crate::execute::link::Enlisted;
+use crate::execute::relay::Plain;
+use crate::plan::{Access, Destination, Refusal, Route, Target};
+use crate::pool::lend::Lent;
+use crate::pool::pools::CheckoutError;
+use crate::txn::state::{Transaction, Writes};
+use crate::wire::reply::{self, Report, Status};
+
+impl Session {
+    /// Answers a client that has just been let in: parameters as its servers spell them, cancel key, ready.
+    ///
+    /// # Errors
+    /// No shard can be reached, or none accepts the client's start-up settings: the client is told and the session ends.
+    pub(super) async fn welcome(&mut self) -> Result<(), Failure> {
+        let parameters = match self.parameters().await {
+            Ok(parameters) => parameters,
+            Err(Failure::Statement(mut report)) => {
+                report.severity = reply::Severity::Fatal;
+                return Err(Failure::Fatal(report));
+            }
+            Err(failure) => return Err(failure),
+        };
+        self.note(&Plain { parameters: parameters.to_vec(), ..Plain::default() });
+        let out = &mut self.link.client.outbound;
+        for (name, value) in parameters.iter() {
+            reply::parameter_status(out, name, value);
+        }
+        reply::key_data(out, self.cancel.process_id, self.cancel.secret());
+        reply::ready(out, Status::Idle);
+        self.link.client.flush().await?;
+        Ok(())
+    }
+
+    /// What a server reports to a client with these start-up settings: asked once per user, database and settings, so that
+    /// a crowd of clients can connect while all servers are busy.
+    async fn parameters(&mut self) -> Result<Arc<[(String, String)]>, Failure> {
+        let key = WelcomeKey {
+            catalog: self.catalog.current().version,
+            user: self.user.server_user.clone(),
+            database: self.database.clone(),
+            settings: self.settings.clone(),
+        };
+        if let Some(parameters) = self.gateway.welcomes.get(&key) {
+            return Ok(parameters);
+        }
+        let at = self.enlist_any(Access::Read).await?;
+        let server = &self.link.servers[at].server;
+        let parameters: Arc<[(String, String)]> = server.parameters.clone().into();
+        self.release().await;
+        self.gateway.welcomes.insert(key, parameters.clone());
+        Ok(parameters)
+    }
+
+    /// Where a statement runs, given its arguments; a transaction that would write a second shard is refused.
+    pub(super) fn destination(
+        &self,
+        route: &Route,
+        arguments: &dyn crate::plan::Arguments,
+    ) -> Result<Destination, Failure> {
+        if !self.reported.conforming_strings && !matches!(route.target, Target::Any) {
+            return Err(Report::error("0A000", "standard_conforming_strings = off is not supported")
+                .with_hint("SET standard_conforming_strings = on, and write E'...' where backslashes are escapes.")
+                .into());
+        }
+        let map = self.gateway.map.load();
+        let home = self.gateway.config.load().sharding.home;
+        Ok(route.resolve(&**map, home, arguments)?)
+    }
+
+    /// Notes that a statement may write a shard.
+    ///
+    /// # Errors
+    /// Another shard of the same transaction has been written.
+    pub(super) fn note_write(&mut self, shard: ShardId) -> Result<(), Failure> {
+        let writes = match self.transaction.block_mut() {
+            Some(block) => &mut block.writes,
+            None => &mut self.pipeline.writes,
+        };
+        *writes = writes.and(shard).ok_or_else(second_shard)?;
+        Ok(())
+    }
+
+    /// The place of a shard's server in the link, enlisting one if needed, with the block's log replayed on it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a server is in the link or back in its pool.
+    pub(super) async fn enlist(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
+        let reads_only = access == Access::Read && self.may_use_replica();
+        let found = |enlisted: &Enlisted| enlisted.shard == shard && (!enlisted.replica || reads_only);
+        if let Some(at) = self.link.servers.iter().position(found) {
+            return Ok(at);
+        }
+        let role = if reads_only { self.gateway.reader(shard, &self.user) } else { Role::Primary };
+        let (mut server, role) = match self.checkout(shard, role).await {
+            Err(_) if role != Role::Primary && self.user.reads == Reads::PreferReplica => {
+                (self.checkout(shard, Role::Primary).await?, Role::Primary)
+            }
+            server => (server?, role),
+        };
+        self.cancel.add(server.cancel_key());
+        // A BEGIN cannot fail, so it travels with the statement. Settings can, and the statement must not run without them.
+        let (settings, replay) = match self.transaction.block() {
+            Some(block) => (block.log.settings_before(), Some(&block.log)),
+            None => (&self.settings, None),
+        };
+        let mut wait = server.adopt(settings);
+        if let Some(log) = replay {
+            server.send_query(log.replay().as_bytes(), false);
+            wait |= !log.is_only_begin();
+        }
+        let begun = replay.is_some();
+        self.link.servers.push(Enlisted { shard, server, begun, needs_sync: false, replica: role != Role::Primary });
+        let at = self.link.servers.len() - 1;
+        if wait {
+            self.confirm(at).await?;
+        }
+        Ok(at)
+    }
+
+    /// Waits until a server has taken the session's settings.
+    async fn confirm(&mut self, at: usize) -> Result<(), Failure> {
+        for enlisted in &mut self.link.servers[..at] {
+            if !enlisted.server.expects.is_empty() {
+                enlisted.server.send_flush();
+            }
+        }
+        let mut plain = Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        let Some(body) = plain.hidden_error else {
+            return if plain.error.is_none() { Ok(()) } else { Err(Failure::Told) };
+        };
+        self.link.servers[at].server.mark_broken();
+        let text =
+            |code| String::from_utf8_lossy(crate::wire::fields::field(&body, code).unwrap_or_default()).into_owned();
+        Err(Report::error(&text(b'C'), text(b'M')).into())
+    }
+
+    /// A server for a statement that any shard can answer: one that is enlisted, else the session's own; when that shard is
+    /// down, another, which then is the session's own.
+    pub(super) async fn enlist_any(&mut self, access: Access) -> Result<usize, Failure> {
+        if let Some(at) =
+            self.link.servers.iter().position(|enlisted| !enlisted.server.is_broken() && !enlisted.replica)
+        {
+            return Ok(at);
+        }
+        let shards = self.gateway.shards();
+        let mut last = None;
+        for _ in 0..shards {
+            match self.enlist(self.default_shard, access).await {
+                Err(failure @ Failure::Statement(_)) => last = Some(failure),
+                result => return result,
+            }
+            let next = (usize::from(self.default_shard.0) + 1) % shards;
+            self.default_shard = ShardId(u16::try_from(next).unwrap_or(0));
+        }
+        Err(last.unwrap_or_else(|| Report::error("08001", "no shard is configured").into()))
+    }
+
+    /// Replicas serve reads outside blocks and in blocks that are READ ONLY.
+    fn may_use_replica(&self) -> bool {
+        match &self.transaction {
+            Transaction::Idle => self.pipeline.writes == Writes::Nothing,
+            Transaction::Open(block) | Transaction::Failed(block) => block.read_only,
+        }
+    }
+
+    /// Waits for a server. A cancel request, or the client's leaving, ends the wait.
+    async fn checkout(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
+        let pool = match self.pools.get(&(shard, role)) {
+            Some(pool) if !pool.is_closed() => pool.clone(),
+            Some(_) | None => {
+                let pool = self
+                    .gateway
+                    .pool(shard, role, &self.user, &self.database)
+                    .map_err(|error| self.checkout_failure(shard, &error))?;
+                self.pools.insert((shard, role), pool.clone());
+                pool
+            }
+        };
+        let pools = self.gateway.pools.load_full();
+        let slot = self.cancel.clone();
+        let lent = pools.checkout(&pool);
+        tokio::pin!(lent);
+        loop {
+            tokio::select! {
+                biased;
+                lent = &mut lent => return lent.map_err(|error| self.checkout_failure(shard, &error)),
+                () = slot.cancelled() => {
+                    // Source: postgres.c, ProcessInterrupts.
+                    return Err(Report::error("57014", "canceling statement due to user request").into());
+                }
+                count = self.link.client.fill(), if self.link.client.inbound.len() < crate::execute::link::CLIENT_READ_AHEAD_BYTES => {
+                    if count? == 0 {
+                        return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+                    }
+                }
+            }
+        }
+    }
+
+    fn checkout_failure(&self, shard: ShardId, error: &CheckoutError) -> Failure {
+        let name = self.gateway.shard_name(shard);
+        metrics::counter!("pgbraid_checkout_failures_total").increment(1);
+        match error {
+            CheckoutError::Busy(_) => Report::error("53300", format!("shard \"{name}\": {error}"))
+                .with_hint("Raise pool_max of the user, or [pool] wait_timeout.")
+                .into(),
+            CheckoutError::Connect(connect) => {
+                Report::error(connect.sqlstate(), format!("shard \"{name}\": {connect}")).into()
+            }
+            CheckoutError::NoReplica => Report::error("08001", format!("shard \"{name}\" has no replica"))
+                .with_hint("Give the user reads = \"prefer-replica\", or the shard replicas.")
+                .into(),
+            CheckoutError::Tls(_) => Report::error("08001", format!("shard \"{name}\": {error}")).into(),
+            CheckoutError::Closed => Report::error("57P01", format!("shard \"{name}\": {error}")).into(),
+        }
+    }
+}
+
+/// A transaction may write one shard only until several commit as one.
+pub(super) fn second_shard() -> Failure {
+    Refusal {
+        sqlstate: "0A000",
+        reason: "a transaction that writes on several shards is not supported yet".to_owned(),
+        hint: Some("Write the rows of different shards in transactions of their own.".to_owned()),
+    }
+    .into()
+}

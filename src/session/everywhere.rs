@@ -1,0 +1,95 @@
+//! DDL and maintenance: on every shard, and the catalog follows before the client hears of it.
+
+use super::failure::Failure;
+use super::life::Session;
+use crate::execute::chorus::Chorus;
+use crate::plan::Everywhere;
+use crate::txn::state::BlockKind;
+use crate::wire::fields::field;
+use crate::wire::reply::{self, Report};
+
+impl Session {
+    /// Runs a statement on all shards; everything but ReadyForQuery is answered.
+    pub(super) async fn everywhere(&mut self, text: &[u8], everywhere: &Everywhere) -> Result<(), Failure> {
+        let explicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit);
+        if !everywhere.in_transaction && self.transaction.block().is_none() {
+            return self.outside_transaction(text, everywhere).await;
+        }
+        let own = self.begin_own_block();
+        self.enlist_all().await?;
+        // Only now, so that the leader is the session's first server on every shard alike.
+        self.chorus(text).await?;
+        if let Some(block) = self.transaction.block_mut() {
+            block.changed_catalog |= everywhere.changes_catalog;
+        }
+        if own && !explicit {
+            self.commit_block().await?;
+        }
+        Ok(())
+    }
+
+    /// CREATE DATABASE, VACUUM and the like cannot be rolled back: one shard after the other, stopping at the first error.
+    async fn outside_transaction(&mut self, text: &[u8], everywhere: &Everywhere) -> Result<(), Failure> {
+        if let Some(database) = dropped_database(text) {
+            self.gateway.forget(&database).await;
+        }
+        self.enlist_all().await?;
+        let mut done: Vec<String> = Vec::new();
+        let mut out = bytes::BytesMut::new();
+        for at in 0..self.link.servers.len() {
+            let name = self.gateway.shard_name(self.link.servers[at].shard);
+            self.link.servers[at].server.send_query(text, false);
+            let mut chorus = Chorus::new(if done.is_empty() { at } else { usize::MAX });
+            self.link.relay(&mut chorus).await?;
+            if let Some(body) = chorus.error() {
+                if done.is_empty() {
+                    chorus.finish(&mut self.link.client.outbound);
+                    return Err(Failure::Told);
+                }
+                let text = |code| String::from_utf8_lossy(field(body, code).unwrap_or_default()).into_owned();
+                return Err(Report::error(&text(b'C'), format!("shard \"{name}\": {}", text(b'M')))
+                    .with_detail(format!("Done on {}.", done.join(", ")))
+                    .with_hint("Remove the cause and repeat the statement.")
+                    .into());
+            }
+            if done.is_empty() {
+                chorus.finish(&mut out);
+            }
+            done.push(name);
+        }
+        if everywhere.changes_catalog {
+            self.refresh_catalog().await;
+        }
+        self.link.client.outbound.extend_from_slice(&out);
+        if done.is_empty() {
+            reply::empty_query(&mut self.link.client.outbound);
+        }
+        Ok(())
+    }
+}
+
+/// The name in DROP DATABASE [IF EXISTS] name, as the server would fold it.
+fn dropped_database(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut words =
+        text.split_whitespace().filter(|word| !matches!(word.to_ascii_lowercase().as_str(), "if" | "exists"));
+    let drops = words.next()?.eq_ignore_ascii_case("drop") && words.next()?.eq_ignore_ascii_case("database");
+    let name = words.next()?.trim_end_matches(';');
+    let name = name
+        .strip_prefix('"')
+        .and_then(|name| name.strip_suffix('"'))
+        .map_or_else(|| name.to_lowercase(), str::to_owned);
+    drops.then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dropped_database_is_named() {
+        assert_eq!(dropped_database(b"DROP DATABASE IF EXISTS Shop;").as_deref(), Some("shop"));
+        assert_eq!(dropped_database(b"drop database \"Shop\"").as_deref(), Some("Shop"));
+        assert_eq!(dropped_database(b"create database shop"), None);
+    }
+}

@@ -1,0 +1,540 @@
+//! The extended protocol: Parse, Bind, Describe, Execute, Close, Flush and Sync.
+//!
+//! Messages are passed on as they come and answered in order. Only one server owes answers at a time: before another one is
+//! spoken to, the first is drained, so that the client sees answers in the order of its messages.
+
+use std::sync::Arc;
+
+use shardmap::ShardId;
+
+use super::failure::{Failure, protocol_violation};
+use super::life::Session;
+use super::plans::Compiled;
+use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
+use crate::execute::relay::Plain;
+use crate::plan::{Access, Destination, Plan, Route};
+use crate::pool::expect::{StatementId, Step};
+use crate::pool::server::{Server, statement_name};
+use crate::wire::frontend::{self, Bind, Malformed, Named};
+use crate::wire::reply::{self, Report};
+
+/// Above this much unsent, a pipeline is pushed on before more of it is read.
+const PIPELINE_BYTES: usize = 64 * 1024;
+
+const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
+const NO_DATA: &[u8] = b"n\0\0\0\x04";
+const NO_PARAMETERS: &[u8] = b"t\0\0\0\x06\0\0";
+
+impl Session {
+    /// Handles one extended-protocol message other than Sync.
+    pub(super) async fn extended(&mut self, tag: u8, body: &[u8]) -> Result<(), Failure> {
+        let result = match tag {
+            b'P' => self.parse(body).await,
+            b'B' => self.bind(body).await,
+            b'D' => self.describe(body).await,
+            b'E' => self.execute(body).await,
+            b'C' => self.close(body).await,
+            _ => self.flush().await,
+        };
+        result?;
+        while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
+            self.link.pump_all(&mut Plain::default())?;
+            self.link.turn().await?;
+        }
+        Ok(())
+    }
+
+    /// Reports a failure behind the answers that are still owed, and skips to Sync. A failure of an earlier message wins.
+    pub(super) async fn conclude_extended(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        let Err(failure) = result else { return Ok(()) };
+        let failure = match failure {
+            Failure::Statement(report) => match self.drain().await {
+                Ok(()) => Failure::Statement(report),
+                Err(earlier) => earlier,
+            },
+            other => other,
+        };
+        self.pipeline.skipping = true;
+        self.forget_unparsed();
+        self.fail(failure).await?;
+        self.link.client.flush().await?;
+        Ok(())
+    }
+
+    /// Forgets statements whose Parse was never reached or failed: to the client they do not exist.
+    fn forget_unparsed(&mut self) {
+        let Session { link, names, pipeline, .. } = self;
+        let lost = |id: StatementId, unnamed: bool| {
+            link.servers.iter().any(|enlisted| {
+                let expects = &enlisted.server.expects;
+                if unnamed { expects.unnamed_lost } else { expects.unparsed.contains(&id) }
+            })
+        };
+        for (name, id) in pipeline.parsed.drain(..) {
+            if lost(id, name.is_empty()) {
+                names.statements.remove(&name);
+            }
+        }
+        names.statements.retain(|_, prepared| prepared.origin != Origin::ParsePending);
+    }
+
+    async fn parse(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let parse = frontend::Parse::read(body).map_err(malformed)?;
+        self.settle_parse(None).await?;
+        let types: Vec<u32> = parse.types().collect();
+        if !parse.name.is_empty() && self.names.statements.contains_key(parse.name) {
+            // Source: prepare.c, StorePreparedStatement.
+            let name = String::from_utf8_lossy(parse.name);
+            return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
+        }
+        let mut compiled = self.compile(parse.text, &types);
+        if !compiled.is_certain() {
+            self.drain().await?;
+            compiled = self.compiled(parse.text, &types).await?;
+        }
+        let mut prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None };
+        let plan = prepared.plan().ok_or_else(|| {
+            // Source: postgres.c, exec_parse_message.
+            Failure::from(Report::error("42601", "cannot insert multiple commands into a prepared statement"))
+        })?;
+        self.check_not_failed(plan)?;
+        match plan {
+            Plan::Refuse(refusal) => return Err(refusal.clone().into()),
+            plan if is_local(plan) => {
+                prepared.origin = Origin::Parse;
+                self.say(PARSE_COMPLETE);
+            }
+            _ => {}
+        }
+        self.names.statements.insert(parse.name.into(), prepared);
+        Ok(())
+    }
+
+    /// Has a server see a Parse that is still pending, unless it is the statement that the current message is about.
+    pub(super) async fn settle_parse(&mut self, except: Option<&[u8]>) -> Result<(), Failure> {
+        let pending =
+            |prepared: &Prepared, name: &[u8]| prepared.origin == Origin::ParsePending && Some(name) != except;
+        let Some(name) =
+            self.names.statements.iter().find(|(name, prepared)| pending(prepared, name)).map(|(name, _)| name.clone())
+        else {
+            return Ok(());
+        };
+        let at = self.enlist_any(Access::Read).await?;
+        self.engage(at).await?;
+        self.hold(at, &name, true);
+        Ok(())
+    }
+
+    /// Makes sure a server holds a statement; the client gets its ParseComplete if it is still owed one and `answers`.
+    fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<String> {
+        let prepared = self.names.statements.get_mut(name)?;
+        let owed = answers && prepared.origin == Origin::ParsePending;
+        if owed {
+            prepared.origin = Origin::Parse;
+            self.pipeline.parsed.push((name.into(), prepared.compiled.id));
+        }
+        let compiled = prepared.compiled.clone();
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        let server: &mut Server = &mut enlisted.server;
+        let unnamed = name.is_empty();
+        let sent = if unnamed {
+            if std::mem::take(&mut server.expects.unnamed_lost) {
+                server.unnamed = None;
+            }
+            let known = server.unnamed == Some(compiled.id);
+            if !known {
+                reply::parse(&mut server.outbound, b"", &compiled.text, &compiled.types);
+                server.expects.push(Step::Parse(None), owed);
+                server.unnamed = Some(compiled.id);
+            }
+            !known
+        } else {
+            server.prepare(compiled.id, &compiled.text, &compiled.types, owed)
+        };
+        if owed && !sent {
+            server.expects.say(PARSE_COMPLETE);
+        }
+        Some(if unnamed { String::new() } else { statement_name(compiled.id) })
+    }
+
+    async fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let bind = Bind::read(body).map_err(malformed)?;
+        self.settle_parse(Some(bind.statement)).await?;
+        let prepared = self.current(bind.statement).await?;
+        let plan = prepared.plan().unwrap_or(&Plan::Empty);
+        self.check_not_failed(plan)?;
+        if !bind.portal.is_empty() && self.names.portals.contains_key(bind.portal) {
+            // Source: portalmem.c, CreatePortal.
+            let name = String::from_utf8_lossy(bind.portal);
+            return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
+        }
+        let place = match plan {
+            Plan::Rows(route) => {
+                let destination = self.bound_destination(route, &bind, &prepared).await?;
+                self.place(destination, route.access, &bind).await?
+            }
+            Plan::Cursor(verb) => {
+                let at = self.cursor_server(verb).await?;
+                self.bind_on(at, &bind).await?
+            }
+            Plan::Refuse(refusal) => return Err(refusal.clone().into()),
+            _ => {
+                self.say(BIND_COMPLETE);
+                Place::Local
+            }
+        };
+        self.names.portals.insert(bind.portal.into(), Portal { place, prepared });
+        Ok(())
+    }
+
+    /// A prepared statement, compiled anew if the catalog has changed since.
+    async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
+        let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
+        if prepared.compiled.version == self.catalog.current().version {
+            return Ok(prepared);
+        }
+        let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
+        let prepared = Prepared { compiled, resolved_types: None, ..prepared };
+        self.names.statements.insert(name.into(), prepared.clone());
+        Ok(prepared)
+    }
+
+    /// Where a bound statement runs; a server is asked for parameter types if the values cannot be read without.
+    async fn bound_destination(
+        &mut self,
+        route: &Route,
+        bind: &Bind<'_>,
+        prepared: &Prepared,
+    ) -> Result<Destination, Failure> {
+        let arguments = BoundArguments { bind, resolved_types: prepared.resolved_types.as_deref() };
+        match self.destination(route, &arguments)? {
+            Destination::NeedsParameterTypes => {}
+            destination => return Ok(destination),
+        }
+        let types = self.ask_types(bind.statement, &prepared.compiled).await?;
+        let arguments = BoundArguments { bind, resolved_types: Some(&types) };
+        match self.destination(route, &arguments)? {
+            Destination::NeedsParameterTypes => Err(Report::error("0A000", "the type of a parameter cannot be told")
+                .with_hint("Cast the parameter, for instance $1::bigint.")
+                .into()),
+            destination => Ok(destination),
+        }
+    }
+
+    /// Parameter types as a server resolves them.
+    async fn ask_types(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Arc<[u32]>, Failure> {
+        self.drain().await?;
+        let at = self.enlist_any(Access::Read).await?;
+        self.engage(at).await?;
+        let held = self.hold(at, name, true).unwrap_or_else(|| statement_name(compiled.id));
+        let server: &mut Server = &mut self.link.servers[at].server;
+        reply::named(&mut server.outbound, b'D', b'S', held.as_bytes());
+        server.expects.push(Step::DescribeStatement, false);
+        server.send_flush();
+        let mut plain = Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.pass_on_hidden_error(&plain)?;
+        if plain.error.is_some() {
+            return Err(Failure::Told);
+        }
+        let types: Arc<[u32]> = plain.parameter_types.into();
+        if let Some(prepared) = self.names.statements.get_mut(name) {
+            prepared.resolved_types = Some(types.clone());
+        }
+        Ok(types)
+    }
+
+    /// Binds where the destination says.
+    async fn place(&mut self, to: Destination, access: Access, bind: &Bind<'_>) -> Result<Place, Failure> {
+        match to {
+            Destination::Any => {
+                let at = self.enlist_any(access).await?;
+                self.bind_on(at, bind).await
+            }
+            Destination::One(shard) => {
+                let at = self.enlist_for(shard, access).await?;
+                self.bind_on(at, bind).await
+            }
+            Destination::Many(shards) => self.bind_many(shards, Access::Read, bind).await,
+            Destination::All => {
+                if self.transaction.block().is_none() {
+                    self.pipeline.writes = crate::txn::state::Writes::Everywhere;
+                } else if let Some(block) = self.transaction.block_mut() {
+                    block.writes = crate::txn::state::Writes::Everywhere;
+                }
+                let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
+                let place = self.bind_many(shards.collect(), Access::Write, bind).await?;
+                Ok(match place {
+                    Place::Many(shards) => Place::Every(shards),
+                    place => place,
+                })
+            }
+            Destination::NeedsParameterTypes => Err(Failure::Told),
+        }
+    }
+
+    async fn bind_on(&mut self, at: usize, bind: &Bind<'_>) -> Result<Place, Failure> {
+        self.engage(at).await?;
+        self.send_bind(at, bind, true);
+        let enlisted = &self.link.servers[at];
+        Ok(Place::One { shard: enlisted.shard, replica: enlisted.replica })
+    }
+
+    /// Binds on several servers; the client sees the first one's answer.
+    async fn bind_many(&mut self, shards: Vec<ShardId>, access: Access, bind: &Bind<'_>) -> Result<Place, Failure> {
+        self.drain().await?;
+        let mut places = Vec::with_capacity(shards.len());
+        for shard in &shards {
+            places.push(self.enlist(*shard, access).await?);
+        }
+        for (nth, at) in places.iter().enumerate() {
+            self.send_bind(*at, bind, nth == 0);
+        }
+        Ok(Place::Many(shards))
+    }
+
+    fn send_bind(&mut self, at: usize, bind: &Bind<'_>, forward: bool) {
+        let name = self.hold(at, bind.statement, forward).unwrap_or_default();
+        let server: &mut Server = &mut self.link.servers[at].server;
+        reply::bind(&mut server.outbound, bind.portal, name.as_bytes(), bind.rest);
+        server.expects.push(Step::Bind, forward);
+    }
+
+    async fn describe(&mut self, body: &[u8]) -> Result<(), Failure> {
+        match Named::read(body).map_err(malformed)? {
+            Named::Statement(name) => self.describe_statement(name).await,
+            Named::Portal(name) => self.describe_portal(name).await,
+        }
+    }
+
+    async fn describe_statement(&mut self, name: &[u8]) -> Result<(), Failure> {
+        self.settle_parse(Some(name)).await?;
+        let prepared = self.current(name).await?;
+        if prepared.plan().is_none_or(is_local) {
+            self.say(NO_PARAMETERS);
+            self.say(NO_DATA);
+            return Ok(());
+        }
+        // PostgreSQL refuses to describe a statement that returns rows in a failed block; so does the server then.
+        let at = self.enlist_any(Access::Read).await?;
+        self.engage(at).await?;
+        let held = self.hold(at, name, true).unwrap_or_default();
+        let server: &mut Server = &mut self.link.servers[at].server;
+        reply::named(&mut server.outbound, b'D', b'S', held.as_bytes());
+        server.expects.push(Step::DescribeStatement, true);
+        Ok(())
+    }
+
+    async fn describe_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
+        self.settle_parse(None).await?;
+        let portal = self.names.portals.get(name).ok_or_else(|| no_portal(name))?;
+        let at = match portal.place.clone() {
+            Place::Local => {
+                self.say(NO_DATA);
+                return Ok(());
+            }
+            Place::One { shard, replica } => self.portal_server(shard, Some(replica), name)?,
+            Place::Many(shards) | Place::Every(shards) => {
+                // All of them owe their BindComplete; the first one's answers go to the client.
+                self.drain().await?;
+                self.portal_server(shards.first().copied().unwrap_or(ShardId(0)), None, name)?
+            }
+        };
+        self.engage(at).await?;
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        reply::named(&mut enlisted.server.outbound, b'D', b'P', name);
+        enlisted.server.expects.push(Step::DescribePortal, true);
+        Ok(())
+    }
+
+    /// The server that holds a portal.
+    pub(super) fn portal_server(&self, shard: ShardId, replica: Option<bool>, name: &[u8]) -> Result<usize, Failure> {
+        self.link
+            .servers
+            .iter()
+            .position(|enlisted| enlisted.shard == shard && replica.is_none_or(|replica| enlisted.replica == replica))
+            .ok_or_else(|| no_portal(name))
+    }
+
+    async fn close(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let named = Named::read(body).map_err(malformed)?;
+        self.settle_parse(None).await?;
+        match named {
+            Named::Statement(name) => {
+                // Servers keep it: other clients may use the same text, and the least recently used one goes first.
+                self.names.statements.remove(name);
+                self.say(CLOSE_COMPLETE);
+            }
+            Named::Portal(name) => self.close_portal(name).await?,
+        }
+        Ok(())
+    }
+
+    async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
+        let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
+            None | Some(Place::Local) => {
+                self.say(CLOSE_COMPLETE);
+                return Ok(());
+            }
+            Some(Place::One { shard, replica }) => vec![(shard, Some(replica))],
+            Some(Place::Many(shards) | Place::Every(shards)) => shards.into_iter().map(|shard| (shard, None)).collect(),
+        };
+        self.drain().await?;
+        for (nth, (shard, replica)) in shards.into_iter().enumerate() {
+            let at = self.portal_server(shard, replica, name)?;
+            let enlisted = &mut self.link.servers[at];
+            enlisted.needs_sync = true;
+            reply::named(&mut enlisted.server.outbound, b'C', b'P', name);
+            enlisted.server.expects.push(Step::Close, nth == 0);
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        self.settle_parse(None).await?;
+        self.drain().await?;
+        self.link.client.flush().await?;
+        Ok(())
+    }
+
+    /// Answers behind all that is still owed.
+    pub(super) fn say(&mut self, frames: &[u8]) {
+        match self.link.servers.iter_mut().rev().find(|enlisted| !enlisted.server.expects.is_empty()) {
+            Some(enlisted) => enlisted.server.expects.say(frames),
+            None => self.link.client.outbound.extend_from_slice(frames),
+        }
+    }
+
+    /// Makes a server the one that may be spoken to: all others have answered.
+    pub(super) async fn engage(&mut self, at: usize) -> Result<(), Failure> {
+        let others_owe = self
+            .link
+            .servers
+            .iter()
+            .enumerate()
+            .any(|(other, enlisted)| other != at && !enlisted.server.expects.is_empty());
+        if others_owe { self.drain().await } else { Ok(()) }
+    }
+
+    /// Waits for all answers owed.
+    ///
+    /// # Errors
+    /// `Told` when one of them was an error: what the client sent behind it is to be skipped.
+    pub(super) async fn drain(&mut self) -> Result<(), Failure> {
+        if self.link.is_drained() {
+            return Ok(());
+        }
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.server.expects.is_empty()) {
+            enlisted.server.send_flush();
+        }
+        let mut plain = Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.note(&plain);
+        if plain.error.is_none() {
+            return Ok(());
+        }
+        self.pass_on_hidden_error(&plain)?;
+        Err(Failure::Told)
+    }
+
+    /// Sync: ends the implicit transaction of the pipeline on every server, and the skipping.
+    pub(super) async fn sync(&mut self) -> Result<(), Failure> {
+        if !self.pipeline.skipping {
+            let settled = self.settle_parse(None).await;
+            self.conclude_extended(settled).await?;
+        }
+        let result = self.sync_servers().await;
+        self.pipeline = Default::default();
+        match result {
+            Ok(true) => {}
+            Ok(false) => reply::ready(&mut self.link.client.outbound, self.transaction.status()),
+            Err(failure) => {
+                self.fail(failure).await?;
+                reply::ready(&mut self.link.client.outbound, self.transaction.status());
+            }
+        }
+        self.release_if_idle().await;
+        self.link.client.flush().await?;
+        Ok(())
+    }
+
+    /// Whether a server's ReadyForQuery was forwarded.
+    async fn sync_servers(&mut self) -> Result<bool, Failure> {
+        let failed = self.pipeline.skipping;
+        let engaged = self.link.servers.iter().filter(|enlisted| enlisted.needs_sync).count();
+        if engaged == 0 {
+            return Ok(false);
+        }
+        let in_block = self.transaction.block().is_some();
+        // A failure of the gateway's own is none the servers know of.
+        let direct = engaged == 1 && !failed && !self.transaction.has_failed();
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
+            enlisted.needs_sync = false;
+            let server: &mut Server = &mut enlisted.server;
+            if failed && !in_block && !server.expects.skipping {
+                send_rollback(server);
+            }
+            server.send_sync(direct);
+        }
+        let mut plain = Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.note(&plain);
+        if plain.error.is_some() {
+            self.forget_unparsed();
+        }
+        if !failed {
+            self.pass_on_hidden_error(&plain)?;
+        }
+        Ok(direct)
+    }
+}
+
+/// Rolls back the implicit transaction of a pipeline that has not come to its Sync: outside a block ROLLBACK does that, with a
+/// warning. *Source*: xact.c, UserAbortTransactionBlock, TBLOCK_IMPLICIT_INPROGRESS.
+fn send_rollback(server: &mut Server) {
+    reply::parse(&mut server.outbound, b"", b"ROLLBACK", &[]);
+    server.expects.push(Step::Parse(None), false);
+    reply::bind(&mut server.outbound, b"", b"", &[0; 6]);
+    server.expects.push(Step::Bind, false);
+    reply::execute(&mut server.outbound, b"", 0);
+    server.expects.push(Step::Execute, false);
+    server.unnamed = None;
+}
+
+/// Statements that the gateway itself carries out, at Execute.
+pub(super) fn is_local(plan: &Plan) -> bool {
+    match plan {
+        Plan::Rows(_) | Plan::Cursor(_) | Plan::Unresolved => false,
+        Plan::Empty
+        | Plan::CopyIn(_)
+        | Plan::Everywhere(_)
+        | Plan::Transaction(_)
+        | Plan::Setting(_)
+        | Plan::Discard(_)
+        | Plan::Prepared(_)
+        | Plan::Refuse(_) => true,
+    }
+}
+
+fn malformed(malformed: Malformed) -> Failure {
+    protocol_violation(malformed.to_string())
+}
+
+/// *Source*: postgres.c, exec_bind_message; prepare.c, FetchPreparedStatement.
+pub(super) fn no_statement(name: &[u8]) -> Failure {
+    let text = if name.is_empty() {
+        "unnamed prepared statement does not exist".to_owned()
+    } else {
+        format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
+    };
+    Report::error("26000", text).into()
+}
+
+/// *Source*: postgres.c, exec_execute_message.
+pub(super) fn no_portal(name: &[u8]) -> Failure {
+    Report::error("34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name))).into()
+}

@@ -1,0 +1,212 @@
+//! What all clients of a gateway share.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use quick_cache::sync::Cache;
+use shardmap::{ShardId, ShardMap};
+use tokio::sync::{Mutex, watch};
+
+use super::cancel::Cancels;
+use super::plans::Plans;
+use crate::catalog::{CatalogHandle, CatalogVersion, LoadError};
+use crate::config::{Config, Reads, ServerAddress, ServerTls, User};
+use crate::counters::Counters;
+use crate::net::client_config;
+use crate::pool::connect::Target;
+use crate::pool::pools::{CheckoutError, Pools, ServerPool};
+use crate::pool::settings::Settings;
+
+/// Different start-up settings remembered; one more is asked of a server again.
+const WELCOMES_MAX: usize = 1_000;
+
+/// On what the parameters reported at the start of a session depend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WelcomeKey {
+    /// Changes with ALTER ROLE ... SET too.
+    pub catalog: CatalogVersion,
+    /// Role on the servers.
+    pub user: String,
+    /// Database.
+    pub database: String,
+    /// Of the start-up packet.
+    pub settings: Arc<Settings>,
+}
+
+/// Shared by all clients.
+pub struct Gateway {
+    /// Replaced on SIGHUP.
+    pub config: ArcSwap<Config>,
+    /// Replaced when buckets move.
+    pub map: ArcSwap<ShardMap>,
+    /// Data-path servers.
+    pub pools: ArcSwap<Pools>,
+    /// Compiled statements.
+    pub plans: Plans,
+    /// What clients are told when they connect.
+    pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
+    /// Cancel keys.
+    pub cancels: Cancels,
+    /// True when the gateway shuts down: sessions end at the end of their transaction.
+    pub draining: watch::Sender<bool>,
+    /// Sums for the metrics.
+    pub counters: Arc<Counters>,
+    /// Servers that did not answer when they were last asked for a connection.
+    down: std::sync::Mutex<HashSet<ServerAddress>>,
+    /// Clients connected.
+    pub clients: AtomicUsize,
+    /// TLS towards servers, by what the configuration says of it: certificates are read once.
+    tls: std::sync::Mutex<HashMap<ServerTls, Option<Arc<rustls::ClientConfig>>>>,
+    databases: Mutex<HashMap<String, Arc<CatalogHandle>>>,
+    turns: AtomicUsize,
+}
+
+/// A reloaded configuration has other shards than the running one.
+#[derive(Debug, thiserror::Error)]
+#[error("the names of the shards differ from the running configuration; restart to change them")]
+pub struct ShardsDiffer;
+
+/// Which of a shard's servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The primary.
+    Primary,
+    /// The replica at this place of its list.
+    Replica(usize),
+}
+
+impl Gateway {
+    /// With a map that fits the configuration.
+    pub fn new(config: Config, map: ShardMap) -> Self {
+        let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
+        Gateway {
+            map: ArcSwap::from_pointee(map),
+            pools: ArcSwap::from_pointee(pools),
+            plans: Plans::new(config.limits.plans_max),
+            welcomes: Cache::new(WELCOMES_MAX),
+            cancels: Cancels::default(),
+            draining: watch::Sender::new(false),
+            clients: AtomicUsize::new(0),
+            counters: Arc::default(),
+            down: std::sync::Mutex::default(),
+            tls: std::sync::Mutex::default(),
+            databases: Mutex::default(),
+            turns: AtomicUsize::new(0),
+            config: ArcSwap::from_pointee(config),
+        }
+    }
+
+    /// The catalog of a database, read when it is asked for the first time.
+    pub async fn catalog(&self, database: &str) -> Result<Arc<CatalogHandle>, LoadError> {
+        let mut databases = self.databases.lock().await;
+        if let Some(handle) = databases.get(database) {
+            return Ok(handle.clone());
+        }
+        let handle = Arc::new(super::databases::open(&self.config.load(), database).await?);
+        databases.insert(database.to_owned(), handle.clone());
+        Ok(handle)
+    }
+
+    /// Forgets a database, because it was dropped.
+    pub async fn forget(&self, database: &str) {
+        self.databases.lock().await.remove(database);
+        self.pools.load().close_idle(database);
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
+        self.config.load().shards.len()
+    }
+
+    /// A shard's name, for messages.
+    pub fn shard_name(&self, shard: ShardId) -> String {
+        let config = self.config.load();
+        config.shards.get(usize::from(shard.0)).map_or_else(|| shard.0.to_string(), |shard| shard.name.clone())
+    }
+
+    /// Counts up: spreads clients over shards and reads over replicas.
+    pub fn next_turn(&self) -> usize {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The replica whose turn it is for a user's reads on a shard; the primary where the policy or the shard says so.
+    pub fn reader(&self, shard: ShardId, user: &User) -> Role {
+        let replicas = self.config.load().shards.get(usize::from(shard.0)).map_or(0, |shard| shard.replicas.len());
+        match user.reads {
+            Reads::Primary => Role::Primary,
+            Reads::PreferReplica | Reads::Replica if replicas > 0 => Role::Replica(self.next_turn() % replicas),
+            // A user confined to replicas gets none: `pool` says so.
+            Reads::Replica => Role::Replica(0),
+            Reads::PreferReplica => Role::Primary,
+        }
+    }
+
+    /// A server answered, or did not.
+    pub fn note_server(&self, address: &ServerAddress, up: bool) {
+        let mut down = self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if up {
+            down.remove(address);
+        } else {
+            down.insert(address.clone());
+        }
+    }
+
+    /// Whether a server answered when it was last asked.
+    pub fn is_up(&self, address: &ServerAddress) -> bool {
+        !self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(address)
+    }
+
+    fn tls(&self, tls: &ServerTls) -> Result<Option<Arc<rustls::ClientConfig>>, CheckoutError> {
+        let mut known = self.tls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(config) = known.get(tls) {
+            return Ok(config.clone());
+        }
+        let config = client_config(tls).map_err(|error| CheckoutError::Tls(error.to_string()))?;
+        known.insert(tls.clone(), config.clone());
+        Ok(config)
+    }
+
+    /// Takes over a new configuration: sessions use it from their next transaction on. Shards cannot be added or removed
+    /// by it, because the map says which shards there are.
+    ///
+    /// # Errors
+    /// The shards differ by name.
+    pub fn reload(&self, config: Config) -> Result<(), ShardsDiffer> {
+        let names = |config: &Config| config.shards.iter().map(|shard| shard.name.clone()).collect::<Vec<_>>();
+        if names(&config) != names(&self.config.load()) {
+            return Err(ShardsDiffer);
+        }
+        self.tls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
+        self.config.store(Arc::new(config));
+        self.pools.swap(Arc::new(pools)).close();
+        Ok(())
+    }
+
+    /// The pool of a shard's server for a user and database.
+    ///
+    /// # Errors
+    /// The configuration names no such server, or its certificates cannot be read.
+    pub fn pool(&self, shard: ShardId, role: Role, user: &User, database: &str) -> Result<ServerPool, CheckoutError> {
+        let config = self.config.load();
+        let entry = config.shards.get(usize::from(shard.0)).ok_or(CheckoutError::Closed)?;
+        let address = match role {
+            Role::Primary => &entry.primary,
+            Role::Replica(at) => entry.replicas.get(at).ok_or(CheckoutError::NoReplica)?,
+        };
+        // The database's name may differ from server to server; clients know it by its name on the home shard.
+        let home = config.shards.get(usize::from(config.sharding.home.0)).ok_or(CheckoutError::Closed)?;
+        let database = if database == home.primary.database { &address.database } else { database };
+        let target = Target {
+            tls: self.tls(&address.tls)?,
+            address: address.clone(),
+            database: database.to_owned(),
+            user: user.server_user.clone(),
+            password: user.server_password.clone(),
+            timeout: config.pool.connect_timeout,
+        };
+        self.pools.load().pool(target, user.pool_max)
+    }
+}

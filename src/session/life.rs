@@ -1,0 +1,350 @@
+//! A session: its state, and the loop that reads messages and hands them on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use shardmap::ShardId;
+use tokio::sync::watch;
+
+use super::accept::Client;
+use super::cancel::CancelSlot;
+use super::failure::{Failure, protocol_violation};
+use super::gateway::{Gateway, Role};
+use super::plans::{Compiled, Scope};
+use super::statement::Names;
+use crate::catalog::{CatalogHandle, CatalogVersion, Oid};
+use crate::config::User;
+use crate::execute::client::ClientIo;
+use crate::execute::fault::LinkFault;
+use crate::execute::link::Link;
+use crate::execute::relay::Plain;
+use crate::pool::expect::StatementId;
+use crate::pool::pools::ServerPool;
+use crate::pool::settings::Settings;
+use crate::txn::state::{BlockKind, Transaction, Writes};
+use crate::wire::frame::{HEADER_BYTES, Header};
+use crate::wire::reply::{self, Report, Status};
+
+/// *Source*: libpq/libpq.h, PQ_SMALL_MESSAGE_LIMIT: 10,000 bytes, to which the tag is added.
+const SMALL_MESSAGE_BYTES: usize = 10_001;
+
+/// One client's session.
+pub struct Session {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) link: Link,
+    pub(super) user: Arc<User>,
+    pub(super) database: String,
+    pub(super) catalog: Arc<CatalogHandle>,
+    pub(super) transaction: Transaction,
+    /// Outside a block: the session's settings. Inside: see the block's log.
+    pub(super) settings: Arc<Settings>,
+    pub(super) names: Names,
+    pub(super) pipeline: Pipeline,
+    pub(super) cancel: Arc<CancelSlot>,
+    /// Where statements go that any shard can answer.
+    pub(super) default_shard: ShardId,
+    pub(super) pools: HashMap<(ShardId, Role), ServerPool>,
+    draining: watch::Receiver<bool>,
+    scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scope>)>,
+    pub(super) reported: Reported,
+}
+
+/// Extended-protocol messages since the last Sync.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    /// An error was reported: everything is skipped until Sync. *Source*: manual, "Extended Query".
+    pub skipping: bool,
+    /// What its implicit transaction has written.
+    pub writes: Writes,
+    /// Statements whose ParseComplete the client has been promised since.
+    pub parsed: Vec<(Box<[u8]>, StatementId)>,
+}
+
+/// Parameters the client has been told, as far as the gateway must know them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reported {
+    /// `client_encoding` is UTF8 or SQL_ASCII.
+    pub utf8: bool,
+    /// `standard_conforming_strings` is on: backslashes in literals are what they seem to the planner.
+    pub conforming_strings: bool,
+}
+
+impl Session {
+    /// A session for a client that has been let in.
+    pub fn new(client: Client, gateway: Arc<Gateway>, catalog: Arc<CatalogHandle>, cancel: Arc<CancelSlot>) -> Self {
+        let shards = gateway.shards().max(1);
+        let default_shard = ShardId(u16::try_from(gateway.next_turn() % shards).unwrap_or(0));
+        Session {
+            link: Link { client: ClientIo::new(client.stream, client.read_ahead), servers: Vec::new() },
+            user: client.user,
+            database: client.database,
+            transaction: Transaction::default(),
+            settings: Arc::new(Settings::from_startup(&client.settings)),
+            names: Names::default(),
+            pipeline: Pipeline::default(),
+            default_shard,
+            pools: HashMap::new(),
+            draining: gateway.draining.subscribe(),
+            scope: None,
+            reported: Reported { utf8: true, conforming_strings: true },
+            gateway,
+            catalog,
+            cancel,
+        }
+    }
+
+    /// Serves the client until it leaves, breaks the protocol, or the gateway shuts down.
+    pub async fn run(&mut self) -> Result<(), Failure> {
+        self.welcome().await?;
+        loop {
+            let Some(message) = self.next_message().await? else { return Ok(()) };
+            match self.dispatch(message).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(Failure::Fatal(report)) => {
+                    report.write(&mut self.link.client.outbound);
+                    self.link.client.flush().await?;
+                    return Err(Failure::Fatal(report));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// The next whole message; `None` when the client has left or the session is to end.
+    async fn next_message(&mut self) -> Result<Option<BytesMut>, Failure> {
+        loop {
+            let inbound = &mut self.link.client.inbound;
+            if let Some(header) = Header::read(inbound).map_err(|bad| protocol_violation(bad.to_string()))? {
+                if header.tag == b'd' {
+                    // Left over from a COPY that failed. Source: postgres.c, "Accept but ignore these messages".
+                    self.skip_frame(header.frame_bytes).await?;
+                    continue;
+                }
+                if !self.check_length(header).await? {
+                    continue;
+                }
+                let inbound = &mut self.link.client.inbound;
+                if inbound.len() >= header.frame_bytes {
+                    return Ok(Some(inbound.split_to(header.frame_bytes)));
+                }
+                inbound.reserve(header.frame_bytes - inbound.len());
+            }
+            self.link.client.flush().await?;
+            let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();
+            tokio::select! {
+                biased;
+                count = self.link.client.fill() => if count? == 0 { return Ok(None) },
+                _ = self.draining.wait_for(|draining| *draining), if idle => {
+                    // Source: postgres.c, ProcessInterrupts, ProcDiePending.
+                    let report = Report::fatal("57P01", "terminating connection due to administrator command");
+                    return Err(Failure::Fatal(Box::new(report)));
+                }
+            }
+        }
+    }
+
+    /// Refuses messages that are too long to be held, before they are read.
+    ///
+    /// Whether the message is to be read.
+    async fn check_length(&mut self, header: Header) -> Result<bool, Failure> {
+        let small = header.frame_bytes <= SMALL_MESSAGE_BYTES;
+        let limits = &self.gateway.config.load().limits;
+        let (max, name) = match header.tag {
+            b'Q' | b'P' | b'B' | b'F' | b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' | b'f' if small => {
+                return Ok(true);
+            }
+            b'Q' | b'P' | b'F' => (limits.statement_bytes_max, "statement_bytes_max"),
+            b'B' | b'f' => (limits.held_bytes_max, "held_bytes_max"),
+            b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' => return Err(protocol_violation("invalid message length")),
+            // Source: postgres.c, SocketBackend.
+            other => return Err(protocol_violation(format!("invalid frontend message type {other}"))),
+        };
+        if header.frame_bytes <= max {
+            return Ok(true);
+        }
+        self.skip_frame(header.frame_bytes).await?;
+        let report = Report::error("54000", format!("message of {} bytes exceeds {name} ({max})", header.frame_bytes))
+            .with_hint(format!("Raise {name} in [limits], or send the data with COPY."));
+        match header.tag {
+            b'Q' => self.conclude(Err(report.into())).await?,
+            _ => self.conclude_extended(Err(report.into())).await?,
+        }
+        Ok(false)
+    }
+
+    async fn skip_frame(&mut self, frame_bytes: usize) -> Result<(), Failure> {
+        let mut rest = frame_bytes;
+        loop {
+            let inbound = &mut self.link.client.inbound;
+            let count = rest.min(inbound.len());
+            drop(inbound.split_to(count));
+            rest -= count;
+            if rest == 0 {
+                return Ok(());
+            }
+            if self.link.client.fill().await? == 0 {
+                return Err(Failure::Link(LinkFault::Client(std::io::ErrorKind::UnexpectedEof.into())));
+            }
+        }
+    }
+
+    /// Handles one message; whether the session goes on.
+    async fn dispatch(&mut self, message: BytesMut) -> Result<bool, Failure> {
+        let tag = message[0];
+        let body = &message[HEADER_BYTES..];
+        if self.pipeline.skipping && !matches!(tag, b'S' | b'X') {
+            return Ok(true);
+        }
+        match tag {
+            b'Q' => {
+                let result = self.query(body).await;
+                self.conclude(result).await?;
+            }
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
+                let result = self.extended(tag, body).await;
+                self.conclude_extended(result).await?;
+            }
+            b'S' => self.sync().await?,
+            b'F' => {
+                let report = Report::error("0A000", "the function call protocol is not supported")
+                    .with_hint("Call the function in a SELECT.");
+                self.conclude(Err(report.into())).await?;
+            }
+            b'X' => return Ok(false),
+            // CopyDone and CopyFail, left over from a COPY that failed.
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Ends a simple query that has not ended with a server's ReadyForQuery: error if any, and ReadyForQuery.
+    pub(super) async fn conclude(&mut self, result: Result<Ended, Failure>) -> Result<(), Failure> {
+        match result {
+            Ok(Ended::Ready) => {}
+            Ok(Ended::NotReady) => {
+                self.release_if_idle().await;
+                reply::ready(&mut self.link.client.outbound, self.transaction.status());
+            }
+            Err(failure) => {
+                self.fail(failure).await?;
+                self.end_implicit_block().await?;
+                self.release_if_idle().await;
+                reply::ready(&mut self.link.client.outbound, self.transaction.status());
+            }
+        }
+        self.link.client.flush().await?;
+        Ok(())
+    }
+
+    /// Tells the client of a failure and leaves the transaction as PostgreSQL would. Errors are those that end the session.
+    pub(super) async fn fail(&mut self, failure: Failure) -> Result<(), Failure> {
+        let report = match failure {
+            Failure::Statement(report) => Some(*report),
+            Failure::Told => None,
+            Failure::Link(LinkFault::Server { shard, cause }) => {
+                tracing::warn!(shard = self.gateway.shard_name(shard), %cause, "server lost");
+                metrics::counter!("pgbraid_servers_lost_total").increment(1);
+                Some(cause.report(&self.gateway.shard_name(shard)))
+            }
+            failure @ (Failure::Link(LinkFault::Client(_) | LinkFault::Torn(_)) | Failure::Fatal(_)) => {
+                return Err(failure);
+            }
+        };
+        if let Some(report) = report {
+            report.write(&mut self.link.client.outbound);
+        }
+        // Servers in the middle of an answer cannot be talked to any more.
+        let before = self.link.servers.len();
+        self.link.servers.retain(|enlisted| !enlisted.server.is_broken() && enlisted.server.expects.is_empty());
+        self.transaction.fail();
+        if let Some(block) = self.transaction.block_mut() {
+            block.lost_server |= self.link.servers.len() < before;
+        }
+        Ok(())
+    }
+
+    /// Gives servers back when no transaction holds them.
+    pub(super) async fn release_if_idle(&mut self) {
+        if self.transaction.block().is_none() {
+            self.release().await;
+        }
+    }
+
+    /// Gives all servers back.
+    pub(super) async fn release(&mut self) {
+        if !self.link.servers.is_empty() {
+            self.cancel.clear().await;
+            self.link.servers.clear();
+        }
+        self.names.portals.clear();
+        self.names.cursors.clear();
+    }
+
+    /// Compiles a text in the session's scope.
+    pub(super) fn compile(&mut self, text: &[u8], types: &[Oid]) -> Arc<Compiled> {
+        let catalog = self.catalog.current();
+        let settings = self.current_settings().clone();
+        let scope = match &self.scope {
+            Some((version, of, scope)) if *version == catalog.version && Arc::ptr_eq(of, &settings) => scope.clone(),
+            _ => {
+                let utf8 = self.reported.utf8;
+                let scope = Scope::new(&self.database, &self.user.server_user, &catalog, &settings, utf8);
+                let scope = Arc::new(scope);
+                self.scope = Some((catalog.version, settings, scope.clone()));
+                scope
+            }
+        };
+        self.gateway.plans.compile(text, types, &scope, &catalog)
+    }
+
+    /// The settings in force: the block's or the session's.
+    pub(super) fn current_settings(&self) -> &Arc<Settings> {
+        self.transaction.block().map_or(&self.settings, |block| block.log.settings())
+    }
+
+    /// Takes note of what servers reported to the client.
+    pub(super) fn note(&mut self, plain: &Plain) {
+        for (name, value) in &plain.parameters {
+            match name.as_str() {
+                "client_encoding" => {
+                    self.reported.utf8 = matches!(value.as_str(), "UTF8" | "SQL_ASCII");
+                    self.scope = None;
+                }
+                "standard_conforming_strings" => self.reported.conforming_strings = value == "on",
+                _ => {}
+            }
+        }
+    }
+
+    /// An implicit block (several statements in one Query) ends with the message, whatever happened.
+    async fn end_implicit_block(&mut self) -> Result<(), Failure> {
+        if self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit) {
+            self.rollback_servers().await?;
+        }
+        Ok(())
+    }
+}
+
+/// How a simple query's answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With a server's ReadyForQuery, forwarded.
+    Ready,
+    /// ReadyForQuery is still to be sent.
+    NotReady,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.gateway.cancels.unregister(self.cancel.process_id);
+    }
+}
+
+/// The status a block has after a server said so.
+pub(super) fn follow(transaction: &mut Transaction, status: Status) {
+    if status == Status::Failed {
+        transaction.fail();
+    }
+}

@@ -1,0 +1,118 @@
+//! SQL-level PREPARE, EXECUTE and DEALLOCATE: the client's names, the servers' statements.
+
+use std::sync::Arc;
+
+use super::extended::no_statement;
+use super::failure::Failure;
+use super::life::{Ended, Session};
+use super::plans::Compiled;
+use super::statement::{Origin, Prepared, TextArguments};
+use crate::execute::relay::Plain;
+use crate::plan::{Access, Destination, Plan, PreparedVerb};
+use crate::pool::server::{Server, statement_name};
+use crate::wire::reply::{self, Report};
+
+impl Session {
+    /// Runs one of the three in the simple protocol.
+    pub(super) async fn prepared_verb(
+        &mut self,
+        script: &Arc<Compiled>,
+        verb: &PreparedVerb,
+        alone: bool,
+    ) -> Result<Ended, Failure> {
+        match verb {
+            PreparedVerb::Prepare { name, types, body, .. } => {
+                let body = script.text.get(body.clone()).unwrap_or_default().to_vec();
+                self.prepare_sql(name, types, &body).await?;
+            }
+            PreparedVerb::Execute { name, arguments, tail } => {
+                let tail = script.text.get(tail.clone()).unwrap_or_default().to_vec();
+                return self.execute_sql(name, arguments, &tail, alone).await;
+            }
+            PreparedVerb::Deallocate(_) => self.deallocate(verb)?,
+        }
+        Ok(Ended::NotReady)
+    }
+
+    async fn prepare_sql(&mut self, name: &str, types: &[u32], body: &[u8]) -> Result<(), Failure> {
+        if self.names.statements.contains_key(name.as_bytes()) {
+            return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
+        }
+        let compiled = self.compiled(body, types).await?;
+        let at = self.enlist_any(Access::Read).await?;
+        self.hold_sql(at, &compiled).await?;
+        let prepared = Prepared { compiled, origin: Origin::Sql, resolved_types: None };
+        if let Some(Plan::Refuse(refusal)) = prepared.plan() {
+            return Err(refusal.clone().into());
+        }
+        self.names.statements.insert(name.as_bytes().into(), prepared);
+        reply::complete(&mut self.link.client.outbound, "PREPARE");
+        Ok(())
+    }
+
+    /// Makes sure a server holds a statement, and that it takes it.
+    async fn hold_sql(&mut self, at: usize, compiled: &Compiled) -> Result<(), Failure> {
+        let server: &mut Server = &mut self.link.servers[at].server;
+        if server.prepare(compiled.id, &compiled.text, &compiled.types, false) {
+            server.send_sync(false);
+            let mut plain = Plain::default();
+            self.relay_in_block(&mut plain).await?;
+            self.pass_on_hidden_error(&plain)?;
+        }
+        Ok(())
+    }
+
+    async fn execute_sql(
+        &mut self,
+        name: &str,
+        arguments: &[Result<Option<String>, ()>],
+        tail: &[u8],
+        alone: bool,
+    ) -> Result<Ended, Failure> {
+        let Some(prepared) = self.names.statements.get(name.as_bytes()).cloned() else {
+            return Err(no_statement(name.as_bytes()));
+        };
+        let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
+        let prepared = Prepared { compiled, ..prepared };
+        let Some(Plan::Rows(route)) = prepared.plan() else {
+            return Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported")
+                .with_hint("Run the statement itself.")
+                .into());
+        };
+        let values = TextArguments { values: arguments, types: &prepared.compiled.types };
+        let at = match self.destination(route, &values)? {
+            Destination::Any => self.enlist_any(route.access).await?,
+            Destination::One(shard) => self.enlist_for(shard, route.access).await?,
+            Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {
+                return Err(Report::error("0A000", "EXECUTE on several shards is not supported yet")
+                    .with_hint("Run the statement itself, or prepare it through the driver.")
+                    .into());
+            }
+        };
+        self.hold_sql(at, &prepared.compiled).await?;
+        let text = [b"EXECUTE ", statement_name(prepared.compiled.id).as_bytes(), tail].concat();
+        self.forward_query(at, &text, alone).await
+    }
+
+    /// DEALLOCATE. Servers keep the statement: others may use it.
+    pub(super) fn deallocate(&mut self, verb: &PreparedVerb) -> Result<(), Failure> {
+        match verb {
+            PreparedVerb::Deallocate(Some(name)) => {
+                if self.names.statements.remove(name.as_bytes()).is_none() {
+                    return Err(no_statement(name.as_bytes()));
+                }
+                reply::complete(&mut self.link.client.outbound, "DEALLOCATE");
+            }
+            PreparedVerb::Deallocate(None) => {
+                self.names.statements.clear();
+                reply::complete(&mut self.link.client.outbound, "DEALLOCATE ALL");
+            }
+            PreparedVerb::Prepare { .. } | PreparedVerb::Execute { .. } => {
+                return Err(Report::error("0A000", "PREPARE and EXECUTE inside a Parse message are not supported")
+                    .with_hint("Send them as simple queries, or prepare through the protocol.")
+                    .into());
+            }
+        }
+        Ok(())
+    }
+}

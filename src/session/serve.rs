@@ -1,0 +1,146 @@
+//! Accepts clients and runs their sessions until the gateway is told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::accept::{Accepted, Client, Door, accept};
+use super::failure::Failure;
+use super::gateway::Gateway;
+use super::life::Session;
+use crate::net::Listener;
+use crate::wire::reply::{Report, Severity};
+
+/// Pools are looked through this often for servers that are idle or alive for too long.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A gateway that serves.
+pub struct Running {
+    /// Where it listens, with the ports the system has chosen.
+    pub addresses: Vec<SocketAddr>,
+    /// What its clients share.
+    pub gateway: Arc<Gateway>,
+    /// Lets clients in; replaced parts of it take effect for the next client.
+    pub door: Arc<Door>,
+    tasks: JoinSet<()>,
+}
+
+/// Listens and serves.
+///
+/// # Errors
+/// An address cannot be bound.
+pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Running> {
+    let listener = Listener::bind(&gateway.config.load().gateway.listen).await?;
+    let addresses = listener.addresses()?;
+    let mut tasks = JoinSet::new();
+    {
+        let (gateway, door) = (gateway.clone(), door.clone());
+        tasks.spawn(async move {
+            let mut draining = gateway.draining.subscribe();
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    _ = draining.wait_for(|draining| *draining) => return,
+                };
+                let (tcp, peer) = accepted;
+                tokio::spawn(client(tcp, peer, gateway.clone(), door.clone()));
+            }
+        });
+    }
+    let maintained = gateway.clone();
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(MAINTENANCE_INTERVAL).await;
+            maintained.pools.load_full().maintain().await;
+        }
+    });
+    Ok(Running { addresses, gateway, door, tasks })
+}
+
+impl Running {
+    /// Lets no client in any more, waits for open transactions up to `[gateway] drain_timeout`, and closes the pools.
+    pub async fn stop(mut self) {
+        self.gateway.draining.send_replace(true);
+        let deadline = tokio::time::Instant::now() + self.gateway.config.load().gateway.drain_timeout;
+        while self.gateway.clients.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.tasks.shutdown().await;
+        self.gateway.pools.load().close();
+    }
+}
+
+/// Counts a client for as long as it is there.
+struct Counted(Arc<Gateway>);
+
+impl Counted {
+    fn new(gateway: Arc<Gateway>) -> (Self, usize) {
+        let before = gateway.clients.fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!("pgbraid_clients").increment(1.0);
+        (Counted(gateway), before + 1)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!("pgbraid_clients").decrement(1.0);
+    }
+}
+
+/// One connection, from its first byte to its last. A panic in it ends it alone.
+async fn client(tcp: TcpStream, peer: SocketAddr, gateway: Arc<Gateway>, door: Arc<Door>) {
+    let (_counted, count) = Counted::new(gateway.clone());
+    match accept(tcp, peer, &door).await {
+        Accepted::Client(client) => {
+            let full = count > gateway.config.load().limits.clients_max;
+            session(*client, gateway, full).await;
+        }
+        Accepted::Cancel(key) => gateway.cancels.cancel(key.process_id, &key.secret).await,
+        Accepted::Gone => {}
+    }
+}
+
+async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
+    if full {
+        // Source: postmaster.c, canAcceptConnections.
+        return turn_away(&mut client, Report::fatal("53300", "sorry, too many clients already")).await;
+    }
+    let catalog = match gateway.catalog(&client.database).await {
+        Ok(catalog) => catalog,
+        Err(error) => {
+            let mut report = Report::error(error.sqlstate(), error.to_string());
+            report.severity = Severity::Fatal;
+            return turn_away(&mut client, report).await;
+        }
+    };
+    let secret = secret(client.protocol_minor);
+    let slot = gateway.cancels.register(secret);
+    let peer = client.peer;
+    let mut session = Session::new(client, gateway, catalog, slot);
+    match session.run().await {
+        Ok(()) => {}
+        Err(Failure::Fatal(report)) => tracing::debug!(%peer, sqlstate = report.sqlstate, "session ended: {}", report.message),
+        Err(failure) => tracing::debug!(%peer, "session ended: {failure}"),
+    }
+}
+
+async fn turn_away(client: &mut Client, report: Report) {
+    let mut out = bytes::BytesMut::new();
+    report.write(&mut out);
+    // The client may have gone; then there is nobody to tell.
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &out).await;
+    let _ = tokio::io::AsyncWriteExt::shutdown(&mut client.stream).await;
+}
+
+/// A cancel secret: four bytes for protocol 3.0, 32 from 3.2 on, as PostgreSQL 18 sends. *Source*: manual, BackendKeyData.
+fn secret(protocol_minor: u16) -> Vec<u8> {
+    let random = ring::rand::generate::<[u8; 32]>(&ring::rand::SystemRandom::new());
+    // Without randomness nobody can be cancelled, which is better than everybody.
+    let random = random.map_or([0; 32], ring::rand::Random::expose);
+    if protocol_minor >= 2 { random.to_vec() } else { random[..4].to_vec() }
+}

@@ -1,0 +1,146 @@
+//! SET, RESET, set_config and DISCARD: run on a server, which judges them, and remembered for the next one.
+
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::life::Session;
+use crate::execute::relay::Plain;
+use crate::plan::{Access, DiscardVerb, SettingVerb};
+use crate::pool::settings::{Change, Settings, assignment};
+use crate::wire::reply::{self, Report};
+
+impl Session {
+    /// SET and RESET; everything but ReadyForQuery is answered.
+    pub(super) async fn setting(&mut self, text: &[u8], verb: &SettingVerb) -> Result<(), Failure> {
+        let text = String::from_utf8_lossy(text).trim().to_owned();
+        refuse_unsupported(verb)?;
+        let (run, show_rows) = match verb {
+            SettingVerb::Reset { name } | SettingVerb::Set { name, to_default: true, local: false, .. } => {
+                // A pooled server's own default is not what the client asked for when it connected.
+                (self.startup_assignment(name).unwrap_or_else(|| text.clone()), false)
+            }
+            SettingVerb::ResetAll => (self.reset_all_script(&text), false),
+            SettingVerb::SetConfig { .. } => (text.clone(), true),
+            SettingVerb::Set { .. } => (text.clone(), false),
+        };
+        self.run_setting(&run, show_rows).await?;
+        let after = changed(self.current_settings(), verb, &text);
+        self.remember(after, run);
+        let tag = match verb {
+            SettingVerb::Set { .. } => "SET",
+            SettingVerb::Reset { .. } | SettingVerb::ResetAll => "RESET",
+            SettingVerb::SetConfig { .. } => "SELECT 1",
+        };
+        reply::complete(&mut self.link.client.outbound, tag);
+        Ok(())
+    }
+
+    /// Runs it where the session's servers are, or on one taken for it.
+    async fn run_setting(&mut self, text: &str, show_rows: bool) -> Result<(), Failure> {
+        if self.link.servers.is_empty() {
+            self.enlist_any(Access::Read).await?;
+        }
+        for at in 0..self.link.servers.len() {
+            self.link.servers[at].server.send_query(text.as_bytes(), false);
+            let mut plain = Plain { show_side_effects: at == 0, show_rows: show_rows && at == 0, ..Plain::default() };
+            self.relay_in_block(&mut plain).await?;
+            self.note(&plain);
+            self.pass_on_hidden_error(&plain)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what was set: for the session, or for the block until it commits.
+    fn remember(&mut self, after: Option<Settings>, run: String) {
+        match self.transaction.block_mut() {
+            Some(block) => {
+                block.log.push(run);
+                if let Some(settings) = after {
+                    block.log.set_settings(Arc::new(settings));
+                }
+            }
+            None => {
+                if let Some(settings) = after {
+                    self.settings = Arc::new(settings);
+                    for enlisted in &mut self.link.servers {
+                        enlisted.server.settings = self.settings.clone();
+                    }
+                }
+            }
+        }
+    }
+
+    fn startup_assignment(&self, name: &str) -> Option<String> {
+        self.settings.startup_value(name).map(|value| assignment(name, value, false))
+    }
+
+    fn reset_all_script(&self, text: &str) -> String {
+        let startup = self.settings.reset_all(true).script_from(&Settings::default());
+        if startup.is_empty() { text.to_owned() } else { format!("RESET ALL;{startup}") }
+    }
+
+    /// DISCARD. Servers are cleaned when they change hands, so nothing need be sent.
+    pub(super) async fn discard(&mut self, verb: DiscardVerb, text: &[u8]) -> Result<(), Failure> {
+        match verb {
+            DiscardVerb::All => {
+                if self.transaction.block().is_some() {
+                    // Source: xact.c, PreventInTransactionBlock.
+                    return Err(Report::error("25001", "DISCARD ALL cannot run inside a transaction block").into());
+                }
+                let before = self.settings.clone();
+                let script = before.reset_all(true).script_from(&before);
+                if !script.is_empty() && *before != before.reset_all(true) {
+                    // So that the client hears of parameters that change.
+                    self.run_setting(&script, false).await?;
+                    self.remember(Some(before.reset_all(true)), String::new());
+                }
+                self.names.statements.clear();
+                reply::complete(&mut self.link.client.outbound, "DISCARD ALL");
+            }
+            DiscardVerb::Other => {
+                let words = String::from_utf8_lossy(text).trim().to_ascii_uppercase();
+                let words: Vec<&str> = words.split_whitespace().collect();
+                reply::complete(&mut self.link.client.outbound, &words.join(" ").replace("TEMPORARY", "TEMP"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The settings after a verb; `None` when it leaves nothing behind.
+fn changed(before: &Settings, verb: &SettingVerb, text: &str) -> Option<Settings> {
+    match verb {
+        SettingVerb::Set { local: true, .. } | SettingVerb::SetConfig { local: true, .. } => None,
+        SettingVerb::Set { name, to_default: true, .. } | SettingVerb::Reset { name } => Some(before.without(name)),
+        SettingVerb::Set { name, search_path, .. } => {
+            Some(before.with(name, Change::Statement(text.to_owned(), search_path.clone())))
+        }
+        SettingVerb::SetConfig { name, value, .. } => Some(before.with(name, Change::Value(value.clone()))),
+        SettingVerb::ResetAll => Some(before.reset_all(false)),
+    }
+}
+
+/// Settings that change what SQL text means would make the gateway's reading of it wrong.
+fn refuse_unsupported(verb: &SettingVerb) -> Result<(), Failure> {
+    let name = match verb {
+        SettingVerb::Set { name, to_default: false, .. } | SettingVerb::SetConfig { name, .. } => name,
+        SettingVerb::Set { .. } | SettingVerb::Reset { .. } | SettingVerb::ResetAll => return Ok(()),
+    };
+    match name.as_str() {
+        "transform_null_equals" => Err(Report::error("0A000", "transform_null_equals is not supported")
+            .with_hint("Write IS NULL where NULL is meant.")
+            .into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_local_leaves_nothing_behind() {
+        let verb = SettingVerb::Set { name: "work_mem".into(), local: true, to_default: false, search_path: None };
+        assert_eq!(changed(&Settings::default(), &verb, "SET LOCAL work_mem TO 1"), None);
+    }
+}

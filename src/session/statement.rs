@@ -1,0 +1,143 @@
+//! A session's prepared statements and portals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use shardmap::ShardId;
+
+use super::plans::Compiled;
+use crate::catalog::Oid;
+use crate::plan::{Argument, Arguments, Plan, Planned};
+use crate::wire::frontend::{Bind, BoundValue};
+
+/// A prepared statement of the client's.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What it is.
+    pub compiled: Arc<Compiled>,
+    /// How it was made.
+    pub origin: Origin,
+    /// Parameter types as a server resolved them, once asked.
+    pub resolved_types: Option<Arc<[Oid]>>,
+}
+
+/// How a prepared statement was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Parse, which no server has seen yet: the client is owed a ParseComplete.
+    ParsePending,
+    /// Parse, answered.
+    Parse,
+    /// SQL PREPARE.
+    Sql,
+}
+
+impl Prepared {
+    /// The one statement in it. An empty text is an empty statement; several are refused by PostgreSQL in Parse.
+    pub fn plan(&self) -> Option<&Plan> {
+        match self.compiled.statements.as_deref() {
+            Some([]) => Some(&Plan::Empty),
+            Some([Planned { plan, .. }]) => Some(plan),
+            Some(_) | None => None,
+        }
+    }
+}
+
+/// A portal: a statement with its parameters bound.
+#[derive(Debug)]
+pub struct Portal {
+    /// Where it is.
+    pub place: Place,
+    /// Its statement.
+    pub prepared: Prepared,
+}
+
+/// Where a portal is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On one server of this shard.
+    One {
+        /// The shard.
+        shard: ShardId,
+        /// On a replica's server.
+        replica: bool,
+    },
+    /// On servers of these shards, asked in this order.
+    Many(Vec<ShardId>),
+    /// On servers of all shards, each doing the same write.
+    Every(Vec<ShardId>),
+    /// In the gateway: transaction control, SET and the like.
+    Local,
+}
+
+/// All portals and statements by name.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Prepared statements; the empty name is the unnamed one.
+    pub statements: HashMap<Box<[u8]>, Prepared>,
+    /// Portals; the empty name is the unnamed one.
+    pub portals: HashMap<Box<[u8]>, Portal>,
+    /// SQL cursors: on which shard each is.
+    pub cursors: HashMap<String, ShardId>,
+}
+
+/// Parameters of a Bind message, with what servers have said of their types.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundArguments<'a> {
+    /// The message.
+    pub bind: &'a Bind<'a>,
+    /// From ParameterDescription.
+    pub resolved_types: Option<&'a [Oid]>,
+}
+
+impl Arguments for BoundArguments<'_> {
+    fn argument(&self, index: usize) -> Argument<'_> {
+        match self.bind.parameter(index) {
+            None => Argument::Missing,
+            Some(BoundValue::Null) => Argument::Null,
+            Some(BoundValue::Text(text)) => Argument::Text(text),
+            Some(BoundValue::Binary(bytes)) => Argument::Binary(bytes),
+        }
+    }
+
+    fn resolved_type(&self, index: usize) -> Option<Oid> {
+        self.resolved_types?.get(index).copied()
+    }
+}
+
+/// No parameters at all.
+#[derive(Clone, Copy, Debug)]
+pub struct NoArguments;
+
+impl Arguments for NoArguments {
+    fn argument(&self, _: usize) -> Argument<'_> {
+        Argument::Missing
+    }
+
+    fn resolved_type(&self, _: usize) -> Option<Oid> {
+        None
+    }
+}
+
+/// Constant arguments of SQL EXECUTE, as text.
+#[derive(Clone, Copy, Debug)]
+pub struct TextArguments<'a> {
+    /// `None` is NULL; an expression, whose value only a server knows, is an error and counts as missing.
+    pub values: &'a [Result<Option<String>, ()>],
+    /// Declared in PREPARE.
+    pub types: &'a [Oid],
+}
+
+impl Arguments for TextArguments<'_> {
+    fn argument(&self, index: usize) -> Argument<'_> {
+        match self.values.get(index) {
+            Some(Ok(Some(text))) => Argument::Text(text.as_bytes()),
+            Some(Ok(None)) => Argument::Null,
+            Some(Err(())) | None => Argument::Missing,
+        }
+    }
+
+    fn resolved_type(&self, index: usize) -> Option<Oid> {
+        self.types.get(index).copied().filter(|oid| *oid != 0)
+    }
+}

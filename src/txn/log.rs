@@ -1,0 +1,165 @@
+//! What a transaction block has done to its own frame (BEGIN, modes, savepoints, SET), to be replayed on each shard that
+//! enlists later.
+
+use std::sync::Arc;
+
+use crate::pool::settings::Settings;
+
+/// The log of one block.
+#[derive(Clone, Debug)]
+pub struct Log {
+    entries: Vec<Entry>,
+    /// The session's settings as this block sees them.
+    settings: Arc<Settings>,
+    /// As they were before it.
+    before: Arc<Settings>,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    /// BEGIN, SET TRANSACTION, SET, SET LOCAL ...: text as the client wrote it.
+    Statement(String),
+    /// SAVEPOINT; the settings are those to which rolling back to it returns.
+    Savepoint { name: String, text: String, settings: Arc<Settings> },
+}
+
+impl Log {
+    /// Of a block that begins with this statement, in a session with these settings.
+    pub fn new(begin: String, settings: Arc<Settings>) -> Self {
+        Log { entries: vec![Entry::Statement(begin)], before: settings.clone(), settings }
+    }
+
+    /// One simple-protocol script that brings a fresh server, which has the settings from before, into the block.
+    pub fn replay(&self) -> String {
+        let texts: Vec<&str> = self
+            .entries
+            .iter()
+            .map(|entry| match entry {
+                Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
+            })
+            .collect();
+        texts.join(";")
+    }
+
+    /// Replaces BEGIN, because an implicit block became an explicit one with modes of its own.
+    pub fn set_begin(&mut self, begin: String) {
+        if let Some(first) = self.entries.first_mut() {
+            *first = Entry::Statement(begin);
+        }
+    }
+
+    /// Nothing but BEGIN has happened.
+    pub fn is_only_begin(&self) -> bool {
+        self.entries.len() == 1
+    }
+
+    /// The statement that began the block.
+    pub fn begin(&self) -> &str {
+        match self.entries.first() {
+            Some(Entry::Statement(text)) => text,
+            Some(Entry::Savepoint { .. }) | None => "BEGIN",
+        }
+    }
+
+    /// Adds a statement that acts on the block itself.
+    pub fn push(&mut self, text: String) {
+        self.entries.push(Entry::Statement(text));
+    }
+
+    /// The session's settings have become these.
+    pub fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// The settings that COMMIT makes the session's.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The settings to which ROLLBACK returns, and which a server must have before the log is replayed on it.
+    pub fn settings_before(&self) -> &Arc<Settings> {
+        &self.before
+    }
+
+    /// SAVEPOINT.
+    pub fn savepoint(&mut self, name: String, text: String) {
+        self.entries.push(Entry::Savepoint { name, text, settings: self.settings.clone() });
+    }
+
+    /// RELEASE: forgets the savepoint and those after it, keeps what was set since. False when there is none of this name.
+    pub fn release(&mut self, name: &str) -> bool {
+        let Some(at) = self.position(name) else { return false };
+        let mut index = 0;
+        self.entries.retain(|entry| {
+            let keep = index < at || matches!(entry, Entry::Statement(_));
+            index += 1;
+            keep
+        });
+        true
+    }
+
+    /// ROLLBACK TO: forgets what came after the savepoint, which stays. False when there is none of this name.
+    pub fn rollback_to(&mut self, name: &str) -> bool {
+        let Some(at) = self.position(name) else { return false };
+        if let Some(Entry::Savepoint { settings, .. }) = self.entries.get(at) {
+            self.settings = settings.clone();
+        }
+        self.entries.truncate(at + 1);
+        true
+    }
+
+    /// The most recent savepoint of the name wins, as in xact.c, RollbackToSavepoint.
+    fn position(&self, name: &str) -> Option<usize> {
+        self.entries.iter().rposition(|entry| matches!(entry, Entry::Savepoint { name: found, .. } if found == name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::settings::Change;
+
+    fn log() -> Log {
+        Log::new("BEGIN".into(), Arc::new(Settings::default()))
+    }
+
+    #[test]
+    fn a_late_shard_is_told_everything_in_order() {
+        let mut log = log();
+        log.push("SET LOCAL work_mem TO '1MB'".into());
+        log.savepoint("a".into(), "SAVEPOINT a".into());
+        assert_eq!(log.replay(), "BEGIN;SET LOCAL work_mem TO '1MB';SAVEPOINT a");
+    }
+
+    #[test]
+    fn rolling_back_to_a_savepoint_keeps_it_and_forgets_what_follows() {
+        let mut log = log();
+        log.savepoint("a".into(), "SAVEPOINT a".into());
+        log.savepoint("b".into(), "SAVEPOINT b".into());
+        log.set_settings(Arc::new(Settings::default().with("x", Change::Value("1".into()))));
+        assert!(log.rollback_to("a"));
+        assert!(!log.rollback_to("b"));
+        assert_eq!(log.replay(), "BEGIN;SAVEPOINT a");
+        assert!(log.settings().is_empty());
+    }
+
+    #[test]
+    fn releasing_keeps_settings_made_since() {
+        let mut log = log();
+        log.savepoint("a".into(), "SAVEPOINT a".into());
+        log.push("SET x TO 1".into());
+        log.savepoint("b".into(), "SAVEPOINT b".into());
+        assert!(log.release("a"));
+        assert_eq!(log.replay(), "BEGIN;SET x TO 1");
+        assert!(!log.release("a"));
+    }
+
+    #[test]
+    fn of_two_savepoints_of_one_name_the_later_is_meant() {
+        let mut log = log();
+        log.savepoint("a".into(), "SAVEPOINT a".into());
+        log.savepoint("a".into(), "SAVEPOINT a".into());
+        assert!(log.release("a"));
+        assert_eq!(log.replay(), "BEGIN;SAVEPOINT a");
+    }
+}

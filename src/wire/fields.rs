@@ -1,0 +1,64 @@
+//! Views of messages from a server: ErrorResponse fields, CommandComplete tags, ParameterStatus pairs.
+
+/// Iterates over the fields of an ErrorResponse or NoticeResponse body.
+pub fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = body;
+    std::iter::from_fn(move || {
+        let (&code, after) = rest.split_first()?;
+        if code == 0 {
+            return None;
+        }
+        let end = memchr::memchr(0, after)?;
+        rest = &after[end + 1..];
+        Some((code, &after[..end]))
+    })
+}
+
+/// One field of an ErrorResponse or NoticeResponse body, by its code (`C` is the SQLSTATE, `M` the message).
+pub fn field(body: &[u8], code: u8) -> Option<&[u8]> {
+    fields(body).find(|(found, _)| *found == code).map(|(_, value)| value)
+}
+
+/// The tag of a CommandComplete body.
+pub fn tag(body: &[u8]) -> &[u8] {
+    body.strip_suffix(&[0]).unwrap_or(body)
+}
+
+/// Splits a command tag into its words and its row count: `INSERT 0 5` is (`INSERT 0`, 5), `CREATE TABLE` has none.
+pub fn tag_rows(tag: &[u8]) -> (&[u8], Option<u64>) {
+    let Some(space) = memchr::memrchr(b' ', tag) else { return (tag, None) };
+    match std::str::from_utf8(&tag[space + 1..]).ok().and_then(|digits| digits.parse().ok()) {
+        Some(rows) => (&tag[..space], Some(rows)),
+        None => (tag, None),
+    }
+}
+
+/// Name and value of a ParameterStatus body.
+pub fn parameter(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr::memchr(0, body)?;
+    let value = &body[end + 1..];
+    Some((&body[..end], value.strip_suffix(&[0])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_without_rows_stays_whole() {
+        assert_eq!(tag_rows(b"CREATE TABLE"), (&b"CREATE TABLE"[..], None));
+        assert_eq!(tag_rows(b"INSERT 0 5"), (&b"INSERT 0"[..], Some(5)));
+        assert_eq!(tag_rows(b"SELECT 0"), (&b"SELECT"[..], Some(0)));
+    }
+
+    #[test]
+    fn fields_end_at_the_terminator_or_the_end() {
+        assert_eq!(field(b"SERROR\0C42601\0\0", b'C'), Some(&b"42601"[..]));
+        assert_eq!(field(b"SERROR\0C426", b'C'), None);
+    }
+
+    #[test]
+    fn a_parameter_has_a_name_and_a_value() {
+        assert_eq!(parameter(b"TimeZone\0UTC\0"), Some((&b"TimeZone"[..], &b"UTC"[..])));
+    }
+}

@@ -1,0 +1,204 @@
+//! Messages from the client, as views that borrow the frame. Each is read once, where it is handled.
+
+/// A message's body does not have the form its type prescribes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid message format")]
+pub struct Malformed;
+
+/// Parse: a statement to prepare.
+#[derive(Clone, Copy, Debug)]
+pub struct Parse<'a> {
+    /// Statement name; empty is the unnamed one.
+    pub name: &'a [u8],
+    /// The statement's text.
+    pub text: &'a [u8],
+    types: &'a [u8],
+}
+
+impl<'a> Parse<'a> {
+    /// Reads a Parse body (the frame without its header).
+    pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let (name, rest) = cstr(body)?;
+        let (text, rest) = cstr(rest)?;
+        let (count, types) = u16_of(rest)?;
+        if types.len() != usize::from(count) * 4 {
+            return Err(Malformed);
+        }
+        Ok(Parse { name, text, types })
+    }
+
+    /// The declared parameter types, 0 for those left to the server.
+    pub fn types(&self) -> impl Iterator<Item = u32> + 'a {
+        self.types.as_chunks::<4>().0.iter().map(|bytes| u32::from_be_bytes(*bytes))
+    }
+}
+
+/// Bind: parameters for a statement, making a portal.
+#[derive(Clone, Copy, Debug)]
+pub struct Bind<'a> {
+    /// Portal name.
+    pub portal: &'a [u8],
+    /// Statement name.
+    pub statement: &'a [u8],
+    /// Everything after the statement name's terminator.
+    pub rest: &'a [u8],
+    formats: &'a [u8],
+    values: &'a [u8],
+    count: u16,
+}
+
+/// A parameter as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoundValue<'a> {
+    /// NULL.
+    Null,
+    /// Format 0.
+    Text(&'a [u8]),
+    /// Format 1.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Bind<'a> {
+    /// Reads a Bind body. Values are checked to lie within the body.
+    pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let (portal, rest) = cstr(body)?;
+        let (statement, rest) = cstr(rest)?;
+        let (format_count, after) = u16_of(rest)?;
+        let (formats, after) = after.split_at_checked(usize::from(format_count) * 2).ok_or(Malformed)?;
+        let (count, values) = u16_of(after)?;
+        let mut at = values;
+        for _ in 0..count {
+            at = value(at)?.1;
+        }
+        let (result_count, results) = u16_of(at)?;
+        if results.len() != usize::from(result_count) * 2 {
+            return Err(Malformed);
+        }
+        Ok(Bind { portal, statement, rest, formats, values, count })
+    }
+
+    /// Parameter `index`, counted from 0; `None` when not supplied.
+    pub fn parameter(&self, index: usize) -> Option<BoundValue<'a>> {
+        if index >= usize::from(self.count) {
+            return None;
+        }
+        let mut at = self.values;
+        for _ in 0..index {
+            at = value(at).ok()?.1;
+        }
+        let Some(bytes) = value(at).ok()?.0 else { return Some(BoundValue::Null) };
+        let formats = self.formats.as_chunks::<2>().0;
+        // One code stands for all; none means text. Source: manual, Bind.
+        let code = if formats.len() == 1 { formats.first() } else { formats.get(index) };
+        Some(if code == Some(&[0, 1]) { BoundValue::Binary(bytes) } else { BoundValue::Text(bytes) })
+    }
+}
+
+/// Describe and Close: a statement (`S`) or a portal (`P`) by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// `S`.
+    Statement(&'a [u8]),
+    /// `P`.
+    Portal(&'a [u8]),
+}
+
+impl<'a> Named<'a> {
+    /// Reads a Describe or Close body.
+    pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let (&kind, rest) = body.split_first().ok_or(Malformed)?;
+        let (name, rest) = cstr(rest)?;
+        match kind {
+            _ if !rest.is_empty() => Err(Malformed),
+            b'S' => Ok(Named::Statement(name)),
+            b'P' => Ok(Named::Portal(name)),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+/// Execute: runs a portal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Execute<'a> {
+    /// Portal name.
+    pub portal: &'a [u8],
+    /// Rows at the most; 0 is no limit.
+    pub rows_max: i32,
+}
+
+impl<'a> Execute<'a> {
+    /// Reads an Execute body.
+    pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        let (portal, rest) = cstr(body)?;
+        let rows_max = i32::from_be_bytes(rest.try_into().map_err(|_| Malformed)?);
+        // PostgreSQL takes a negative limit as none. Source: postgres.c, exec_execute_message, "if (max_rows <= 0)".
+        Ok(Execute { portal, rows_max: rows_max.max(0) })
+    }
+}
+
+/// A Query body's text: all but the terminator.
+pub fn query(body: &[u8]) -> Result<&[u8], Malformed> {
+    let (text, rest) = cstr(body)?;
+    if rest.is_empty() { Ok(text) } else { Err(Malformed) }
+}
+
+fn cstr(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let end = memchr::memchr(0, bytes).ok_or(Malformed)?;
+    Ok((&bytes[..end], &bytes[end + 1..]))
+}
+
+fn u16_of(bytes: &[u8]) -> Result<(u16, &[u8]), Malformed> {
+    let (head, rest) = bytes.split_first_chunk::<2>().ok_or(Malformed)?;
+    Ok((u16::from_be_bytes(*head), rest))
+}
+
+#[allow(clippy::type_complexity)]
+fn value(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Malformed> {
+    let (head, rest) = bytes.split_first_chunk::<4>().ok_or(Malformed)?;
+    match i32::from_be_bytes(*head) {
+        -1 => Ok((None, rest)),
+        length => {
+            let length = usize::try_from(length).map_err(|_| Malformed)?;
+            let (value, rest) = rest.split_at_checked(length).ok_or(Malformed)?;
+            Ok((Some(value), rest))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const BIND: &[u8] = b"p\0s\0\0\x01\0\x01\0\x03\0\0\0\x02hi\xff\xff\xff\xff\0\0\0\0\0\0";
+
+    #[test]
+    fn one_format_code_stands_for_all_parameters() {
+        let bind = Bind::read(BIND).unwrap();
+        assert_eq!(bind.parameter(0), Some(BoundValue::Binary(b"hi")));
+        assert_eq!(bind.parameter(1), Some(BoundValue::Null));
+        assert_eq!(bind.parameter(2), Some(BoundValue::Binary(b"")));
+        assert_eq!(bind.parameter(3), None);
+    }
+
+    #[test]
+    fn every_cut_of_a_bind_is_malformed_and_none_panics() {
+        for end in 0..BIND.len() {
+            assert!(Bind::read(&BIND[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn parse_lists_its_types() {
+        let parse = Parse::read(b"a\0select 1\0\0\x02\0\0\0\x17\0\0\0\0").unwrap();
+        assert_eq!(parse.types().collect::<Vec<_>>(), [23, 0]);
+        assert!(Parse::read(b"a\0select 1\0\0\x02\0\0\0\x17").is_err());
+    }
+
+    #[test]
+    fn describe_of_an_unknown_kind_is_malformed() {
+        assert_eq!(Named::read(b"Sx\0"), Ok(Named::Statement(b"x")));
+        assert!(Named::read(b"Xx\0").is_err());
+        assert!(Named::read(b"").is_err());
+    }
+}

@@ -1,0 +1,310 @@
+//! What the tests of logins share: throw-away certificates, a PostgreSQL of their own, a gateway that only says hello, psql.
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use pgbraid::auth::{Found, Lookup, LookupFuture};
+use pgbraid::config;
+use pgbraid::net::Listener;
+use pgbraid::session::accept::{Accepted, Client, Door, accept};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+/// A directory that is removed at the end.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("pgbraid-auth-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An authority and what it signs.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        Self::with_key(name, KeyPair::generate().unwrap())
+    }
+
+    /// Signs with SHA-384 instead of SHA-256.
+    pub fn with_sha384(name: &str) -> Self {
+        Self::with_key(name, KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap())
+    }
+
+    fn with_key(name: &str, key: KeyPair) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = named(name);
+        Self(CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Certificate and key. `hosts`: alternative names.
+    pub fn sign(&self, common_name: &str, hosts: &[&str]) -> (String, String) {
+        let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(hosts).unwrap();
+        params.distinguished_name = named(common_name);
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+/// Writes a key that only its owner may read, as libpq demands.
+pub fn write_key(scratch: &Scratch, name: &str, pem: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = scratch.write(name, pem);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+fn binary(name: &str) -> PathBuf {
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin").join(name)).filter(|path| path.exists()).collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| PathBuf::from(name))
+}
+
+/// PostgreSQL refuses to run as root: then it is run as `postgres`.
+fn unprivileged(program: &Path) -> Command {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
+    if !root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+    command
+}
+
+/// A PostgreSQL that is stopped and removed at the end.
+pub struct Postgres {
+    scratch: Scratch,
+    process: Child,
+    pub port: u16,
+}
+
+impl Postgres {
+    /// `hba`: the lines of pg_hba.conf; the first user is `postgres`, trusted on the Unix socket.
+    pub fn start(hba: &str, tls: Option<(&str, &str, &str)>, setup: &str) -> Self {
+        let scratch = Scratch::new();
+        let data = scratch.path().join("data");
+        let port = free_port();
+        let _ = Command::new("chown").arg("postgres:postgres").arg(scratch.path()).output();
+        let made = unprivileged(&binary("initdb"))
+            .args(["--no-sync", "--username=postgres", "--encoding=UTF8", "--locale=C", "--auth=trust", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        std::fs::write(data.join("pg_hba.conf"), format!("local all postgres trust\n{hba}\n")).unwrap();
+        let mut settings = format!(
+            "listen_addresses='127.0.0.1'\nport={port}\nunix_socket_directories='{}'\nfsync=off\n",
+            scratch.path().display()
+        );
+        if let Some((certificate, key, authority)) = tls {
+            std::fs::write(data.join("server.crt"), certificate).unwrap();
+            std::fs::write(data.join("ca.crt"), authority).unwrap();
+            let key_file = data.join("server.key");
+            std::fs::write(&key_file, key).unwrap();
+            std::fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            let _ = Command::new("chown").arg("postgres:postgres").arg(&key_file).output();
+            settings.push_str("ssl=on\nssl_ca_file='ca.crt'\n");
+        }
+        let conf = data.join("postgresql.conf");
+        std::fs::write(&conf, std::fs::read_to_string(&conf).unwrap() + &settings).unwrap();
+        let log = std::fs::File::create(scratch.path().join("log")).unwrap();
+        let process =
+            unprivileged(&binary("postgres")).arg("-D").arg(&data).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let server = Self { scratch, process, port };
+        server.wait_until_ready();
+        server.run_sql(setup);
+        server
+    }
+
+    fn wait_until_ready(&self) {
+        let pid_file = self.scratch.path().join("data/postmaster.pid");
+        for _ in 0..600 {
+            // The eighth line. *Source*: src/include/utils/pidfile.h.
+            if std::fs::read_to_string(&pid_file).is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready")) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("PostgreSQL did not start: {}", std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default());
+    }
+
+    pub fn socket_directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    fn run_sql(&self, sql: &str) {
+        let target = format!("host={} port={} user=postgres dbname=postgres", self.scratch.path().display(), self.port);
+        let output = psql(&target, None, &["-v", "ON_ERROR_STOP=1", "-c", sql]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Under setpriv the pid is PostgreSQL's own: setpriv replaces itself.
+        let _ = Command::new("kill").args(["-QUIT", &self.process.id().to_string()]).status();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Runs psql with a connection string. No settings of the caller's environment reach it.
+pub fn psql(target: &str, password: Option<&str>, arguments: &[&str]) -> Output {
+    let mut command = Command::new("psql");
+    command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).env("LC_ALL", "C");
+    command.env("HOME", "/nonexistent").env("PGPASSFILE", "/nonexistent");
+    if let Some(password) = password {
+        command.env("PGPASSWORD", password);
+    }
+    command.args(["-X", "-w", "-At"]).args(arguments).arg(target).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What psql says when it is refused, without the address that it was talking to.
+pub fn refusal(output: &Output) -> String {
+    assert!(!output.status.success(), "psql was let in");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let reason = text.split_once("failed: ").map_or(text.as_ref(), |(_, reason)| reason);
+    reason.trim_end().to_owned()
+}
+
+/// Users that the auth query would find.
+pub struct Table(pub Vec<(&'static str, Option<String>)>);
+
+impl Lookup for Table {
+    fn look_up<'a>(&'a self, user: &'a str) -> LookupFuture<'a> {
+        let found = self.0.iter().find(|(name, _)| *name == user).map(|(_, verifier)| Found { verifier: verifier.clone() });
+        Box::pin(async move { Ok(found) })
+    }
+}
+
+/// A gateway that lets clients in, says that it is ready and answers every query with nothing.
+pub struct Gateway {
+    pub port: u16,
+    pub door: Arc<Door>,
+    clients: Mutex<mpsc::UnboundedReceiver<Seen>>,
+}
+
+/// What the session would have been told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Seen {
+    Client { user: String, database: String, settings: Vec<(String, String)>, minor: u16, tls: bool },
+    Cancel(i32, Vec<u8>),
+}
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+
+impl Gateway {
+    pub fn start(text: &str, directory: &Path, lookup: Option<Arc<dyn Lookup>>) -> Self {
+        let config = parsed(text, directory);
+        let door = Arc::new(Door::new(&config, lookup).unwrap());
+        let (sender, clients) = mpsc::unbounded_channel();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let listener = RUNTIME.block_on(Listener::bind(&[any])).unwrap();
+        let port = listener.addresses().unwrap()[0].port();
+        let open = Arc::clone(&door);
+        RUNTIME.spawn(async move {
+            loop {
+                let (tcp, peer) = listener.accept().await;
+                let (door, sender) = (Arc::clone(&open), sender.clone());
+                tokio::spawn(async move {
+                    match accept(tcp, peer, &door).await {
+                        Accepted::Client(client) => serve(*client, &sender).await,
+                        Accepted::Cancel(key) => sender.send(Seen::Cancel(key.process_id, key.secret.to_vec())).unwrap(),
+                        Accepted::Gone => {}
+                    }
+                });
+            }
+        });
+        Self { port, door, clients: Mutex::new(clients) }
+    }
+
+    pub fn reload(&self, text: &str, directory: &Path) {
+        self.door.reload(&parsed(text, directory)).unwrap();
+    }
+
+    /// The next one that was let in or wanted something cancelled.
+    pub fn seen(&self) -> Seen {
+        RUNTIME.block_on(self.clients.lock().unwrap().recv()).unwrap()
+    }
+
+    pub fn target(&self, more: &str) -> String {
+        format!("host=127.0.0.1 port={} dbname=shop connect_timeout=20 {more}", self.port)
+    }
+}
+
+/// A configuration with one shard that nobody connects to.
+pub fn parsed(text: &str, directory: &Path) -> config::Config {
+    let base = "[sharding]\nkey = \"k\"\n[[shard]]\nname = \"s0\"\nprimary = \"postgres://127.0.0.1:1/shop\"\n";
+    config::parse(&format!("{text}\n{base}"), &directory.join("pgbraid.toml")).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+async fn serve(mut client: Client, sender: &mpsc::UnboundedSender<Seen>) {
+    let seen = Seen::Client {
+        user: client.user.name.clone(),
+        database: client.database.clone(),
+        settings: client.settings.clone(),
+        minor: client.protocol_minor,
+        tls: client.stream.is_tls(),
+    };
+    sender.send(seen).unwrap();
+    let hello = b"S\0\0\0\x18server_version\x0015.0\0S\0\0\0\x19client_encoding\0UTF8\0K\0\0\0\x0c\0\0\0\x07abcdZ\0\0\0\x05I";
+    client.stream.write_all(hello).await.unwrap();
+    client.stream.flush().await.unwrap();
+    let mut buffer = client.read_ahead;
+    loop {
+        while buffer.first() == Some(&b'Q') && buffer.len() >= 5 {
+            let length = 1 + u32::from_be_bytes(buffer[1..5].try_into().unwrap()) as usize;
+            if buffer.len() < length {
+                break;
+            }
+            let _ = buffer.split_to(length);
+            client.stream.write_all(b"I\0\0\0\x04Z\0\0\0\x05I").await.unwrap();
+            client.stream.flush().await.unwrap();
+        }
+        if buffer.first() == Some(&b'X') || client.stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+}
