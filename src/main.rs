@@ -67,12 +67,14 @@ async fn run(command: Command) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },
-        Command::Check { config } => with_config(&config, async |config| {
-            let report = check::check(&config).await;
-            print!("{report}");
-            if report.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-        })
-        .await,
+        Command::Check { config } => {
+            with_config(&config, async |config| {
+                let report = check::check(&config).await;
+                print!("{report}");
+                if report.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            })
+            .await
+        }
         Command::Init { config } => {
             with_config(&config, async |config| match init::init(&config).await {
                 Ok(()) => ExitCode::SUCCESS,

@@ -33,7 +33,8 @@ fn refused(gateway: &Gateway, target: &str, password: Option<&str>) -> String {
 fn passwords_prove_users_and_start_up_settings_arrive() {
     let scratch = Scratch::new();
     let gateway = Gateway::start(USERS, scratch.path(), None);
-    let seen = connects(&gateway, "user=app options='-c geqo=off --work_mem=8MB' application_name=till", Some("secret"));
+    let seen =
+        connects(&gateway, "user=app options='-c geqo=off --work_mem=8MB' application_name=till", Some("secret"));
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let settings = vec![pair("geqo", "off"), pair("work_mem", "8MB"), pair("application_name", "till")];
     assert_eq!(seen, Seen::Client { user: "app".into(), database: "shop".into(), settings, minor: 0, tls: false });
@@ -66,7 +67,9 @@ fn refusals_are_worded_as_postgresql_words_them() {
     ] {
         assert_eq!(refused(&gateway, target, password), real(target, password), "{target} {password:?}");
     }
-    let bytes = |port: u16, packet: &[u8]| exchange(port, packet).replace("\0F", "\u{1}").split('\u{1}').next().unwrap().to_owned();
+    let bytes = |port: u16, packet: &[u8]| {
+        exchange(port, packet).replace("\0F", "\u{1}").split('\u{1}').next().unwrap().to_owned()
+    };
     for packet in [
         &b"\0\0\0\x11\0\x03\0\0user\0app\0"[..],
         b"\0\0\0\x09\0\x03\0\0\0",
@@ -77,7 +80,11 @@ fn refusals_are_worded_as_postgresql_words_them() {
         // The length differs: PostgreSQL adds file, line and routine.
         let ours = bytes(gateway.port, packet);
         let theirs = bytes(postgres.port, packet);
-        assert_eq!(ours.get(5..).map(|text| text.trim_end_matches('\0')), theirs.get(5..).map(|text| text.trim_end_matches('\0')), "{packet:?}");
+        assert_eq!(
+            ours.get(5..).map(|text| text.trim_end_matches('\0')),
+            theirs.get(5..).map(|text| text.trim_end_matches('\0')),
+            "{packet:?}"
+        );
     }
 }
 
@@ -200,7 +207,8 @@ fn a_packet_may_arrive_one_byte_at_a_time() {
 #[test]
 fn trusted_networks_need_no_password_but_an_existing_user() {
     let scratch = Scratch::new();
-    let gateway = Gateway::start(&format!("[auth]\ntrust = [\"10.0.0.0/8\", \"127.0.0.1\"]\n{USERS}"), scratch.path(), None);
+    let gateway =
+        Gateway::start(&format!("[auth]\ntrust = [\"10.0.0.0/8\", \"127.0.0.1\"]\n{USERS}"), scratch.path(), None);
     connects(&gateway, "user=app", None);
     assert_eq!(refused(&gateway, "user=ghost", None), "FATAL:  role \"ghost\" does not exist");
     gateway.reload(&format!("[auth]\ntrust = \"10.0.0.0/8\"\n{USERS}"), scratch.path());
@@ -212,12 +220,19 @@ fn users_can_be_looked_up_elsewhere() {
     let scratch = Scratch::new();
     let scram = postgres_protocol::password::scram_sha_256(b"secret");
     let md5 = postgres_protocol::password::md5(b"veteran", "soldier");
-    let table = Table(vec![("found", Some(scram)), ("soldier", Some(md5)), ("locked", None), ("broken", Some("SCRAM-SHA-256$x".into()))]);
+    let table = Table(vec![
+        ("found", Some(scram)),
+        ("soldier", Some(md5)),
+        ("locked", None),
+        ("broken", Some("SCRAM-SHA-256$x".into())),
+    ]);
     let gateway = Gateway::start(USERS, scratch.path(), Some(Arc::new(table)));
     connects(&gateway, "user=found", Some("secret"));
     connects(&gateway, "user=soldier", Some("veteran"));
     connects(&gateway, "user=app", Some("secret"));
-    for (user, password) in [("found", "wrong"), ("soldier", "wrong"), ("locked", "secret"), ("broken", "secret"), ("ghost", "secret")] {
+    for (user, password) in
+        [("found", "wrong"), ("soldier", "wrong"), ("locked", "secret"), ("broken", "secret"), ("ghost", "secret")]
+    {
         let wanted = format!("FATAL:  password authentication failed for user \"{user}\"");
         assert_eq!(refused(&gateway, &format!("user={user}"), Some(password)), wanted);
     }

@@ -126,7 +126,11 @@ async fn every_password_method_works_with_and_without_tls() {
             let target = world.target(user, password, mode, root);
             let mut connected = connect(&target).await.unwrap_or_else(|error| panic!("{user} {mode:?}: {error}"));
             assert_eq!(ask(&mut connected, "SELECT current_user").await, user);
-            assert_eq!(ask(&mut connected, TLS_IN_USE).await, (mode != SslMode::Disable).to_string(), "{user} {mode:?}");
+            assert_eq!(
+                ask(&mut connected, TLS_IN_USE).await,
+                (mode != SslMode::Disable).to_string(),
+                "{user} {mode:?}"
+            );
             assert!(connected.read_ahead.is_empty());
         }
     }
@@ -136,7 +140,8 @@ async fn every_password_method_works_with_and_without_tls() {
 async fn what_the_server_says_at_start_up_is_kept() {
     let world = world();
     let mut connected = connect(&world.target("free", None, SslMode::Disable, None)).await.unwrap();
-    let value = |name: &str| connected.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let value =
+        |name: &str| connected.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     assert_eq!(value("client_encoding").as_deref(), Some("UTF8"));
     assert_eq!(value("session_authorization").as_deref(), Some("free"));
     assert!(value("server_version").is_some() && connected.secret.len() == 4);
@@ -166,14 +171,20 @@ async fn a_certificate_logs_in_without_a_password() {
     let mut connected = connect(&world.target_with("certified", None, "127.0.0.1", tls.clone())).await.unwrap();
     assert_eq!(ask(&mut connected, "SELECT current_user").await, "certified");
     let error = refused(&world.target("certified", None, SslMode::Require, None)).await;
-    assert_eq!((error.sqlstate(), error.to_string().as_str()), ("28000", "connection requires a valid client certificate"));
+    assert_eq!(
+        (error.sqlstate(), error.to_string().as_str()),
+        ("28000", "connection requires a valid client certificate")
+    );
 }
 
 #[tokio::test]
 async fn the_servers_own_words_come_through() {
     let world = world();
     let error = refused(&world.target("scram", Some("wrong"), SslMode::Disable, None)).await;
-    assert_eq!((error.sqlstate(), error.to_string().as_str()), ("28P01", "password authentication failed for user \"scram\""));
+    assert_eq!(
+        (error.sqlstate(), error.to_string().as_str()),
+        ("28P01", "password authentication failed for user \"scram\"")
+    );
     let mut target = world.target("free", None, SslMode::Disable, None);
     target.database = "nowhere".to_owned();
     let error = refused(&target).await;
@@ -239,7 +250,9 @@ async fn a_running_query_is_cancelled_over_tls_too() {
         let mut watcher = connect(&target).await.unwrap();
         let (process_id, secret) = (connected.process_id, connected.secret.clone());
         let canceller = async {
-            let running = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {process_id} AND state = 'active' AND wait_event = 'PgSleep'");
+            let running = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = {process_id} AND state = 'active' AND wait_event = 'PgSleep'"
+            );
             while ask(&mut watcher, &running).await != "1" {}
             cancel(&target, process_id, &secret).await.unwrap();
         };

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::catalog::{Rules, load};
+use crate::catalog::load;
 use crate::config::Config;
-use crate::plan::{
-    self, Access, Context, Destination, KeySource, Plan, Planned, Refusal, Route, Target,
-};
+use crate::plan::{self, Access, Context, Destination, KeySource, Plan, Planned, Refusal, Route, Target};
+use crate::session::gateway::rules;
 use crate::session::plans::Scope;
 use crate::session::statement::NoArguments;
 use crate::topology::{self, ControlError, MapFile, MapFileError};
@@ -38,12 +37,12 @@ pub enum ExplainError {
 pub async fn explain(config: &Config, sql: &str) -> Result<String, ExplainError> {
     let home = config.shards.get(usize::from(config.sharding.home.0)).ok_or(ExplainError::NoHome)?;
     let client = topology::connect(&home.primary, None).await?;
-    let rules = Rules { key: config.sharding.key.clone(), tables: config.tables.clone() };
+    let rules = rules(config);
     let catalog = load(&client, &rules, crate::catalog::CatalogVersion(1)).await?;
     let map = MapFile::new(config).load()?;
     let scope = Scope::new(&home.primary.database, &home.primary.user, &catalog, &Default::default(), true);
     let context =
-        Context { catalog: &catalog, search_path: &scope.search_path, declared_types: &[], utf8: true };
+        Context { catalog: &catalog, rules: &rules, search_path: &scope.search_path, declared_types: &[], utf8: true };
     let statements = plan::compile(sql, &context).map_err(|error| ExplainError::Syntax(error.to_string()))?;
     let name = |shard: shardmap::ShardId| {
         config.shards.get(usize::from(shard.0)).map_or_else(|| shard.0.to_string(), |shard| shard.name.clone())
@@ -65,7 +64,9 @@ fn describe(plan: &Plan, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::ShardId)
         Plan::Rows(route) => describe_route(route, resolve, name),
         Plan::CopyIn(copy) => format!("COPY into {}: {:?}", copy.relation, copy.target),
         Plan::Everywhere(_) => "Everywhere: the statement runs on all shards".to_owned(),
-        Plan::Transaction(_) => "Transaction control: answered by the gateway, and sent to the shards that take part".to_owned(),
+        Plan::Transaction(_) => {
+            "Transaction control: answered by the gateway, and sent to the shards that take part".to_owned()
+        }
         Plan::Setting(_) | Plan::Discard(_) => "Setting: follows the client from server to server".to_owned(),
         Plan::Prepared(_) => "Prepared statement: the gateway keeps its name".to_owned(),
         Plan::Cursor(_) => "Cursor: lives on the shard where it is declared".to_owned(),
@@ -107,7 +108,9 @@ fn key_parameters(target: &Target) -> Option<String> {
         .iter()
         .flat_map(|pin| &pin.sources)
         .filter_map(|source| match source {
-            KeySource::Parameter { index, .. } | KeySource::ParameterArray { index, .. } => Some(format!("${}", index + 1)),
+            KeySource::Parameter { index, .. } | KeySource::ParameterArray { index, .. } => {
+                Some(format!("${}", index + 1))
+            }
             KeySource::Constant(_) | KeySource::Null => None,
         })
         .collect();

@@ -14,4 +14,6 @@ pub mod init;
 pub mod check;
 pub mod explain;
 
+pub use check::check;
+pub use init::{InitError, init};
 pub use report::{Finding, Report, Severity};

@@ -159,9 +159,8 @@ impl Observe for Gateway {
         let config = self.config.load();
         let pools = self.pools.load().status();
         let sample = |(target, status): (Arc<crate::pool::connect::Target>, deadpool::Status)| {
-            let serves = |shard: &&config::Shard| {
-                shard.primary == target.address || shard.replicas.contains(&target.address)
-            };
+            let serves =
+                |shard: &&config::Shard| shard.primary == target.address || shard.replicas.contains(&target.address);
             PoolSample {
                 shard: config.shards.iter().find(serves).map(|shard| shard.name.clone()).unwrap_or_default(),
                 server: format!("{}:{}", target.address.host, target.address.port),

@@ -116,7 +116,7 @@ impl Check<'_> {
             Some(addresses) => {
                 for setting in &addresses {
                     let Some(address) = self.socket_address("listen", setting) else { continue };
-                    if listen.contains(&address) {
+                    if address.port() != 0 && listen.contains(&address) {
                         self.wrong(setting.place, format!("`listen` names {address} twice"));
                     }
                     listen.push(address);
@@ -125,7 +125,8 @@ impl Check<'_> {
         }
         let http_listen = written.http_listen.and_then(|setting| {
             let address = self.socket_address("http_listen", &setting)?;
-            if listen.contains(&address) {
+            // Port 0 stands for any free one.
+            if address.port() != 0 && listen.contains(&address) {
                 self.wrong(setting.place, format!("`http_listen` and `listen` both name {address}"));
             }
             Some(address)

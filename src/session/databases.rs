@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::catalog::{CatalogHandle, Connect, ConnectFailure, LoadError, Rules};
+use crate::catalog::{CatalogHandle, Connect, ConnectFailure, LoadError};
 use crate::config::{Config, ServerAddress};
 use crate::topology;
 
@@ -12,7 +12,7 @@ use crate::topology;
 /// # Errors
 /// No shard can be asked, or the database does not exist.
 pub async fn open(config: &Config, database: &str) -> Result<CatalogHandle, LoadError> {
-    let rules = Rules { key: config.sharding.key.clone(), tables: config.tables.clone() };
+    let rules = super::gateway::rules(config);
     let home = usize::from(config.sharding.home.0);
     let mut addresses: Vec<ServerAddress> = config.shards.iter().map(|shard| shard.primary.clone()).collect();
     let main = addresses.get(home).map(|address| address.database.clone());

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::cancel::Cancels;
 use super::plans::Plans;
-use crate::catalog::{CatalogHandle, CatalogVersion, LoadError};
+use crate::catalog::{CatalogHandle, CatalogVersion, LoadError, Rules};
 use crate::config::{Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;
 use crate::net::client_config;
@@ -43,6 +43,8 @@ pub struct Gateway {
     pub map: ArcSwap<ShardMap>,
     /// Data-path servers.
     pub pools: ArcSwap<Pools>,
+    /// What tables that do not exist yet will be.
+    pub rules: ArcSwap<Rules>,
     /// Compiled statements.
     pub plans: Plans,
     /// What clients are told when they connect.
@@ -68,6 +70,11 @@ pub struct Gateway {
 #[error("the names of the shards differ from the running configuration; restart to change them")]
 pub struct ShardsDiffer;
 
+/// What decides a table's kind.
+pub fn rules(config: &Config) -> Rules {
+    Rules { key: config.sharding.key.clone(), tables: config.tables.clone() }
+}
+
 /// Which of a shard's servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -83,6 +90,7 @@ impl Gateway {
         let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
         Gateway {
             map: ArcSwap::from_pointee(map),
+            rules: ArcSwap::from_pointee(rules(&config)),
             pools: ArcSwap::from_pointee(pools),
             plans: Plans::new(config.limits.plans_max),
             welcomes: Cache::new(WELCOMES_MAX),

@@ -296,7 +296,7 @@ impl Session {
                 scope
             }
         };
-        self.gateway.plans.compile(text, types, &scope, &catalog)
+        self.gateway.plans.compile(text, types, &scope, &catalog, &self.gateway.rules.load())
     }
 
     /// The settings in force: the block's or the session's.

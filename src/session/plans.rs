@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
-use crate::catalog::{Catalog, CatalogVersion, Oid};
+use crate::catalog::{Catalog, CatalogVersion, Oid, Rules};
 use crate::plan::{self, Plan, Planned};
 use crate::pool::expect::StatementId;
 use crate::pool::settings::{SearchPath, Settings};
@@ -132,22 +132,34 @@ impl Plans {
     }
 
     /// The compiled text, from the cache if it is still true.
-    pub fn compile(&self, text: &[u8], types: &[Oid], scope: &Arc<Scope>, catalog: &Catalog) -> Arc<Compiled> {
+    pub fn compile(
+        &self,
+        text: &[u8],
+        types: &[Oid],
+        scope: &Arc<Scope>,
+        catalog: &Catalog,
+        rules: &Rules,
+    ) -> Arc<Compiled> {
         let key = KeyRef { scope, types, text };
         if let Some(found) = self.cache.get(&key).filter(|found| found.version == catalog.version) {
             return found;
         }
-        let compiled = Arc::new(self.compile_anew(text, types, scope, catalog));
+        let compiled = Arc::new(self.compile_anew(text, types, scope, catalog, rules));
         if text.len() <= CACHED_TEXT_BYTES {
             self.cache.insert(Key { scope: scope.clone(), types: types.into(), text: text.into() }, compiled.clone());
         }
         compiled
     }
 
-    fn compile_anew(&self, text: &[u8], types: &[Oid], scope: &Scope, catalog: &Catalog) -> Compiled {
+    fn compile_anew(&self, text: &[u8], types: &[Oid], scope: &Scope, catalog: &Catalog, rules: &Rules) -> Compiled {
         let (readable, utf8) = readable(text);
-        let context =
-            plan::Context { catalog, search_path: &scope.search_path, declared_types: types, utf8: scope.utf8 && utf8 };
+        let context = plan::Context {
+            catalog,
+            rules,
+            search_path: &scope.search_path,
+            declared_types: types,
+            utf8: scope.utf8 && utf8,
+        };
         let statements = plan::compile(&readable, &context).ok();
         let id = StatementId(self.last.fetch_add(1, Ordering::Relaxed));
         Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements }

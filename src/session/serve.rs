@@ -124,7 +124,9 @@ async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
     let mut session = Session::new(client, gateway, catalog, slot);
     match session.run().await {
         Ok(()) => {}
-        Err(Failure::Fatal(report)) => tracing::debug!(%peer, sqlstate = report.sqlstate, "session ended: {}", report.message),
+        Err(Failure::Fatal(report)) => {
+            tracing::debug!(%peer, sqlstate = report.sqlstate, "session ended: {}", report.message)
+        }
         Err(failure) => tracing::debug!(%peer, "session ended: {failure}"),
     }
 }

@@ -94,7 +94,8 @@ pub fn write_key(scratch: &Scratch, name: &str, pem: &str) -> PathBuf {
 
 fn binary(name: &str) -> PathBuf {
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin").join(name)).filter(|path| path.exists()).collect();
+    let mut found: Vec<PathBuf> =
+        installed.map(|entry| entry.path().join("bin").join(name)).filter(|path| path.exists()).collect();
     found.sort();
     found.pop().unwrap_or_else(|| PathBuf::from(name))
 }
@@ -159,12 +160,17 @@ impl Postgres {
         let pid_file = self.scratch.path().join("data/postmaster.pid");
         for _ in 0..600 {
             // The eighth line. *Source*: src/include/utils/pidfile.h.
-            if std::fs::read_to_string(&pid_file).is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready")) {
+            if std::fs::read_to_string(&pid_file)
+                .is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
+            {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        panic!("PostgreSQL did not start: {}", std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default());
+        panic!(
+            "PostgreSQL did not start: {}",
+            std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
+        );
     }
 
     pub fn socket_directory(&self) -> &Path {
@@ -214,7 +220,8 @@ pub struct Table(pub Vec<(&'static str, Option<String>)>);
 
 impl Lookup for Table {
     fn look_up<'a>(&'a self, user: &'a str) -> LookupFuture<'a> {
-        let found = self.0.iter().find(|(name, _)| *name == user).map(|(_, verifier)| Found { verifier: verifier.clone() });
+        let found =
+            self.0.iter().find(|(name, _)| *name == user).map(|(_, verifier)| Found { verifier: verifier.clone() });
         Box::pin(async move { Ok(found) })
     }
 }
@@ -251,7 +258,9 @@ impl Gateway {
                 tokio::spawn(async move {
                     match accept(tcp, peer, &door).await {
                         Accepted::Client(client) => serve(*client, &sender).await,
-                        Accepted::Cancel(key) => sender.send(Seen::Cancel(key.process_id, key.secret.to_vec())).unwrap(),
+                        Accepted::Cancel(key) => {
+                            sender.send(Seen::Cancel(key.process_id, key.secret.to_vec())).unwrap()
+                        }
                         Accepted::Gone => {}
                     }
                 });
@@ -277,7 +286,8 @@ impl Gateway {
 /// A configuration with one shard that nobody connects to.
 pub fn parsed(text: &str, directory: &Path) -> config::Config {
     let base = "[sharding]\nkey = \"k\"\n[[shard]]\nname = \"s0\"\nprimary = \"postgres://127.0.0.1:1/shop\"\n";
-    config::parse(&format!("{text}\n{base}"), &directory.join("pgbraid.toml")).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    config::parse(&format!("{text}\n{base}"), &directory.join("pgbraid.toml"))
+        .unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 async fn serve(mut client: Client, sender: &mpsc::UnboundedSender<Seen>) {
@@ -289,7 +299,8 @@ async fn serve(mut client: Client, sender: &mpsc::UnboundedSender<Seen>) {
         tls: client.stream.is_tls(),
     };
     sender.send(seen).unwrap();
-    let hello = b"S\0\0\0\x18server_version\x0015.0\0S\0\0\0\x19client_encoding\0UTF8\0K\0\0\0\x0c\0\0\0\x07abcdZ\0\0\0\x05I";
+    let hello =
+        b"S\0\0\0\x18server_version\x0015.0\0S\0\0\0\x19client_encoding\0UTF8\0K\0\0\0\x0c\0\0\0\x07abcdZ\0\0\0\x05I";
     client.stream.write_all(hello).await.unwrap();
     client.stream.flush().await.unwrap();
     let mut buffer = client.read_ahead;

@@ -1,0 +1,223 @@
+//! What is proved of a statement -> its route, or the refusal.
+
+use super::builder::{Builder, Write, WriteBody, WriteVerb};
+use super::ir::{LeafId, Level, Query, Reason, Stop};
+use super::prove::{self, Prover, Shape, Verdict};
+use super::solver::Solver;
+use super::{Access, KeySource, Keyed, NullKey, Output, Pin, Refusal, Route, Several, Target};
+use crate::catalog::RelationKind;
+
+/// What a statement's sharded instances are restricted to.
+struct Proof {
+    /// One per sharded instance that is read or written.
+    pins: Vec<Pin>,
+    /// Instances that are not restricted.
+    unpinned: Vec<LeafId>,
+    home: bool,
+    reference: bool,
+    /// Whether it distributes.
+    distributes: Result<(), Reason>,
+}
+
+impl Builder<'_> {
+    /// The route of the statement that was built; `query` is `None` for one that is only a write.
+    pub fn finish(&self, query: Option<&Query>) -> Result<Route, Stop> {
+        let proof = self.prove(query);
+        let access = self.access();
+        let route = |target| Ok(Route { access, target, output: Output::Rows });
+        if let Some(write) = self.writes.iter().find(|write| self.is_reference(write)) {
+            let alone = query.is_none() && self.writes.len() == 1 && matches!(write.body, WriteBody::Level(_));
+            if alone && proof.pins.is_empty() && proof.unpinned.is_empty() && !proof.home && !self.effects.sequence {
+                return route(Target::Replicated);
+            }
+            return Err(Refusal::unsupported(
+                "writing to a reference table together with other tables is not supported yet",
+            )
+            .hint("Use a statement of its own, with constants or parameters.")
+            .into());
+        }
+        if proof.pins.is_empty() && proof.unpinned.is_empty() {
+            // A lock or a number drawn must be the same for everybody.
+            let single = self.effects.sequence || self.effects.transaction_lock || self.effects.locks_reference;
+            return route(if proof.home || single { Target::Home } else { Target::Any });
+        }
+        self.check_effects(&proof)?;
+        if !proof.unpinned.is_empty() {
+            return match &proof.distributes {
+                Ok(()) if self.writes.is_empty() => route(Target::Scatter),
+                Ok(()) => Err(self.unpinned(&proof, None)),
+                Err(reason) => Err(self.unpinned(&proof, Some(reason.clone()))),
+            };
+        }
+        let several = match proof.distributes {
+            Ok(()) if self.writes.is_empty() && !proof.home => Several::Scatter,
+            Ok(()) => Several::Refuse(self.several_writes()),
+            Err(reason) if self.writes.is_empty() => Several::Refuse(self.refusal(&reason, proof.pins.first())),
+            Err(_) => Several::Refuse(self.several_writes()),
+        };
+        let keyed = Keyed { pins: proof.pins, touches_home: proof.home, several, utf8: self.context.utf8 };
+        route(Target::Keyed(keyed))
+    }
+
+    fn is_reference(&self, write: &Write) -> bool {
+        self.leaves.get(write.target.0).is_some_and(|leaf| leaf.relation.kind == RelationKind::Reference)
+    }
+
+    fn access(&self) -> Access {
+        let effects = &self.effects;
+        let writes = !self.writes.is_empty() || effects.changes || effects.sequence || effects.transaction_lock;
+        if writes || effects.locks { Access::Write } else { Access::Read }
+    }
+
+    fn prove(&self, query: Option<&Query>) -> Proof {
+        let mut prover = Prover::new(&self.leaves, &self.terms);
+        let mut verdict = query.map(|query| prover.query(query, &Vec::new()));
+        for write in &self.writes {
+            self.prove_write(write, &mut prover);
+        }
+        let found = prover.found;
+        let mut proof =
+            Proof { pins: Vec::new(), unpinned: Vec::new(), home: false, reference: false, distributes: Ok(()) };
+        for ((at, leaf), found) in self.leaves.iter().enumerate().zip(found) {
+            let stored = leaf.stored.clone();
+            let visited = found.is_some() || stored.is_some() || self.writes.iter().any(|write| write.target.0 == at);
+            if !visited {
+                continue;
+            }
+            proof.home |= leaf.home;
+            proof.reference |= leaf.relation.kind == RelationKind::Reference;
+            let Some((_, key_type)) = leaf.key else { continue };
+            let inserted = self.writes.iter().any(|write| write.verb == WriteVerb::Insert && write.target.0 == at);
+            let null = if inserted { NullKey::Refused } else { NullKey::Nothing };
+            match stored.or(found.flatten()) {
+                Some(sources) => {
+                    let sources = sources.into_iter().map(|source| self.with_type(source)).collect();
+                    proof.pins.push(Pin { relation: leaf.relation.name.clone(), key_type, sources, null });
+                }
+                None => proof.unpinned.push(LeafId(at)),
+            }
+        }
+        if let Some(verdict) = verdict.take() {
+            proof.distributes = distributes(verdict);
+        }
+        proof
+    }
+
+    fn prove_write<'q>(&'q self, write: &'q Write, prover: &mut Prover<'q>) {
+        match &write.body {
+            WriteBody::Level(level) => {
+                prover.level(level, &Vec::new());
+            }
+            WriteBody::Select { query, extra, key } => {
+                prover.query(query, &Vec::new());
+                prover.level(extra, &Vec::new());
+                if let Some(slot) = prover.found.get_mut(write.target.0) {
+                    *slot = Some(key.and_then(|key| self.selected_key(query, key)));
+                }
+            }
+        }
+    }
+
+    /// The values that an output column is one of.
+    fn selected_key(&self, query: &Query, key: usize) -> Option<Vec<KeySource>> {
+        let term = query.columns.get(key)?.term?;
+        let mut facts = Vec::new();
+        prove::query_facts(query, &self.terms, &self.leaves, &mut facts);
+        Solver::new(self.terms.len(), &facts).values(term).map(<[KeySource]>::to_vec)
+    }
+
+    fn with_type(&self, source: KeySource) -> KeySource {
+        match source {
+            KeySource::Parameter { index, .. } => KeySource::Parameter { index, type_oid: self.parameter_type(index) },
+            KeySource::ParameterArray { index, .. } => {
+                KeySource::ParameterArray { index, type_oid: self.parameter_type(index) }
+            }
+            KeySource::Constant(_) | KeySource::Null => source,
+        }
+    }
+
+    /// What must not be done next to sharded rows.
+    fn check_effects(&self, proof: &Proof) -> Result<(), Refusal> {
+        if self.effects.sequence {
+            return Err(Refusal::unsupported("sequences in a statement on sharded tables are not supported yet")
+                .hint("Draw the number first with SELECT nextval(...), then use it as a constant or parameter."));
+        }
+        if self.effects.transaction_lock {
+            return Err(Refusal::unsupported("advisory locks in a statement on sharded tables are not supported yet")
+                .hint("Take the lock in a statement of its own."));
+        }
+        if self.effects.locks_reference && proof.reference {
+            return Err(Refusal::unsupported(
+                "locking rows of a reference table next to sharded rows is not supported yet",
+            )
+            .hint("Name the sharded tables: FOR UPDATE OF ..."));
+        }
+        Ok(())
+    }
+
+    fn several_writes(&self) -> Refusal {
+        let verb = match self.writes.first().map(|write| write.verb) {
+            Some(WriteVerb::Insert) => "an INSERT",
+            Some(WriteVerb::Update) => "an UPDATE",
+            Some(WriteVerb::Delete) => "a DELETE",
+            Some(WriteVerb::Merge) => "a MERGE",
+            None => "a statement with home tables",
+        };
+        Refusal::unsupported(format!("{verb} of rows that live on several shards is not supported yet"))
+            .hint("Use one statement for each key, or COPY for loading.")
+    }
+
+    /// The refusal of a statement with instances that are not restricted to a key.
+    fn unpinned(&self, proof: &Proof, reason: Option<Reason>) -> Stop {
+        let leaf = proof.unpinned.first().and_then(|id| self.leaves.get(id.0));
+        let pin = leaf.and_then(|leaf| {
+            let (_, key_type) = leaf.key?;
+            Some(Pin { relation: leaf.relation.name.clone(), key_type, sources: Vec::new(), null: NullKey::Nothing })
+        });
+        let target = proof.unpinned.iter().any(|id| self.writes.iter().any(|write| write.target == *id));
+        let reason = match self.writes.first() {
+            Some(write) if target => Reason::new(match write.verb {
+                WriteVerb::Insert => "an INSERT whose sharding key is not known before it runs is not supported yet",
+                WriteVerb::Update => "an UPDATE that is not restricted to one sharding key is not supported yet",
+                WriteVerb::Delete => "a DELETE that is not restricted to one sharding key is not supported yet",
+                WriteVerb::Merge => "MERGE on sharded tables is not supported yet",
+            }),
+            Some(_) => Reason::new("a write that reads rows of several shards is not supported yet"),
+            None => reason.unwrap_or_else(|| Reason::new("this query over several shards is not supported yet")),
+        };
+        Stop::Refuse(self.refusal(&reason, pin.as_ref()))
+    }
+
+    fn refusal(&self, reason: &Reason, pin: Option<&Pin>) -> Refusal {
+        let key = pin.and_then(|pin| {
+            let leaf = self.leaves.iter().find(|leaf| leaf.relation.name == pin.relation)?;
+            match leaf.relation.kind {
+                RelationKind::Sharded { key, .. } => {
+                    let column = &leaf.relation.columns.get(key)?.name;
+                    Some(format!("Restrict \"{}\" to one {column}, as in WHERE {column} = ....", pin.relation))
+                }
+                _ => None,
+            }
+        });
+        let mut refusal = Refusal::unsupported(reason.text.clone());
+        refusal.hint = reason.hint.clone().or(key);
+        refusal
+    }
+}
+
+fn distributes(verdict: Verdict) -> Result<(), Reason> {
+    match (verdict.shape, verdict.local, verdict.unsteady) {
+        (Err(reason), _, _) => Err(reason),
+        (Ok(_), Some(local), _) => Err(Reason::new(format!("{local}; over several shards that is not supported"))),
+        (Ok(Shape::Distributed(_)), None, Some(what)) => {
+            Err(Reason::new(format!("{what} that each shard would compute for itself is not supported yet")))
+        }
+        (Ok(Shape::Distributed(_)), None, None) => Ok(()),
+        (Ok(Shape::Replicated), None, _) => Err(Reason::new("this query over several shards is not supported yet")),
+    }
+}
+
+/// A level with nothing but expressions.
+pub fn expressions(parts: super::ir::Parts) -> Level {
+    Level { parts, ..Level::default() }
+}

@@ -1,0 +1,385 @@
+//! Conditions -> facts, and every expression -> what it contains: sublinks, aggregates, volatile functions, parameters.
+
+use pg_query::protobuf::{AExpr, AExprKind, BoolExprType, FuncCall, Node as Wrapped, SubLink, SubLinkType, WindowDef};
+
+use super::KeySource;
+use super::Refusal;
+use super::builder::Builder;
+use super::function::{self, Call};
+use super::ir::{Fact, Parts, Stop, Sublink, Term};
+use super::key::{Class, oid};
+use super::scope::{Place, Scope};
+use crate::catalog::Oid;
+use crate::sql::{Node, names, walk};
+
+impl<'a> Builder<'a> {
+    /// A condition that every row must meet: WHERE, ON of an inner join.
+    pub fn condition(&mut self, node: &'a Node, parts: &mut Parts) -> Result<(), Stop> {
+        match node {
+            Node::BoolExpr(all) if all.boolop() == BoolExprType::AndExpr => {
+                for node in all.args.iter().filter_map(|node| node.node.as_ref()) {
+                    self.condition(node, parts)?;
+                }
+                Ok(())
+            }
+            Node::SubLink(link) => self.sublink_condition(link, parts),
+            Node::AExpr(comparison) if self.is_equality(comparison) => {
+                match (names::inner(&comparison.lexpr), names::inner(&comparison.rexpr)) {
+                    // column = (SELECT ...): true only if the one row is there.
+                    (Some(column), Some(Node::SubLink(link))) if link.sub_link_type() == SubLinkType::ExprSublink => {
+                        self.expression(column, parts)?;
+                        let column = self.expression_term(column);
+                        self.sublink(link, vec![column], true, parts)
+                    }
+                    _ => self.comparison(node, parts),
+                }
+            }
+            _ => self.comparison(node, parts),
+        }
+    }
+
+    fn comparison(&mut self, node: &'a Node, parts: &mut Parts) -> Result<(), Stop> {
+        self.fact(node, &mut parts.facts);
+        self.expression(node, parts)
+    }
+
+    fn sublink_condition(&mut self, link: &'a SubLink, parts: &mut Parts) -> Result<(), Stop> {
+        let columns = match link.sub_link_type() {
+            SubLinkType::ExistsSublink => Some(Vec::new()),
+            // No operator name: IN.
+            SubLinkType::AnySublink if link.oper_name.is_empty() && self.system_first() => self.test_columns(link),
+            SubLinkType::AnySublink if names::operator(&link.oper_name).is_some_and(|op| self.equals(op)) => {
+                self.test_columns(link)
+            }
+            _ => None,
+        };
+        if let Some(test) = names::inner(&link.testexpr) {
+            self.expression(test, parts)?;
+        }
+        match columns {
+            Some(columns) => self.sublink(link, columns, true, parts),
+            None => self.sublink(link, Vec::new(), false, parts),
+        }
+    }
+
+    /// The columns on the left of IN.
+    fn test_columns(&mut self, link: &'a SubLink) -> Option<Vec<Option<Term>>> {
+        match names::inner(&link.testexpr)? {
+            Node::RowExpr(row) => Some(row.args.iter().map(|node| self.expression_term(node.node.as_ref()?)).collect()),
+            column => Some(vec![self.expression_term(column)]),
+        }
+    }
+
+    /// Plans a sub-select; `columns` are those on the left which are equal to its output columns.
+    fn sublink(
+        &mut self,
+        link: &'a SubLink,
+        columns: Vec<Option<Term>>,
+        condition: bool,
+        parts: &mut Parts,
+    ) -> Result<(), Stop> {
+        let Some(node) = names::inner(&link.subselect) else { return Ok(()) };
+        let query = self.query(node)?;
+        for (outer, inner) in columns.iter().zip(&query.columns) {
+            if let (Some(left), Some(right)) = (*outer, inner.term) {
+                if self.class(left) == self.class(right) {
+                    parts.facts.push(Fact::Equal { left, right, strict: true });
+                }
+            }
+        }
+        parts.sublinks.push(Sublink { query, condition });
+        Ok(())
+    }
+
+    fn class(&self, term: Term) -> Option<Class> {
+        self.terms.get(term.0 as usize).map(|info| info.class)
+    }
+
+    fn equals(&self, (name, written): (&str, bool)) -> bool {
+        name == "=" && (written || self.system_first())
+    }
+
+    fn is_equality(&self, comparison: &AExpr) -> bool {
+        comparison.kind() == AExprKind::AexprOp && names::operator(&comparison.name).is_some_and(|op| self.equals(op))
+    }
+
+    /// What a condition says of keys, if anything. Called once for each condition, since it counts uses of parameters.
+    fn fact(&mut self, node: &'a Node, facts: &mut Vec<Fact>) {
+        match node {
+            Node::BoolExpr(all) if all.boolop() == BoolExprType::AndExpr => {
+                all.args.iter().filter_map(|node| node.node.as_ref()).for_each(|node| self.fact(node, facts));
+            }
+            Node::BoolExpr(any) if any.boolop() == BoolExprType::OrExpr => self.alternatives(&any.args, facts),
+            Node::AExpr(comparison) => {
+                if names::operator(&comparison.name).is_some_and(|op| self.equals(op)) {
+                    self.equality(comparison, facts);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// OR: what every arm says.
+    fn alternatives(&mut self, arms: &'a [Wrapped], facts: &mut Vec<Fact>) {
+        let mut common: Option<Vec<(Term, Vec<KeySource>)>> = None;
+        for arm in arms {
+            let mut said = Vec::new();
+            if let Some(node) = &arm.node {
+                self.fact(node, &mut said);
+            }
+            let values = |term: Term| {
+                said.iter().find_map(|fact| match fact {
+                    Fact::OneOf { term: of, sources } if *of == term => Some(sources),
+                    Fact::OneOf { .. } | Fact::Equal { .. } => None,
+                })
+            };
+            common = Some(match common {
+                None => said
+                    .iter()
+                    .filter_map(|fact| match fact {
+                        Fact::OneOf { term, sources } => Some((*term, sources.clone())),
+                        Fact::Equal { .. } => None,
+                    })
+                    .collect(),
+                Some(common) => common
+                    .into_iter()
+                    .filter_map(|(term, mut sources)| {
+                        sources.extend(values(term)?.iter().cloned());
+                        Some((term, sources))
+                    })
+                    .collect(),
+            });
+        }
+        facts.extend(common.into_iter().flatten().map(|(term, sources)| Fact::OneOf { term, sources }));
+    }
+
+    fn equality(&mut self, comparison: &'a AExpr, facts: &mut Vec<Fact>) {
+        let (Some(left), Some(right)) = (names::inner(&comparison.lexpr), names::inner(&comparison.rexpr)) else {
+            return;
+        };
+        match comparison.kind() {
+            AExprKind::AexprOp => self.equal(left, right, facts),
+            AExprKind::AexprNotDistinct => {
+                let before = facts.len();
+                self.equal(left, right, facts);
+                // NULL IS NOT DISTINCT FROM NULL: only a constant that is not NULL says something.
+                let constant = |fact: &Fact| match fact {
+                    Fact::OneOf { sources, .. } => sources.iter().all(|s| matches!(s, KeySource::Constant(_))),
+                    Fact::Equal { .. } => false,
+                };
+                let kept: Vec<_> = facts.drain(before..).filter(constant).collect();
+                facts.extend(kept);
+            }
+            AExprKind::AexprIn => self.in_list(left, right, facts),
+            AExprKind::AexprOpAny => {
+                let Some((term, class, type_oid)) = self.column(left) else { return };
+                if let Some(sources) = self.array_sources(right, class, type_oid) {
+                    facts.push(Fact::OneOf { term, sources });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn equal(&mut self, left: &'a Node, right: &'a Node, facts: &mut Vec<Fact>) {
+        if let (Node::RowExpr(left), Node::RowExpr(right)) = (left, right) {
+            if left.args.len() == right.args.len() {
+                for (left, right) in left.args.iter().zip(&right.args) {
+                    if let (Some(left), Some(right)) = (&left.node, &right.node) {
+                        self.equal(left, right, facts);
+                    }
+                }
+            }
+            return;
+        }
+        match (self.column(left), self.column(right)) {
+            (Some((left, class, _)), Some((right, other, _))) => {
+                if class == other {
+                    facts.push(Fact::Equal { left, right, strict: true });
+                }
+            }
+            (Some((term, class, type_oid)), None) => self.equal_to(term, class, type_oid, right, facts),
+            (None, Some((term, class, type_oid))) => self.equal_to(term, class, type_oid, left, facts),
+            (None, None) => {}
+        }
+    }
+
+    fn equal_to(&mut self, term: Term, class: Class, type_oid: Oid, value: &Node, facts: &mut Vec<Fact>) {
+        if let Some(source) = self.source(value, class, type_oid) {
+            facts.push(Fact::OneOf { term, sources: vec![source] });
+        }
+    }
+
+    fn in_list(&mut self, left: &'a Node, right: &'a Node, facts: &mut Vec<Fact>) {
+        let Node::List(list) = right else { return };
+        if let Node::RowExpr(columns) = left {
+            for (at, column) in columns.args.iter().enumerate() {
+                let Some((term, class, type_oid)) = column.node.as_ref().and_then(|node| self.column(node)) else {
+                    continue;
+                };
+                let value = |row: &'a Wrapped| match row.node.as_ref()? {
+                    Node::RowExpr(row) if row.args.len() == columns.args.len() => row.args.get(at)?.node.as_ref(),
+                    _ => None,
+                };
+                let sources: Option<Vec<_>> =
+                    list.items.iter().map(|row| self.source(value(row)?, class, type_oid)).collect();
+                facts.extend(sources.map(|sources| Fact::OneOf { term, sources }));
+            }
+            return;
+        }
+        let Some((term, class, type_oid)) = self.column(left) else { return };
+        facts.extend(self.list_sources(&list.items, class, type_oid).map(|sources| Fact::OneOf { term, sources }));
+    }
+
+    fn column(&mut self, node: &Node) -> Option<(Term, Class, Oid)> {
+        let term = self.expression_term(node)?;
+        let info = self.terms.get(term.0 as usize)?;
+        Some((term, info.class, info.type_oid))
+    }
+
+    /// Notes what an expression contains.
+    pub fn expression(&mut self, node: &'a Node, parts: &mut Parts) -> Result<(), Stop> {
+        match node {
+            Node::ParamRef(parameter) => self.count_parameter(parameter.number),
+            Node::ColumnRef(_) => {
+                if let Some((_, Place::System)) = self.place(node) {
+                    parts.local.get_or_insert_with(|| "system columns are each shard's own".to_owned());
+                    parts.unsteady.get_or_insert("a system column");
+                }
+            }
+            Node::SubLink(link) => {
+                if let Some(test) = names::inner(&link.testexpr) {
+                    self.expression(test, parts)?;
+                }
+                return self.sublink(link, Vec::new(), false, parts);
+            }
+            Node::FuncCall(call) => return self.function(node, call, parts),
+            Node::JsonObjectAgg(_) | Node::JsonArrayAgg(_) => {
+                parts.aggregate = true;
+                parts.unsteady.get_or_insert("an aggregate that depends on the order of rows");
+                return Err(Refusal::unsupported("JSON_OBJECTAGG and JSON_ARRAYAGG are not supported yet")
+                    .hint("Use json_object_agg or json_agg.")
+                    .into());
+            }
+            _ => {}
+        }
+        walk::children(node, &mut |child| self.expression(child, parts))
+    }
+
+    fn function(&mut self, node: &'a Node, call: &'a FuncCall, parts: &mut Parts) -> Result<(), Stop> {
+        let Some((schema, name)) = names::qualified(&call.funcname) else { return Ok(()) };
+        let (kind, returns_set) = self.call(schema, name)?;
+        let windowed = call.over.is_some();
+        if let Some(window) = &call.over {
+            let partition = self.partition(window);
+            parts.windows.push(partition);
+            parts.unsteady.get_or_insert("a window function");
+        }
+        match kind {
+            Call::Steady | Call::Window => {}
+            Call::Missing if is_syntax_aggregate(call) => parts.aggregate |= !windowed,
+            Call::Missing => {
+                self.effects.changes = true;
+                parts.local.get_or_insert_with(|| format!("function {name} is not known to the gateway"));
+                parts.unsteady.get_or_insert("an unknown function");
+            }
+            Call::Identity => {
+                parts.local.get_or_insert_with(|| format!("{name} differs between shards"));
+                parts.unsteady.get_or_insert("a function that differs between servers");
+            }
+            Call::Fresh => {
+                parts.unsteady.get_or_insert("a volatile function");
+            }
+            Call::Changing => {
+                self.effects.changes = true;
+                parts.local.get_or_insert_with(|| format!("function {name} may change something on each shard"));
+                parts.unsteady.get_or_insert("a volatile function");
+            }
+            Call::Sequence => self.effects.sequence = true,
+            Call::TransactionLock => self.effects.transaction_lock = true,
+            Call::Aggregate => {
+                if !windowed {
+                    parts.aggregate = true;
+                    self.aggregate(call, name, parts)?;
+                }
+            }
+        }
+        if returns_set && kind == Call::Fresh {
+            parts.local.get_or_insert_with(|| format!("function {name} is volatile"));
+        }
+        walk::children(node, &mut |child| self.expression(child, parts))
+    }
+
+    /// An aggregate whose arguments are all of an outer query belongs to that query, which then is an aggregate one without
+    /// looking like it (transformAggregateCall, parse_agg.c).
+    fn aggregate(&mut self, call: &'a FuncCall, name: &str, parts: &mut Parts) -> Result<(), Stop> {
+        let mut own = false;
+        let mut outer = false;
+        let current = self.scopes.len().saturating_sub(1);
+        for argument in call.args.iter().chain(&call.agg_order).filter_map(|node| node.node.as_ref()) {
+            self.depths(argument, &mut |depth| match depth {
+                Some(depth) if depth < current => outer = true,
+                Some(_) => own = true,
+                None if self.scopes.last().is_some_and(Scope::open) => own = true,
+                None => outer = true,
+            });
+        }
+        let exact = match call.args.first().and_then(|node| node.node.as_ref()) {
+            Some(argument) => self
+                .place(argument)
+                .and_then(|(_, place)| self.place_type(place))
+                .is_some_and(|of| matches!(of, oid::INT2 | oid::INT4 | oid::INT8 | oid::NUMERIC)),
+            None => false,
+        };
+        if !function::orderless(name, exact) || !call.agg_order.is_empty() {
+            parts.unsteady.get_or_insert("an aggregate that depends on the order of rows");
+        }
+        if outer && !own && current > 0 {
+            return Err(Refusal::unsupported(
+                "an aggregate in a subquery over columns of the outer query is not supported yet",
+            )
+            .hint("Compute the aggregate in the outer query.")
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Calls `seen` with the depth of the scope of each column reference in an expression; `None` for one that is not certain.
+    fn depths(&self, node: &Node, seen: &mut dyn FnMut(Option<usize>)) {
+        if let Node::ColumnRef(_) = node {
+            seen(self.place(node).map(|(depth, _)| depth));
+        }
+        let visited: Result<(), walk::Unknown> = walk::children(node, &mut |child| {
+            self.depths(child, seen);
+            Ok(())
+        });
+        if visited.is_err() {
+            seen(None);
+        }
+    }
+
+    /// PARTITION BY of a window, with that of the window it is derived from.
+    pub fn partition(&mut self, window: &WindowDef) -> Vec<Option<Term>> {
+        let mut columns: Vec<_> = window
+            .partition_clause
+            .iter()
+            .map(|node| node.node.as_ref().and_then(|node| self.expression_term(node)))
+            .collect();
+        let base = if window.refname.is_empty() { &window.name } else { &window.refname };
+        if let Some((_, inherited)) =
+            self.windows.last().and_then(|named| named.iter().find(|(name, _)| !base.is_empty() && name == base))
+        {
+            columns.extend(inherited);
+        }
+        columns
+    }
+}
+
+/// What only an aggregate can be written with.
+fn is_syntax_aggregate(call: &FuncCall) -> bool {
+    call.agg_star
+        || call.agg_distinct
+        || call.agg_within_group
+        || call.agg_filter.is_some()
+        || !call.agg_order.is_empty()
+}

@@ -1,0 +1,178 @@
+//! Where a statement runs: the part of a plan that waits for parameter values and the map. `resolve` turns it into shards.
+
+use shardmap::{Bucket, Key, ShardId};
+
+use super::Refusal;
+use crate::catalog::{KeyType, Oid};
+
+/// Where a row-returning or row-changing statement runs.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Whether it is provably read-only.
+    pub access: Access,
+    /// On which shards.
+    pub target: Target,
+    /// What its rows travel as.
+    pub output: Output,
+}
+
+/// Whether a statement may change anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Provably read-only: replicas may serve it.
+    Read,
+    /// Writes, locks, or cannot be proved not to.
+    Write,
+}
+
+/// What a statement's answer travels as; decides how several shards' answers are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// RowDescription, DataRow, CommandComplete (or only the last).
+    Rows,
+    /// CopyOutResponse and CopyData, text format without header, or CSV without header.
+    CopyText,
+    /// As `CopyText`, and the first line of each shard's stream is a header.
+    CopyTextWithHeader,
+    /// Binary COPY: each shard's stream has a header and a trailer.
+    CopyBinary,
+    /// EXPLAIN of a statement.
+    Explain,
+}
+
+/// On which shards a statement runs.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Touches no row that differs between shards: any shard, always the same one within a session.
+    Any,
+    /// The home shard.
+    Home,
+    /// Every sharded relation in it is pinned to keys: one shard if all keys live on one.
+    Keyed(Keyed),
+    /// The union of all shards' rows is the answer.
+    Scatter,
+    /// A write to reference tables whose every value is a constant or parameter: the same on every shard, all or nothing.
+    Replicated,
+}
+
+/// A statement whose sharded relations are all pinned to keys.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    /// One per sharded relation instance.
+    pub pins: Vec<Pin>,
+    /// It also touches home tables, so that the one shard must be the home shard.
+    pub touches_home: bool,
+    /// What happens when the keys live on several shards.
+    pub several: Several,
+    /// Parameters arrive in UTF-8 (or SQL_ASCII). If not, a text key with other than ASCII bytes is refused: its bytes are not those stored.
+    pub utf8: bool,
+}
+
+/// What happens when a keyed statement's keys live on several shards.
+#[derive(Clone, Debug)]
+pub enum Several {
+    /// It distributes: the union of those shards' rows is the answer.
+    Scatter,
+    /// It does not.
+    Refuse(Refusal),
+}
+
+/// The values that a sharded relation's key is proved to be one of.
+#[derive(Clone, Debug)]
+pub struct Pin {
+    /// The relation, for messages.
+    pub relation: String,
+    /// The key's type.
+    pub key_type: KeyType,
+    /// Where the values come from. Empty: the key is proved equal to NULL, so no row qualifies.
+    pub sources: Vec<KeySource>,
+    /// What a NULL value means.
+    pub null: NullKey,
+}
+
+/// What a NULL key value means for a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NullKey {
+    /// A comparison: no row qualifies.
+    Nothing,
+    /// A row to be stored: refused (23502).
+    Refused,
+}
+
+/// Where a key value comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeySource {
+    /// A constant of the statement.
+    Constant(Key),
+    /// A constant NULL.
+    Null,
+    /// `$n`, n counted from 0.
+    Parameter {
+        /// 0-based.
+        index: usize,
+        /// The type in which the value arrives, when it is certain without asking a server: declared in Parse, cast in the
+        /// text, or inferred from uses that are all with the key's own type. `None`: ask a server (ParameterDescription).
+        type_oid: Option<Oid>,
+    },
+    /// Every element of the array `$n`.
+    ParameterArray {
+        /// 0-based.
+        index: usize,
+        /// As in `Parameter`: the array type.
+        type_oid: Option<Oid>,
+    },
+}
+
+/// Parameter values at Bind (or of SQL EXECUTE).
+pub trait Arguments: Sync {
+    /// The value of parameter `index`, counted from 0.
+    fn argument(&self, index: usize) -> Argument<'_>;
+    /// The type the server has resolved for parameter `index`, where it has been asked; 0 or `None` when not.
+    fn resolved_type(&self, index: usize) -> Option<Oid>;
+}
+
+/// One parameter value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument<'a> {
+    /// Not supplied.
+    Missing,
+    /// NULL.
+    Null,
+    /// Text format.
+    Text(&'a [u8]),
+    /// Binary format.
+    Binary(&'a [u8]),
+}
+
+/// Where a statement runs, given its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Any shard.
+    Any,
+    /// This shard.
+    One(ShardId),
+    /// The union of these shards' answers, in this order; never empty, never one.
+    Many(Vec<ShardId>),
+    /// All shards, each doing the same write.
+    All,
+    /// The type of this parameter must be asked of a server first (`ParameterDescription`), then resolve again.
+    NeedsParameterTypes,
+}
+
+impl Placement for shardmap::ShardMap {
+    fn shard_of(&self, bucket: Bucket) -> ShardId {
+        shardmap::ShardMap::shard_of(self, bucket)
+    }
+
+    fn shard_ids(&self) -> Vec<ShardId> {
+        self.ids().collect()
+    }
+}
+
+/// Which shard owns which bucket.
+pub trait Placement {
+    /// The shard that owns `bucket`.
+    fn shard_of(&self, bucket: Bucket) -> ShardId;
+    /// All shards, in order; never empty.
+    fn shard_ids(&self) -> Vec<ShardId>;
+}

@@ -1,0 +1,63 @@
+//! SET, RESET, SHOW, `set_config`.
+
+use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, VariableSetKind, VariableSetStmt};
+
+use super::ir::Stop;
+use super::{Plan, Refusal, SettingVerb, TransactionVerb};
+use crate::sql::{Node, names};
+
+/// Plans SET and RESET.
+pub fn plan(set: &VariableSetStmt) -> Result<Plan, Stop> {
+    let name = set.name.to_ascii_lowercase();
+    let verb = match set.kind() {
+        VariableSetKind::VarResetAll => SettingVerb::ResetAll,
+        VariableSetKind::VarReset => SettingVerb::Reset { name },
+        VariableSetKind::VarSetMulti => {
+            return match name.as_str() {
+                "transaction" => Ok(Plan::Transaction(TransactionVerb::Modes)),
+                "session characteristics" => {
+                    Ok(Plan::Setting(SettingVerb::Set { name, local: false, to_default: false, search_path: None }))
+                }
+                _ => {
+                    Err(Refusal::unsupported("SET TRANSACTION SNAPSHOT is not supported: a snapshot is one shard's")
+                        .into())
+                }
+            };
+        }
+        VariableSetKind::VarSetDefault => {
+            SettingVerb::Set { name, local: set.is_local, to_default: true, search_path: None }
+        }
+        // SET ... FROM CURRENT is for functions only; the server says so.
+        VariableSetKind::VarSetCurrent => return Err(Stop::Fails),
+        VariableSetKind::VarSetValue | VariableSetKind::Undefined => {
+            let search_path = (name == "search_path").then(|| schemas(&set.args));
+            SettingVerb::Set { name, local: set.is_local, to_default: false, search_path }
+        }
+    };
+    Ok(Plan::Setting(verb))
+}
+
+fn schemas(values: &[Wrapped]) -> Vec<String> {
+    values.iter().filter_map(|node| names::value_text(node.node.as_ref()?)).collect()
+}
+
+/// `SELECT set_config('name', 'value', local)` and nothing else; `None` for any other statement.
+pub fn set_config(select: &SelectStmt) -> Option<SettingVerb> {
+    let alone = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..SelectStmt::default() };
+    let rest = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..select.clone() };
+    let [target] = select.target_list.as_slice() else { return None };
+    if rest != alone || select.op() != SetOperation::SetopNone {
+        return None;
+    }
+    let Some(Node::ResTarget(target)) = &target.node else { return None };
+    let Some(Node::FuncCall(call)) = names::inner(&target.val) else { return None };
+    match names::qualified(&call.funcname)? {
+        (None | Some("pg_catalog"), "set_config") => {}
+        _ => return None,
+    }
+    let [name, value, local] = call.args.as_slice() else { return None };
+    let name = names::string_constant(name.node.as_ref()?)?.to_ascii_lowercase();
+    let value = names::value_text(value.node.as_ref()?)?;
+    let local = matches!(names::value_text(local.node.as_ref()?)?.as_str(), "true" | "t" | "on" | "1" | "yes");
+    Some(SettingVerb::SetConfig { name, value, local })
+}

@@ -1,0 +1,61 @@
+//! Picks the planner for a statement's kind.
+
+use super::builder::Builder;
+use super::ir::Stop;
+use super::{Access, Context, Output, Plan, Refusal, Route, Target, copy, ddl, setting, utility};
+use crate::sql::{Node, Statement};
+
+/// Plans one statement of `text`.
+pub fn plan(text: &str, parsed: &Statement, context: &Context<'_>) -> Plan {
+    let Some(node) = parsed.node() else { return Plan::Refuse(Refusal::too_complex()) };
+    let statement = Source { text, range: parsed.range.clone() };
+    match plan_node(node, &statement, context) {
+        Ok(plan) => plan,
+        Err(Stop::Refuse(refusal)) => Plan::Refuse(refusal),
+        Err(Stop::Fails) => Plan::Unresolved,
+    }
+}
+
+/// The text of a statement, for what the tree does not tell.
+pub struct Source<'t> {
+    /// The script.
+    pub text: &'t str,
+    /// The statement in it.
+    pub range: std::ops::Range<usize>,
+}
+
+fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
+    match node {
+        Node::SelectStmt(select) => match setting::set_config(select) {
+            Some(verb) => Ok(Plan::Setting(verb)),
+            None => rows(node, context).map(Plan::Rows),
+        },
+        Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
+            rows(node, context).map(Plan::Rows)
+        }
+        Node::CopyStmt(copy) => copy::plan(copy, context),
+        Node::VariableSetStmt(set) => setting::plan(set),
+        Node::VariableShowStmt(_) => {
+            Ok(Plan::Rows(Route { access: Access::Read, target: Target::Any, output: Output::Rows }))
+        }
+        _ => match utility::plan(node, source, context)? {
+            Some(plan) => Ok(plan),
+            None => ddl::plan(node, context),
+        },
+    }
+}
+
+/// Plans a query or a statement that changes rows.
+pub fn rows(node: &Node, context: &Context<'_>) -> Result<Route, Stop> {
+    let mut builder = Builder::new(context);
+    match node {
+        Node::SelectStmt(select) => {
+            let query = builder.select(select)?;
+            builder.finish(Some(&query))
+        }
+        _ => {
+            builder.write(node)?;
+            builder.finish(None)
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Transactions, SQL-level prepared statements, cursors, EXPLAIN, locks, and what a pooled session cannot have.
+
+use pg_query::protobuf::{
+    DeclareCursorStmt, DiscardMode, ExecuteStmt, ExplainStmt, LockStmt, Node as Wrapped, PrepareStmt, RangeVar,
+    TransactionStmt, TransactionStmtKind, TruncateStmt,
+};
+
+use super::builder::Builder;
+use super::from::unusable;
+use super::function;
+use super::ir::Stop;
+use super::key;
+use super::statement::{self, Source};
+use super::{
+    Access, Context, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, Refusal, Route, Several, Target,
+    TransactionVerb,
+};
+use crate::catalog::RelationKind;
+use crate::sql::{Node, names, tokens};
+
+/// CURSOR_OPT_HOLD, parsenodes.h.
+const CURSOR_HOLD: i32 = 0x0020;
+
+/// Plans a statement of one of these kinds; `None` for another.
+pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Option<Plan>, Stop> {
+    let any = Plan::Rows(Route { access: Access::Read, target: Target::Any, output: Output::Rows });
+    Ok(Some(match node {
+        Node::TransactionStmt(transaction) => Plan::Transaction(transaction_verb(transaction)?),
+        Node::ConstraintsSetStmt(_) => Plan::Transaction(TransactionVerb::Modes),
+        Node::DiscardStmt(discard) => Plan::Discard(match discard.target() {
+            DiscardMode::DiscardAll => DiscardVerb::All,
+            DiscardMode::DiscardPlans
+            | DiscardMode::DiscardSequences
+            | DiscardMode::DiscardTemp
+            | DiscardMode::Undefined => DiscardVerb::Other,
+        }),
+        Node::PrepareStmt(prepare) => Plan::Prepared(prepared(prepare, source, context)?),
+        Node::ExecuteStmt(execute) => Plan::Prepared(executed(execute, source)?),
+        Node::DeallocateStmt(deallocate) => {
+            Plan::Prepared(PreparedVerb::Deallocate((!deallocate.isall).then(|| deallocate.name.clone())))
+        }
+        Node::DeclareCursorStmt(declare) => Plan::Cursor(declared(declare, context)?),
+        Node::FetchStmt(fetch) => Plan::Cursor(CursorVerb::Fetch { name: fetch.portalname.clone() }),
+        Node::ClosePortalStmt(close) => {
+            Plan::Cursor(CursorVerb::Close((!close.portalname.is_empty()).then(|| close.portalname.clone())))
+        }
+        Node::ExplainStmt(explain) => Plan::Rows(explained(explain, context)?),
+        Node::LockStmt(lock) => Plan::Rows(locked(lock, context)?),
+        Node::TruncateStmt(truncate) => Plan::Rows(truncated(truncate, context)?),
+        Node::UnlistenStmt(_) => any,
+        Node::ListenStmt(_) | Node::NotifyStmt(_) => return Err(function::notifications().into()),
+        Node::DoStmt(_) => {
+            return Err(Refusal::unsupported("DO is not supported: its code may read and write any table")
+                .hint("Send its statements themselves.")
+                .into());
+        }
+        Node::CallStmt(_) => {
+            return Err(Refusal::unsupported("CALL is not supported yet: a procedure may read and write any table")
+                .hint("Send its statements themselves.")
+                .into());
+        }
+        Node::LoadStmt(_) => {
+            return Err(Refusal::unsupported("LOAD is not supported: servers are lent for a transaction")
+                .hint("Use shared_preload_libraries or session_preload_libraries on the shards.")
+                .into());
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn transaction_verb(transaction: &TransactionStmt) -> Result<TransactionVerb, Refusal> {
+    let chain = transaction.chain;
+    let name = transaction.savepoint_name.clone();
+    Ok(match transaction.kind() {
+        TransactionStmtKind::TransStmtBegin | TransactionStmtKind::TransStmtStart => {
+            TransactionVerb::Begin { read_only: read_only(&transaction.options) }
+        }
+        TransactionStmtKind::TransStmtCommit => TransactionVerb::Commit { chain },
+        TransactionStmtKind::TransStmtRollback => TransactionVerb::Rollback { chain },
+        TransactionStmtKind::TransStmtSavepoint => TransactionVerb::Savepoint(name),
+        TransactionStmtKind::TransStmtRelease => TransactionVerb::Release(name),
+        TransactionStmtKind::TransStmtRollbackTo => TransactionVerb::RollbackTo(name),
+        TransactionStmtKind::TransStmtPrepare
+        | TransactionStmtKind::TransStmtCommitPrepared
+        | TransactionStmtKind::TransStmtRollbackPrepared
+        | TransactionStmtKind::Undefined => {
+            return Err(Refusal::unsupported(
+                "prepared transactions are not supported: the gateway keeps them for itself",
+            ));
+        }
+    })
+}
+
+fn read_only(options: &[Wrapped]) -> Option<bool> {
+    options.iter().rev().find_map(|node| match &node.node {
+        Some(Node::DefElem(element)) if element.defname == "transaction_read_only" => names::option_flag(element),
+        _ => None,
+    })
+}
+
+// Prepared statements
+
+fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -> Result<PreparedVerb, Stop> {
+    let Some(node) = names::inner(&prepare.query) else { return Err(Stop::Fails) };
+    let type_oid = |node: &Wrapped| match &node.node {
+        Some(Node::TypeName(name)) => match names::plain_type(name) {
+            Some((name, false)) => key::type_oid(name).unwrap_or(0),
+            Some((name, true)) => key::type_oid(name).and_then(key::array_of).unwrap_or(0),
+            None => 0,
+        },
+        _ => 0,
+    };
+    let types: Vec<_> = prepare.argtypes.iter().map(type_oid).collect();
+    let unplaced = || Refusal::unsupported("this PREPARE cannot be analysed").hint("Use the protocol's Parse message.");
+    let text = source.text.get(source.range.clone()).ok_or_else(unplaced)?;
+    let body = tokens::after_as(text).ok_or_else(unplaced)?;
+    // A type the gateway does not know is still declared: its parameter must not be taken for a key.
+    let declared: Vec<_> = types.iter().map(|oid| if *oid == 0 { key::oid::NUMERIC } else { *oid }).collect();
+    let inner = Context { declared_types: &declared, ..*context };
+    let plan = match statement::rows(node, &inner) {
+        Ok(route) => Plan::Rows(route),
+        Err(Stop::Refuse(refusal)) => Plan::Refuse(refusal),
+        Err(Stop::Fails) => Plan::Unresolved,
+    };
+    Ok(PreparedVerb::Prepare {
+        name: prepare.name.clone(),
+        types,
+        body: source.range.start + body.start..source.range.start + body.end,
+        plan: Box::new(plan),
+    })
+}
+
+fn executed(execute: &ExecuteStmt, source: &Source<'_>) -> Result<PreparedVerb, Stop> {
+    let argument = |node: &Wrapped| match &node.node {
+        Some(node) if names::is_null(node) => Ok(None),
+        Some(node @ Node::AConst(_)) => names::value_text(node).map(Some).ok_or(()),
+        Some(Node::TypeCast(_)) | Some(_) | None => Err(()),
+    };
+    let text = source.text.get(source.range.clone()).unwrap_or_default();
+    let tail = match execute.params.is_empty() {
+        true => text.len()..text.len(),
+        false => tokens::arguments(text)
+            .ok_or_else(|| Stop::Refuse(Refusal::unsupported("this EXECUTE cannot be analysed")))?,
+    };
+    Ok(PreparedVerb::Execute {
+        name: execute.name.clone(),
+        arguments: execute.params.iter().map(argument).collect(),
+        tail: source.range.start + tail.start..source.range.start + tail.end,
+    })
+}
+
+// Cursors
+
+fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<CursorVerb, Stop> {
+    if declare.options & CURSOR_HOLD != 0 {
+        return Err(Refusal::unsupported("cursors WITH HOLD are not supported: servers are lent for a transaction")
+            .hint("Keep the transaction open, or fetch all rows.")
+            .into());
+    }
+    let Some(query) = names::inner(&declare.query) else { return Err(Stop::Fails) };
+    let mut route = statement::rows(query, context)?;
+    let several = || {
+        Refusal::unsupported("a cursor over several shards is not supported yet")
+            .hint("Fetch all rows, or restrict the query to one key.")
+    };
+    match &mut route.target {
+        Target::Scatter => return Err(several().into()),
+        Target::Keyed(keyed) => {
+            if matches!(keyed.several, Several::Scatter) {
+                keyed.several = Several::Refuse(several());
+            }
+        }
+        Target::Any | Target::Home | Target::Replicated => {}
+    }
+    Ok(CursorVerb::Declare { name: declare.portalname.clone(), route })
+}
+
+// EXPLAIN
+
+fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop> {
+    let Some(node) = names::inner(&explain.query) else { return Err(Stop::Fails) };
+    let analyze = explain.options.iter().any(|node| match &node.node {
+        Some(Node::DefElem(element)) => element.defname == "analyze" && names::option_flag(element) != Some(false),
+        _ => false,
+    });
+    let mut route = match node {
+        Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
+            statement::rows(node, context)?
+        }
+        _ => {
+            return Err(Refusal::unsupported("EXPLAIN of this kind of statement is not supported yet")
+                .hint("EXPLAIN the query itself.")
+                .into());
+        }
+    };
+    if matches!(route.target, Target::Replicated) && !analyze {
+        route.target = Target::Any;
+    }
+    route.output = Output::Explain;
+    Ok(route)
+}
+
+// LOCK TABLE, TRUNCATE
+
+/// Statements on whole tables, which must all be home tables.
+fn whole_tables(tables: &[Wrapped], verb: &str, context: &Context<'_>) -> Result<Route, Stop> {
+    let builder = Builder::new(context);
+    for node in tables {
+        let Some(Node::RangeVar(RangeVar { schemaname, relname, .. })) = &node.node else { continue };
+        let schema = (!schemaname.is_empty()).then_some(schemaname.as_str());
+        let relation = builder.relation(schema, relname).ok_or(Stop::Fails)?;
+        match &relation.kind {
+            RelationKind::Home | RelationKind::Sequence => {}
+            RelationKind::Unusable { reason } => return Err(unusable(relation, reason).into()),
+            RelationKind::Sharded { .. }
+            | RelationKind::Reference
+            | RelationKind::System
+            | RelationKind::View { .. } => {
+                return Err(Refusal::unsupported(format!(
+                    "{verb} of \"{}\", which lives on several shards, is not supported yet",
+                    relation.name
+                ))
+                .hint("It comes when several shards commit as one.")
+                .into());
+            }
+        }
+    }
+    Ok(Route { access: Access::Write, target: Target::Home, output: Output::Rows })
+}
+
+fn locked(lock: &LockStmt, context: &Context<'_>) -> Result<Route, Stop> {
+    whole_tables(&lock.relations, "LOCK TABLE", context)
+}
+
+fn truncated(truncate: &TruncateStmt, context: &Context<'_>) -> Result<Route, Stop> {
+    whole_tables(&truncate.relations, "TRUNCATE", context)
+}

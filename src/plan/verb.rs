@@ -1,0 +1,128 @@
+//! Plans of statements that are no queries: everywhere, transactions, settings, SQL-level prepared statements, cursors.
+
+use super::{Plan, Route};
+use crate::catalog::Oid;
+
+/// A statement for every shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Everywhere {
+    /// `false` for those that cannot run in a transaction block (CREATE DATABASE, VACUUM, CREATE INDEX CONCURRENTLY ...).
+    pub in_transaction: bool,
+    /// It may change the catalog.
+    pub changes_catalog: bool,
+}
+
+/// Transaction control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransactionVerb {
+    /// BEGIN, START TRANSACTION; `read_only` when the statement says so.
+    Begin {
+        /// READ ONLY / READ WRITE, when said.
+        read_only: Option<bool>,
+    },
+    /// COMMIT, END.
+    Commit {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// ROLLBACK, ABORT.
+    Rollback {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// SAVEPOINT.
+    Savepoint(String),
+    /// RELEASE SAVEPOINT.
+    Release(String),
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo(String),
+    /// SET TRANSACTION ..., SET CONSTRAINTS ...: replayed on each shard that enlists.
+    Modes,
+}
+
+/// SET and RESET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingVerb {
+    /// SET [SESSION | LOCAL] name TO ...; also TO DEFAULT, SET NAMES, SET TIME ZONE, SET ROLE, SET SESSION CHARACTERISTICS.
+    Set {
+        /// Lower case; `timezone`, `client_encoding`, `role`, ... The pseudo-name `session characteristics` stands for itself.
+        name: String,
+        /// SET LOCAL.
+        local: bool,
+        /// TO DEFAULT.
+        to_default: bool,
+        /// For `search_path`: the schemas as written, in order.
+        search_path: Option<Vec<String>>,
+    },
+    /// RESET name.
+    Reset {
+        /// Lower case.
+        name: String,
+    },
+    /// RESET ALL.
+    ResetAll,
+    /// `SELECT set_config('name', 'value', false)` alone in a SELECT list, all constants: returns a row.
+    SetConfig {
+        /// Lower case.
+        name: String,
+        /// As given.
+        value: String,
+        /// Third argument.
+        local: bool,
+    },
+}
+
+/// DISCARD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscardVerb {
+    /// DISCARD ALL.
+    All,
+    /// DISCARD PLANS, SEQUENCES, TEMP.
+    Other,
+}
+
+/// SQL-level prepared statements.
+#[derive(Clone, Debug)]
+pub enum PreparedVerb {
+    /// PREPARE name [(types)] AS statement.
+    Prepare {
+        /// Statement name.
+        name: String,
+        /// Declared types as OIDs where they are built-in, 0 elsewhere.
+        types: Vec<Oid>,
+        /// Byte range, in the script, of what follows AS.
+        body: std::ops::Range<usize>,
+        /// The body, planned.
+        plan: Box<Plan>,
+    },
+    /// EXECUTE name [(arguments)].
+    Execute {
+        /// Statement name.
+        name: String,
+        /// Constant arguments as text; `Err` for an expression.
+        arguments: Vec<Result<Option<String>, ()>>,
+        /// Byte range, in the script, of the arguments with their parentheses; empty when there are none.
+        tail: std::ops::Range<usize>,
+    },
+    /// DEALLOCATE name, or ALL when `None`.
+    Deallocate(Option<String>),
+}
+
+/// Cursors.
+#[derive(Clone, Debug)]
+pub enum CursorVerb {
+    /// DECLARE name CURSOR FOR query.
+    Declare {
+        /// Cursor name.
+        name: String,
+        /// Where the query runs.
+        route: Route,
+    },
+    /// FETCH or MOVE.
+    Fetch {
+        /// Cursor name.
+        name: String,
+    },
+    /// CLOSE name, or ALL when `None`.
+    Close(Option<String>),
+}

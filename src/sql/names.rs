@@ -1,0 +1,120 @@
+//! Reads names out of the syntax tree: qualified names, operators, type names, integers.
+
+use pg_query::protobuf::{self as ast, Node as Wrapped, a_const::Val, node::Node};
+
+/// The node in an optional box.
+pub fn inner(node: &Option<Box<Wrapped>>) -> Option<&Node> {
+    node.as_ref()?.node.as_ref()
+}
+
+/// The text of a String node.
+pub fn string(node: &Wrapped) -> Option<&str> {
+    match &node.node {
+        Some(Node::String(value)) => Some(&value.sval),
+        _ => None,
+    }
+}
+
+/// The texts of a list of String nodes; `None` if one is something else.
+pub fn strings(nodes: &[Wrapped]) -> Option<Vec<&str>> {
+    nodes.iter().map(string).collect()
+}
+
+/// A possibly qualified name, as (schema, name). A database in front is left to the server to check.
+pub fn qualified(nodes: &[Wrapped]) -> Option<(Option<&str>, &str)> {
+    match strings(nodes)?.as_slice() {
+        [name] => Some((None, name)),
+        [.., schema, name] => Some((Some(schema), name)),
+        [] => None,
+    }
+}
+
+/// An operator's name when it can only be one of `pg_catalog`: written bare, or as `OPERATOR(pg_catalog.=)`.
+/// The flag says whether the schema was written.
+pub fn operator(nodes: &[Wrapped]) -> Option<(&str, bool)> {
+    match strings(nodes)?.as_slice() {
+        [name] => Some((name, false)),
+        ["pg_catalog", name] => Some((name, true)),
+        _ => None,
+    }
+}
+
+/// The value of a constant; `None` for NULL and for what is no constant.
+pub fn constant(node: &Node) -> Option<&Val> {
+    match node {
+        Node::AConst(constant) if !constant.isnull => constant.val.as_ref(),
+        _ => None,
+    }
+}
+
+/// Whether the node is the constant NULL.
+pub fn is_null(node: &Node) -> bool {
+    matches!(node, Node::AConst(constant) if constant.isnull)
+}
+
+/// The text of a string constant, without a cast.
+pub fn string_constant(node: &Node) -> Option<&str> {
+    match constant(node)? {
+        Val::Sval(value) => Some(&value.sval),
+        _ => None,
+    }
+}
+
+/// The name of a type without its schema, if that is `pg_catalog` or not written; with whether it is an array.
+/// `None` for SETOF, `%TYPE`, other schemas and types with a modifier (`varchar(3)`).
+pub fn plain_type(name: &ast::TypeName) -> Option<(&str, bool)> {
+    if name.setof || name.pct_type || !name.typmods.is_empty() {
+        return None;
+    }
+    let text = match strings(&name.names)?.as_slice() {
+        [text] | ["pg_catalog", text] => *text,
+        _ => return None,
+    };
+    Some((text, !name.array_bounds.is_empty()))
+}
+
+/// The integer modifiers of a type name, `None` if one is not an integer constant.
+pub fn type_modifiers(name: &ast::TypeName) -> Option<Vec<i32>> {
+    name.typmods
+        .iter()
+        .map(|node| match constant(node.node.as_ref()?)? {
+            Val::Ival(value) => Some(value.ival),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The argument of an option as text: a name, a string, a number or a Boolean; empty when there is none.
+pub fn option_text(element: &ast::DefElem) -> Option<String> {
+    let Some(node) = inner(&element.arg) else { return Some(String::new()) };
+    value_text(node)
+}
+
+/// A value as its text: name, string, number or Boolean.
+pub fn value_text(node: &Node) -> Option<String> {
+    match node {
+        Node::String(value) => Some(value.sval.clone()),
+        Node::Integer(value) => Some(value.ival.to_string()),
+        Node::Float(value) => Some(value.fval.clone()),
+        Node::Boolean(value) => Some(value.boolval.to_string()),
+        Node::TypeName(name) => strings(&name.names)?.last().map(|text| (*text).to_owned()),
+        Node::AConst(_) => match constant(node)? {
+            Val::Sval(value) => Some(value.sval.clone()),
+            Val::Ival(value) => Some(value.ival.to_string()),
+            Val::Fval(value) => Some(value.fval.clone()),
+            Val::Boolval(value) => Some(value.boolval.to_string()),
+            Val::Bsval(_) => None,
+        },
+        Node::TypeCast(cast) => value_text(inner(&cast.arg)?),
+        _ => None,
+    }
+}
+
+/// An option as a Boolean, as `defGetBoolean` (commands/define.c) reads it; `None` for what is none.
+pub fn option_flag(element: &ast::DefElem) -> Option<bool> {
+    match option_text(element)?.to_ascii_lowercase().as_str() {
+        "" | "true" | "on" | "1" => Some(true),
+        "false" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}

@@ -1,0 +1,62 @@
+//! Finds places in a statement's text that the syntax tree does not record, with PostgreSQL's own lexer.
+
+use std::ops::Range;
+
+use pg_query::protobuf::Token;
+
+/// The bytes after the first AS outside parentheses: the body of `PREPARE name (types) AS body`.
+pub fn after_as(text: &str) -> Option<Range<usize>> {
+    let mut depth = 0usize;
+    for token in pg_query::scan_tokens(text).ok()? {
+        let (_, end) = bounds(text, token.start, token.end)?;
+        match Token::try_from(token.token).ok()? {
+            Token::Ascii40 => depth += 1,
+            Token::Ascii41 => depth = depth.saturating_sub(1),
+            Token::As if depth == 0 => {
+                let body = text.get(end..)?;
+                return Some(text.len() - body.trim_start().len()..text.len());
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The bytes of the first parenthesis to the last: the arguments of `EXECUTE name (...)`. Empty at the end when there is none.
+pub fn arguments(text: &str) -> Option<Range<usize>> {
+    let tokens = pg_query::scan_tokens(text).ok()?;
+    let start = tokens.iter().find(|token| token.token == Token::Ascii40 as i32);
+    let end = tokens.iter().rev().find(|token| token.token == Token::Ascii41 as i32);
+    match (start, end) {
+        (Some(start), Some(end)) => {
+            let (start, _) = bounds(text, start.start, start.end)?;
+            let (_, end) = bounds(text, end.start, end.end)?;
+            (start < end).then_some(start..end)
+        }
+        _ => Some(text.len()..text.len()),
+    }
+}
+
+fn bounds(text: &str, start: i32, end: i32) -> Option<(usize, usize)> {
+    let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+    text.get(start..end).map(|_| (start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_body_of_prepare_starts_after_its_own_as() {
+        let text = "PREPARE \"as\" (int, text) /* as */ AS SELECT 1 AS x";
+        assert_eq!(&text[after_as(text).unwrap()], "SELECT 1 AS x");
+    }
+
+    #[test]
+    fn arguments_of_execute_keep_their_parentheses() {
+        let text = "EXECUTE p (1, f(2), ')')";
+        assert_eq!(&text[arguments(text).unwrap()], "(1, f(2), ')')");
+        assert_eq!(arguments("EXECUTE p").unwrap(), 9..9);
+    }
+}
