@@ -42,6 +42,8 @@ pub struct Cte<'a> {
     pub columns: Vec<String>,
     pub query: CteQuery<'a>,
     pub used: bool,
+    /// WITH RECURSIVE: its query may name itself and all others of the clause; else those before it.
+    pub recursive: bool,
     /// Scopes around the WITH clause: what its queries may refer to.
     pub depth: usize,
 }

@@ -194,7 +194,7 @@ impl Builder<'_> {
             match leaf.relation.kind {
                 RelationKind::Sharded { key, .. } => {
                     let column = &leaf.relation.columns.get(key)?.name;
-                    Some(format!("Restrict \"{}\" to one {column}, as in WHERE {column} = ....", pin.relation))
+                    Some(format!("Restrict \"{}\" to one {column}: WHERE {column} = ...", pin.relation))
                 }
                 _ => None,
             }

@@ -418,10 +418,10 @@ impl<'q> Prover<'q> {
         environment: &Environment<'q>,
         except: Option<&Sublink>,
     ) -> Environment<'q> {
-        let solver = self.solver(environment);
         let mut pairs = environment.clone();
         pairs.extend(&on.facts);
         pairs.extend(condition_facts(on, self.terms, self.leaves, except));
+        let solver = self.solver(&pairs);
         pairs.extend(from_facts(kept, &solver, self.terms, self.leaves));
         pairs
     }
