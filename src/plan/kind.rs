@@ -2,8 +2,8 @@
 //! shards), or change where a table's rows live.
 
 use pg_query::protobuf::{
-    AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ConstrType, Constraint, CreateStmt, IndexStmt, Node as Wrapped,
-    ObjectType, RangeVar, RenameStmt, TypeName,
+    AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ConstrType, Constraint, CreateStmt, IndexStmt,
+    Node as Wrapped, ObjectType, RangeVar, RenameStmt, TypeName,
 };
 
 use super::builder::Builder;
@@ -48,7 +48,9 @@ fn existing(name: Option<&RangeVar>, context: &Context<'_>) -> Option<std::sync:
     let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
     let relation = Builder::new(context).relation(schema, &name.relname).cloned()?;
     let table = match relation.kind {
-        RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Unusable { .. } => true,
+        RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Unusable { .. } => {
+            true
+        }
         RelationKind::System | RelationKind::View { .. } | RelationKind::Sequence => false,
     };
     table.then_some(relation)
@@ -244,14 +246,12 @@ fn excluded_by_equality(node: &Wrapped) -> Option<String> {
 
 fn check_unique(table: &Table<'_>, columns: &[String]) -> Result<(), Stop> {
     match table.key() {
-        Some(key) if !columns.iter().any(|column| column == key) => {
-            Err(Refusal::unsupported(format!(
-                "a unique constraint on \"{}\" without its sharding key \"{key}\" cannot be enforced across shards",
-                table.name
-            ))
-            .hint(format!("Add {key} to the constraint's columns."))
-            .into())
-        }
+        Some(key) if !columns.iter().any(|column| column == key) => Err(Refusal::unsupported(format!(
+            "a unique constraint on \"{}\" without its sharding key \"{key}\" cannot be enforced across shards",
+            table.name
+        ))
+        .hint(format!("Add {key} to the constraint's columns."))
+        .into()),
         _ => Ok(()),
     }
 }
@@ -271,9 +271,12 @@ fn check_foreign(
         None => return Ok(()),
     };
     let refuse = |why: &str, hint: &str| {
-        Err(Refusal::unsupported(format!("a foreign key from \"{}\" to \"{}\" cannot be enforced across shards: {why}", table.name, name.relname))
-            .hint(hint)
-            .into())
+        Err(Refusal::unsupported(format!(
+            "a foreign key from \"{}\" to \"{}\" cannot be enforced across shards: {why}",
+            table.name, name.relname
+        ))
+        .hint(hint)
+        .into())
     };
     match (&table.kind, kind) {
         (RelationKind::Sharded { .. }, RelationKind::Sharded { .. }) => {
@@ -298,10 +301,9 @@ fn check_foreign(
             Ok(())
         }
         (_, RelationKind::Reference) | (RelationKind::Home, RelationKind::Home) => Ok(()),
-        (RelationKind::Sharded { .. }, _) => refuse(
-            "the referenced rows live on the home shard only",
-            "Make the referenced table a reference table.",
-        ),
+        (RelationKind::Sharded { .. }, _) => {
+            refuse("the referenced rows live on the home shard only", "Make the referenced table a reference table.")
+        }
         (_, RelationKind::Sharded { .. }) => {
             refuse("the referenced rows live on several shards", "Give the table the same sharding key.")
         }
@@ -378,7 +380,11 @@ fn check_command(
             let (type_oid, typmod, _) = definition.type_name.as_ref().map_or((0, -1, false), column_type);
             let same = key_type(type_oid, typmod).is_some_and(|new| hashes_alike(&table.kind, new));
             // USING could move every row.
-            if same && definition.raw_default.is_none() { Ok(()) } else { Err(key_change(table, "changing the type of").into()) }
+            if same && definition.raw_default.is_none() {
+                Ok(())
+            } else {
+                Err(key_change(table, "changing the type of").into())
+            }
         }
         (AlterTableType::AtAttachPartition, Some(Node::PartitionCmd(partition))) => {
             let child = existing(partition.name.as_ref(), context);
@@ -411,7 +417,8 @@ fn fills_rows(table: &Table<'_>, definition: &ColumnDef, added: &Column) -> Resu
     let reference = table.kind == RelationKind::Reference;
     let sharded = matches!(table.kind, RelationKind::Sharded { .. });
     let constant = default_of(definition).is_none_or(|node| {
-        matches!(node, Node::AConst(_)) || matches!(node, Node::TypeCast(cast) if matches!(names::inner(&cast.arg), Some(Node::AConst(_))))
+        matches!(node, Node::AConst(_))
+            || matches!(node, Node::TypeCast(cast) if matches!(names::inner(&cast.arg), Some(Node::AConst(_))))
     });
     let why = match &added.default {
         ColumnDefault::Sequence if reference || sharded => "would number existing rows on each shard for itself",

@@ -32,6 +32,7 @@ impl<'a> Builder<'a> {
 
     /// A SELECT statement with its WITH clause.
     pub fn select(&mut self, select: &'a SelectStmt) -> Result<Query, Stop> {
+        self.enter()?;
         if select.into_clause.is_some() {
             return Err(Refusal::unsupported("SELECT INTO is not supported yet")
                 .hint("CREATE TABLE first, then INSERT or COPY the rows.")

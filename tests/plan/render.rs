@@ -94,7 +94,11 @@ pub fn case(input: &str, schema: &Schema) -> String {
         utf8,
     };
     let Ok(planned) = compile(text.trim_end(), &context) else { return "syntax error\n".to_owned() };
-    planned.iter().map(|planned| plan(&planned.plan, text.trim_end(), &values)).collect()
+    let line = |planned: &pgbraid::plan::Planned| {
+        let again = if planned.replan { "(plan again) " } else { "" };
+        format!("{again}{}", plan(&planned.plan, text.trim_end(), &values))
+    };
+    planned.iter().map(line).collect()
 }
 
 fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
@@ -142,11 +146,12 @@ fn route(route: &Route, values: &dyn Arguments) -> String {
     };
     let keys = match &route.target {
         Target::Keyed(keyed) => keyed.pins.iter().flat_map(|pin| &pin.sources).filter_map(source).collect(),
-        Target::Any | Target::Home | Target::Scatter | Target::Replicated => Vec::new(),
+        Target::Any | Target::Home | Target::Scatter | Target::Replicated | Target::Unknown => Vec::new(),
     };
     let keys = if keys.is_empty() { String::new() } else { format!(" by {}", keys.join(", ")) };
     let shards = |shards: &[ShardId]| shards.iter().map(|shard| format!(" s{}", shard.0)).collect::<String>();
     match route.resolve(&Quarters, HOME, values) {
+        _ if matches!(route.target, Target::Unknown) => format!("{access} unknown{output}\n"),
         Ok(Destination::Any) => format!("{access} any{keys}{output}\n"),
         Ok(Destination::One(shard)) => format!("{access}{}{keys}{output}\n", shards(&[shard])),
         Ok(Destination::Many(many)) => format!("{access} scatter{}{keys}{output}\n", shards(&many)),
