@@ -25,6 +25,8 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Properties;
 import java.util.UUID;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.postgresql.PGConnection;
 import org.postgresql.copy.CopyManager;
 import org.postgresql.util.PGInterval;
@@ -501,17 +503,24 @@ public class Suite {
                 raises("57014", () -> statement.execute(sql));
                 equal(one(conn, "SELECT 1"), "1", "usable after a timeout");
                 statement.setQueryTimeout(0);
+                CountDownLatch ended = new CountDownLatch(1);
                 Thread canceller = new Thread(() -> {
                     try {
-                        Thread.sleep(300);
-                        statement.cancel();
+                        // Again and again: nobody tells when the statement has begun.
+                        while (!ended.await(500, TimeUnit.MILLISECONDS)) {
+                            statement.cancel();
+                        }
                     } catch (Exception error) {
                         error.printStackTrace();
                     }
                 });
                 canceller.start();
-                raises("57014", () -> statement.execute(sql));
-                canceller.join();
+                try {
+                    raises("57014", () -> statement.execute(sql));
+                } finally {
+                    ended.countDown();
+                    canceller.join();
+                }
                 equal(one(conn, "SELECT 1"), "1", "usable after a cancel");
             }
         }

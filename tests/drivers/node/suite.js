@@ -10,7 +10,7 @@ const { pipeline } = require('node:stream/promises')
 const { createRequire } = require('node:module')
 // The packages are installed beside the build products, not beside this file.
 const load = createRequire(process.env.DRIVERS_NODE_MODULES || __filename)
-const { Client, Pool, types } = load('pg')
+const { Client, Connection, Pool, types } = load('pg')
 const Cursor = load('pg-cursor')
 const copy = load('pg-copy-streams')
 
@@ -239,13 +239,14 @@ test('cancel of a running statement', () => connected(async client => {
   for (const text of ['SELECT pg_sleep(50)', 'SELECT pg_sleep(50) FROM node_orders WHERE customer_id = 17']) {
     const { port, hostname } = new URL(url)
     const running = client.query(text)
-    setTimeout(() => {
-      const { Connection } = load('pg')
+    // Again and again: nobody tells when the statement has begun.
+    const timer = setInterval(() => {
       const canceller = new Connection({})
       canceller.on('connect', () => canceller.cancel(client.processID, client.secretKey))
       canceller.on('error', () => {})
       canceller.connect(Number(port), hostname)
-    }, 300)
+    }, 500)
+    running.catch(() => {}).finally(() => clearInterval(timer))
     await raises('57014', running)
     assert.equal((await client.query('SELECT 1 AS a')).rows[0].a, 1)
   }

@@ -457,11 +457,21 @@ def _(url):
         orders(conn)
         add(conn, 17, 1)
         for statement in ("SELECT pg_sleep(50)", "SELECT pg_sleep(50) FROM psycopg_orders WHERE customer_id = 17"):
-            timer = threading.Timer(0.5, conn.cancel_safe)
-            timer.start()
-            with raises("57014"):
-                conn.execute(statement)
-            timer.join()
+            ended = threading.Event()
+
+            def cancel():
+                # Again and again: nobody tells when the statement has begun.
+                while not ended.wait(0.5):
+                    conn.cancel_safe()
+
+            thread = threading.Thread(target=cancel)
+            thread.start()
+            try:
+                with raises("57014"):
+                    conn.execute(statement)
+            finally:
+                ended.set()
+                thread.join()
             equal(conn.execute("SELECT 1").fetchone(), (1,))
 
 
@@ -565,14 +575,16 @@ def _(url):
 def _(url):
     with connect(url) as conn:
         orders(conn)
+    # The driver does not know that DISCARD ALL drops its prepared statements.
+    options = {"autocommit": True, "prepare_threshold": None}
     with ConnectionPool(
-        url, min_size=2, max_size=4, open=True, reset=lambda conn: conn.execute("DISCARD ALL"), kwargs={"autocommit": True},
+        url, min_size=2, max_size=4, open=True, reset=lambda conn: conn.execute("DISCARD ALL"), kwargs=options,
         check=ConnectionPool.check_connection,
     ) as pool:
         def work(key):
             for _ in range(5):
                 with pool.connection() as conn:
-                    add(conn, key, key, prepare=True)
+                    add(conn, key, key)
                     conn.execute("SET statement_timeout = '33s'")
             with pool.connection() as conn:
                 leaked.append(conn.execute("SHOW statement_timeout").fetchone()[0])

@@ -54,12 +54,9 @@ async fn connecting(url: String) -> Outcome {
     let options: PgConnectOptions = url.parse()?;
     let options = options.application_name("drivers-sqlx").options([("lock_timeout", "7s"), ("work_mem", "5MB")]);
     let mut conn = PgConnection::connect_with(&options).await?;
-    for (setting, expected) in [
-        ("application_name", "drivers-sqlx"),
-        ("lock_timeout", "7s"),
-        ("work_mem", "5MB"),
-        ("client_encoding", "UTF8"),
-    ] {
+    for (setting, expected) in
+        [("application_name", "drivers-sqlx"), ("lock_timeout", "7s"), ("work_mem", "5MB"), ("client_encoding", "UTF8")]
+    {
         let got: String = sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&mut conn).await?;
         equal(got, expected, setting)?;
     }

@@ -363,12 +363,16 @@ async fn cancel(url: String) -> Outcome {
     add(&client, 17, 1).await?;
     for statement in ["SELECT pg_sleep(50)", "SELECT pg_sleep(50) FROM tokio_orders WHERE customer_id = 17"] {
         let token = client.cancel_token();
-        let canceller = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            token.cancel_query(NoTls).await
-        });
-        raises("57014", client.query(statement, &[]).await)?;
-        canceller.await??;
+        let running = client.query(statement, &[]);
+        pin_mut!(running);
+        let result = loop {
+            // Again and again: nobody tells when the statement has begun.
+            match tokio::time::timeout(Duration::from_millis(500), &mut running).await {
+                Ok(result) => break result,
+                Err(_) => token.cancel_query(NoTls).await?,
+            }
+        };
+        raises("57014", result)?;
         equal(client.query_one("SELECT 1", &[]).await?.get::<_, i32>(0), 1, "usable afterwards")?;
     }
     Ok(())
