@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use auth::{Authority, Postgres, Scratch, write_key};
-use pgbraid::config::{ServerAddress, ServerTls, SslMode};
+use pgbraid::auth::{Authenticator, Channel, ClientChannel, Login, ProcessSecret, ServerLogin, log_in};
+use pgbraid::config::{ServerAddress, ServerSecret, ServerTls, SslMode};
 use pgbraid::net::client_config;
 use pgbraid::pool::connect::{ConnectError, Connected, Target, cancel, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +18,7 @@ const HBA: &str = "
 local all all scram-sha-256
 hostssl all certified 127.0.0.1/32 cert
 hostssl all encrypted 127.0.0.1/32 scram-sha-256
-host all scram 127.0.0.1/32 scram-sha-256
+host all scram,passed 127.0.0.1/32 scram-sha-256
 host all md5 127.0.0.1/32 md5
 host all clear 127.0.0.1/32 password
 host all free 127.0.0.1/32 trust
@@ -35,6 +36,8 @@ struct World {
     scratch: Scratch,
     authority: Authority,
     postgres: Postgres,
+    /// Of the role `passed`.
+    verifier: String,
 }
 
 /// One PostgreSQL for the tests that run at the same time; the last of them stops it.
@@ -47,10 +50,12 @@ fn world() -> Arc<World> {
     // Signatures with SHA-384, so that channel binding has to choose its hash by them.
     let authority = Authority::with_sha384("ShopMart authority");
     let (certificate, key) = authority.sign("db.shopmart.example", &["127.0.0.1"]);
-    let postgres = Postgres::start(HBA, Some((&certificate, &key, &authority.pem())), SETUP);
+    let verifier = postgres_protocol::password::scram_sha_256(b"p'ass");
+    let setup = format!("{SETUP}; CREATE ROLE passed LOGIN PASSWORD '{verifier}'");
+    let postgres = Postgres::start(HBA, Some((&certificate, &key, &authority.pem())), &setup);
     let scratch = Scratch::new();
     scratch.write("ca.pem", &authority.pem());
-    let world = Arc::new(World { scratch, authority, postgres });
+    let world = Arc::new(World { scratch, authority, postgres, verifier });
     *current = Arc::downgrade(&world);
     world
 }
@@ -78,7 +83,7 @@ impl World {
             address,
             database: "postgres".to_owned(),
             user: user.to_owned(),
-            password: password.map(str::to_owned),
+            password: password.map(|password| ServerSecret::Password(password.to_owned())),
             tls: client_config(&tls).unwrap(),
             timeout: Duration::from_secs(30),
         }
@@ -158,6 +163,34 @@ async fn unix_sockets_ask_for_passwords_too() {
     assert_eq!(ask(&mut connected, "SELECT current_user").await, "scram");
 }
 
+/// The gateway knows the verifier, the client the password; nobody has told the gateway a password for the server.
+#[tokio::test]
+async fn a_clients_own_proof_logs_in_to_a_server_with_the_same_verifier() {
+    let world = world();
+    let text = format!("[[user]]\nname = \"passed\"\nverifier = \"{}\"", world.verifier);
+    let config = auth::parsed(&text, world.scratch.path());
+    let authenticator = Authenticator::new(&config, None, Arc::new(ProcessSecret::generate().unwrap()), None);
+    let (mut client, mut gateway) = tokio::io::duplex(1024);
+    let secret = ServerSecret::Password("p'ass".to_owned());
+    let wanted = ServerLogin { user: "passed", password: Some(&secret), channel: &Channel::Local };
+    let address = "192.0.2.1".parse().unwrap();
+    let login = Login { user: "passed", database: "shop", address, channel: &ClientChannel::Plain };
+    let (mut ours, mut theirs) = (Default::default(), Default::default());
+    let (user, client) = tokio::join!(
+        authenticator.authenticate(&mut gateway, &mut ours, &login),
+        log_in(&mut client, &mut theirs, &wanted)
+    );
+    client.unwrap();
+    let keys = user.unwrap_or_else(|refused| panic!("{refused:?}")).server_password.clone();
+    for mode in [SslMode::Disable, SslMode::Require] {
+        let target = Target { password: keys.clone(), ..world.target("passed", None, mode, None) };
+        let mut connected = connect(&target).await.unwrap();
+        assert_eq!(ask(&mut connected, "SELECT current_user").await, "passed");
+        let error = refused(&Target { user: "scram".to_owned(), ..target }).await;
+        assert_eq!(error.sqlstate(), "28P01");
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_logs_in_without_a_password() {
     let world = world();
@@ -233,7 +266,8 @@ async fn certificates_are_checked_as_sslmode_says() {
 #[tokio::test]
 async fn a_server_without_tls_is_refused_unless_tls_is_only_preferred() {
     let postgres = Postgres::start("host all all 127.0.0.1/32 trust", None, "CREATE ROLE free LOGIN");
-    let world = World { scratch: Scratch::new(), authority: Authority::new("unused"), postgres };
+    let world =
+        World { scratch: Scratch::new(), authority: Authority::new("unused"), postgres, verifier: String::new() };
     for (mode, accepted) in [(SslMode::Disable, true), (SslMode::Prefer, true), (SslMode::Require, false)] {
         let result = connect(&world.target("free", None, mode, None)).await;
         assert_eq!(result.is_ok(), accepted, "{mode:?}");

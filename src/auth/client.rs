@@ -16,7 +16,7 @@ use super::certificate::common_name;
 use super::lookup::{Found, Lookup};
 use super::password::Exchange;
 use super::verifier::{ProcessSecret, Verifier};
-use crate::config::{AuthMethod, Config, Network, Reads, Secret, User};
+use crate::config::{AuthMethod, Config, Network, Reads, Secret, ServerSecret, User};
 use crate::wire::startup::{Fatal, put_message};
 
 /// How a client is connected.
@@ -147,42 +147,62 @@ impl Authenticator {
         let known = self.find(login.user).await?;
         let trusted = self.trust.iter().any(|network| network.contains(login.address));
         let (user, mut out) = match (known, trusted) {
-            (Some(known), true) => (Some(known.user), BytesMut::new()),
-            (None, true) => return Err(Fatal::new("28000", format!("role \"{}\" does not exist", login.user)).into()),
+            (Some(known), true) => (known.user, BytesMut::new()),
+            (None, true) => {
+                return Err(Fatal::new("28000", format!("role \"{}\" does not exist", login.user)).into());
+            }
             (known, false) => {
                 let mut exchange = Exchange { stream: &mut *stream, buffer, user: login.user };
-                let proof = known.as_ref().map(|known| &known.proof);
-                let out = self.prove(&mut exchange, proof, login).await?;
-                (known.map(|known| known.user), out)
+                match known {
+                    Some(known) => self.prove(&mut exchange, known, login).await?,
+                    None => return Err(self.pretend(&mut exchange, login).await),
+                }
             }
         };
-        let user = user.ok_or(Refused::Gone)?;
         put_message(&mut out, b'R', |out| out.put_u32(0));
         stream.write_all(&out).await?;
         stream.flush().await?;
         Ok(user)
     }
 
-    /// Runs the exchange; returns what is to be sent before AuthenticationOk. Never succeeds without a user.
+    /// Runs the exchange of a user that exists; returns what is to be sent before AuthenticationOk.
     async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         exchange: &mut Exchange<'_, S>,
-        proof: Option<&Proof>,
+        known: Known,
         login: &Login<'_>,
-    ) -> Result<BytesMut, Refused> {
-        match (proof, self.mock_method) {
-            (Some(Proof::Certificate), _) => check_certificate(login).map(|()| BytesMut::new()).map_err(Refused::Fatal),
-            (Some(Proof::Md5(stored)), _) => exchange.md5(Some(stored), &self.secret).await.map(|()| BytesMut::new()),
-            (Some(Proof::Scram(verifier)), _) => self.prove_scram(exchange, verifier, login).await,
-            (Some(Proof::None) | None, AuthMethod::Md5) => {
-                exchange.md5(None, &self.secret).await?;
-                Err(exchange.wrong_password().into())
+    ) -> Result<(Arc<User>, BytesMut), Refused> {
+        match known.proof {
+            Proof::Certificate => {
+                check_certificate(login)?;
+                Ok((known.user, BytesMut::new()))
             }
-            (Some(Proof::None) | None, AuthMethod::Scram | AuthMethod::Cert) => {
-                self.prove_scram(exchange, &Verifier::mock(login.user, &self.secret), login).await?;
-                Err(exchange.wrong_password().into())
+            Proof::Md5(stored) => {
+                exchange.md5(Some(&stored), &self.secret).await?;
+                Ok((known.user, BytesMut::new()))
             }
+            Proof::Scram(verifier) => {
+                let (out, keys) = self.prove_scram(exchange, &verifier, login).await?;
+                Ok((with_keys(known.user, keys), out))
+            }
+            Proof::None => Err(self.pretend(exchange, login).await),
         }
+    }
+
+    /// The exchange of a user that does not exist; it always ends in a refusal.
+    async fn pretend<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        exchange: &mut Exchange<'_, S>,
+        login: &Login<'_>,
+    ) -> Refused {
+        let pretended = match self.mock_method {
+            AuthMethod::Md5 => exchange.md5(None, &self.secret).await,
+            AuthMethod::Scram | AuthMethod::Cert => {
+                let verifier = Verifier::mock(login.user, &self.secret);
+                self.prove_scram(exchange, &verifier, login).await.map(|_| ())
+            }
+        };
+        pretended.err().unwrap_or_else(|| exchange.wrong_password().into())
     }
 
     async fn prove_scram<S: AsyncRead + AsyncWrite + Unpin>(
@@ -190,7 +210,7 @@ impl Authenticator {
         exchange: &mut Exchange<'_, S>,
         verifier: &Verifier,
         login: &Login<'_>,
-    ) -> Result<BytesMut, Refused> {
+    ) -> Result<(BytesMut, Option<ServerSecret>), Refused> {
         match login.channel {
             ClientChannel::Tls(facts) => exchange.scram(&facts.scram, true, verifier).await,
             ClientChannel::Plain => exchange.scram(&ScramServerAuth::new(), false, verifier).await,
@@ -216,15 +236,23 @@ impl Authenticator {
         let user = User {
             name: name.to_owned(),
             method: if md5 { AuthMethod::Md5 } else { AuthMethod::Scram },
+            server_password: found.verifier.clone().filter(|_| md5).map(ServerSecret::Md5),
             secret: found.verifier.map(Secret::Verifier),
             server_user: name.to_owned(),
-            server_password: None,
             reads: Reads::default(),
             pool_max: self.pool_max,
         };
         let proof = proof_of(&user, &self.secret);
         Known { user: Arc::new(user), proof }
     }
+}
+
+/// A user of whom only a verifier is known logs in to the shards with the keys that he has shown, if he has the same name there.
+fn with_keys(user: Arc<User>, keys: Option<ServerSecret>) -> Arc<User> {
+    if user.server_password.is_some() || user.server_user != user.name || keys.is_none() {
+        return user;
+    }
+    Arc::new(User { server_password: keys, ..User::clone(&user) })
 }
 
 fn proof_of(user: &User, secret: &ProcessSecret) -> Proof {

@@ -6,12 +6,16 @@
 pub mod frame;
 pub mod lookup;
 pub mod verifier;
+mod scram_keys;
+pub mod server;
 mod password;
 mod certificate;
 pub mod client;
-pub mod server;
 
 pub use client::{Authenticator, ClientChannel, Login, Refused, TlsFacts};
 pub use lookup::{Found, Lookup, LookupError, LookupFuture};
 pub use server::{Channel, LoginError, ServerLogin, log_in};
 pub use verifier::ProcessSecret;
+
+#[cfg(test)]
+mod tests;

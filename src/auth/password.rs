@@ -9,7 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::client::Refused;
 use super::frame::{Frame, FrameError, read_frame};
+use super::server::md5_answer;
 use super::verifier::{ProcessSecret, Verifier};
+use crate::config::ServerSecret;
 use crate::wire::startup::{Fatal, put_message};
 
 /// *Source*: `src/backend/libpq/auth-sasl.c`, `PG_MAX_SASL_MESSAGE_LENGTH`.
@@ -30,13 +32,13 @@ pub(super) struct Exchange<'a, S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
-    /// Returns what is to be sent before AuthenticationOk. `tls`: the channel is encrypted.
+    /// Returns what is to be sent before AuthenticationOk, and the keys that the client has shown. `tls`: the channel is encrypted.
     pub(super) async fn scram(
         &mut self,
         scram: &ScramServerAuth,
         tls: bool,
         verifier: &Verifier,
-    ) -> Result<BytesMut, Refused> {
+    ) -> Result<(BytesMut, Option<ServerSecret>), Refused> {
         let binding = tls && scram.supports_channel_binding();
         let mut out = BytesMut::new();
         put_message(&mut out, b'R', |out| {
@@ -69,7 +71,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             out.put_u32(12);
             out.put_slice(server_final.as_bytes());
         });
-        Ok(out)
+        let keys = verifier.keys_shown(&client_first, &server_first, &client_final);
+        Ok((out, keys))
     }
 
     /// `stored`: `md5` and 32 hexadecimal digits, as in `pg_authid.rolpassword`; `None` for a user that does not exist.
@@ -93,8 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
             return Err(Fatal::new("28P01", "empty password returned by client").into());
         }
         // As much work, and as much to compare, for a user that does not exist.
-        let hash = stored.and_then(|stored| stored.strip_prefix("md5")).unwrap_or("00000000000000000000000000000000");
-        let expected = postgres_protocol::password::md5(&[hash.to_ascii_lowercase().as_bytes(), &salt].concat(), "");
+        let expected = md5_answer(stored.unwrap_or("md500000000000000000000000000000000"), salt);
         let equal = secret.equal(expected.as_bytes(), answer);
         if equal && stored.is_some() { Ok(()) } else { Err(self.wrong_password().into()) }
     }

@@ -6,6 +6,9 @@ use pgwire::api::auth::sasl::scram::{SCRAM_ITERATIONS, ScramSecret, gen_salted_p
 use ring::hmac;
 use ring::rand::SystemRandom;
 
+use super::scram_keys;
+use crate::config::ServerSecret;
+
 /// SHA-256's output.
 const KEY_BYTES: usize = 32;
 
@@ -87,6 +90,16 @@ impl Verifier {
             stored_key: secret.derive("stored key", user),
             server_key: secret.derive("server key", user),
         }
+    }
+
+    /// What the client has shown in an exchange that has succeeded.
+    pub(super) fn keys_shown(
+        &self,
+        client_first: &[u8],
+        server_first: &str,
+        client_final: &[u8],
+    ) -> Option<ServerSecret> {
+        scram_keys::shown(client_first, server_first, client_final, &self.stored_key, &self.server_key)
     }
 
     pub(super) fn secret(&self) -> ScramSecret {

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use shardmap::ShardId;
 
-use super::checked::{
-    Auth, Config, Gateway, Limits, Network, Pool, ServerAddress, Shard, Sharding, TableRule, Tls, User,
-};
+use super::checked::{Auth, Config, Gateway, Limits, Network, Pool, Sharding, TableRule, Tls, User};
 use super::mistake::{At, Mistakes, Place, Source};
-use super::raw::{RawAuth, RawConfig, RawGateway, RawLimits, RawPool, RawShard, RawSharding, RawTable, Setting};
-use super::{url, users};
+use super::raw::{RawAuth, RawConfig, RawGateway, RawLimits, RawPool, RawSharding, RawTable, Setting};
+use super::users;
 
 /// `None` only together with a mistake.
 pub(super) fn check(written: RawConfig, sources: &[Source], mistakes: &mut Mistakes) -> Option<Config> {
     let mut check = Check { sources, mistakes };
+    let names: Vec<String> =
+        written.shards.iter().filter_map(|shard| shard.name.as_ref()).map(|name| name.value.clone()).collect();
     let shards = check.shards(written.shards);
-    let sharding = check.sharding(written.sharding, &shards);
+    let sharding = check.sharding(written.sharding, &names);
     let pool = check.pool(written.pool);
     let gateway = check.gateway(written.gateway);
     let client_ca = gateway.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
@@ -40,7 +40,15 @@ impl Check<'_> {
         self.mistakes.add(place, message);
     }
 
-    fn directory(&self, place: Place) -> &Path {
+    pub(super) fn missing(&mut self, place: Place, message: impl Into<String>) {
+        self.mistakes.add_missing(place, message);
+    }
+
+    pub(super) fn misread(&mut self, place: Place, message: impl Into<String>) {
+        self.mistakes.add_misread(place, message);
+    }
+
+    pub(super) fn directory(&self, place: Place) -> &Path {
         self.sources.get(place.source).map_or(Path::new(""), Source::directory)
     }
 
@@ -55,7 +63,7 @@ impl Check<'_> {
         path
     }
 
-    fn readable(&mut self, key: &str, path: &Path, place: Place) {
+    pub(super) fn readable(&mut self, key: &str, path: &Path, place: Place) {
         if let Err(error) = std::fs::File::open(path) {
             self.wrong(place, format!("`{key}`: {} cannot be read: {error}", path.display()));
         }
@@ -67,7 +75,7 @@ impl Check<'_> {
         match std::fs::read_to_string(&path) {
             Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
             Err(error) => {
-                self.wrong(setting.place, format!("`{key}`: {} cannot be read: {error}", path.display()));
+                self.misread(setting.place, format!("`{key}`: {} cannot be read: {error}", path.display()));
                 None
             }
         }
@@ -161,7 +169,7 @@ impl Check<'_> {
         Gateway { listen, http_listen, tls, drain_timeout }
     }
 
-    fn sharding(&mut self, written: RawSharding, shards: &[Shard]) -> Option<Sharding> {
+    fn sharding(&mut self, written: RawSharding, names: &[String]) -> Option<Sharding> {
         let place = written.place.unwrap_or_default();
         let directory = self.directory(place).to_owned();
         let map = match written.map {
@@ -171,10 +179,10 @@ impl Check<'_> {
         let map = std::path::absolute(&map).unwrap_or(map);
         let home = match &written.home {
             None => ShardId(0),
-            Some(home) => match shards.iter().position(|shard| shard.name == home.value) {
+            Some(home) => match names.iter().position(|name| *name == home.value) {
                 Some(index) => ShardId(u16::try_from(index).unwrap_or(0)),
                 None => {
-                    let names: Vec<&str> = shards.iter().map(|shard| shard.name.as_str()).collect();
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let suggestion = super::reader::did_you_mean(&home.value, &names);
                     self.wrong(home.place, format!("`home` names no shard: `{}`{suggestion}", home.value));
                     ShardId(0)
@@ -182,7 +190,7 @@ impl Check<'_> {
             },
         };
         let Some(key) = written.key else {
-            self.wrong(
+            self.missing(
                 place,
                 "[sharding] needs `key`, the column that decides the shard, such as `key = \"customer_id\"`",
             );
@@ -223,82 +231,6 @@ impl Check<'_> {
             tables.insert(name, rule);
         }
         tables
-    }
-
-    fn shards(&mut self, written: Vec<RawShard>) -> Vec<Shard> {
-        if written.is_empty() {
-            self.wrong(Place::default(), "there is no [[shard]]: give each shard a name and a primary");
-        }
-        if let Some(one_too_many) = written.get(usize::from(u16::MAX)) {
-            self.wrong(one_too_many.place, format!("more than {} shards", u16::MAX));
-        }
-        let mut names: HashMap<String, Place> = HashMap::new();
-        let mut servers: HashMap<(String, u16, String), String> = HashMap::new();
-        let mut shards = Vec::new();
-        for shard in written {
-            let name = self.shard_name(&shard, &mut names);
-            let password = shard.password_file.and_then(|setting| self.password_in_file("password_file", setting));
-            let Some(primary) = shard.primary else {
-                self.wrong(shard.place, "[[shard]] needs `primary`, such as `primary = \"postgres://10.0.0.1/shop\"`");
-                continue;
-            };
-            let mut addresses = Vec::new();
-            for (key, setting) in std::iter::once(("primary", primary))
-                .chain(shard.replicas.into_iter().map(|replica| ("replicas", replica)))
-            {
-                addresses.extend(self.server(key, setting, password.as_ref(), &name, &mut servers));
-            }
-            if !addresses.is_empty() {
-                let primary = addresses.remove(0);
-                shards.push(Shard { name, primary, replicas: addresses });
-            }
-        }
-        shards
-    }
-
-    fn shard_name(&mut self, shard: &RawShard, names: &mut HashMap<String, Place>) -> String {
-        let Some(At { value, place }) = &shard.name else {
-            self.wrong(shard.place, "[[shard]] needs `name`");
-            return String::new();
-        };
-        if value.is_empty() {
-            self.wrong(*place, "`name` in [[shard]] is empty");
-        } else if names.insert(value.clone(), *place).is_some() {
-            self.wrong(*place, format!("two shards are named `{value}`"));
-        }
-        value.clone()
-    }
-
-    fn server(
-        &mut self,
-        key: &str,
-        setting: At<String>,
-        password: Option<&String>,
-        shard: &str,
-        servers: &mut HashMap<(String, u16, String), String>,
-    ) -> Option<ServerAddress> {
-        let mut address = match url::parse(&setting.value, self.directory(setting.place)) {
-            Ok(address) => address,
-            Err(message) => {
-                self.wrong(setting.place, format!("`{key}`: the URL {message}"));
-                return None;
-            }
-        };
-        address.password = address.password.or_else(|| password.cloned());
-        let tls = address.tls.clone();
-        for (parameter, file) in
-            [("sslrootcert", tls.root_certificate), ("sslcert", tls.certificate), ("sslkey", tls.key)]
-        {
-            if let Some(file) = file {
-                self.readable(parameter, &file, setting.place);
-            }
-        }
-        let identity = (address.host.to_ascii_lowercase(), address.port, address.database.clone());
-        if let Some(other) = servers.insert(identity, shard.to_owned()) {
-            let at = format!("{} on {}:{}", address.database, address.host, address.port);
-            self.wrong(setting.place, format!("`{key}`: database {at} already belongs to shard `{other}`"));
-        }
-        Some(address)
     }
 
     fn users(&mut self, written: Vec<super::raw::RawUser>, pool: &Pool, client_ca: bool) -> Vec<User> {

@@ -156,8 +156,9 @@ pub struct User {
     pub secret: Option<Secret>,
     /// Role on the shards; default: `name`.
     pub server_user: String,
-    /// Password on the shards; default: the plain password, where there is one.
-    pub server_password: Option<String>,
+    /// What proves it on the shards; default: the plain password or md5 verifier, where there is one. A user known by a SCRAM verifier
+    /// gets his keys here when he has logged in (`auth`).
+    pub server_password: Option<ServerSecret>,
     /// Where its reads go.
     pub reads: Reads,
     /// Servers per shard (or replica), user and database. Default: `[pool] max`.
@@ -199,6 +200,28 @@ pub enum Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(..)")
+    }
+}
+
+/// What the gateway proves itself with to a server. `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum ServerSecret {
+    /// The password itself: good for every method.
+    Password(String),
+    /// `md5` and 32 digits, as in `pg_authid.rolpassword`: good for md5 only.
+    Md5(String),
+    /// What a SCRAM exchange shows to someone who has the verifier: good for SCRAM with servers whose verifier for the role is the same, salt included.
+    ScramKeys {
+        /// RFC 5802's ClientKey.
+        client_key: [u8; 32],
+        /// RFC 5802's ServerKey.
+        server_key: [u8; 32],
+    },
+}
+
+impl std::fmt::Debug for ServerSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServerSecret(..)")
     }
 }
 

@@ -40,11 +40,26 @@ pub(super) struct At<T> {
 #[derive(Default)]
 pub(super) struct Mistakes {
     found: Vec<(Place, String)>,
+    /// A setting is there but could not be read, so that what seems missing may not be.
+    misread: bool,
 }
 
 impl Mistakes {
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
         self.found.push((place, message.into()));
+    }
+
+    /// A setting that cannot be read and is left out.
+    pub(super) fn add_misread(&mut self, place: Place, message: impl Into<String>) {
+        self.misread = true;
+        self.add(place, message);
+    }
+
+    /// A setting that is missing; not said when it may be one of those that could not be read.
+    pub(super) fn add_missing(&mut self, place: Place, message: impl Into<String>) {
+        if !self.misread {
+            self.add(place, message);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

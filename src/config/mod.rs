@@ -10,6 +10,7 @@ mod reader;
 mod units;
 mod url;
 mod raw;
+mod shards;
 mod users;
 mod check;
 

@@ -95,7 +95,8 @@ pub(super) struct RawUser {
     pub verifier: Setting<String>,
     /// `server_user`: role on the shards. Default: `name`.
     pub server_user: Setting<String>,
-    /// `server_password`: password on the shards. Default: the client's password, where it is known.
+    /// `server_password`: password on the shards. Default: the client's password, where it is known. With a verifier, the client's own proof is
+    /// used: it is good where the role has the same verifier on the shards (for SCRAM: salt included, as after `pg_dumpall --roles-only`).
     pub server_password: Setting<String>,
     /// `server_password_file`: file with it.
     pub server_password_file: Setting<String>,

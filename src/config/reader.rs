@@ -17,7 +17,7 @@ pub(super) fn read(source: usize, text: &str, mistakes: &mut Mistakes) -> RawCon
     if !syntax.is_empty() {
         for error in syntax {
             let offset = error.span().map_or(0, |span| span.start);
-            mistakes.add(Place { source, offset }, error.message().trim_end().to_owned());
+            mistakes.add_misread(Place { source, offset }, error.message().trim_end().to_owned());
         }
         return RawConfig::default();
     }
@@ -141,7 +141,7 @@ impl<'t, 'm> Section<'t, 'm> {
     fn wrong_type(&mut self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) {
         let message =
             format!("`{key}` in {} must be {wanted}, not {}", self.label, article(value.get_ref().type_str()));
-        self.mistakes.add(self.at(value), message);
+        self.mistakes.add_misread(self.at(value), message);
     }
 
     /// Reads a value with `read`, which says `None` for a wrong type and `Err` for a wrong spelling.
@@ -156,7 +156,7 @@ impl<'t, 'm> Section<'t, 'm> {
         match read(value.get_ref()) {
             Some(Ok(value)) => Some(At { value, place }),
             Some(Err(message)) => {
-                self.mistakes.add(place, format!("`{key}` in {}: {message}", self.label));
+                self.mistakes.add_misread(place, format!("`{key}` in {}: {message}", self.label));
                 None
             }
             None => {

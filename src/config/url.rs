@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<ServerAddress, Strin
     let rest = text
         .strip_prefix("postgres://")
         .or_else(|| text.strip_prefix("postgresql://"))
-        .ok_or("must begin with `postgres://`")?;
+        .ok_or("the URL must begin with `postgres://`")?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (identity, location) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -87,11 +87,11 @@ impl Parts {
     }
 
     fn finish(self) -> Result<ServerAddress, String> {
-        let host = self.host.ok_or("names no host")?;
+        let host = self.host.ok_or("the URL names no host")?;
         let user = match self.user {
             Some(user) => user,
             None => whoami::username()
-                .map_err(|_| "names no user, and the operating system's user has no name either".to_owned())?,
+                .map_err(|_| "the URL names no user, and the operating system's user has no name either".to_owned())?,
         };
         match (&self.certificate, &self.key) {
             (Some(_), None) => return Err("`sslcert` needs `sslkey`".to_owned()),
@@ -117,18 +117,18 @@ impl Parts {
 /// `host`, `host:port`, `[::1]`, `[::1]:port`, `:port`.
 fn host_and_port(location: &str) -> Result<(&str, Option<u16>), String> {
     if location.contains(',') {
-        return Err("names several hosts: list replicas in `replicas`".to_owned());
+        return Err("the URL names several hosts: list replicas in `replicas`".to_owned());
     }
     let (host, port) = match location.strip_prefix('[') {
         Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or("has a `[` without `]`")?;
+            let (host, rest) = rest.split_once(']').ok_or("the URL has a `[` without `]`")?;
             if host.parse::<std::net::Ipv6Addr>().is_err() {
                 return Err(format!("`[{host}]` is not an IPv6 address"));
             }
             match rest.strip_prefix(':') {
                 Some(port) => (host, port),
                 None if rest.is_empty() => (host, ""),
-                None => return Err("has something other than a port after `]`".to_owned()),
+                None => return Err("the URL has something other than a port after `]`".to_owned()),
             }
         }
         None => match location.split_once(':') {
@@ -165,12 +165,14 @@ fn decode(text: &str) -> Result<String, String> {
         let digits = rest.get(at + 1..at + 3).unwrap_or("");
         if digits.len() != 2 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) || digits == "00" {
             return Err(
-                "has a `%` that is not followed by two hexadecimal digits; write `%25` for a percent sign".to_owned()
+                "the URL has a `%` that is not followed by two hexadecimal digits; write `%25` for a percent sign"
+                    .to_owned(),
             );
         }
         rest = rest.get(at + 3..).unwrap_or("");
     }
-    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| "is not UTF-8 once percent-decoded".to_owned())?;
+    let decoded =
+        percent_decode_str(text).decode_utf8().map_err(|_| "the URL is not UTF-8 once percent-decoded".to_owned())?;
     Ok(decoded.into_owned())
 }
 
@@ -225,9 +227,9 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_to_do() {
-        assert_eq!(refused("mysql://db/shop"), "must begin with `postgres://`");
-        assert_eq!(refused("postgres:///shop"), "names no host");
-        assert_eq!(refused("postgres://a,b/shop"), "names several hosts: list replicas in `replicas`");
+        assert_eq!(refused("mysql://db/shop"), "the URL must begin with `postgres://`");
+        assert_eq!(refused("postgres:///shop"), "the URL names no host");
+        assert_eq!(refused("postgres://a,b/shop"), "the URL names several hosts: list replicas in `replicas`");
         assert_eq!(refused("postgres://::1/shop"), "an IPv6 address must be in brackets: `[::1]`");
         assert_eq!(refused("postgres://[::g]/shop"), "`[::g]` is not an IPv6 address");
         assert_eq!(refused("postgres://db:0/shop"), "`0` is not a port");

@@ -1,7 +1,7 @@
 //! Rules of `[[user]]`.
 
 use super::check::Check;
-use super::checked::{AuthMethod, Pool, Reads, Secret, User};
+use super::checked::{AuthMethod, Pool, Reads, Secret, ServerSecret, User};
 use super::mistake::{At, Place};
 use super::raw::{RawUser, Setting};
 use super::reader::did_you_mean;
@@ -36,7 +36,7 @@ pub(super) fn check(check: &mut Check<'_>, written: RawUser, pool: &Pool, client
         }
         (AuthMethod::Cert, None) => {}
         (AuthMethod::Scram | AuthMethod::Md5, None) => {
-            check.wrong(place, "[[user]] needs `password`, `password_file` or `verifier`");
+            check.missing(place, "[[user]] needs `password`, `password_file` or `verifier`");
         }
         (AuthMethod::Scram, Some(At { value: Secret::Verifier(verifier), place })) if verifier.starts_with("md5") => {
             check.wrong(*place, "`verifier` is for md5: add `auth = \"md5\"`");
@@ -47,19 +47,27 @@ pub(super) fn check(check: &mut Check<'_>, written: RawUser, pool: &Pool, client
         (AuthMethod::Scram | AuthMethod::Md5, Some(_)) => {}
     }
     let Some(name) = written.name else {
-        check.wrong(place, "[[user]] needs `name`");
+        check.missing(place, "[[user]] needs `name`");
         return None;
     };
     // NAMEDATALEN - 1, src/include/pg_config_manual.h: longer names are cut by clients' servers and would never match.
     if name.value.is_empty() || name.value.len() > 63 {
         check.wrong(name.place, "`name` in [[user]] must have 1 to 63 bytes");
     }
+    let server_user = written.server_user.map_or_else(|| name.value.clone(), |user| user.value);
+    // The hash contains the user's name.
+    let own_md5 = match &secret {
+        Some(At { value: Secret::Verifier(text), .. }) if method == AuthMethod::Md5 && server_user == name.value => {
+            Some(ServerSecret::Md5(text.clone()))
+        }
+        Some(_) | None => None,
+    };
     Some(User {
-        server_user: written.server_user.map_or_else(|| name.value.clone(), |user| user.value),
+        server_user,
         name: name.value,
         method,
         secret: secret.map(|secret| secret.value),
-        server_password,
+        server_password: server_password.map(ServerSecret::Password).or(own_md5),
         reads,
         pool_max,
     })
@@ -83,7 +91,7 @@ fn password(check: &mut Check<'_>, key: &str, inline: Setting<String>, file: Set
             At { value: check.password_in_file(&format!("{key}_file"), file)?, place }
         }
         (Some(_), Some(file)) => {
-            check.wrong(file.place, format!("[[user]] has `{key}` and `{key}_file`: give one of them"));
+            check.misread(file.place, format!("[[user]] has `{key}` and `{key}_file`: give one of them"));
             return None;
         }
         (None, None) => return None,

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use crate::auth::frame::{FrameError, read_frame};
 use crate::auth::server::LOGIN_MESSAGE_BYTES_MAX;
 use crate::auth::{Channel, LoginError, ServerLogin, log_in};
-use crate::config::{ServerAddress, SslMode};
+use crate::config::{ServerAddress, ServerSecret, SslMode};
 use crate::net::stream::tune;
 use crate::net::{ServerStream, server_end_point};
 
@@ -33,7 +33,7 @@ pub struct Target {
     /// Role.
     pub user: String,
     /// `None`: the server must not ask for one.
-    pub password: Option<String>,
+    pub password: Option<ServerSecret>,
     /// From [`crate::net::client_config`]; not used for Unix sockets.
     pub tls: Option<Arc<ClientConfig>>,
     /// For all of it.
@@ -105,7 +105,10 @@ impl From<LoginError> for ConnectError {
             LoginError::Server(body) => Self::Server(ServerRefusal { body }),
             LoginError::Io(error) => Self::Io(error),
             LoginError::Protocol(reason) => Self::Protocol(reason),
-            LoginError::PasswordMissing | LoginError::ClearText | LoginError::Impostor(_) => Self::Login(error),
+            LoginError::PasswordMissing
+            | LoginError::PasswordUnknown(_)
+            | LoginError::ClearText
+            | LoginError::Impostor(_) => Self::Login(error),
         }
     }
 }
@@ -199,7 +202,7 @@ async fn start(target: &Target, tls: Option<&Arc<ClientConfig>>) -> Result<Conne
 
     let mut buffer = BytesMut::with_capacity(4096);
     let channel = channel(&stream)?;
-    let login = ServerLogin { user: &target.user, password: target.password.as_deref(), channel: &channel };
+    let login = ServerLogin { user: &target.user, password: target.password.as_ref(), channel: &channel };
     log_in(&mut stream, &mut buffer, &login).await?;
 
     let mut connected =

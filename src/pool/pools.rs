@@ -34,8 +34,8 @@ pub enum CheckoutError {
     Closed,
 }
 
-/// Server address, database and user.
-type Address = (config::ServerAddress, String, String);
+/// Server address, database, user and what it proves itself by: after a change of password nobody gets the old pool.
+type Address = (config::ServerAddress, String, String, Option<config::ServerSecret>);
 
 /// The pools of one configuration.
 #[derive(Debug)]
@@ -54,7 +54,8 @@ impl Pools {
     /// The pool for a target; `max` servers when it is made now. Callers keep it, so that the lock is off the hot path.
     pub fn pool(&self, target: Target, max: usize) -> Result<ServerPool, CheckoutError> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = (target.address.clone(), target.database.clone(), target.user.clone());
+        let address =
+            (target.address.clone(), target.database.clone(), target.user.clone(), target.password.clone());
         if let Some((_, pool)) = pools.get(&address) {
             return Ok(pool.clone());
         }

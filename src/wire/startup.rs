@@ -222,8 +222,11 @@ fn startup(version: u32, parameters: &[u8]) -> Result<Startup, Fatal> {
     Ok(Startup { protocol_minor: minor, user, database, replication, settings, unrecognized })
 }
 
+/// Name and value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits `name\0value\0...\0`.
-fn pairs(mut rest: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Fatal> {
+fn pairs(mut rest: &[u8]) -> Result<Vec<Pair<'_>>, Fatal> {
     let mut pairs = Vec::new();
     loop {
         match (cstring(&mut rest), rest) {

@@ -52,9 +52,19 @@ impl Authority {
         Self::with_key(name, KeyPair::generate().unwrap())
     }
 
+    /// Is itself what a careless `openssl req -x509` makes: an authority without alternative names. Its key, to be shown to clients.
+    pub fn key_pem(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// Signs with SHA-384 instead of SHA-256.
     pub fn with_sha384(name: &str) -> Self {
         Self::with_key(name, KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap())
+    }
+
+    /// Signs with an algorithm that has no hash for channel binding.
+    pub fn with_ed25519(name: &str) -> Self {
+        Self::with_key(name, KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap())
     }
 
     fn with_key(name: &str, key: KeyPair) -> Self {
@@ -82,6 +92,14 @@ fn named(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
     name
+}
+
+/// Writes `name.pem` and `name.key`, and returns the lines of `[gateway]` that use them.
+pub fn gateway_certificate(scratch: &Scratch, name: &str, authority: &Authority, hosts: &[&str]) -> String {
+    let (certificate, key) = authority.sign(name, hosts);
+    scratch.write(&format!("{name}.pem"), &certificate);
+    scratch.write(&format!("{name}.key"), &key);
+    format!("tls_certificate = \"{name}.pem\"\ntls_key = \"{name}.key\"\n")
 }
 
 /// Writes a key that only its owner may read, as libpq demands.
@@ -240,7 +258,7 @@ pub enum Seen {
     Cancel(i32, Vec<u8>),
 }
 
-static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+pub static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
 
 impl Gateway {
     pub fn start(text: &str, directory: &Path, lookup: Option<Arc<dyn Lookup>>) -> Self {

@@ -1,0 +1,172 @@
+//! A server that does not keep to the protocol is closed, never lent again, and its client is told.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::client::{Client, frame};
+use crate::serve::{Gateway, free_address};
+use crate::{Stage, eventually, key_on, login};
+
+/// What a proxy does to the next bytes from the server.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Lie {
+    None,
+    /// Bytes that are no messages.
+    Garbage,
+    /// A row whose length says two gigabytes.
+    HugeLength,
+    /// A row that was cut, and the end.
+    Cut,
+    /// A message of a type that there is not.
+    UnknownType,
+    /// An authentication request in the middle of a session.
+    WrongMoment,
+    /// A length that is less than its own four bytes.
+    ShortLength,
+    /// Two ReadyForQuery.
+    TwiceReady,
+}
+
+/// Forwards connections to a shard, and lies once when told to.
+struct Proxy {
+    address: SocketAddr,
+    lie: Arc<AtomicU8>,
+    /// Connections closed by the gateway after a lie.
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    fn before(shard: SocketAddr) -> Proxy {
+        let address = free_address();
+        let listener = TcpListener::bind(address).unwrap();
+        let proxy = Proxy { address, lie: Arc::new(AtomicU8::new(0)), open: Arc::default() };
+        let (lie, open) = (proxy.lie.clone(), proxy.open.clone());
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(shard) else { continue };
+                open.lock().unwrap().push(client.try_clone().unwrap());
+                let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || pass(from_client, to_server, None));
+                let lie = lie.clone();
+                thread::spawn(move || pass(server, client, Some(lie)));
+            }
+        });
+        proxy
+    }
+
+    /// The next bytes from a server are replaced.
+    fn tell(&self, lie: Lie) {
+        self.lie.store(lie as u8, Ordering::SeqCst);
+    }
+
+    fn told(&self) -> bool {
+        self.lie.load(Ordering::SeqCst) == Lie::None as u8
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, lie: Option<Arc<AtomicU8>>) {
+    let mut buffer = [0; 65536];
+    while let Ok(size @ 1..) = from.read(&mut buffer) {
+        let told = lie.as_ref().map_or(0, |lie| lie.swap(0, Ordering::SeqCst));
+        let (bytes, ends) = twisted(told, &buffer[..size]);
+        if to.write_all(&bytes).is_err() || ends {
+            break;
+        }
+    }
+    drop(to.shutdown(Shutdown::Both));
+    drop(from.shutdown(Shutdown::Both));
+}
+
+/// What is sent instead, and whether the connection ends there.
+fn twisted(lie: u8, honest: &[u8]) -> (Vec<u8>, bool) {
+    let row = [0, 1, 0, 0, 0, 3, b'a', b'b', b'c'];
+    match lie {
+        lie if lie == Lie::Garbage as u8 => (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), false),
+        lie if lie == Lie::HugeLength as u8 => ([&[b'D', 0x7f, 0xff, 0xff, 0xff][..], &row].concat(), false),
+        lie if lie == Lie::Cut as u8 => (frame(b'D', &row)[..10].to_vec(), true),
+        lie if lie == Lie::UnknownType as u8 => ([frame(b'?', b"what"), honest.to_vec()].concat(), false),
+        lie if lie == Lie::WrongMoment as u8 => ([frame(b'R', &[0, 0, 0, 3]), honest.to_vec()].concat(), false),
+        lie if lie == Lie::ShortLength as u8 => (vec![b'D', 0, 0, 0, 2, 0, 0, 0, 0], false),
+        lie if lie == Lie::TwiceReady as u8 => ([honest.to_vec(), frame(b'Z', b"I")].concat(), false),
+        _ => (honest.to_vec(), false),
+    }
+}
+
+fn behind_proxy(name: &str, stage: &Stage) -> (Proxy, Gateway) {
+    let url = stage.cluster.shard_url(1).to_owned();
+    let shard = login::of(&url).address;
+    let proxy = Proxy::before(shard);
+    let replaced = url.replace(&format!(":{}/", shard.port()), &format!(":{}/", proxy.address.port()));
+    assert_ne!(url, replaced);
+    let gateway = Gateway::start(name, &stage.cluster, |config| {
+        config["shard"].as_array_mut().unwrap()[1]["primary"] = replaced.into();
+    });
+    (proxy, gateway)
+}
+
+#[test]
+fn a_server_that_lies_is_closed_and_the_client_is_told_08() {
+    let stage = Stage::new("");
+    let (key, other) = (key_on(1), key_on(0));
+    let (proxy, gateway) = behind_proxy("lies", &stage);
+    let mut setup = Client::connect(&gateway.login()).unwrap();
+    setup.run(&format!("INSERT INTO rows VALUES ({key}, 1)"));
+    let select = format!("SELECT id FROM rows WHERE customer_id = {key}");
+    let lies = [Lie::Garbage, Lie::HugeLength, Lie::Cut, Lie::UnknownType, Lie::WrongMoment, Lie::ShortLength];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let mut client = Client::connect(&gateway.login()).unwrap();
+        // Connected and logged in already, so that the lie hits the answer.
+        assert_eq!(client.value(&select), "1");
+        proxy.tell(lie);
+        let answer = client.query(&select);
+        assert!(proxy.told(), "lie {number} was not told");
+        assert!(answer.sqlstate().starts_with("08"), "lie {number}: {answer:?}");
+        assert!(answer.tags.is_empty(), "lie {number}: {answer:?}");
+        // The next one gets an honest server.
+        let mut next = Client::connect(&gateway.login()).unwrap();
+        eventually("an honest server serves", || next.query(&select).rows == [[Some(b"1".to_vec())]]);
+        assert_eq!(next.value(&format!("SELECT count(*) FROM rows WHERE customer_id = {other}")), "0");
+    }
+}
+
+#[test]
+fn an_answer_too_many_does_not_reach_the_next_client() {
+    let stage = Stage::new("");
+    let key = key_on(1);
+    let (proxy, gateway) = behind_proxy("twice", &stage);
+    let mut client = Client::connect(&gateway.login()).unwrap();
+    client.run(&format!("INSERT INTO rows VALUES ({key}, 1)"));
+    proxy.tell(Lie::TwiceReady);
+    client.query(&format!("SELECT id FROM rows WHERE customer_id = {key}"));
+    assert!(proxy.told());
+    let mut next = Client::connect(&gateway.login()).unwrap();
+    for id in 1..20 {
+        assert_eq!(
+            next.query(&format!("SELECT {id} FROM rows WHERE customer_id = {key}")).rows,
+            [[Some(id.to_string().into_bytes())]]
+        );
+    }
+}
+
+#[test]
+fn a_network_that_ends_all_connections_at_once_is_survived() {
+    let stage = Stage::new("");
+    let key = key_on(1);
+    let (proxy, gateway) = behind_proxy("cut", &stage);
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::connect(&gateway.login()).unwrap()).collect();
+    for client in &mut clients {
+        client.rows(&format!("SELECT id FROM rows WHERE customer_id = {key}"));
+    }
+    for connection in proxy.open.lock().unwrap().drain(..) {
+        drop(connection.shutdown(Shutdown::Both));
+    }
+    for client in &mut clients {
+        eventually("it is served again", || {
+            client.query(&format!("SELECT id FROM rows WHERE customer_id = {key}")).error.is_none()
+        });
+    }
+}

@@ -1,0 +1,93 @@
+-- Statements without a table, and what hides in functions.
+SELECT 1;
+SELECT 1 + 1 AS two, 'x' || 'y', ARRAY[1, 2], ROW(1, 2), NULL::int;
+SELECT upper('grün'), length('grün'), md5('x'), round(2.5), 10 / 4.0, 10 % 3, 2 ^ 10;
+SELECT version();
+SELECT current_user, current_schema();
+SELECT current_setting('server_version_num')::int >= 150000;
+SELECT now() = transaction_timestamp();
+SELECT generate_series(1, 5);
+SELECT * FROM generate_series(1, 5) AS g(n) WHERE n % 2 = 1;
+SELECT * FROM unnest(ARRAY[1, 2], ARRAY['a', 'b']) AS u(a, b);
+SELECT * FROM json_each('{"a": 1, "b": [2]}');
+SELECT regexp_split_to_table('a b c', ' ');
+SELECT date_trunc('month', TIMESTAMPTZ '2026-11-21 12:00Z');
+SELECT to_char(1234.5, '9G999D99'), to_date('2026-11-21', 'YYYY-MM-DD');
+VALUES (1, 'a'), (2, 'b');
+TABLE countries;
+SHOW server_encoding;
+-- either
+SELECT pg_is_in_recovery();
+-- either
+SELECT pg_advisory_lock(1);
+-- either
+SELECT pg_advisory_xact_lock(1);
+-- either
+SELECT pg_notify('channel', 'payload');
+-- either
+LISTEN channel;
+-- either
+NOTIFY channel;
+-- either
+UNLISTEN *;
+-- either
+SELECT pg_sleep(0);
+-- either
+SELECT query_to_xml('SELECT count(*) FROM orders', true, true, '');
+-- either
+SELECT pg_relation_size('orders') >= 0;
+-- either
+SELECT table_to_xml('countries', true, true, '');
+CREATE FUNCTION add(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $2';
+SELECT add(1, 2);
+SELECT id, add(id::int, 1) FROM orders WHERE customer_id = 3;
+CREATE FUNCTION how_many() RETURNS int8 LANGUAGE sql STABLE AS 'SELECT count(*) FROM orders';
+-- either
+SELECT how_many();
+-- either
+SELECT id, how_many() FROM orders WHERE customer_id = 3;
+CREATE FUNCTION remove() RETURNS void LANGUAGE sql VOLATILE AS 'DELETE FROM refunds';
+-- refused 0A000
+SELECT remove();
+-- refused 0A000
+SELECT id, remove() FROM orders WHERE customer_id = 3;
+CREATE FUNCTION liar() RETURNS int8 LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM orders';
+-- either
+SELECT liar();
+CREATE AGGREGATE my_sum(int8) (sfunc = int8pl, stype = int8, initcond = '0');
+SELECT my_sum(id) FROM orders WHERE customer_id = 3;
+-- either
+SELECT my_sum(id) FROM orders;
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+CREATE TABLE moods (customer_id int8, m mood);
+INSERT INTO moods VALUES (3, 'happy');
+INSERT INTO moods VALUES (4, 'sad');
+INSERT INTO moods VALUES (5, 'nonsense');
+SELECT * FROM moods WHERE customer_id = 3;
+SELECT * FROM moods WHERE m > 'sad';
+-- either
+-- ordered
+SELECT * FROM moods ORDER BY m DESC;
+DROP TABLE moods;
+DROP TYPE mood;
+DROP FUNCTION add(int, int), how_many(), remove(), liar();
+DROP AGGREGATE my_sum(int8);
+CREATE SEQUENCE numbers;
+-- either
+SELECT nextval('numbers');
+-- either
+SELECT last_value FROM numbers;
+-- either
+SELECT setval('numbers', 5);
+DROP SEQUENCE numbers;
+CREATE TABLE serials (customer_id int8, id bigserial, x int);
+-- either
+INSERT INTO serials (customer_id, x) VALUES (3, 1);
+DROP TABLE serials;
+-- either
+CREATE TEMP TABLE scratch (x int);
+-- either
+SELECT * FROM pg_temp.scratch;
+EXPLAIN (COSTS OFF) SELECT 1;
+-- either
+SELECT lo_create(0) > 0;
