@@ -12,7 +12,7 @@ use super::life::Session;
 use super::plans::Compiled;
 use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::execute::relay::Plain;
-use crate::plan::{Access, Destination, Plan, Route};
+use crate::plan::{Access, CursorVerb, Destination, Plan, Route};
 use crate::pool::expect::{Audience, StatementId, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::wire::frontend::{self, Bind, Malformed, Named};
@@ -190,7 +190,11 @@ impl Session {
                 self.place(destination, route.access, &bind).await?
             }
             Plan::Cursor(verb) => {
-                let at = self.cursor_server(verb).await?;
+                let declared = match verb {
+                    CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, &bind, &prepared).await?),
+                    CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
+                };
+                let at = self.cursor_server(verb, declared).await?;
                 self.bind_on(at, &bind).await?
             }
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
@@ -487,7 +491,7 @@ impl Session {
             self.conclude_extended(settled).await?;
         }
         let result = self.sync_servers().await;
-        self.pipeline = Default::default();
+        self.end_pipeline();
         match result {
             Ok(true) => {}
             Ok(false) => self.ready(),
@@ -499,6 +503,15 @@ impl Session {
         self.release_if_idle().await;
         self.link.client.flush().await?;
         Ok(())
+    }
+
+    /// The implicit transaction is over: if it failed, what SET did in it is undone.
+    fn end_pipeline(&mut self) {
+        let pipeline = std::mem::take(&mut self.pipeline);
+        if let (true, Some(settings)) = (pipeline.skipping, pipeline.settings_before) {
+            self.settings = settings;
+            self.reported.pending.clear();
+        }
     }
 
     /// Whether a server's ReadyForQuery was forwarded.

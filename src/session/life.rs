@@ -60,6 +60,8 @@ pub(super) struct Pipeline {
     pub skipping: bool,
     /// What its implicit transaction has written.
     pub writes: Writes,
+    /// The session's settings before the first SET since, outside a block.
+    pub settings_before: Option<Arc<Settings>>,
     /// Statements whose ParseComplete the client has been promised since.
     pub parsed: Vec<(Box<[u8]>, StatementId)>,
     /// Statements whose descriptions the client waits for, in order.

@@ -35,7 +35,7 @@ impl Session {
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
-        self.pipeline.writes = Writes::Nothing;
+        self.pipeline = Default::default();
         let compiled = self.known(text, &[]).await;
         if compiled.statements.is_none() {
             self.probe(text, &[]).await?;
