@@ -61,6 +61,17 @@ pub enum RelayEnd {
     CopyIn(usize),
 }
 
+/// A parameter that a server reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// In the server's spelling.
+    pub value: String,
+    /// The client has got the message.
+    pub told: bool,
+}
+
 /// Forwards what the client asked for, and notes what the session must know.
 #[derive(Debug, Default)]
 pub struct Plain {
@@ -74,14 +85,18 @@ pub struct Plain {
     pub keep_tags: bool,
     /// Hide ReadyForQuery: the session sends its own when all is done.
     pub hide_ready: bool,
-    /// Show ParameterStatus and notices also of hidden steps: the client asked for what caused them.
+    /// Show notices also of hidden steps: the client asked for what caused them.
     pub show_side_effects: bool,
     /// Show rows also of hidden steps.
     pub show_rows: bool,
     /// From the last ParameterDescription that was hidden.
     pub parameter_types: Vec<u32>,
-    /// Parameters reported, for those who ask.
-    pub parameters: Vec<(String, String)>,
+    /// Parameters that have changed.
+    pub parameters: Vec<Parameter>,
+    /// RowDescription (or none) of each Describe that the client has got an answer to, in order.
+    pub described: Vec<Option<Vec<u8>>>,
+    /// From the last RowDescription that was hidden.
+    pub row_description: Option<Vec<u8>>,
 }
 
 impl Joiner for Plain {
@@ -102,7 +117,8 @@ impl Joiner for Plain {
             && let Some((name, value)) = fields::parameter(frame.body)
         {
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            self.parameters.push((text(name), text(value)));
+            let told = frame.verdict.forward;
+            self.parameters.push(Parameter { name: text(name), value: text(value), told });
         }
         match frame.tag {
             b't' if !frame.verdict.forward => {
@@ -110,7 +126,15 @@ impl Joiner for Plain {
                 self.parameter_types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
             }
             b'Z' if self.hide_ready => return Handling::Drop,
-            b'N' | b'S' if self.show_side_effects => return Handling::Forward,
+            b'N' if self.show_side_effects => return Handling::Forward,
+            b'T' | b'n' if matches!(frame.verdict.step, Some(Step::DescribeStatement | Step::DescribePortal)) => {
+                let columns = (frame.tag == b'T').then(|| without_table_oids(frame.body));
+                if frame.verdict.forward {
+                    self.described.push(columns);
+                } else {
+                    self.row_description = columns;
+                }
+            }
             b'T' | b'D' if self.show_rows => return Handling::Forward,
             _ => {}
         }
@@ -254,6 +278,24 @@ impl Link {
 struct Pumped {
     moved: bool,
     copy_in: bool,
+}
+
+/// A RowDescription's body without what may differ between shards and over time: OIDs of tables and numbers of columns, and
+/// the formats, which Bind decides.
+pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
+    let mut copy = body.to_vec();
+    let mut at = 2;
+    // Name, terminator, table OID (4), attribute number (2), type OID (4), size (2), typmod (4), format (2).
+    while let Some(end) = copy.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
+        let field = at + end + 1;
+        for range in [field..field + 6, field + 16..field + 18] {
+            if let Some(bytes) = copy.get_mut(range) {
+                bytes.fill(0);
+            }
+        }
+        at = field + 18;
+    }
+    copy
 }
 
 /// Keeps what a ParameterStatus says.

@@ -16,6 +16,7 @@ use crate::sql::{Node, names};
 impl<'a> Builder<'a> {
     /// A FROM item; its names become visible.
     pub fn from_item(&mut self, node: &'a Node) -> Result<From, Stop> {
+        self.enter()?;
         match node {
             Node::RangeVar(name) => self.range_var(name),
             Node::RangeSubselect(subselect) => self.subselect(subselect),

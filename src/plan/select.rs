@@ -32,6 +32,7 @@ impl<'a> Builder<'a> {
 
     /// A SELECT statement with its WITH clause.
     pub fn select(&mut self, select: &'a SelectStmt) -> Result<Query, Stop> {
+        self.enter()?;
         if select.into_clause.is_some() {
             return Err(Refusal::unsupported("SELECT INTO is not supported yet")
                 .hint("CREATE TABLE first, then INSERT or COPY the rows.")
@@ -66,12 +67,12 @@ impl<'a> Builder<'a> {
         let ctes: Vec<_> = ctes.collect();
         if clause.recursive {
             for cte in &ctes {
-                self.declare(cte);
+                self.declare(cte, clause.recursive);
             }
         }
         for cte in ctes {
             if !clause.recursive {
-                self.declare(cte);
+                self.declare(cte, clause.recursive);
             }
             match names::inner(&cte.ctequery) {
                 Some(Node::SelectStmt(_)) => {}
@@ -82,7 +83,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn declare(&mut self, cte: &'a CommonTableExpr) {
+    fn declare(&mut self, cte: &'a CommonTableExpr, recursive: bool) {
         let query = match names::inner(&cte.ctequery) {
             Some(node @ Node::SelectStmt(_)) if cte.search_clause.is_none() && cte.cycle_clause.is_none() => {
                 CteQuery::Select(node)
@@ -93,7 +94,7 @@ impl<'a> Builder<'a> {
         };
         let columns = names::strings(&cte.aliascolnames).unwrap_or_default().into_iter().map(str::to_owned).collect();
         let depth = self.scopes.len();
-        let entry = Cte { name: &cte.ctename, columns, query, used: false, depth };
+        let entry = Cte { name: &cte.ctename, columns, query, used: false, recursive, depth };
         if let Some(frame) = self.ctes.last_mut() {
             frame.push(entry);
         }
@@ -123,26 +124,33 @@ impl<'a> Builder<'a> {
             CteQuery::Open(node) => (node, true),
             CteQuery::Rows => return Ok(None),
         };
-        let (query, depth) = (cte.query, cte.depth);
+        let (query, depth, recursive) = (cte.query, cte.depth, cte.recursive);
         cte.query = CteQuery::Rows;
         cte.used = false;
         let scopes = self.scopes.split_off(depth.min(self.scopes.len()));
         let inner = self.ctes.split_off(frame + 1);
+        let hidden = match (recursive, self.ctes.get_mut(frame)) {
+            (false, Some(ctes)) => ctes.split_off(at),
+            _ => Vec::new(),
+        };
         let planned = self.query(node);
         self.ctes.truncate(frame + 1);
+        if let Some(ctes) = self.ctes.get_mut(frame) {
+            ctes.extend(hidden);
+        }
         self.ctes.extend(inner);
         self.scopes.truncate(depth);
         self.scopes.extend(scopes);
         let mut planned = planned?;
         let Some(cte) = self.ctes.get_mut(frame).and_then(|ctes| ctes.get_mut(at)) else { return Ok(None) };
-        let recursive = cte.used;
+        let refers_to_itself = cte.used;
         cte.query = query;
         cte.used = true;
         for (column, name) in planned.columns.iter_mut().zip(&cte.columns) {
             column.name = Some(name.clone());
         }
         planned.open |= open;
-        if recursive {
+        if refers_to_itself {
             return self.recursive(planned).map(Some);
         }
         Ok(Some(planned))

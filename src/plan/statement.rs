@@ -16,6 +16,16 @@ pub fn plan(text: &str, parsed: &Statement, context: &Context<'_>) -> Plan {
     }
 }
 
+/// Whether it may change what later statements of the same script mean: the catalog, the search path, the user, the encoding.
+pub fn changes_context(plan: &Plan) -> bool {
+    match plan {
+        Plan::Everywhere(everywhere) => everywhere.changes_catalog,
+        // COMMIT and ROLLBACK undo SET LOCAL, ROLLBACK also SET and DDL.
+        Plan::Setting(_) | Plan::Discard(_) | Plan::Transaction(_) => true,
+        Plan::Empty | Plan::Rows(_) | Plan::CopyIn(_) | Plan::Prepared(_) | Plan::Cursor(_) | Plan::Unresolved | Plan::Refuse(_) => false,
+    }
+}
+
 /// The text of a statement, for what the tree does not tell.
 pub struct Source<'t> {
     /// The script.

@@ -3,17 +3,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::failure::{Failure, protocol_violation};
+use super::failure::Failure;
 use super::life::{Ended, Session, follow};
 use super::plans::Compiled;
 use super::statement::NoArguments;
 use crate::execute::chorus::Chorus;
+use crate::execute::copy_in::copy_fail;
 use crate::execute::explain::ExplainMany;
-use crate::execute::relay::{Joiner, Plain};
+use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, TransactionVerb};
-use crate::pool::expect::Step;
-use crate::txn::state::{BlockKind, Writes};
+use crate::pool::expect::{Audience, Step};
+use crate::txn::state::{Block, BlockKind, Writes};
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -26,7 +27,7 @@ const PADDED_SCRIPT_BYTES: usize = 64 * 1024;
 impl Session {
     /// Handles a Query message.
     pub(super) async fn query(&mut self, body: &[u8]) -> Result<Ended, Failure> {
-        let text = frontend::query(body).map_err(|malformed| protocol_violation(malformed.to_string()))?;
+        let text = frontend::query(body).map_err(super::extended::malformed)?;
         // Behind a pipeline without Sync: its answers come first.
         self.settle_parse(None).await?;
         self.drain().await?;
@@ -34,7 +35,11 @@ impl Session {
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
         self.pipeline.writes = Writes::Nothing;
-        let compiled = self.compiled(text, &[]).await?;
+        let compiled = self.known(text, &[]).await;
+        if compiled.statements.is_none() {
+            self.probe(text, &[]).await?;
+            return Err(not_understood(None).into());
+        }
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
@@ -46,29 +51,42 @@ impl Session {
         }
     }
 
-    /// Compiles a text; what is not SQL, or names what the catalog does not know, is shown to a server, which says so.
-    pub(super) async fn compiled(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Compiled>, Failure> {
+    /// Compiles a text, with the catalog read anew if that may help.
+    async fn known(&mut self, text: &[u8], types: &[u32]) -> Arc<Compiled> {
         let compiled = self.compile(text, types);
         if compiled.is_certain() {
-            return Ok(compiled);
+            return compiled;
         }
         // The schema may have been changed behind the gateway's back a moment ago.
         if compiled.statements.is_some() && self.catalog.refresh().await.is_ok() {
-            let compiled = self.compile(text, types);
-            if compiled.is_certain() {
-                return Ok(compiled);
-            }
+            return self.compile(text, types);
+        }
+        compiled
+    }
+
+    /// Compiles a text; what is not SQL, or names what the catalog does not know, is shown to a server, which says so.
+    pub(super) async fn compiled(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Compiled>, Failure> {
+        let compiled = self.known(text, types).await;
+        if compiled.is_certain() {
+            return Ok(compiled);
         }
         self.probe(text, types).await?;
-        let changed = self.transaction.block().is_some_and(|block| block.changed_catalog);
-        let hint = if changed {
-            "Commit the transaction that made the table first."
-        } else {
-            "Check the statement against the manual of PostgreSQL; if it is right, report it."
-        };
-        Err(Report::error("0A000", "the gateway does not understand the statement, so it cannot be routed")
-            .with_hint(hint)
-            .into())
+        Err(not_understood(self.transaction.block()).into())
+    }
+
+    /// A statement that PostgreSQL will refuse, as far as the gateway knows: a server parses it; if that does not show the
+    /// error, because the statement is one that is analysed when it runs, it runs in a transaction that is rolled back.
+    async fn unresolved(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.probe(text, &[]).await?;
+        self.begin_own_block();
+        let at = self.enlist_any(Access::Write).await?;
+        self.link.servers[at].server.send_query(text, Audience::Gateway);
+        let mut plain = Plain::default();
+        while let RelayEnd::CopyIn(waiting) = self.link.relay(&mut plain).await? {
+            copy_fail(&mut self.link.servers[waiting].server.outbound, "not understood by the gateway");
+        }
+        self.pass_on_hidden_error(&plain)?;
+        Err(not_understood(self.transaction.block()).into())
     }
 
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
@@ -76,9 +94,9 @@ impl Session {
         let at = self.enlist_any(Access::Read).await?;
         let server = &mut self.link.servers[at].server;
         reply::parse(&mut server.outbound, b"", text, types);
-        server.expects.push(Step::Parse(None), false);
+        server.expects.push(Step::Parse(None), Audience::Gateway);
         server.unnamed = None;
-        server.send_sync(false);
+        server.send_sync(Audience::Gateway);
         let mut plain = Plain::default();
         self.link.relay(&mut plain).await?;
         self.pass_on_hidden_error(&plain)
@@ -115,7 +133,7 @@ impl Session {
             Plan::Prepared(verb) => return self.prepared_verb(compiled, verb, alone).await,
             Plan::Cursor(verb) => return self.cursor_verb(text, verb, alone).await,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
-            Plan::Unresolved => return Err(Report::error("XX000", "a statement was not resolved").into()),
+            Plan::Unresolved => self.unresolved(text).await?,
         }
         Ok(Ended::NotReady)
     }
@@ -175,7 +193,7 @@ impl Session {
 
     /// Sends a text to one server and relays its answer.
     pub(super) async fn forward_query(&mut self, at: usize, text: &[u8], alone: bool) -> Result<Ended, Failure> {
-        self.link.servers[at].server.send_query(text, true);
+        self.link.servers[at].server.send_query(text, Audience::Client);
         let mut plain = Plain { hide_ready: !alone, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
@@ -211,7 +229,7 @@ impl Session {
             places.push(self.enlist(*shard, Access::Read).await?);
         }
         for at in &places {
-            self.link.servers[*at].server.send_query(text, false);
+            self.link.servers[*at].server.send_query(text, Audience::Joiner);
         }
         let leader = places.first().copied().unwrap_or(0);
         if output == Output::Explain {
@@ -243,7 +261,7 @@ impl Session {
             block.writes = Writes::Everywhere;
         }
         for enlisted in &mut self.link.servers {
-            enlisted.server.send_query(text, false);
+            enlisted.server.send_query(text, Audience::Joiner);
         }
         let mut chorus = Chorus::new(0);
         self.relay_in_block(&mut chorus).await?;
@@ -312,12 +330,22 @@ pub(super) fn rows_of(output: Output) -> JoinFormat {
     }
 }
 
+/// What the gateway can say of a statement that it could not analyse and PostgreSQL takes.
+fn not_understood(block: Option<&Block>) -> Report {
+    let hint = if block.is_some_and(|block| block.changed_catalog) {
+        "Commit the transaction that made the table first."
+    } else {
+        "Check the statement against the manual of PostgreSQL; if it is right, report it."
+    };
+    Report::error("0A000", "the gateway does not understand the statement, so it cannot be routed").with_hint(hint)
+}
+
 fn finish(succeeded: bool) -> Result<Ended, Failure> {
     if succeeded { Ok(Ended::NotReady) } else { Err(Failure::Told) }
 }
 
 /// A statement of a script behind as many blanks as there are characters before it, so that positions in errors are right.
-fn padded<'a>(text: &'a [u8], range: &Range<usize>) -> std::borrow::Cow<'a, [u8]> {
+pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>) -> std::borrow::Cow<'a, [u8]> {
     let statement = text.get(range.clone()).unwrap_or_default();
     if range.start == 0 || text.len() > PADDED_SCRIPT_BYTES {
         return statement.into();

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::life::Session;
 use crate::execute::relay::Plain;
 use crate::plan::TransactionVerb;
+use crate::pool::expect::Audience;
 use crate::pool::settings::Settings;
 use crate::txn::state::{Block, BlockKind, Transaction, Writes};
 use crate::wire::reply::{self, Report, Status};
@@ -132,7 +133,7 @@ impl Session {
             if writes(self.link.servers[at].shard) && !self.link.servers[at].replica {
                 writers.push(at);
             } else {
-                self.link.servers[at].server.send_query(b"COMMIT", false);
+                self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
             }
         }
         // What only read has nothing to lose; its errors do not matter.
@@ -140,7 +141,7 @@ impl Session {
         let mut committed = Vec::new();
         for at in writers {
             let shard = self.link.servers[at].shard;
-            self.link.servers[at].server.send_query(b"COMMIT", false);
+            self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
             let mut plain = Plain { show_side_effects: true, keep_tags: true, ..Plain::default() };
             self.link.relay(&mut plain).await?;
             self.note(&plain);
@@ -187,7 +188,7 @@ impl Session {
         self.link.servers.retain(|enlisted| !enlisted.server.is_broken());
         for enlisted in &mut self.link.servers {
             if enlisted.server.expects.status != Status::Idle {
-                enlisted.server.send_query(b"ROLLBACK", false);
+                enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
             }
         }
         let mut plain = Plain { show_side_effects: true, ..Plain::default() };
@@ -268,7 +269,7 @@ impl Session {
     pub(super) async fn tell_servers(&mut self, text: &str) -> Result<(), Failure> {
         let mut first = true;
         for at in 0..self.link.servers.len() {
-            self.link.servers[at].server.send_query(text.as_bytes(), false);
+            self.link.servers[at].server.send_query(text.as_bytes(), Audience::Gateway);
             let mut plain = Plain { show_side_effects: first, ..Plain::default() };
             self.relay_in_block(&mut plain).await?;
             self.note(&plain);
