@@ -93,9 +93,6 @@ pub enum Plan {
     Prepared(PreparedVerb),
     /// DECLARE, FETCH, MOVE, CLOSE.
     Cursor(CursorVerb),
-    /// PostgreSQL will not take it, for instance because it names a relation that the catalog does not know: a server shall
-    /// say so, or the catalog be read anew. Never run.
-    Unresolved,
     /// Refused before anything ran.
     Refuse(Refusal),
 }

@@ -120,7 +120,7 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
     let plan = match statement::rows(node, &inner) {
         Ok(route) => Plan::Rows(route),
         Err(Stop::Refuse(refusal)) => Plan::Refuse(refusal),
-        Err(Stop::Fails) => Plan::Unresolved,
+        Err(Stop::Fails) => Plan::Rows(statement::fails()),
     };
     Ok(PreparedVerb::Prepare {
         name: prepare.name.clone(),

@@ -75,6 +75,9 @@ impl Session {
                 .with_hint("SET standard_conforming_strings = on, and write E'...' where backslashes are escapes.")
                 .into());
         }
+        if matches!(route.target, Target::Unknown) {
+            return Err(Report::error("XX000", "a statement that was not resolved cannot be routed").into());
+        }
         let map = self.gateway.map.load();
         let home = self.gateway.config.load().sharding.home;
         Ok(route.resolve(&**map, home, arguments)?)

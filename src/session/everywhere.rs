@@ -22,6 +22,7 @@ impl Session {
         self.chorus(text).await?;
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
+            block.ddl_words.extend(super::simple::words(text));
         }
         if own && !explicit {
             self.commit_block().await?;

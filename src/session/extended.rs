@@ -178,6 +178,7 @@ impl Session {
         let prepared = self.current(bind.statement).await?;
         let plan = prepared.plan().unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
+        self.check_not_changed(&prepared.compiled.text, plan)?;
         if !bind.portal.is_empty() && self.names.portals.contains_key(bind.portal) {
             // Source: portalmem.c, CreatePortal.
             let name = String::from_utf8_lossy(bind.portal);
@@ -536,7 +537,7 @@ impl Session {
 /// Statements that the gateway itself carries out, at Execute.
 pub(super) fn is_local(plan: &Plan) -> bool {
     match plan {
-        Plan::Rows(_) | Plan::Cursor(_) | Plan::Unresolved => false,
+        Plan::Rows(_) | Plan::Cursor(_) => false,
         Plan::Empty
         | Plan::CopyIn(_)
         | Plan::Everywhere(_)

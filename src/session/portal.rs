@@ -168,7 +168,7 @@ impl Session {
             }
             Plan::Prepared(verb) => self.deallocate(verb)?,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
-            Plan::Rows(_) | Plan::Cursor(_) | Plan::Unresolved => return Err(no_portal(b"")),
+            Plan::Rows(_) | Plan::Cursor(_) => return Err(no_portal(b"")),
         }
         Ok(())
     }

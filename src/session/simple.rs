@@ -7,12 +7,13 @@ use super::failure::Failure;
 use super::life::{Ended, Session, follow};
 use super::plans::Compiled;
 use super::statement::NoArguments;
+use crate::catalog::RelationKind;
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
 use crate::execute::explain::ExplainMany;
 use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, TransactionVerb};
+use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::txn::state::{Block, BlockKind, Writes};
 use crate::wire::copy::JoinFormat;
@@ -43,7 +44,7 @@ impl Session {
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
-            [Planned { plan, range }] => self.statement(&compiled, &text[range.clone()], plan, true).await,
+            [Planned { plan, range, .. }] => self.statement(&compiled, &text[range.clone()], plan, true).await,
             many => match self.common_place(many) {
                 Some((shard, access)) => self.whole_script(text, shard, access).await,
                 None => self.script(&compiled, text).await,
@@ -118,12 +119,14 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         self.check_not_failed(plan)?;
+        self.check_not_changed(text, plan)?;
         match plan {
             Plan::Empty => {
                 if alone {
                     reply::empty_query(&mut self.link.client.outbound);
                 }
             }
+            Plan::Rows(Route { target: Target::Unknown, .. }) => self.unresolved(text).await?,
             Plan::Rows(route) => return self.rows(text, route, &NoArguments, alone).await,
             Plan::CopyIn(copy) => self.copy_in(text, copy).await?,
             Plan::Everywhere(everywhere) => self.everywhere(text, everywhere).await?,
@@ -133,9 +136,34 @@ impl Session {
             Plan::Prepared(verb) => return self.prepared_verb(compiled, verb, alone).await,
             Plan::Cursor(verb) => return self.cursor_verb(text, verb, alone).await,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
-            Plan::Unresolved => self.unresolved(text).await?,
         }
         Ok(Ended::NotReady)
+    }
+
+    /// In a block that ran DDL, the catalog does not know what became of the relations it named: statements that name them, or
+    /// a view, are refused. Words are compared, so that a statement may be refused for nothing but never run by a wrong plan.
+    pub(super) fn check_not_changed(&self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
+        let Some(block) = self.transaction.block().filter(|block| block.changed_catalog) else { return Ok(()) };
+        if !matches!(plan, Plan::Rows(_) | Plan::CopyIn(_) | Plan::Cursor(_)) {
+            return Ok(());
+        }
+        let catalog = self.catalog.current();
+        let unsure = words(text).into_iter().find(|word| {
+            let mut relations = catalog.schemas.values().filter_map(|schema| schema.get(word));
+            relations.any(|relation| match relation.kind {
+                RelationKind::System => false,
+                RelationKind::View { .. } => true,
+                _ => block.ddl_words.contains(word),
+            })
+        });
+        match unsure {
+            None => Ok(()),
+            Some(word) => {
+                Err(Report::error("0A000", format!("\"{word}\" may have been changed by DDL of this transaction"))
+                    .with_hint("Commit the DDL first.")
+                    .into())
+            }
+        }
     }
 
     /// In a failed block only its end is accepted. *Source*: postgres.c, exec_simple_query, "commands ignored until end".
@@ -153,7 +181,6 @@ impl Session {
             | Plan::Discard(_)
             | Plan::Prepared(_)
             | Plan::Cursor(_)
-            | Plan::Unresolved
             | Plan::Refuse(_) => false,
         };
         if exits || !self.transaction.has_failed() {
@@ -312,7 +339,16 @@ impl Session {
         for planned in compiled.statements.iter().flatten() {
             self.begin_own_block();
             let statement = padded(text, &planned.range);
-            self.statement(compiled, &statement, &planned.plan, false).await?;
+            if !planned.replan {
+                self.statement(compiled, &statement, &planned.plan, false).await?;
+                continue;
+            }
+            // What ran before it may have changed what its names mean.
+            let anew = self.known(&statement, &[]).await;
+            match anew.statements.as_deref() {
+                Some([Planned { plan, .. }]) => self.statement(&anew, &statement, plan, false).await?,
+                Some(_) | None => return Err(not_understood(self.transaction.block()).into()),
+            };
         }
         if self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit) {
             self.commit_block().await?;
@@ -328,6 +364,15 @@ pub(super) fn rows_of(output: Output) -> JoinFormat {
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }
+}
+
+/// The words of a text that may be names, folded to lower case.
+pub(super) fn words(text: &[u8]) -> std::collections::HashSet<String> {
+    let text = String::from_utf8_lossy(text).to_lowercase();
+    text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What the gateway can say of a statement that it could not analyse and PostgreSQL takes.
