@@ -151,6 +151,9 @@ impl Session {
         enlisted.needs_sync = true;
         let server: &mut Server = &mut enlisted.server;
         let unnamed = name.is_empty();
+        if !unnamed {
+            self.pipeline.held.push((compiled.id, name.into()));
+        }
         let sent = if unnamed {
             if std::mem::take(&mut server.expects.unnamed_lost) {
                 server.unnamed = None;
@@ -474,7 +477,7 @@ impl Session {
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.server.expects.is_empty()) {
             enlisted.server.send_flush();
         }
-        let mut plain = Plain::default();
+        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
@@ -534,7 +537,7 @@ impl Session {
             }
             server.send_sync(if direct { Audience::Client } else { Audience::Gateway });
         }
-        let mut plain = Plain::default();
+        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_some() {

@@ -64,6 +64,8 @@ pub(super) struct Pipeline {
     pub settings_before: Option<Arc<Settings>>,
     /// Statements whose ParseComplete the client has been promised since.
     pub parsed: Vec<(Box<[u8]>, StatementId)>,
+    /// Statements used since, by their names.
+    pub held: Vec<(StatementId, Box<[u8]>)>,
     /// Statements whose descriptions the client waits for, in order.
     pub describing: VecDeque<Box<[u8]>>,
 }
