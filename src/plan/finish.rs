@@ -1,6 +1,7 @@
 //! What is proved of a statement -> its route, or the refusal.
 
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
+use super::hold;
 use super::ir::{LeafId, Level, Query, Reason, Stop};
 use super::prove::{self, Prover, Shape, Verdict};
 use super::solver::Solver;
@@ -125,7 +126,7 @@ impl Builder<'_> {
     fn selected_key(&self, query: &Query, key: usize) -> Option<Vec<KeySource>> {
         let term = query.columns.get(key)?.term?;
         let mut facts = Vec::new();
-        prove::query_facts(query, &self.terms, &self.leaves, &mut facts);
+        hold::query_facts(query, &self.terms, &self.leaves, &mut facts);
         Solver::new(self.terms.len(), &facts).values(term).map(<[KeySource]>::to_vec)
     }
 

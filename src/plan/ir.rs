@@ -1,4 +1,4 @@
-//! A statement with its names resolved: what `build` makes of the syntax tree and `prove` reasons about. Holds only what
+//! A statement with its names resolved: what `builder` makes of the syntax tree and `prove` reasons about. Holds only what
 //! decides where rows come from; expressions are reduced to facts, sublinks and the remarks in [`Parts`].
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! A plan is made once per statement text (see `session`'s cache) and is independent of the map and of parameter values;
 //! [`Route::resolve`] turns it into shards at Bind. A statement's way: [`compile`] -> `statement` picks the planner for its kind;
-//! queries and DML go `build` (names -> terms and facts) -> `prove` (facts -> pins, and whether the query distributes) ->
+//! queries and DML go `builder` (`select`, `from`, `insert`, `write`: names -> terms and facts, `ir`) -> `prove` (facts -> pins, and whether the query distributes) ->
 //! `finish` (the route or the refusal).
 
 use std::ops::Range;
@@ -22,11 +22,14 @@ mod scope;
 mod value;
 mod builder;
 mod predicate;
+mod with;
 mod select;
 mod from;
 mod write;
+mod insert;
 
 mod solver;
+mod hold;
 mod prove;
 mod finish;
 

@@ -43,17 +43,17 @@ fn schemas(values: &[Wrapped]) -> Vec<String> {
 
 /// `SELECT set_config('name', 'value', local)` and nothing else; `None` for any other statement.
 pub fn set_config(select: &SelectStmt) -> Option<SettingVerb> {
-    let alone = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..SelectStmt::default() };
-    let rest = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..select.clone() };
     let [target] = select.target_list.as_slice() else { return None };
-    if rest != alone || select.op() != SetOperation::SetopNone {
-        return None;
-    }
     let Some(Node::ResTarget(target)) = &target.node else { return None };
     let Some(Node::FuncCall(call)) = names::inner(&target.val) else { return None };
     match names::qualified(&call.funcname)? {
         (None | Some("pg_catalog"), "set_config") => {}
         _ => return None,
+    }
+    let alone = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..SelectStmt::default() };
+    let rest = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..select.clone() };
+    if rest != alone || select.op() != SetOperation::SetopNone {
+        return None;
     }
     let [name, value, local] = call.args.as_slice() else { return None };
     let name = names::string_constant(name.node.as_ref()?)?.to_ascii_lowercase();

@@ -1,22 +1,16 @@
-//! INSERT, UPDATE, DELETE, MERGE.
+//! UPDATE, DELETE, MERGE, and what every write shares: its target, SET, RETURNING.
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{
-    DeleteStmt, InsertStmt, MergeStmt, Node as Wrapped, OnConflictClause, RangeVar, ReturningClause, SelectStmt,
-    SetOperation as AstSet, UpdateStmt,
-};
+use pg_query::protobuf::{DeleteStmt, MergeStmt, Node as Wrapped, RangeVar, ReturningClause, UpdateStmt};
 
+use super::Refusal;
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
-use super::finish::expressions;
 use super::from::unusable;
-use super::function::Call;
 use super::ir::{From, LeafId, Level, Parts, Stop};
-use super::key::{self, Class, oid};
-use super::scope::{Columns, Item, Scope};
-use super::{KeySource, Refusal};
-use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
-use crate::sql::{self, Node, names, walk};
+use super::scope::Scope;
+use crate::catalog::{Relation, RelationKind};
+use crate::sql::{Node, names};
 
 impl<'a> Builder<'a> {
     /// A statement that changes rows, its own or in WITH.
@@ -31,7 +25,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The relation to be changed.
-    fn target(&self, name: Option<&RangeVar>, verb: WriteVerb) -> Result<Arc<Relation>, Stop> {
+    pub fn target(&self, name: Option<&RangeVar>, verb: WriteVerb) -> Result<Arc<Relation>, Stop> {
         let name = name.ok_or(Stop::Fails)?;
         let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
         let relation = self.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
@@ -65,287 +59,6 @@ impl<'a> Builder<'a> {
             RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Sequence => {}
         }
         Ok(relation)
-    }
-
-    // INSERT
-
-    fn insert(&mut self, insert: &'a InsertStmt) -> Result<(), Stop> {
-        let name = insert.relation.as_ref().ok_or(Stop::Fails)?;
-        let relation = self.target(Some(name), WriteVerb::Insert)?;
-        self.with(insert.with_clause.as_ref())?;
-        let target = self.leaf(&relation)?;
-        let columns = insert_columns(&relation, &insert.cols)?;
-        let key = match relation.kind {
-            RelationKind::Sharded { key, key_type } => Some((key, key_type)),
-            _ => None,
-        };
-        let body = match names::inner(&insert.select_stmt) {
-            None => {
-                self.check_omitted(&relation, &[])?;
-                let sources =
-                    key.map(|(key, key_type)| self.key_sources(&relation, key, key_type, &[None])).transpose()?;
-                self.store(target, sources);
-                WriteBody::Level(Level::default())
-            }
-            Some(Node::SelectStmt(select)) if plain_values(select) => {
-                self.insert_values(select, &relation, target, &columns, key)?
-            }
-            Some(source) => self.insert_select(source, &relation, &columns, key)?,
-        };
-        let body = self.insert_tail(insert, name, target, &relation, body)?;
-        self.end_with(insert.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Insert, body });
-        Ok(())
-    }
-
-    fn store(&mut self, target: LeafId, sources: Option<Vec<KeySource>>) {
-        if let (Some(leaf), Some(sources)) = (self.leaves.get_mut(target.0), sources) {
-            leaf.stored = Some(sources);
-        }
-    }
-
-    fn insert_values(
-        &mut self,
-        select: &'a SelectStmt,
-        relation: &Arc<Relation>,
-        target: LeafId,
-        columns: &[usize],
-        key: Option<(usize, KeyType)>,
-    ) -> Result<WriteBody, Stop> {
-        let mut parts = Parts::default();
-        let mut keys = Vec::new();
-        for row in &select.values_lists {
-            let Some(Node::List(row)) = &row.node else { continue };
-            let mut given = Vec::new();
-            for (value, at) in row.items.iter().filter_map(|node| node.node.as_ref()).zip(columns) {
-                if matches!(value, Node::SetToDefault(_)) {
-                    continue;
-                }
-                self.expression(value, &mut parts)?;
-                self.inferred(value, relation.columns.get(*at));
-                if relation.kind == RelationKind::Reference {
-                    constant_value(value, relation.columns.get(*at))?;
-                }
-                given.push(*at);
-            }
-            self.check_omitted(relation, &given)?;
-            if let Some((key, _)) = key {
-                let place = columns.iter().position(|at| *at == key);
-                keys.push(place.and_then(|at| row.items.get(at)).and_then(|node| node.node.as_ref()));
-            }
-        }
-        if let Some((at, key_type)) = key {
-            let sources = self.key_sources(relation, at, key_type, &keys)?;
-            self.store(target, Some(sources));
-        }
-        Ok(WriteBody::Level(expressions(parts)))
-    }
-
-    /// A bare parameter takes the type of the column it is stored into.
-    fn inferred(&mut self, value: &Node, column: Option<&Column>) {
-        if let (Node::ParamRef(parameter), Some(column)) = (value, column)
-            && Class::of_type(column.type_oid).is_some()
-        {
-            self.type_parameter(parameter.number, column.type_oid);
-        }
-    }
-
-    /// Where the keys of new rows come from; `None` and DEFAULT stand for a key that is left out.
-    fn key_sources(
-        &mut self,
-        relation: &Relation,
-        at: usize,
-        key_type: KeyType,
-        values: &[Option<&'a Node>],
-    ) -> Result<Vec<KeySource>, Refusal> {
-        let Some(column) = relation.columns.get(at) else { return Ok(Vec::new()) };
-        let class = Class::of_key(key_type);
-        let mut sources = Vec::new();
-        for value in values {
-            let value = match value {
-                None | Some(Node::SetToDefault(_)) => return Err(key_left_out(relation, column)),
-                Some(value) => *value,
-            };
-            let source = match value {
-                // Counted by `inferred`.
-                Node::ParamRef(parameter) => {
-                    let index = usize::try_from(parameter.number).ok().and_then(|number| number.checked_sub(1));
-                    index.map(|index| KeySource::Parameter { index, type_oid: None })
-                }
-                _ => self.source(value, class, column.type_oid),
-            };
-            sources.push(match source {
-                Some(KeySource::Constant(key)) => {
-                    KeySource::Constant(key::stored(key, key_type).ok_or_else(|| too_long(column))?)
-                }
-                Some(source) => source,
-                None => {
-                    return Err(Refusal::unsupported(format!(
-                        "the sharding key \"{}\" of a new row of \"{}\" must be a constant or a parameter",
-                        column.name, relation.name
-                    ))
-                    .hint("Compute the value first, then insert it."));
-                }
-            });
-        }
-        Ok(sources)
-    }
-
-    /// Columns that are left out take their defaults: those must not be numbers of a sequence of one shard, nor, in a reference
-    /// table, differ from shard to shard.
-    fn check_omitted(&self, relation: &Relation, given: &[usize]) -> Result<(), Stop> {
-        let reference = relation.kind == RelationKind::Reference;
-        if !reference && !matches!(relation.kind, RelationKind::Sharded { .. }) {
-            return Ok(());
-        }
-        for (at, column) in relation.columns.iter().enumerate() {
-            if given.contains(&at) {
-                continue;
-            }
-            match &column.default {
-                ColumnDefault::None => {}
-                ColumnDefault::Sequence => return Err(sequence_default(relation, column).into()),
-                ColumnDefault::Expression(_) if column.generated && !reference => {}
-                ColumnDefault::Expression(text) => match self.default_call(text)? {
-                    Call::Sequence => return Err(sequence_default(relation, column).into()),
-                    Call::Steady if !reference || constant_text(text) => {}
-                    _ if reference => {
-                        return Err(Refusal::unsupported(format!(
-                            "the default of \"{}\" may differ from shard to shard, and \"{}\" is a reference table",
-                            column.name, relation.name
-                        ))
-                        .hint(format!("Give a value for \"{}\".", column.name))
-                        .into());
-                    }
-                    _ => {}
-                },
-            }
-        }
-        Ok(())
-    }
-
-    /// The same for COPY FROM with these columns; without its key COPY is refused in words of its own.
-    pub fn check_copied(&self, relation: &Relation, given: &[usize]) -> Result<(), Stop> {
-        let mut given = given.to_vec();
-        if let RelationKind::Sharded { key, .. } = relation.kind {
-            given.push(key);
-        }
-        self.check_omitted(relation, &given)
-    }
-
-    /// The worst that a default's functions may do.
-    fn default_call(&self, text: &str) -> Result<Call, Stop> {
-        let unreadable =
-            || Refusal::unsupported("a column's default cannot be analysed").hint("Give a value for every column.");
-        let script = sql::parse(&format!("SELECT {text}")).map_err(|_| unreadable())?;
-        let Some(Node::SelectStmt(select)) = script.statements.first().and_then(sql::Statement::node) else {
-            return Err(unreadable().into());
-        };
-        let mut worst = Call::Steady;
-        for node in select.target_list.iter().filter_map(|node| node.node.as_ref()) {
-            self.worst_call(node, &mut worst)?;
-        }
-        Ok(worst)
-    }
-
-    /// The worst that the functions in an expression may do.
-    pub fn worst_call(&self, node: &Node, worst: &mut Call) -> Result<(), Stop> {
-        if let Node::FuncCall(call) = node
-            && let Some((schema, name)) = names::qualified(&call.funcname)
-        {
-            match self.call(schema, name)?.0 {
-                Call::Sequence => *worst = Call::Sequence,
-                other if *worst == Call::Steady => *worst = other,
-                _ => {}
-            }
-        }
-        walk::children(node, &mut |child| self.worst_call(child, worst))
-    }
-
-    fn insert_select(
-        &mut self,
-        source: &'a Node,
-        relation: &Arc<Relation>,
-        columns: &[usize],
-        key: Option<(usize, KeyType)>,
-    ) -> Result<WriteBody, Stop> {
-        if relation.kind == RelationKind::Reference {
-            return Err(reference(relation).into());
-        }
-        let query = self.query(source)?;
-        let width = if query.open { columns.len() } else { query.columns.len().min(columns.len()) };
-        self.check_omitted(relation, columns.get(..width).unwrap_or_default())?;
-        let mut place = None;
-        if let Some((key, key_type)) = key {
-            let Some(column) = relation.columns.get(key) else { return Err(Stop::Fails) };
-            place = columns.iter().position(|at| *at == key).filter(|at| *at < width);
-            let Some(at) = place else { return Err(key_left_out(relation, column).into()) };
-            // The value is stored as it is only if its class is the key's.
-            let term = query.columns.get(at).filter(|_| !query.open).and_then(|column| column.term);
-            let class = term.and_then(|term| self.terms.get(term.0 as usize)).map(|info| info.class);
-            if class != Some(Class::of_key(key_type)) {
-                return Err(Refusal::unsupported(format!(
-                    "INSERT ... SELECT into \"{}\" is not supported yet unless its \"{}\" is selected from a column or constant of the same type",
-                    relation.name, column.name
-                ))
-                .hint("Select the key as a column restricted to one value, or as a constant.")
-                .into());
-            }
-        }
-        Ok(WriteBody::Select { query: Box::new(query), extra: Level::default(), key: place })
-    }
-
-    /// ON CONFLICT and RETURNING.
-    fn insert_tail(
-        &mut self,
-        insert: &'a InsertStmt,
-        name: &'a RangeVar,
-        target: LeafId,
-        relation: &Arc<Relation>,
-        mut body: WriteBody,
-    ) -> Result<WriteBody, Stop> {
-        if insert.on_conflict_clause.is_some() && relation.kind == RelationKind::Reference {
-            return Err(reference(relation).into());
-        }
-        let mut scope = Scope::default();
-        let alias = name.alias.as_ref().map_or(&relation.name, |alias| &alias.aliasname);
-        for shown in [alias.as_str(), "excluded"] {
-            let columns = Columns::Relation { leaf: target, relation: relation.clone(), aliases: Vec::new() };
-            let mut item = Item::new(Some(shown.to_owned()), columns, false);
-            // Facts about the target are of no use here: its rows are those inserted.
-            item.bare = false;
-            scope.items.push(item);
-        }
-        scope.uncertain = true;
-        self.scopes.push(scope);
-        let mut parts = Parts::default();
-        let result = self.insert_expressions(insert.on_conflict_clause.as_deref(), relation, &mut parts);
-        let result = result.and_then(|()| self.returning(insert.returning_clause.as_ref(), &mut parts));
-        self.scopes.pop();
-        result?;
-        match &mut body {
-            WriteBody::Level(level) => level.parts.sublinks.append(&mut parts.sublinks),
-            WriteBody::Select { extra, .. } => extra.parts.sublinks.append(&mut parts.sublinks),
-        }
-        Ok(body)
-    }
-
-    fn insert_expressions(
-        &mut self,
-        conflict: Option<&'a OnConflictClause>,
-        relation: &Relation,
-        parts: &mut Parts,
-    ) -> Result<(), Stop> {
-        let Some(conflict) = conflict else { return Ok(()) };
-        if let Some(infer) = &conflict.infer {
-            for node in
-                infer.index_elems.iter().filter_map(|node| node.node.as_ref()).chain(names::inner(&infer.where_clause))
-            {
-                self.expression(node, parts)?;
-            }
-        }
-        self.assignments(&conflict.target_list, relation, parts)?;
-        names::inner(&conflict.where_clause).map_or(Ok(()), |node| self.expression(node, parts))
     }
 
     // UPDATE, DELETE
@@ -401,7 +114,7 @@ impl<'a> Builder<'a> {
     }
 
     /// SET: any column but the key.
-    fn assignments(&mut self, targets: &'a [Wrapped], relation: &Relation, parts: &mut Parts) -> Result<(), Stop> {
+    pub fn assignments(&mut self, targets: &'a [Wrapped], relation: &Relation, parts: &mut Parts) -> Result<(), Stop> {
         for node in targets.iter().filter_map(|node| node.node.as_ref()) {
             let Node::ResTarget(target) = node else { continue };
             if let RelationKind::Sharded { key, .. } = relation.kind
@@ -425,7 +138,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn returning(&mut self, clause: Option<&'a ReturningClause>, parts: &mut Parts) -> Result<(), Stop> {
+    /// RETURNING.
+    pub fn returning(&mut self, clause: Option<&'a ReturningClause>, parts: &mut Parts) -> Result<(), Stop> {
         let Some(clause) = clause else { return Ok(()) };
         clause.exprs.iter().filter_map(|node| node.node.as_ref()).try_for_each(|node| self.expression(node, parts))
     }
@@ -464,105 +178,11 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// VALUES and nothing around it.
-fn plain_values(select: &SelectStmt) -> bool {
-    !select.values_lists.is_empty()
-        && select.op() == AstSet::SetopNone
-        && select.with_clause.is_none()
-        && select.sort_clause.is_empty()
-        && select.limit_count.is_none()
-        && select.limit_offset.is_none()
-        && select.locking_clause.is_empty()
-}
-
-/// Positions of the columns of an INSERT.
-fn insert_columns(relation: &Relation, columns: &[Wrapped]) -> Result<Vec<usize>, Stop> {
-    if columns.is_empty() {
-        return Ok((0..relation.columns.len()).collect());
-    }
-    let position = |node: &Wrapped| match &node.node {
-        Some(Node::ResTarget(target)) => relation.columns.iter().position(|column| column.name == target.name),
-        _ => None,
-    };
-    columns.iter().map(|node| position(node).ok_or(Stop::Fails)).collect()
-}
-
-/// Whether a value stored into a reference table is the same on every shard.
-fn constant_value(node: &Node, column: Option<&Column>) -> Result<(), Stop> {
-    let refuse = || {
-        Stop::Refuse(
-            Refusal::unsupported(
-                "a value that each shard would compute for itself cannot be stored in a reference table",
-            )
-            .hint("Use constants and parameters."),
-        )
-    };
-    match node {
-        Node::AConst(_) => {
-            let temporal = column.is_none_or(|column| TEMPORAL.contains(&column.type_oid));
-            let relative = names::string_constant(node).is_some_and(|text| relative_time(text) && temporal);
-            if relative { Err(refuse()) } else { Ok(()) }
-        }
-        Node::ParamRef(_) => Ok(()),
-        // Any type may read a text as relative to now.
-        Node::TypeCast(cast) => names::inner(&cast.arg).map_or(Ok(()), |node| match names::string_constant(node) {
-            Some(text) if relative_time(text) => Err(refuse()),
-            _ => constant_value(node, column),
-        }),
-        Node::AArrayExpr(_) | Node::RowExpr(_) => walk::children(node, &mut |child| constant_value(child, None)),
-        _ => Err(refuse()),
-    }
-}
-
-/// date, time, timestamp, timestamptz, timetz.
-const TEMPORAL: [u32; 5] = [1082, 1083, 1114, 1184, 1266];
-
-/// `now`, `today` ... are read as the time of reading. *Source*: manual of PostgreSQL 15, 8.5.1.4.
-fn relative_time(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    ["now", "today", "tomorrow", "yesterday", "allballs"].iter().any(|word| lower.contains(word))
-}
-
-/// A default without a function or keyword of the current time or user.
-fn constant_text(text: &str) -> bool {
-    !relative_time(text) && !text.to_ascii_uppercase().contains("CURRENT") && !text.contains('(')
-}
-
-fn reference(relation: &Relation) -> Refusal {
+/// A write to a reference table that is not supported.
+pub fn reference(relation: &Relation) -> Refusal {
     Refusal::unsupported(format!(
         "\"{}\" is a reference table, which lives on every shard: only INSERT ... VALUES of constants and COPY are supported yet",
         relation.name
     ))
     .hint("Other writes come when several shards commit as one.")
-}
-
-fn key_left_out(relation: &Relation, column: &Column) -> Refusal {
-    let default = match column.default {
-        ColumnDefault::None => "no default",
-        ColumnDefault::Sequence => "a sequence as default, which would be one shard's",
-        ColumnDefault::Expression(_) => "an expression as default",
-    };
-    Refusal {
-        sqlstate: if column.default == ColumnDefault::None { "23502" } else { "0A000" },
-        reason: format!(
-            "the sharding key \"{}\" of a new row of \"{}\" is left out, and it has {default}",
-            column.name, relation.name
-        ),
-        hint: Some("The key decides on which shard a row lives; give it a value.".to_owned()),
-    }
-}
-
-fn sequence_default(relation: &Relation, column: &Column) -> Refusal {
-    Refusal::unsupported(format!(
-        "column \"{}\" of \"{}\" takes its default from a sequence, and each shard would count for itself",
-        column.name, relation.name
-    ))
-    .hint("Give a value: draw it with SELECT nextval(...) first, or use a uuid.")
-}
-
-/// string_data_right_truncation, in PostgreSQL's words.
-fn too_long(column: &Column) -> Refusal {
-    let (kind, max) =
-        (if column.type_oid == oid::BPCHAR { "character" } else { "character varying" }, column.typmod - 4);
-    Refusal { sqlstate: "22001", reason: format!("value too long for type {kind}({max})"), hint: None }
 }
