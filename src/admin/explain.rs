@@ -67,7 +67,9 @@ fn describe(plan: &Plan, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::ShardId)
         Plan::Transaction(_) => {
             "Transaction control: answered by the gateway, and sent to the shards that take part".to_owned()
         }
-        Plan::Setting(_) | Plan::Discard(_) => "Setting: follows the client from server to server".to_owned(),
+        Plan::Setting(_) | Plan::SettingQuery(_) | Plan::Discard(_) => {
+            "Setting: follows the client from server to server".to_owned()
+        }
         Plan::Prepared(_) => "Prepared statement: the gateway keeps its name".to_owned(),
         Plan::Cursor(_) => "Cursor: lives on the shard where it is declared".to_owned(),
         Plan::Empty => "Empty statement".to_owned(),

@@ -90,6 +90,10 @@ pub struct Plain {
     pub show_side_effects: bool,
     /// Show rows also of hidden steps.
     pub show_rows: bool,
+    /// Keep the last row that was hidden.
+    pub keep_row: bool,
+    /// That row, of text values.
+    pub row: Vec<Option<String>>,
     /// From the last ParameterDescription that was hidden.
     pub parameter_types: Vec<u32>,
     /// What the client calls the statements it used, for errors that name them as servers do.
@@ -124,6 +128,7 @@ impl Joiner for Plain {
             self.parameters.push(Parameter { name: text(name), value: text(value), told });
         }
         match frame.tag {
+            b'D' if self.keep_row && !frame.verdict.forward => self.row = fields::text_row(frame.body),
             b't' if !frame.verdict.forward => {
                 let types = frame.body.get(2..).unwrap_or_default().as_chunks::<4>().0;
                 self.parameter_types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
@@ -288,15 +293,22 @@ struct Pumped {
     copy_in: bool,
 }
 
-/// A RowDescription's body without what may differ between shards and over time: OIDs of tables and numbers of columns, and
-/// the formats, which Bind decides.
+/// Types from here on are users' and have another number on every server. *Source*: access/transam.h, FirstNormalObjectId.
+const FIRST_NORMAL_OID: u32 = 16384;
+
+/// A RowDescription's body without what may differ between shards and over time: OIDs of tables and of users' types, numbers
+/// of columns, and the formats, which Bind decides. That the users' types are the same is what `pgbraid check` looks at.
 pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
     let mut copy = body.to_vec();
     let mut at = 2;
     // Name, terminator, table OID (4), attribute number (2), type OID (4), size (2), typmod (4), format (2).
     while let Some(end) = copy.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
         let field = at + end + 1;
-        for range in [field..field + 6, field + 16..field + 18] {
+        let type_oid = copy.get(field + 6..field + 10).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let own_type = type_oid.is_some_and(|oid| oid >= FIRST_NORMAL_OID);
+        let mut ranges = vec![field..field + 6, field + 16..field + 18];
+        ranges.extend(own_type.then_some(field + 6..field + 10));
+        for range in ranges {
             if let Some(bytes) = copy.get_mut(range) {
                 bytes.fill(0);
             }

@@ -46,7 +46,7 @@ pub use refusal::Refusal;
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
-pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingVerb, TransactionVerb};
+pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 
 /// What a statement means depends on.
 #[derive(Clone, Copy)]
@@ -90,6 +90,9 @@ pub enum Plan {
     Transaction(TransactionVerb),
     /// SET, RESET and constant `set_config`.
     Setting(SettingVerb),
+    /// A SELECT without FROM that calls `set_config` with computed values: any shard runs it, and is asked for what it made of
+    /// the settings named.
+    SettingQuery(Vec<SettingName>),
     /// DISCARD ...
     Discard(DiscardVerb),
     /// PREPARE, EXECUTE, DEALLOCATE.

@@ -3,7 +3,7 @@
 use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, VariableSetKind, VariableSetStmt};
 
 use super::ir::Stop;
-use super::{Plan, Refusal, SettingVerb, TransactionVerb};
+use super::{Plan, Refusal, SettingName, SettingVerb, TransactionVerb};
 use crate::sql::{Node, names};
 
 /// Plans SET and RESET.
@@ -39,6 +39,45 @@ pub fn plan(set: &VariableSetStmt) -> Result<Plan, Stop> {
 
 fn schemas(values: &[Wrapped]) -> Vec<String> {
     values.iter().filter_map(|node| names::value_text(node.node.as_ref()?)).collect()
+}
+
+/// The settings named by a SELECT without FROM whose columns are calls of `set_config` and `current_setting`, constants and
+/// parameters; `None` for any other statement.
+pub fn setting_query(select: &SelectStmt) -> Option<Vec<SettingName>> {
+    let alone = SelectStmt { limit_option: 0, op: 0, ..SelectStmt::default() };
+    let rest = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..select.clone() };
+    if rest != alone || select.op() != SetOperation::SetopNone {
+        return None;
+    }
+    let mut settings = Vec::new();
+    for target in &select.target_list {
+        let Some(Node::ResTarget(target)) = &target.node else { return None };
+        match names::inner(&target.val)? {
+            Node::FuncCall(call) => settings.extend(setting_call(call)?),
+            Node::AConst(_) | Node::ParamRef(_) => {}
+            _ => return None,
+        }
+    }
+    (!settings.is_empty()).then_some(settings)
+}
+
+/// What a call of `set_config` (one) or `current_setting` (none) sets; `None` for another function.
+fn setting_call(call: &pg_query::protobuf::FuncCall) -> Option<Option<SettingName>> {
+    let plain = |node: &pg_query::protobuf::Node| match &node.node {
+        Some(Node::AConst(_) | Node::ParamRef(_)) => true,
+        Some(Node::TypeCast(cast)) => matches!(names::inner(&cast.arg), Some(Node::AConst(_) | Node::ParamRef(_))),
+        _ => false,
+    };
+    match (names::qualified(&call.funcname)?, call.args.as_slice()) {
+        ((None | Some("pg_catalog"), "set_config"), [name, value, local]) if plain(value) => {
+            let name = names::string_constant(name.node.as_ref()?)?.to_ascii_lowercase();
+            let local = names::value_text(local.node.as_ref()?)?;
+            let local = matches!(local.as_str(), "true" | "t" | "on" | "1" | "yes");
+            Some(Some(SettingName { name, local }))
+        }
+        ((None | Some("pg_catalog"), "current_setting"), arguments) if arguments.iter().all(plain) => Some(None),
+        _ => None,
+    }
 }
 
 /// `SELECT set_config('name', 'value', local)` and nothing else; `None` for any other statement.

@@ -21,7 +21,7 @@ pub fn changes_context(plan: &Plan) -> bool {
     match plan {
         Plan::Everywhere(everywhere) => everywhere.changes_catalog,
         // COMMIT and ROLLBACK undo SET LOCAL, ROLLBACK also SET and DDL.
-        Plan::Setting(_) | Plan::Discard(_) | Plan::Transaction(_) => true,
+        Plan::Setting(_) | Plan::SettingQuery(_) | Plan::Discard(_) | Plan::Transaction(_) => true,
         Plan::Empty | Plan::Rows(_) | Plan::CopyIn(_) | Plan::Prepared(_) | Plan::Cursor(_) | Plan::Refuse(_) => false,
     }
 }
@@ -43,7 +43,10 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
     match node {
         Node::SelectStmt(select) => match setting::set_config(select) {
             Some(verb) => Ok(Plan::Setting(verb)),
-            None => rows(node, context).map(Plan::Rows),
+            None => match setting::setting_query(select) {
+                Some(names) => Ok(Plan::SettingQuery(names)),
+                None => rows(node, context).map(Plan::Rows),
+            },
         },
         Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
             rows(node, context).map(Plan::Rows)

@@ -40,6 +40,15 @@ pub enum TransactionVerb {
     Modes,
 }
 
+/// A setting that a query sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingName {
+    /// Lower case.
+    pub name: String,
+    /// For the transaction only.
+    pub local: bool,
+}
+
 /// SET and RESET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingVerb {

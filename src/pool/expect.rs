@@ -88,6 +88,8 @@ pub struct Expectations {
     pub unnamed_lost: bool,
     /// An error came in an extended-protocol step: the server skips messages until Sync.
     pub skipping: bool,
+    /// Extended-protocol messages have been sent since the last ReadyForQuery: an implicit transaction may be open.
+    pub unsynced: bool,
     /// What the last ReadyForQuery said.
     pub status: Status,
 }
@@ -95,6 +97,7 @@ pub struct Expectations {
 impl Expectations {
     /// Appends a step.
     pub fn push(&mut self, step: Step, audience: Audience) {
+        self.unsynced |= !matches!(step, Step::Query | Step::Sync | Step::Said);
         if step == Step::Sync || !self.skipping {
             self.queue.push_back(Expect { step, audience });
         } else if let Step::Parse(statement) = step {
@@ -158,6 +161,7 @@ impl Expectations {
             (b'Z', Step::Query | Step::Sync) => {
                 self.status = Status::from_byte(status_byte).ok_or(Unexpected { tag })?;
                 self.skipping = false;
+                self.unsynced = false;
                 true
             }
             (b'1', Step::Parse(_)) | (b'2', Step::Bind) | (b'3', Step::Close) => true,

@@ -88,6 +88,7 @@ impl Server {
         self.condition == Condition::Sound
             && self.expects.is_empty()
             && self.expects.status == Status::Idle
+            && !self.expects.unsynced
             && self.outbound.is_empty()
             && self.inbound.is_empty()
             && self.partial.is_none()

@@ -50,7 +50,7 @@ impl Session {
     pub(super) async fn conclude_extended(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
         let Err(failure) = result else { return Ok(()) };
         let failure = match failure {
-            Failure::Statement(report) => match self.drain().await {
+            Failure::Statement(report) => match self.settle_all().await {
                 Ok(()) => Failure::Statement(report),
                 Err(earlier) => earlier,
             },
@@ -62,6 +62,12 @@ impl Session {
         self.end_implicit_block().await?;
         self.link.client.flush().await?;
         Ok(())
+    }
+
+    /// Gets all answers that come before what is to be said now.
+    async fn settle_all(&mut self) -> Result<(), Failure> {
+        self.settle_parse(None).await?;
+        self.drain().await
     }
 
     /// Forgets statements whose Parse was never reached or failed: to the client they do not exist.
@@ -107,7 +113,6 @@ impl Session {
         })?;
         self.check_not_failed(plan)?;
         match plan {
-            Plan::Refuse(refusal) => return Err(refusal.clone().into()),
             plan if is_local(plan) => {
                 prepared.origin = Origin::Parse;
                 self.say(PARSE_COMPLETE);
@@ -200,6 +205,10 @@ impl Session {
                 let at = self.cursor_server(verb, declared).await?;
                 self.bind_on(at, &bind).await?
             }
+            Plan::SettingQuery(_) => {
+                let at = self.enlist_any(Access::Read).await?;
+                self.bind_on(at, &bind).await?
+            }
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
             _ => {
                 self.say(BIND_COMPLETE);
@@ -226,7 +235,9 @@ impl Session {
             && self.ask(name, &prepared.compiled).await?.row_description.as_ref() != Some(described)
         {
             // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
-            return Err(Report::error("0A000", "cached plan must not change result type").into());
+            let mut report = Report::error("0A000", "cached plan must not change result type");
+            report.routine = Some("RevalidateCachedQuery");
+            return Err(report.into());
         }
         Ok(prepared)
     }
@@ -508,6 +519,19 @@ impl Session {
         Ok(())
     }
 
+    /// Asks for what queries of this pipeline made of settings.
+    async fn settle_settings(&mut self) -> Result<(), Failure> {
+        let sets = std::mem::take(&mut self.pipeline.sets);
+        if self.pipeline.skipping || self.transaction.has_failed() {
+            return Ok(());
+        }
+        for (shard, names) in sets {
+            let at = self.enlist(shard, Access::Read).await?;
+            self.ask_settings(at, &names).await?;
+        }
+        Ok(())
+    }
+
     /// The implicit transaction is over: if it failed, what SET did in it is undone.
     fn end_pipeline(&mut self) {
         let pipeline = std::mem::take(&mut self.pipeline);
@@ -526,7 +550,7 @@ impl Session {
         }
         let in_block = self.transaction.block().is_some();
         // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1 && !failed && !self.transaction.has_failed();
+        let direct = engaged == 1 && !failed && !self.transaction.has_failed() && self.pipeline.sets.is_empty();
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;
@@ -541,10 +565,14 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_some() {
+            self.pipeline.skipping = true;
             self.forget_unparsed();
         }
         if !failed {
             self.pass_on_hidden_error(&plain)?;
+        }
+        if plain.error.is_none() {
+            self.settle_settings().await?;
         }
         Ok(direct)
     }
@@ -553,15 +581,15 @@ impl Session {
 /// Statements that the gateway itself carries out, at Execute.
 pub(super) fn is_local(plan: &Plan) -> bool {
     match plan {
-        Plan::Rows(_) | Plan::Cursor(_) => false,
+        // What is refused can be described all the same: drivers ask for columns without meaning to run anything.
+        Plan::Rows(_) | Plan::Cursor(_) | Plan::SettingQuery(_) | Plan::Refuse(_) => false,
         Plan::Empty
         | Plan::CopyIn(_)
         | Plan::Everywhere(_)
         | Plan::Transaction(_)
         | Plan::Setting(_)
         | Plan::Discard(_)
-        | Plan::Prepared(_)
-        | Plan::Refuse(_) => true,
+        | Plan::Prepared(_) => true,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::execute::client::ClientIo;
 use crate::execute::fault::LinkFault;
 use crate::execute::link::Link;
 use crate::execute::relay::{Parameter, Plain};
+use crate::plan::SettingName;
 use crate::pool::expect::StatementId;
 use crate::pool::pools::ServerPool;
 use crate::pool::settings::Settings;
@@ -64,6 +65,8 @@ pub(super) struct Pipeline {
     pub settings_before: Option<Arc<Settings>>,
     /// Statements whose ParseComplete the client has been promised since.
     pub parsed: Vec<(Box<[u8]>, StatementId)>,
+    /// Settings that queries have set since, and where.
+    pub sets: Vec<(ShardId, Vec<SettingName>)>,
     /// Statements used since, by their names.
     pub held: Vec<(StatementId, Box<[u8]>)>,
     /// Statements whose descriptions the client waits for, in order.
@@ -248,6 +251,7 @@ impl Session {
 
     /// Ends a simple query that has not ended with a server's ReadyForQuery: error if any, and ReadyForQuery.
     pub(super) async fn conclude(&mut self, result: Result<Ended, Failure>) -> Result<(), Failure> {
+        self.pipeline = Pipeline::default();
         match result {
             Ok(Ended::Ready) => {}
             Ok(Ended::NotReady) => {

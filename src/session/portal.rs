@@ -34,6 +34,9 @@ impl Session {
                 self.engage(at).await?;
                 self.send_execute(at, &execute, Audience::Client);
                 self.note_cursor(plan, shard);
+                if let Plan::SettingQuery(names) = plan {
+                    self.pipeline.sets.push((shard, names.clone()));
+                }
             }
             (Place::Many(shards), _) => self.execute_many(&shards, &execute, plan).await?,
             (Place::Every(shards), _) => self.execute_every(&shards, &execute).await?,
@@ -169,7 +172,7 @@ impl Session {
             }
             Plan::Prepared(verb) => self.deallocate(verb)?,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
-            Plan::Rows(_) | Plan::Cursor(_) => return Err(no_portal(b"")),
+            Plan::Rows(_) | Plan::Cursor(_) | Plan::SettingQuery(_) => return Err(no_portal(b"")),
         }
         Ok(())
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::life::Session;
 use crate::execute::relay::Plain;
-use crate::plan::{Access, DiscardVerb, SettingVerb};
+use crate::plan::{Access, DiscardVerb, SettingName, SettingVerb};
 use crate::pool::expect::Audience;
-use crate::pool::settings::{Change, Settings, assignment};
+use crate::pool::settings::{Change, Settings, assignment, literal};
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -60,6 +60,25 @@ impl Session {
         } else {
             enlisted.server.send_query(text.as_bytes(), Audience::Gateway);
         }
+    }
+
+    /// Asks a server what a query made of settings, and remembers it.
+    pub(super) async fn ask_settings(&mut self, at: usize, names: &[SettingName]) -> Result<(), Failure> {
+        let calls: Vec<String> =
+            names.iter().map(|setting| format!("pg_catalog.current_setting({})", literal(&setting.name))).collect();
+        self.link.servers[at].server.send_query(format!("SELECT {}", calls.join(",")).as_bytes(), Audience::Gateway);
+        let mut plain = Plain { keep_row: true, ..Plain::default() };
+        self.relay_in_block(&mut plain).await?;
+        self.pass_on_hidden_error(&plain)?;
+        for (setting, value) in names.iter().zip(plain.row) {
+            let (name, value) = (&setting.name, value.unwrap_or_default());
+            let after = (!setting.local).then(|| self.current_settings().with(name, Change::Value(value.clone())));
+            if setting.local && self.transaction.block().is_none() {
+                continue;
+            }
+            self.remember(after, assignment(name, &value, setting.local));
+        }
+        Ok(())
     }
 
     /// Keeps what was set: for the session, or for the block until it commits.

@@ -132,6 +132,11 @@ impl Session {
             Plan::Everywhere(everywhere) => self.everywhere(text, everywhere).await?,
             Plan::Transaction(verb) => self.transaction_verb(text, verb).await?,
             Plan::Setting(verb) => self.setting(text, verb).await?,
+            Plan::SettingQuery(names) => {
+                let at = self.enlist_any(Access::Read).await?;
+                self.forward_query(at, text, false).await?;
+                self.ask_settings(at, names).await?;
+            }
             Plan::Discard(verb) => self.discard(*verb, text).await?,
             Plan::Prepared(verb) => return self.prepared_verb(compiled, verb, alone).await,
             Plan::Cursor(verb) => return self.cursor_verb(text, verb, alone).await,
@@ -178,6 +183,7 @@ impl Session {
             | Plan::CopyIn(_)
             | Plan::Everywhere(_)
             | Plan::Setting(_)
+            | Plan::SettingQuery(_)
             | Plan::Discard(_)
             | Plan::Prepared(_)
             | Plan::Cursor(_)
@@ -231,7 +237,7 @@ impl Session {
             tracing::warn!(sqlstate = code, "a server refused the session's settings");
             self.link.servers[at].server.mark_broken();
         }
-        if self.transaction.block().is_none() {
+        if alone && self.transaction.block().is_none() {
             self.release().await;
         }
         match (alone, plain.error) {

@@ -33,6 +33,19 @@ pub fn tag_rows(tag: &[u8]) -> (&[u8], Option<u64>) {
     }
 }
 
+/// The values of a DataRow body in text format.
+pub fn text_row(body: &[u8]) -> Vec<Option<String>> {
+    let mut rest = body.get(2..).unwrap_or_default();
+    let mut values = Vec::new();
+    while let Some((head, after)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(i32::from_be_bytes(*head)).ok();
+        let (value, next) = after.split_at(length.unwrap_or(0).min(after.len()));
+        values.push(length.map(|_| String::from_utf8_lossy(value).into_owned()));
+        rest = next;
+    }
+    values
+}
+
 /// Name and value of a ParameterStatus body.
 pub fn parameter(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr(0, body)?;
@@ -55,6 +68,13 @@ mod tests {
     fn fields_end_at_the_terminator_or_the_end() {
         assert_eq!(field(b"SERROR\0C42601\0\0", b'C'), Some(&b"42601"[..]));
         assert_eq!(field(b"SERROR\0C426", b'C'), None);
+    }
+
+    #[test]
+    fn a_row_has_values_and_nulls() {
+        let row = b"\0\x02\0\0\0\x02on\xff\xff\xff\xff";
+        assert_eq!(text_row(row), [Some("on".to_owned()), None]);
+        assert!(text_row(b"").is_empty());
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct Report {
     pub hint: Option<String>,
     /// Field `W`.
     pub context: Option<String>,
+    /// Field `R`: PostgreSQL's function, where drivers look at it (pgjdbc at `RevalidateCachedQuery`).
+    pub routine: Option<&'static str>,
 }
 
 impl Report {
@@ -72,6 +74,7 @@ impl Report {
             detail: None,
             hint: None,
             context: None,
+            routine: None,
         }
     }
 
@@ -95,6 +98,7 @@ impl Report {
         fields.extend(self.detail.as_deref().map(|text| (b'D', clean(text))));
         fields.extend(self.hint.as_deref().map(|text| (b'H', clean(text))));
         fields.extend(self.context.as_deref().map(|text| (b'W', clean(text))));
+        fields.extend(self.routine.map(|text| (b'R', text.to_owned())));
         match self.severity {
             Severity::Error | Severity::Fatal => encode(&ErrorResponse::new(fields), out),
             Severity::Warning | Severity::Notice => encode(&NoticeResponse::new(fields), out),

@@ -113,6 +113,7 @@ fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
         }
         Plan::Transaction(verb) => format!("transaction {verb:?}\n"),
         Plan::Setting(verb) => format!("setting {verb:?}\n"),
+        Plan::SettingQuery(names) => format!("setting query {names:?}\n"),
         Plan::Discard(verb) => format!("discard {verb:?}\n"),
         Plan::Prepared(PreparedVerb::Prepare { name, types, body, plan: inner }) => {
             format!("prepare {name} {types:?} {:?}: {}", &text[body.clone()], self::plan(inner, text, values))
