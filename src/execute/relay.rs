@@ -4,11 +4,12 @@
 //! Whole runs of forwarded frames move as one slice; a buffer that is forwarded whole is not even copied.
 
 use bytes::{Buf, BytesMut};
+use memchr::memmem;
 
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
-use crate::pool::expect::{Step, Verdict};
-use crate::pool::server::{Partial, Server};
+use crate::pool::expect::{StatementId, Step, Verdict};
+use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
 use crate::wire::fields;
 use crate::wire::frame::{HEADER_BYTES, Header};
 
@@ -91,6 +92,8 @@ pub struct Plain {
     pub show_rows: bool,
     /// From the last ParameterDescription that was hidden.
     pub parameter_types: Vec<u32>,
+    /// What the client calls the statements it used, for errors that name them as servers do.
+    pub aliases: Vec<(StatementId, Box<[u8]>)>,
     /// Parameters that have changed.
     pub parameters: Vec<Parameter>,
     /// RowDescription (or none) of each Describe that the client has got an answer to, in order.
@@ -104,7 +107,7 @@ impl Joiner for Plain {
         true
     }
 
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
+    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
         if frame.tag == b'E' {
             let code = fields::field(frame.body, b'C').and_then(|code| code.try_into().ok());
             self.error = Some(code.unwrap_or(*b"XX000"));
@@ -137,6 +140,11 @@ impl Joiner for Plain {
             }
             b'T' | b'D' if self.show_rows => return Handling::Forward,
             _ => {}
+        }
+        if frame.tag == b'E' && frame.verdict.forward && memmem::find(frame.body, STATEMENT_PREFIX).is_some() {
+            let body = renamed(frame.body, &self.aliases);
+            crate::wire::frame::write(client, b'E', |out| out.extend_from_slice(&body));
+            return Handling::Drop;
         }
         if frame.verdict.forward { Handling::Forward } else { Handling::Drop }
     }
@@ -296,6 +304,18 @@ pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
         at = field + 18;
     }
     copy
+}
+
+/// An ErrorResponse's body with the client's names of statements in place of the servers'.
+fn renamed(body: &[u8], aliases: &[(StatementId, Box<[u8]>)]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    for (id, name) in aliases {
+        let theirs = format!("\"{}\"", statement_name(*id));
+        if let Some(at) = memmem::find(&body, theirs.as_bytes()) {
+            body.splice(at + 1..at + theirs.len() - 1, name.iter().copied());
+        }
+    }
+    body
 }
 
 /// Keeps what a ParameterStatus says.

@@ -111,7 +111,7 @@ pub enum WriteBody {
     /// UPDATE, DELETE, MERGE, INSERT ... VALUES (the expressions).
     Level(Level),
     /// INSERT ... SELECT, the expressions of ON CONFLICT and RETURNING, and the position of the key in the output.
-    Select { query: Query, extra: Level, key: Option<usize> },
+    Select { query: Box<Query>, extra: Level, key: Option<usize> },
 }
 
 /// Where on the stack the work began. WITH queries and views nest without a limit of the parser's.

@@ -92,10 +92,10 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
         return Err(Refusal::unsupported(format!("table \"{}\" could not be used: {reason}", table.name)).into());
     }
     for parent in &create.inh_relations {
-        if let Some(Node::RangeVar(parent)) = &parent.node {
-            if let Some(parent) = existing(Some(parent), context) {
-                same_rows(&table, &parent)?;
-            }
+        if let Some(Node::RangeVar(parent)) = &parent.node
+            && let Some(parent) = existing(Some(parent), context)
+        {
+            same_rows(&table, &parent)?;
         }
     }
     for node in create.table_elts.iter().chain(&create.constraints) {

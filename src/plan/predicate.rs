@@ -81,10 +81,10 @@ impl<'a> Builder<'a> {
         let Some(node) = names::inner(&link.subselect) else { return Ok(()) };
         let query = self.query(node)?;
         for (outer, inner) in columns.iter().zip(&query.columns) {
-            if let (Some(left), Some(right)) = (*outer, inner.term) {
-                if self.class(left) == self.class(right) {
-                    parts.facts.push(Fact::Equal { left, right, strict: true });
-                }
+            if let (Some(left), Some(right)) = (*outer, inner.term)
+                && self.class(left) == self.class(right)
+            {
+                parts.facts.push(Fact::Equal { left, right, strict: true });
             }
         }
         parts.sublinks.push(Sublink { query, condition });
@@ -110,10 +110,8 @@ impl<'a> Builder<'a> {
                 all.args.iter().filter_map(|node| node.node.as_ref()).for_each(|node| self.fact(node, facts));
             }
             Node::BoolExpr(any) if any.boolop() == BoolExprType::OrExpr => self.alternatives(&any.args, facts),
-            Node::AExpr(comparison) => {
-                if names::operator(&comparison.name).is_some_and(|op| self.equals(op)) {
-                    self.equality(comparison, facts);
-                }
+            Node::AExpr(comparison) if names::operator(&comparison.name).is_some_and(|op| self.equals(op)) => {
+                self.equality(comparison, facts);
             }
             _ => {}
         }

@@ -172,10 +172,10 @@ impl<'q> Prover<'q> {
             let solver = self.solver(&facts);
             let mut outputs = Vec::new();
             for (column, source) in query.columns.iter().zip(&level.sources) {
-                if let (Some(column), Some(source)) = (column.term, source) {
-                    if keys.iter().any(|key| solver.same(*key, *source)) {
-                        outputs.push(column);
-                    }
+                if let (Some(column), Some(source)) = (column.term, source)
+                    && keys.iter().any(|key| solver.same(*key, *source))
+                {
+                    outputs.push(column);
                 }
             }
             verdict.shape = Ok(Shape::Distributed(outputs));

@@ -21,6 +21,15 @@ enum Origin {
     Constants(Class, Oid, Vec<KeySource>),
 }
 
+/// A select list.
+#[derive(Default)]
+struct Targets {
+    names: Vec<Option<String>>,
+    origins: Vec<Option<Origin>>,
+    /// They are not all known.
+    open: bool,
+}
+
 impl<'a> Builder<'a> {
     /// A query at any level.
     pub fn query(&mut self, node: &'a Node) -> Result<Query, Stop> {
@@ -177,7 +186,7 @@ impl<'a> Builder<'a> {
         let mut level = Level::default();
         let first_leaf = self.leaves.len();
         for node in select.from_clause.iter().filter_map(|node| node.node.as_ref()) {
-            let item = self.from_item(node)?;
+            let item = self.item(node)?;
             level.from.push(item);
         }
         for locking in &select.locking_clause {
@@ -189,7 +198,7 @@ impl<'a> Builder<'a> {
             self.condition(condition, &mut level.parts)?;
         }
         self.window_clause(&select.window_clause, &mut level.parts)?;
-        let (names, origins, open) = self.targets(&select.target_list, &mut level.parts)?;
+        let Targets { names, origins, open } = self.targets(&select.target_list, &mut level.parts)?;
         self.grouping(select, &mut level)?;
         self.tail(select, &mut level.parts)?;
         let mut query = Query::new(owner, Body::Values(Parts::default()));
@@ -314,26 +323,22 @@ impl<'a> Builder<'a> {
     // Output columns
 
     /// Names and origins of the select list, and whether they are not all known.
-    fn targets(
-        &mut self,
-        targets: &'a [Wrapped],
-        parts: &mut Parts,
-    ) -> Result<(Vec<Option<String>>, Vec<Option<Origin>>, bool), Stop> {
-        let (mut columns, mut origins, mut open) = (Vec::new(), Vec::new(), false);
+    fn targets(&mut self, targets: &'a [Wrapped], parts: &mut Parts) -> Result<Targets, Stop> {
+        let Targets { names: mut columns, mut origins, mut open } = Targets::default();
         for target in targets {
             let Some(Node::ResTarget(target)) = &target.node else { continue };
             let Some(value) = names::inner(&target.val) else { continue };
-            if let Node::ColumnRef(column) = value {
-                if matches!(column.fields.last().and_then(|node| node.node.as_ref()), Some(Node::AStar(_))) {
-                    open |= self.star(&column.fields, &mut columns, &mut origins);
-                    continue;
-                }
+            if let Node::ColumnRef(column) = value
+                && matches!(column.fields.last().and_then(|node| node.node.as_ref()), Some(Node::AStar(_)))
+            {
+                open |= self.star(&column.fields, &mut columns, &mut origins);
+                continue;
             }
             self.expression(value, parts)?;
             columns.push(output_name(target, value));
             origins.push(self.origin(value));
         }
-        Ok((columns, origins, open))
+        Ok(Targets { names: columns, origins, open })
     }
 
     /// `*` and `name.*`; whether they stand for more than is known.

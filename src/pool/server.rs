@@ -184,9 +184,12 @@ impl Server {
     }
 }
 
+/// What the names of statements on servers begin with.
+pub const STATEMENT_PREFIX: &[u8] = b"pgbraid_";
+
 /// The name under which servers hold a statement.
 pub fn statement_name(statement: StatementId) -> String {
-    format!("pgbraid_{}", statement.0)
+    format!("{}{}", String::from_utf8_lossy(STATEMENT_PREFIX), statement.0)
 }
 
 /// What a CancelRequest needs.

@@ -12,7 +12,7 @@ use super::life::Session;
 use super::plans::Compiled;
 use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::execute::relay::Plain;
-use crate::plan::{Access, Destination, Plan, Route};
+use crate::plan::{Access, CursorVerb, Destination, Plan, Route};
 use crate::pool::expect::{Audience, StatementId, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::wire::frontend::{self, Bind, Malformed, Named};
@@ -151,6 +151,9 @@ impl Session {
         enlisted.needs_sync = true;
         let server: &mut Server = &mut enlisted.server;
         let unnamed = name.is_empty();
+        if !unnamed {
+            self.pipeline.held.push((compiled.id, name.into()));
+        }
         let sent = if unnamed {
             if std::mem::take(&mut server.expects.unnamed_lost) {
                 server.unnamed = None;
@@ -190,7 +193,11 @@ impl Session {
                 self.place(destination, route.access, &bind).await?
             }
             Plan::Cursor(verb) => {
-                let at = self.cursor_server(verb).await?;
+                let declared = match verb {
+                    CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, &bind, &prepared).await?),
+                    CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
+                };
+                let at = self.cursor_server(verb, declared).await?;
                 self.bind_on(at, &bind).await?
             }
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
@@ -470,7 +477,7 @@ impl Session {
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.server.expects.is_empty()) {
             enlisted.server.send_flush();
         }
-        let mut plain = Plain::default();
+        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
@@ -487,7 +494,7 @@ impl Session {
             self.conclude_extended(settled).await?;
         }
         let result = self.sync_servers().await;
-        self.pipeline = Default::default();
+        self.end_pipeline();
         match result {
             Ok(true) => {}
             Ok(false) => self.ready(),
@@ -499,6 +506,15 @@ impl Session {
         self.release_if_idle().await;
         self.link.client.flush().await?;
         Ok(())
+    }
+
+    /// The implicit transaction is over: if it failed, what SET did in it is undone.
+    fn end_pipeline(&mut self) {
+        let pipeline = std::mem::take(&mut self.pipeline);
+        if let (true, Some(settings)) = (pipeline.skipping, pipeline.settings_before) {
+            self.settings = settings;
+            self.reported.pending.clear();
+        }
     }
 
     /// Whether a server's ReadyForQuery was forwarded.
@@ -521,7 +537,7 @@ impl Session {
             }
             server.send_sync(if direct { Audience::Client } else { Audience::Gateway });
         }
-        let mut plain = Plain::default();
+        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_some() {

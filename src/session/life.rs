@@ -60,8 +60,12 @@ pub(super) struct Pipeline {
     pub skipping: bool,
     /// What its implicit transaction has written.
     pub writes: Writes,
+    /// The session's settings before the first SET since, outside a block.
+    pub settings_before: Option<Arc<Settings>>,
     /// Statements whose ParseComplete the client has been promised since.
     pub parsed: Vec<(Box<[u8]>, StatementId)>,
+    /// Statements used since, by their names.
+    pub held: Vec<(StatementId, Box<[u8]>)>,
     /// Statements whose descriptions the client waits for, in order.
     pub describing: VecDeque<Box<[u8]>>,
 }

@@ -40,7 +40,8 @@ impl Session {
             (Place::Local, Some(prepared)) => {
                 self.drain().await?;
                 self.execute_local(prepared, plan).await?;
-                if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                let done = !matches!(plan, Plan::Empty);
+                if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
                     portal.place = Place::Done;
                 }
             }

@@ -92,6 +92,7 @@ impl Session {
         };
         self.hold_sql(at, &prepared.compiled).await?;
         let text = [b"EXECUTE ", statement_name(prepared.compiled.id).as_bytes(), tail].concat();
+        self.pipeline.held.push((prepared.compiled.id, name.as_bytes().into()));
         self.forward_query(at, &text, alone).await
     }
 

@@ -73,6 +73,7 @@ impl Session {
             }
             None => {
                 if let Some(settings) = after {
+                    self.pipeline.settings_before.get_or_insert_with(|| self.settings.clone());
                     self.settings = Arc::new(settings);
                     for enlisted in &mut self.link.servers {
                         enlisted.server.settings = self.settings.clone();

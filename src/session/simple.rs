@@ -35,7 +35,7 @@ impl Session {
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
-        self.pipeline.writes = Writes::Nothing;
+        self.pipeline = Default::default();
         let compiled = self.known(text, &[]).await;
         if compiled.statements.is_none() {
             self.probe(text, &[]).await?;
@@ -221,7 +221,8 @@ impl Session {
     /// Sends a text to one server and relays its answer.
     pub(super) async fn forward_query(&mut self, at: usize, text: &[u8], alone: bool) -> Result<Ended, Failure> {
         self.link.servers[at].server.send_query(text, Audience::Client);
-        let mut plain = Plain { hide_ready: !alone, ..Plain::default() };
+        let aliases = std::mem::take(&mut self.pipeline.held);
+        let mut plain = Plain { hide_ready: !alone, aliases, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if let Some(body) = &plain.hidden_error {

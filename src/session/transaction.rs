@@ -48,8 +48,7 @@ impl Session {
             }
             // Source: xact.c, BeginTransactionBlock.
             Transaction::Open(_) | Transaction::Failed(_) => {
-                let warning = Report::warning("25001", "there is already a transaction in progress");
-                warning.write(&mut self.link.client.outbound);
+                self.warn(Report::warning("25001", "there is already a transaction in progress"));
             }
         }
         reply::complete(&mut self.link.client.outbound, tag);
@@ -90,6 +89,14 @@ impl Session {
         self.chain(chain, modes);
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
         Ok(())
+    }
+
+    /// Sends a warning of the gateway's own, unless the client wants none.
+    pub(super) fn warn(&mut self, warning: Report) {
+        let level = self.current_settings().text_of("client_min_messages").unwrap_or_default().to_lowercase();
+        if !["error", "fatal", "panic"].iter().any(|level_above| level.contains(level_above)) {
+            warning.write(&mut self.link.client.outbound);
+        }
     }
 
     fn explicit_block(&self) -> bool {
@@ -137,7 +144,11 @@ impl Session {
             }
         }
         // What only read has nothing to lose; its errors do not matter.
-        self.link.relay(&mut Plain { show_side_effects: writers.is_empty(), ..Plain::default() }).await?;
+        let mut plain = Plain { show_side_effects: writers.is_empty(), ..Plain::default() };
+        self.link.relay(&mut plain).await?;
+        if writers.is_empty() {
+            self.note(&plain);
+        }
         let mut committed = Vec::new();
         for at in writers {
             let shard = self.link.servers[at].shard;
@@ -252,8 +263,7 @@ impl Session {
         if self.transaction.block().is_none() {
             // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
             let verb = if tag == "SET" { "SET TRANSACTION" } else { tag };
-            let warning = Report::warning("25P01", format!("{verb} can only be used in transaction blocks"));
-            warning.write(&mut self.link.client.outbound);
+            self.warn(Report::warning("25P01", format!("{verb} can only be used in transaction blocks")));
         } else {
             self.tell_servers(&text).await?;
             if let Some(block) = self.transaction.block_mut() {
@@ -289,8 +299,7 @@ impl Session {
 
 /// *Source*: xact.c, EndTransactionBlock, UserAbortTransactionBlock.
 fn warn_no_transaction(session: &mut Session) {
-    let warning = Report::warning("25P01", "there is no transaction in progress");
-    warning.write(&mut session.link.client.outbound);
+    session.warn(Report::warning("25P01", "there is no transaction in progress"));
 }
 
 /// *Source*: xact.c, RequireTransactionBlock.
