@@ -22,33 +22,28 @@ SELECT * FROM settings WHERE key = 'undone';
 ROLLBACK;
 SELECT * FROM settings WHERE key = 'undone';
 -- Writes to reference tables need all shards at once.
--- either
 INSERT INTO countries VALUES ('IT', 'Italy');
--- either
 INSERT INTO countries VALUES ('ES', 'Spain'), ('PT', 'Portugal');
--- either
+-- refused 0A000
 UPDATE countries SET name = 'Italia' WHERE code = 'IT';
--- either
+-- refused 0A000
 DELETE FROM countries WHERE code = 'PT';
--- either
 INSERT INTO countries VALUES ('IT', 'again');
 -- refused 0A000
 INSERT INTO countries VALUES ('RR', random()::text);
 -- refused 0A000
 INSERT INTO countries VALUES ('NN', now()::text) RETURNING code;
--- either
+-- refused 0A000
 INSERT INTO countries SELECT 'X' || id::text, name FROM products WHERE id < 3;
--- either
+-- refused 0A000
 INSERT INTO countries SELECT key, value FROM settings WHERE key = 'no';
--- either
+-- refused 0A000
 UPDATE products SET price = price * 2 WHERE id = 1;
 SELECT * FROM countries;
 SELECT * FROM products;
 SELECT c.customer_id, n.name FROM customers c JOIN countries n ON n.code = c.country WHERE c.customer_id = 3;
 SELECT c.customer_id, n.name FROM customers c JOIN countries n ON n.code = c.country;
--- either
 UPDATE customers SET name = n.name FROM countries n WHERE n.code = customers.country AND customers.customer_id = 3;
--- either
 TRUNCATE settings;
--- either
+-- refused 0A000
 INSERT INTO settings SELECT name, 'x' FROM customers WHERE customer_id = 3;

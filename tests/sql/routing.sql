@@ -25,27 +25,19 @@ SELECT * FROM orders WHERE customer_id IN (NULL, 3);
 SELECT * FROM orders WHERE customer_id = ANY (ARRAY[3]);
 SELECT * FROM orders WHERE customer_id = ANY ('{3}');
 SELECT * FROM orders WHERE customer_id = ANY ('{3}'::int8[]);
--- either
 SELECT * FROM orders WHERE customer_id = ALL (ARRAY[3, 3]);
 SELECT * FROM orders WHERE customer_id = SOME (ARRAY[3]);
 SELECT * FROM orders WHERE (customer_id, id) = (3, 1);
--- either
 SELECT * FROM orders WHERE (customer_id, id) IN ((3, 1), (3, 2));
--- either
 SELECT * FROM orders WHERE customer_id BETWEEN 3 AND 3;
--- either
 SELECT * FROM orders WHERE customer_id IS NOT DISTINCT FROM 3;
--- either
 SELECT * FROM orders WHERE NOT (customer_id <> 3);
 SELECT * FROM orders WHERE customer_id = (3);
 SELECT * FROM orders WHERE customer_id = 3 AND false;
 SELECT * FROM orders WHERE customer_id = 99;
 SELECT * FROM orders WHERE customer_id = 9223372036854775807;
--- either
 SELECT * FROM orders WHERE customer_id = 9223372036854775808;
--- either
 SELECT * FROM orders WHERE customer_id = 3.0;
--- either
 SELECT * FROM orders WHERE customer_id = 3.5;
 SELECT * FROM orders WHERE customer_id = 0x3;
 
@@ -72,7 +64,6 @@ SELECT * FROM orders WHERE customer_id = 3 AND id = 1 FOR SHARE NOWAIT;
 SELECT total > (SELECT avg(total) FROM orders WHERE customer_id = 3) FROM orders WHERE customer_id = 3;
 SELECT o.*, s.n FROM orders o, LATERAL (SELECT count(*) AS n FROM items i WHERE i.customer_id = o.customer_id AND i.order_id = o.id) s WHERE o.customer_id = 3;
 SELECT * FROM (VALUES (1), (2)) v(n), orders WHERE customer_id = 3 AND id = n;
--- either
 SELECT * FROM orders TABLESAMPLE BERNOULLI (100) WHERE customer_id = 3;
 SELECT EXISTS (SELECT 1 FROM orders WHERE customer_id = 3);
 SELECT (SELECT count(*) FROM orders WHERE customer_id = 3);
@@ -81,12 +72,10 @@ SELECT (SELECT count(*) FROM orders WHERE customer_id = 3), (SELECT count(*) FRO
 SELECT 1 WHERE EXISTS (SELECT FROM orders WHERE customer_id = 3);
 VALUES ((SELECT count(*) FROM orders WHERE customer_id = 3), 1);
 SELECT * FROM lineitem WHERE l_orderkey = 3;
--- either
 SELECT * FROM lineitem l JOIN orders o ON l.l_orderkey = o.customer_id WHERE o.customer_id = 3;
 SELECT * FROM archive.orders WHERE customer_id = 3;
 SELECT * FROM archive.orders a JOIN orders o USING (customer_id) WHERE customer_id = 3;
 SELECT * FROM orders AS o (k, i) WHERE k = 3;
--- either
 SELECT * FROM orders AS o (id, customer_id) WHERE customer_id = 3;
 SELECT customer_id AS id, id AS customer_id FROM orders WHERE customer_id = 3;
 
@@ -115,18 +104,13 @@ SELECT * FROM orders o JOIN items i ON i.customer_id = $1 AND i.order_id = o.id 
 SELECT id FROM orders WHERE customer_id = $1 ORDER BY id LIMIT $2;
 -- parameters 3
 SELECT * FROM orders WHERE (customer_id, id) = ($1, 1);
--- either
 -- parameters 2
 SELECT * FROM orders WHERE customer_id = $1 + 1;
--- either
 -- parameters 3
 SELECT * FROM orders WHERE customer_id = -$1;
--- either
 -- parameters 3 | 4
 SELECT * FROM orders WHERE customer_id = $1 OR customer_id = $2;
--- either
 -- parameters 3
 SELECT * FROM orders WHERE customer_id = abs($1);
--- either
 -- parameters 3
 SELECT * FROM orders WHERE customer_id = $1::text::int8;
