@@ -71,7 +71,6 @@ fn describe(plan: &Plan, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::ShardId)
         Plan::Prepared(_) => "Prepared statement: the gateway keeps its name".to_owned(),
         Plan::Cursor(_) => "Cursor: lives on the shard where it is declared".to_owned(),
         Plan::Empty => "Empty statement".to_owned(),
-        Plan::Unresolved => "Unknown: the statement names a relation that does not exist".to_owned(),
         Plan::Refuse(refusal) => refused(refusal),
     }
 }

@@ -41,7 +41,7 @@ impl Joiner for Chorus {
     }
 
     fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
-        let leads = frame.server == self.leader;
+        let leads = frame.server == self.leader && frame.verdict.joined;
         match frame.tag {
             b'E' => {
                 self.error.get_or_insert_with(|| frame.body.to_vec());

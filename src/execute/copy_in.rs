@@ -95,6 +95,16 @@ impl CopyIn {
         result.map_err(|error| Box::new(report(error, relation)))
     }
 
+    /// An error of the gateway's own, with the line that would have come next.
+    pub fn located(&self, mut report: Report) -> Report {
+        let line = match &self.router {
+            Router::Same => None,
+            Router::ByKey { splitter, .. } => Some(splitter.lines_seen() + 1),
+        };
+        report.context = line.map(|line| format!("COPY {}, line {line}", self.relation));
+        report
+    }
+
     /// A shard's error with its line numbers made the client's.
     pub fn translate(&self, server: usize, body: &[u8]) -> Vec<u8> {
         if matches!(self.router, Router::Same) {
@@ -240,6 +250,7 @@ impl Joiner for CopyAnswers {
 
     fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
         match frame.tag {
+            b'C' | b'N' if !frame.verdict.joined => {}
             b'G' => {
                 if let Some(waiting) = self.waiting.get_mut(frame.server) {
                     *waiting = true;

@@ -47,6 +47,7 @@ impl Joiner for ExplainMany {
             b'E' => {
                 self.error.get_or_insert_with(|| frame.body.to_vec());
             }
+            _ if !frame.verdict.joined => {}
             b'Z' => self.turn += 1,
             _ if self.error.is_some() => {}
             b'T' => {

@@ -11,6 +11,7 @@ pub mod relay;
 pub mod scatter;
 pub mod chorus;
 pub mod explain;
+pub mod portion;
 pub mod copy_in;
 pub mod copy_lines;
 pub mod copy_key;

@@ -4,11 +4,12 @@
 //! Whole runs of forwarded frames move as one slice; a buffer that is forwarded whole is not even copied.
 
 use bytes::{Buf, BytesMut};
+use memchr::memmem;
 
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
-use crate::pool::expect::{Step, Verdict};
-use crate::pool::server::{Partial, Server};
+use crate::pool::expect::{StatementId, Step, Verdict};
+use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
 use crate::wire::fields;
 use crate::wire::frame::{HEADER_BYTES, Header};
 
@@ -61,6 +62,17 @@ pub enum RelayEnd {
     CopyIn(usize),
 }
 
+/// A parameter that a server reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// In the server's spelling.
+    pub value: String,
+    /// The client has got the message.
+    pub told: bool,
+}
+
 /// Forwards what the client asked for, and notes what the session must know.
 #[derive(Debug, Default)]
 pub struct Plain {
@@ -74,14 +86,20 @@ pub struct Plain {
     pub keep_tags: bool,
     /// Hide ReadyForQuery: the session sends its own when all is done.
     pub hide_ready: bool,
-    /// Show ParameterStatus and notices also of hidden steps: the client asked for what caused them.
+    /// Show notices also of hidden steps: the client asked for what caused them.
     pub show_side_effects: bool,
     /// Show rows also of hidden steps.
     pub show_rows: bool,
     /// From the last ParameterDescription that was hidden.
     pub parameter_types: Vec<u32>,
-    /// Parameters reported, for those who ask.
-    pub parameters: Vec<(String, String)>,
+    /// What the client calls the statements it used, for errors that name them as servers do.
+    pub aliases: Vec<(StatementId, Box<[u8]>)>,
+    /// Parameters that have changed.
+    pub parameters: Vec<Parameter>,
+    /// RowDescription (or none) of each Describe that the client has got an answer to, in order.
+    pub described: Vec<Option<Vec<u8>>>,
+    /// From the last RowDescription that was hidden.
+    pub row_description: Option<Vec<u8>>,
 }
 
 impl Joiner for Plain {
@@ -89,7 +107,7 @@ impl Joiner for Plain {
         true
     }
 
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
+    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
         if frame.tag == b'E' {
             let code = fields::field(frame.body, b'C').and_then(|code| code.try_into().ok());
             self.error = Some(code.unwrap_or(*b"XX000"));
@@ -102,7 +120,8 @@ impl Joiner for Plain {
             && let Some((name, value)) = fields::parameter(frame.body)
         {
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            self.parameters.push((text(name), text(value)));
+            let told = frame.verdict.forward;
+            self.parameters.push(Parameter { name: text(name), value: text(value), told });
         }
         match frame.tag {
             b't' if !frame.verdict.forward => {
@@ -110,9 +129,22 @@ impl Joiner for Plain {
                 self.parameter_types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
             }
             b'Z' if self.hide_ready => return Handling::Drop,
-            b'N' | b'S' if self.show_side_effects => return Handling::Forward,
+            b'N' if self.show_side_effects => return Handling::Forward,
+            b'T' | b'n' if matches!(frame.verdict.step, Some(Step::DescribeStatement | Step::DescribePortal)) => {
+                let columns = (frame.tag == b'T').then(|| without_table_oids(frame.body));
+                if frame.verdict.forward {
+                    self.described.push(columns);
+                } else {
+                    self.row_description = columns;
+                }
+            }
             b'T' | b'D' if self.show_rows => return Handling::Forward,
             _ => {}
+        }
+        if frame.tag == b'E' && frame.verdict.forward && memmem::find(frame.body, STATEMENT_PREFIX).is_some() {
+            let body = renamed(frame.body, &self.aliases);
+            crate::wire::frame::write(client, b'E', |out| out.extend_from_slice(&body));
+            return Handling::Drop;
         }
         if frame.verdict.forward { Handling::Forward } else { Handling::Drop }
     }
@@ -254,6 +286,36 @@ impl Link {
 struct Pumped {
     moved: bool,
     copy_in: bool,
+}
+
+/// A RowDescription's body without what may differ between shards and over time: OIDs of tables and numbers of columns, and
+/// the formats, which Bind decides.
+pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
+    let mut copy = body.to_vec();
+    let mut at = 2;
+    // Name, terminator, table OID (4), attribute number (2), type OID (4), size (2), typmod (4), format (2).
+    while let Some(end) = copy.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
+        let field = at + end + 1;
+        for range in [field..field + 6, field + 16..field + 18] {
+            if let Some(bytes) = copy.get_mut(range) {
+                bytes.fill(0);
+            }
+        }
+        at = field + 18;
+    }
+    copy
+}
+
+/// An ErrorResponse's body with the client's names of statements in place of the servers'.
+fn renamed(body: &[u8], aliases: &[(StatementId, Box<[u8]>)]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    for (id, name) in aliases {
+        let theirs = format!("\"{}\"", statement_name(*id));
+        if let Some(at) = memmem::find(&body, theirs.as_bytes()) {
+            body.splice(at + 1..at + theirs.len() - 1, name.iter().copied());
+        }
+    }
+    body
 }
 
 /// Keeps what a ParameterStatus says.

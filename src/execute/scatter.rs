@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 
-use super::relay::{Frame, Handling, Joiner};
+use super::relay::{Frame, Handling, Joiner, without_table_oids};
 use crate::pool::expect::Step;
 use crate::wire::copy::{Join, JoinFormat};
 use crate::wire::fields::{tag, tag_rows};
@@ -95,10 +95,10 @@ impl Scatter {
     fn describe(&mut self, frame: &Frame<'_>) -> Handling {
         self.copying |= frame.tag == b'H';
         if frame.server == self.leader {
-            self.description = without_table_oids(frame.tag, frame.body);
+            self.description = comparable(frame.tag, frame.body);
             return Handling::Forward;
         }
-        if without_table_oids(frame.tag, frame.body) != self.description {
+        if comparable(frame.tag, frame.body) != self.description {
             return self.fail(Failure::Columns);
         }
         Handling::Drop
@@ -135,7 +135,7 @@ impl Joiner for Scatter {
             return self.fail(Failure::Shard(frame.body.to_vec()));
         }
         let of_rows = matches!(frame.verdict.step, Some(Step::Query | Step::Execute));
-        if !of_rows {
+        if !of_rows || !frame.verdict.joined {
             return if frame.verdict.forward { Handling::Forward } else { Handling::Drop };
         }
         if self.error.is_some() {
@@ -158,22 +158,9 @@ impl Joiner for Scatter {
     }
 }
 
-/// A RowDescription without what may differ between shards: the OIDs of tables. Everything else must agree.
-fn without_table_oids(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut copy = body.to_vec();
-    if tag != b'T' {
-        return copy;
-    }
-    let mut at = 2;
-    // Name, terminator, table OID (4), attribute number (2), type OID (4), size (2), typmod (4), format (2).
-    while let Some(end) = copy.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
-        let oid = at + end + 1;
-        if let Some(bytes) = copy.get_mut(oid..oid + 4) {
-            bytes.fill(0);
-        }
-        at = oid + 18;
-    }
-    copy
+/// What must agree between shards.
+fn comparable(tag: u8, body: &[u8]) -> Vec<u8> {
+    if tag == b'T' { without_table_oids(body) } else { body.to_vec() }
 }
 
 #[cfg(test)]
@@ -182,7 +169,7 @@ mod tests {
     use crate::pool::expect::Verdict;
 
     fn frame(server: usize, tag: u8, body: &[u8]) -> Frame<'_> {
-        let verdict = Verdict { step: Some(Step::Query), forward: false, ends: false };
+        let verdict = Verdict { step: Some(Step::Query), forward: false, joined: true, ends: false };
         Frame { server, tag, verdict, body }
     }
 
@@ -236,12 +223,11 @@ mod tests {
         scatter.frame(frame(0, b'H', b"\x01\0\0"), &mut out);
         let header = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
         let first = |rows: &[u8]| [&header[..], rows].concat();
-        assert_eq!(scatter.frame(frame(0, b'd', &first(b"r1")), &mut out), Handling::Drop);
+        assert_eq!(scatter.frame(frame(0, b'd', &first(b"r1")), &mut out), Handling::Forward);
         assert_eq!(scatter.frame(frame(1, b'd', &first(b"\xff\xff")), &mut out), Handling::Drop);
         assert_eq!(scatter.frame(frame(0, b'd', b"\xff\xff"), &mut out), Handling::Drop);
         scatter.frame(frame(0, b'C', b"COPY 1\0"), &mut out);
         scatter.finish(&mut out);
-        assert_eq!(&out[5..5 + 21], &first(b"r1")[..]);
-        assert_eq!(&out[26..], b"d\0\0\0\x06\xff\xffc\0\0\0\x04C\0\0\0\x0bCOPY 1\0");
+        assert_eq!(&out[..], b"d\0\0\0\x06\xff\xffc\0\0\0\x04C\0\0\0\x0bCOPY 1\0");
     }
 }

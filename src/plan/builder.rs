@@ -32,6 +32,7 @@ pub struct Builder<'a> {
     /// The search path in force: empty inside views.
     path: &'a [String],
     owners: u32,
+    stack: Stack,
 }
 
 /// A WITH query in force.
@@ -42,6 +43,8 @@ pub struct Cte<'a> {
     pub columns: Vec<String>,
     pub query: CteQuery<'a>,
     pub used: bool,
+    /// WITH RECURSIVE: its query may name itself and all others of the clause; else those before it.
+    pub recursive: bool,
     /// Scopes around the WITH clause: what its queries may refer to.
     pub depth: usize,
 }
@@ -108,10 +111,35 @@ pub enum WriteBody {
     /// UPDATE, DELETE, MERGE, INSERT ... VALUES (the expressions).
     Level(Level),
     /// INSERT ... SELECT, the expressions of ON CONFLICT and RETURNING, and the position of the key in the output.
-    Select { query: Query, extra: Level, key: Option<usize> },
+    Select { query: Box<Query>, extra: Level, key: Option<usize> },
+}
+
+/// Where on the stack the work began. WITH queries and views nest without a limit of the parser's.
+#[derive(Clone, Copy)]
+pub struct Stack(usize);
+
+/// Half of a tokio worker's stack (2 MiB) is left to whoever calls.
+const STACK_BYTES_MAX: usize = 1 << 20;
+
+impl Stack {
+    /// Here.
+    pub fn here() -> Stack {
+        let marker = 0u8;
+        Stack(std::ptr::from_ref(&marker).addr())
+    }
+
+    /// Whether too much of it is used since then.
+    pub fn is_deep(self) -> bool {
+        self.0.abs_diff(Stack::here().0) > STACK_BYTES_MAX
+    }
 }
 
 impl<'a> Builder<'a> {
+    /// Refuses to go deeper than the stack allows.
+    pub fn enter(&self) -> Result<(), Stop> {
+        if self.stack.is_deep() { Err(Refusal::too_complex().into()) } else { Ok(()) }
+    }
+
     /// An empty statement.
     pub fn new(context: &'a Context<'a>) -> Builder<'a> {
         Builder {
@@ -127,6 +155,7 @@ impl<'a> Builder<'a> {
             view_depth: 0,
             path: context.search_path,
             owners: 0,
+            stack: Stack::here(),
         }
     }
 
@@ -161,6 +190,7 @@ impl<'a> Builder<'a> {
             view_depth: self.view_depth + 1,
             path: &[],
             owners: self.owners,
+            stack: self.stack,
         };
         let query = nested.query(node);
         self.leaves = nested.leaves;

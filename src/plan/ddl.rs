@@ -1,6 +1,6 @@
 //! DDL and maintenance: every shard has the same schema, so it runs on every shard, unless it promises what only one server can keep.
 
-use pg_query::protobuf::{CreateTableAsStmt, ReindexObjectType, ReindexStmt, VacuumStmt};
+use pg_query::protobuf::{CreateTableAsStmt, Node as Wrapped, RangeVar, ReindexObjectType, ReindexStmt, VacuumStmt};
 
 use super::ir::Stop;
 use super::kind;
@@ -9,6 +9,9 @@ use crate::sql::{Node, names};
 
 /// Plans what is no query and none of `utility`'s.
 pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
+    if is_temporary(node, context) {
+        return Err(temporary().into());
+    }
     kind::check(node, context)?;
     refused(node)?;
     let everywhere =
@@ -113,26 +116,44 @@ fn refused(node: &Node) -> Result<(), Refusal> {
             Err(Refusal::unsupported("subscriptions are not supported: every shard would receive all rows")
                 .hint("Subscribe on a shard directly, or load through the gateway."))
         }
-        Node::CreateStmt(create) if create.relation.as_ref().is_some_and(|name| name.relpersistence == "t") => {
-            Err(temporary())
-        }
-        Node::CreateSeqStmt(create) if create.sequence.as_ref().is_some_and(|name| name.relpersistence == "t") => {
-            Err(temporary())
-        }
-        Node::ViewStmt(view) if view.view.as_ref().is_some_and(|name| name.relpersistence == "t") => Err(temporary()),
         _ => Ok(()),
     }
 }
 
 fn temporary() -> Refusal {
-    Refusal::unsupported("temporary tables, views and sequences are not supported: servers are lent for a transaction")
+    Refusal::unsupported("temporary objects are not supported: servers are lent for a transaction")
         .hint("Use an ordinary table, or WITH in the statement.")
 }
 
-fn create_as(create: &CreateTableAsStmt) -> Refusal {
-    if create.into.as_ref().and_then(|into| into.rel.as_ref()).is_some_and(|name| name.relpersistence == "t") {
-        return temporary();
+/// Whether it makes something that lives as long as a server's session: TEMP, or in the schema `pg_temp`, written or first in
+/// the search path.
+fn is_temporary(node: &Node, context: &Context<'_>) -> bool {
+    let by_default = context.search_path.first().is_some_and(|schema| schema == "pg_temp");
+    let relation = |name: &Option<RangeVar>| {
+        name.as_ref().is_some_and(|name| {
+            name.relpersistence == "t" || name.schemaname == "pg_temp" || name.schemaname.is_empty() && by_default
+        })
+    };
+    let qualified = |names: &[Wrapped]| match names::qualified(names) {
+        Some((schema, _)) => schema.map_or(by_default, |schema| schema == "pg_temp"),
+        None => false,
+    };
+    match node {
+        Node::CreateStmt(create) => relation(&create.relation),
+        Node::CreateSeqStmt(create) => relation(&create.sequence),
+        Node::ViewStmt(create) => relation(&create.view),
+        Node::CompositeTypeStmt(create) => relation(&create.typevar),
+        Node::CreateTableAsStmt(create) => create.into.as_ref().is_some_and(|into| relation(&into.rel)),
+        Node::CreateFunctionStmt(create) => qualified(&create.funcname),
+        Node::CreateDomainStmt(create) => qualified(&create.domainname),
+        Node::CreateEnumStmt(create) => qualified(&create.type_name),
+        Node::CreateRangeStmt(create) => qualified(&create.type_name),
+        Node::DefineStmt(create) => qualified(&create.defnames),
+        _ => false,
     }
+}
+
+fn create_as(create: &CreateTableAsStmt) -> Refusal {
     if create.objtype() == pg_query::protobuf::ObjectType::ObjectMatview {
         return Refusal::unsupported("materialized views are not supported yet")
             .hint("Use a view, or a table that is filled through the gateway.");

@@ -22,7 +22,7 @@ struct Proof {
 impl Builder<'_> {
     /// The route of the statement that was built; `query` is `None` for one that is only a write.
     pub fn finish(&self, query: Option<&Query>) -> Result<Route, Stop> {
-        let proof = self.prove(query);
+        let proof = self.prove(query)?;
         let access = self.access();
         let route = |target| Ok(Route { access, target, output: Output::Rows });
         if let Some(write) = self.writes.iter().find(|write| self.is_reference(write)) {
@@ -69,11 +69,14 @@ impl Builder<'_> {
         if writes || effects.locks { Access::Write } else { Access::Read }
     }
 
-    fn prove(&self, query: Option<&Query>) -> Proof {
+    fn prove(&self, query: Option<&Query>) -> Result<Proof, Stop> {
         let mut prover = Prover::new(&self.leaves, &self.terms);
         let mut verdict = query.map(|query| prover.query(query, &Vec::new()));
         for write in &self.writes {
             self.prove_write(write, &mut prover);
+        }
+        if prover.overflow {
+            return Err(Refusal::too_complex().into());
         }
         let found = prover.found;
         let mut proof =
@@ -100,7 +103,7 @@ impl Builder<'_> {
         if let Some(verdict) = verdict.take() {
             proof.distributes = distributes(verdict);
         }
-        proof
+        Ok(proof)
     }
 
     fn prove_write<'q>(&'q self, write: &'q Write, prover: &mut Prover<'q>) {
@@ -156,15 +159,14 @@ impl Builder<'_> {
     }
 
     fn several_writes(&self) -> Refusal {
-        let verb = match self.writes.first().map(|write| write.verb) {
-            Some(WriteVerb::Insert) => "an INSERT",
-            Some(WriteVerb::Update) => "an UPDATE",
-            Some(WriteVerb::Delete) => "a DELETE",
-            Some(WriteVerb::Merge) => "a MERGE",
-            None => "a statement with home tables",
+        let (verb, hint) = match self.writes.first().map(|write| write.verb) {
+            Some(WriteVerb::Insert) => ("an INSERT", "Use one statement for each key, or COPY for loading."),
+            Some(WriteVerb::Update) => ("an UPDATE", "Use one statement for each key."),
+            Some(WriteVerb::Delete) => ("a DELETE", "Use one statement for each key."),
+            Some(WriteVerb::Merge) => ("a MERGE", "Use one statement for each key."),
+            None => ("a statement with home tables", "Use one statement for each key."),
         };
-        Refusal::unsupported(format!("{verb} of rows that live on several shards is not supported yet"))
-            .hint("Use one statement for each key, or COPY for loading.")
+        Refusal::unsupported(format!("{verb} of rows that live on several shards is not supported yet")).hint(hint)
     }
 
     /// The refusal of a statement with instances that are not restricted to a key.
@@ -194,7 +196,7 @@ impl Builder<'_> {
             match leaf.relation.kind {
                 RelationKind::Sharded { key, .. } => {
                     let column = &leaf.relation.columns.get(key)?.name;
-                    Some(format!("Restrict \"{}\" to one {column}, as in WHERE {column} = ....", pin.relation))
+                    Some(format!("Restrict \"{}\" to one {column}: WHERE {column} = ...", pin.relation))
                 }
                 _ => None,
             }
@@ -209,9 +211,7 @@ fn distributes(verdict: Verdict) -> Result<(), Reason> {
     match (verdict.shape, verdict.local, verdict.unsteady) {
         (Err(reason), _, _) => Err(reason),
         (Ok(_), Some(local), _) => Err(Reason::new(format!("{local}; over several shards that is not supported"))),
-        (Ok(Shape::Distributed(_)), None, Some(what)) => {
-            Err(Reason::new(format!("{what} that each shard would compute for itself is not supported yet")))
-        }
+        (Ok(Shape::Distributed(_)), None, Some(what)) => Err(prove::unsteady(what)),
         (Ok(Shape::Distributed(_)), None, None) => Ok(()),
         (Ok(Shape::Replicated), None, _) => Err(Reason::new("this query over several shards is not supported yet")),
     }

@@ -15,7 +15,8 @@ use crate::sql::{Node, names};
 
 impl<'a> Builder<'a> {
     /// A FROM item; its names become visible.
-    pub fn from_item(&mut self, node: &'a Node) -> Result<From, Stop> {
+    pub fn item(&mut self, node: &'a Node) -> Result<From, Stop> {
+        self.enter()?;
         match node {
             Node::RangeVar(name) => self.range_var(name),
             Node::RangeSubselect(subselect) => self.subselect(subselect),
@@ -24,7 +25,7 @@ impl<'a> Builder<'a> {
             Node::RangeTableFunc(table) => self.xml_table(table),
             Node::RangeTableSample(sample) => {
                 let Some(relation) = names::inner(&sample.relation) else { return Err(Stop::Fails) };
-                let left = self.from_item(relation)?;
+                let left = self.item(relation)?;
                 let mut on = Parts { unsteady: Some("TABLESAMPLE"), ..Parts::default() };
                 on.local = Some("TABLESAMPLE takes a sample of each shard".to_owned());
                 for node in
@@ -49,10 +50,10 @@ impl<'a> Builder<'a> {
     }
 
     fn range_var(&mut self, name: &'a RangeVar) -> Result<From, Stop> {
-        if name.schemaname.is_empty() {
-            if let Some((frame, at)) = self.cte(&name.relname) {
-                return self.cte_item(frame, at, name);
-            }
+        if name.schemaname.is_empty()
+            && let Some((frame, at)) = self.cte(&name.relname)
+        {
+            return self.cte_item(frame, at, name);
         }
         let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
         let relation = self.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
@@ -221,9 +222,9 @@ impl<'a> Builder<'a> {
             return Err(Stop::Fails);
         };
         let start = self.scope_length();
-        let left = self.from_item(left)?;
+        let left = self.item(left)?;
         let middle = self.scope_length();
-        let right = self.from_item(right)?;
+        let right = self.item(right)?;
         let mut on = Parts::default();
         let using = self.using_columns(join, start, middle);
         self.merge(join, &using, start, middle, &mut on);

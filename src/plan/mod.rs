@@ -67,6 +67,9 @@ pub struct Planned {
     pub range: Range<usize>,
     /// What is to be done.
     pub plan: Plan,
+    /// An earlier statement of the script may have changed the catalog or the context that it was planned against: when its
+    /// turn comes, plan its own text again.
+    pub replan: bool,
 }
 
 /// What is to be done with a statement. The statement's own text is what runs on the shards, unless said otherwise.
@@ -90,9 +93,6 @@ pub enum Plan {
     Prepared(PreparedVerb),
     /// DECLARE, FETCH, MOVE, CLOSE.
     Cursor(CursorVerb),
-    /// PostgreSQL will not take it, for instance because it names a relation that the catalog does not know: a server shall
-    /// say so, or the catalog be read anew. Never run.
-    Unresolved,
     /// Refused before anything ran.
     Refuse(Refusal),
 }
@@ -104,11 +104,15 @@ pub enum Plan {
 pub fn compile(text: &str, context: &Context<'_>) -> Result<Vec<Planned>, sql::SyntaxError> {
     let script = sql::parse(text)?;
     if script.statements.is_empty() {
-        return Ok(vec![Planned { range: 0..text.len(), plan: Plan::Empty }]);
+        return Ok(vec![Planned { range: 0..text.len(), plan: Plan::Empty, replan: false }]);
     }
-    Ok(script
-        .statements
-        .iter()
-        .map(|parsed| Planned { range: parsed.range.clone(), plan: statement::plan(text, parsed, context) })
-        .collect())
+    let mut replan = false;
+    let mut planned = Vec::with_capacity(script.statements.len());
+    for parsed in &script.statements {
+        let plan = statement::plan(text, parsed, context);
+        let changes = statement::changes_context(&plan);
+        planned.push(Planned { range: parsed.range.clone(), plan, replan });
+        replan |= changes;
+    }
+    Ok(planned)
 }

@@ -8,7 +8,7 @@ use super::builder::Builder;
 use super::function::{self, Call};
 use super::ir::{Fact, Parts, Stop, Sublink, Term};
 use super::key::{Class, oid};
-use super::scope::{Place, Scope};
+use super::scope::{self, Place, Scope};
 use crate::catalog::Oid;
 use crate::sql::{Node, names, walk};
 
@@ -81,10 +81,10 @@ impl<'a> Builder<'a> {
         let Some(node) = names::inner(&link.subselect) else { return Ok(()) };
         let query = self.query(node)?;
         for (outer, inner) in columns.iter().zip(&query.columns) {
-            if let (Some(left), Some(right)) = (*outer, inner.term) {
-                if self.class(left) == self.class(right) {
-                    parts.facts.push(Fact::Equal { left, right, strict: true });
-                }
+            if let (Some(left), Some(right)) = (*outer, inner.term)
+                && self.class(left) == self.class(right)
+            {
+                parts.facts.push(Fact::Equal { left, right, strict: true });
             }
         }
         parts.sublinks.push(Sublink { query, condition });
@@ -110,10 +110,8 @@ impl<'a> Builder<'a> {
                 all.args.iter().filter_map(|node| node.node.as_ref()).for_each(|node| self.fact(node, facts));
             }
             Node::BoolExpr(any) if any.boolop() == BoolExprType::OrExpr => self.alternatives(&any.args, facts),
-            Node::AExpr(comparison) => {
-                if names::operator(&comparison.name).is_some_and(|op| self.equals(op)) {
-                    self.equality(comparison, facts);
-                }
+            Node::AExpr(comparison) if names::operator(&comparison.name).is_some_and(|op| self.equals(op)) => {
+                self.equality(comparison, facts);
             }
             _ => {}
         }
@@ -239,6 +237,7 @@ impl<'a> Builder<'a> {
 
     /// Notes what an expression contains.
     pub fn expression(&mut self, node: &'a Node, parts: &mut Parts) -> Result<(), Stop> {
+        self.enter()?;
         match node {
             Node::ParamRef(parameter) => self.count_parameter(parameter.number),
             Node::ColumnRef(_) => {
@@ -313,16 +312,12 @@ impl<'a> Builder<'a> {
     /// An aggregate whose arguments are all of an outer query belongs to that query, which then is an aggregate one without
     /// looking like it (transformAggregateCall, parse_agg.c).
     fn aggregate(&mut self, call: &'a FuncCall, name: &str, parts: &mut Parts) -> Result<(), Stop> {
-        let mut own = false;
-        let mut outer = false;
-        let current = self.scopes.len().saturating_sub(1);
+        let mut level = Levels::default();
         for argument in call.args.iter().chain(&call.agg_order).filter_map(|node| node.node.as_ref()) {
-            self.depths(argument, &mut |depth| match depth {
-                Some(depth) if depth < current => outer = true,
-                Some(_) => own = true,
-                None if self.scopes.last().is_some_and(Scope::open) => own = true,
-                None => outer = true,
-            });
+            self.levels(argument, &mut level);
+        }
+        if let Some(filter) = names::inner(&call.agg_filter) {
+            self.levels(filter, &mut level);
         }
         let exact = match call.args.first().and_then(|node| node.node.as_ref()) {
             Some(argument) => self
@@ -334,7 +329,7 @@ impl<'a> Builder<'a> {
         if !function::orderless(name, exact) || !call.agg_order.is_empty() {
             parts.unsteady.get_or_insert("an aggregate that depends on the order of rows");
         }
-        if outer && !own && current > 0 {
+        if level.outer && !level.own && self.scopes.len() > 1 {
             return Err(Refusal::unsupported(
                 "an aggregate in a subquery over columns of the outer query is not supported yet",
             )
@@ -344,17 +339,30 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Calls `seen` with the depth of the scope of each column reference in an expression; `None` for one that is not certain.
-    fn depths(&self, node: &Node, seen: &mut dyn FnMut(Option<usize>)) {
-        if let Node::ColumnRef(_) = node {
-            seen(self.place(node).map(|(depth, _)| depth));
-        }
-        let visited: Result<(), walk::Unknown> = walk::children(node, &mut |child| {
-            self.depths(child, seen);
-            Ok(())
-        });
-        if visited.is_err() {
-            seen(None);
+    /// Notes of which queries the columns in an expression are.
+    fn levels(&self, node: &Node, levels: &mut Levels) {
+        let current = self.scopes.len().saturating_sub(1);
+        match node {
+            Node::ColumnRef(column) => match self.place(node) {
+                Some((depth, _)) if depth == current => levels.own = true,
+                Some(_) => levels.outer = true,
+                // Of this query's function in FROM, unless an outer query may have a column of that name.
+                None => {
+                    let around = self.scopes.get(..current).unwrap_or_default();
+                    let fields = names::strings(&column.fields).unwrap_or_default();
+                    let open = self.scopes.last().is_some_and(Scope::open);
+                    if open && !scope::may_resolve(around, &fields) { levels.own = true } else { levels.outer = true }
+                }
+            },
+            // Its columns may be of any query around.
+            Node::SubLink(_) => levels.outer = true,
+            _ => {
+                let visited: Result<(), walk::Unknown> = walk::children(node, &mut |child| {
+                    self.levels(child, levels);
+                    Ok(())
+                });
+                levels.outer |= visited.is_err();
+            }
         }
     }
 
@@ -373,6 +381,13 @@ impl<'a> Builder<'a> {
         }
         columns
     }
+}
+
+/// Of which queries an aggregate's columns are.
+#[derive(Default)]
+struct Levels {
+    own: bool,
+    outer: bool,
 }
 
 /// What only an aggregate can be written with.

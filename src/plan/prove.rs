@@ -9,6 +9,7 @@
 //! every sharded instance below is anchored to set i.
 
 use super::KeySource;
+use super::builder::Stack;
 use super::ir::{
     Body, Distinct, Fact, From, Join, Leaf, LeafId, Level, Owner, Parts, Query, Reason, SetKind, SetOperation, Sublink,
     Term, TermInfo,
@@ -76,12 +77,22 @@ pub struct Prover<'q> {
     /// By leaf: visited, and the values its key is one of.
     pub found: Vec<Option<Option<Vec<KeySource>>>>,
     groups: Vec<Vec<Term>>,
+    stack: Stack,
+    /// The stack did not suffice: nothing is proved.
+    pub overflow: bool,
 }
 
 impl<'q> Prover<'q> {
     /// Nothing proved yet.
     pub fn new(leaves: &'q [Leaf], terms: &'q [TermInfo]) -> Prover<'q> {
-        Prover { leaves, terms, found: vec![None; leaves.len()], groups: Vec::new() }
+        Prover {
+            leaves,
+            terms,
+            found: vec![None; leaves.len()],
+            groups: Vec::new(),
+            stack: Stack::here(),
+            overflow: false,
+        }
     }
 
     fn solver(&self, facts: &Environment<'q>) -> Solver<'q> {
@@ -101,6 +112,10 @@ impl<'q> Prover<'q> {
 
     /// A query under the facts around it.
     pub fn query(&mut self, query: &'q Query, around: &Environment<'q>) -> Verdict {
+        if self.overflow || self.stack.is_deep() {
+            self.overflow = true;
+            return Verdict::replicated();
+        }
         let mut verdict = match &query.body {
             Body::Select(level) => {
                 let mut environment = around.clone();
@@ -157,10 +172,10 @@ impl<'q> Prover<'q> {
             let solver = self.solver(&facts);
             let mut outputs = Vec::new();
             for (column, source) in query.columns.iter().zip(&level.sources) {
-                if let (Some(column), Some(source)) = (column.term, source) {
-                    if keys.iter().any(|key| solver.same(*key, *source)) {
-                        outputs.push(column);
-                    }
+                if let (Some(column), Some(source)) = (column.term, source)
+                    && keys.iter().any(|key| solver.same(*key, *source))
+                {
+                    outputs.push(column);
                 }
             }
             verdict.shape = Ok(Shape::Distributed(outputs));
@@ -418,10 +433,10 @@ impl<'q> Prover<'q> {
         environment: &Environment<'q>,
         except: Option<&Sublink>,
     ) -> Environment<'q> {
-        let solver = self.solver(environment);
         let mut pairs = environment.clone();
         pairs.extend(&on.facts);
         pairs.extend(condition_facts(on, self.terms, self.leaves, except));
+        let solver = self.solver(&pairs);
         pairs.extend(from_facts(kept, &solver, self.terms, self.leaves));
         pairs
     }
@@ -444,7 +459,10 @@ impl<'q> Prover<'q> {
             (Ok(Shape::Distributed(l)), Ok(Shape::Distributed(r))) if solver.any_same(l, r) => {
                 Ok(Shape::Distributed(Vec::new()))
             }
-            (Ok(_), Ok(_)) => Err(off_key()),
+            (Ok(Shape::Distributed(_)), Ok(Shape::Distributed(_))) => Err(off_key()),
+            (Ok(_), Ok(_)) => Err(Reason::new(
+                "a FULL JOIN of rows that every shard has and rows of several shards is not supported yet",
+            )),
         };
         let mut verdict = Verdict { shape, ..Verdict::replicated() };
         verdict.absorb(&left);
@@ -506,8 +524,9 @@ fn off_key() -> Reason {
     }
 }
 
-fn unsteady(what: &str) -> Reason {
-    Reason::new(format!("{what} that each shard would compute for itself is not supported yet"))
+/// A part that does not depend on a shard's rows, yet could come out differently on each.
+pub fn unsteady(what: &str) -> Reason {
+    Reason::new(format!("{what} in a part of the query that each shard would compute for itself is not supported yet"))
 }
 
 /// Why the union of a level's answers on each shard is not its answer, if so.

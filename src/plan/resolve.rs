@@ -34,7 +34,7 @@ impl Route {
         arguments: &dyn Arguments,
     ) -> Result<Destination, Refusal> {
         match &self.target {
-            Target::Any => Ok(Destination::Any),
+            Target::Any | Target::Unknown => Ok(Destination::Any),
             Target::Home => Ok(Destination::One(home)),
             Target::Scatter => Ok(several(map.shard_ids())),
             Target::Replicated => Ok(match several(map.shard_ids()) {

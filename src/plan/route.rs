@@ -51,6 +51,9 @@ pub enum Target {
     Keyed(Keyed),
     /// The union of all shards' rows is the answer.
     Scatter,
+    /// It names a relation, column or option that is not known. Read the catalog again and plan again; if it is still unknown,
+    /// any server raises the error before it reads anything.
+    Unknown,
     /// A write to reference tables whose every value is a constant or parameter: the same on every shard, all or nothing.
     Replicated,
 }

@@ -180,6 +180,15 @@ impl Scope {
     }
 }
 
+/// Whether a reference might be found in one of these scopes.
+pub fn may_resolve(scopes: &[Scope], fields: &[&str]) -> bool {
+    scopes.iter().filter(|scope| !scope.hidden).any(|scope| match fields {
+        [column] => scope.bare(column).is_some(),
+        [.., relation, _] => scope.named(None, relation).is_some(),
+        [] => true,
+    })
+}
+
 /// Looks a column reference up, from the innermost scope outwards; with the index of the scope it is found in.
 pub fn resolve(scopes: &[Scope], fields: &[&str]) -> Option<(usize, Place)> {
     let (qualifier, column) = match fields {

@@ -21,6 +21,15 @@ enum Origin {
     Constants(Class, Oid, Vec<KeySource>),
 }
 
+/// A select list.
+#[derive(Default)]
+struct Targets {
+    names: Vec<Option<String>>,
+    origins: Vec<Option<Origin>>,
+    /// They are not all known.
+    open: bool,
+}
+
 impl<'a> Builder<'a> {
     /// A query at any level.
     pub fn query(&mut self, node: &'a Node) -> Result<Query, Stop> {
@@ -32,6 +41,7 @@ impl<'a> Builder<'a> {
 
     /// A SELECT statement with its WITH clause.
     pub fn select(&mut self, select: &'a SelectStmt) -> Result<Query, Stop> {
+        self.enter()?;
         if select.into_clause.is_some() {
             return Err(Refusal::unsupported("SELECT INTO is not supported yet")
                 .hint("CREATE TABLE first, then INSERT or COPY the rows.")
@@ -66,12 +76,12 @@ impl<'a> Builder<'a> {
         let ctes: Vec<_> = ctes.collect();
         if clause.recursive {
             for cte in &ctes {
-                self.declare(cte);
+                self.declare(cte, clause.recursive);
             }
         }
         for cte in ctes {
             if !clause.recursive {
-                self.declare(cte);
+                self.declare(cte, clause.recursive);
             }
             match names::inner(&cte.ctequery) {
                 Some(Node::SelectStmt(_)) => {}
@@ -82,7 +92,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn declare(&mut self, cte: &'a CommonTableExpr) {
+    fn declare(&mut self, cte: &'a CommonTableExpr, recursive: bool) {
         let query = match names::inner(&cte.ctequery) {
             Some(node @ Node::SelectStmt(_)) if cte.search_clause.is_none() && cte.cycle_clause.is_none() => {
                 CteQuery::Select(node)
@@ -93,7 +103,7 @@ impl<'a> Builder<'a> {
         };
         let columns = names::strings(&cte.aliascolnames).unwrap_or_default().into_iter().map(str::to_owned).collect();
         let depth = self.scopes.len();
-        let entry = Cte { name: &cte.ctename, columns, query, used: false, depth };
+        let entry = Cte { name: &cte.ctename, columns, query, used: false, recursive, depth };
         if let Some(frame) = self.ctes.last_mut() {
             frame.push(entry);
         }
@@ -123,26 +133,33 @@ impl<'a> Builder<'a> {
             CteQuery::Open(node) => (node, true),
             CteQuery::Rows => return Ok(None),
         };
-        let (query, depth) = (cte.query, cte.depth);
+        let (query, depth, recursive) = (cte.query, cte.depth, cte.recursive);
         cte.query = CteQuery::Rows;
         cte.used = false;
         let scopes = self.scopes.split_off(depth.min(self.scopes.len()));
         let inner = self.ctes.split_off(frame + 1);
+        let hidden = match (recursive, self.ctes.get_mut(frame)) {
+            (false, Some(ctes)) => ctes.split_off(at),
+            _ => Vec::new(),
+        };
         let planned = self.query(node);
         self.ctes.truncate(frame + 1);
+        if let Some(ctes) = self.ctes.get_mut(frame) {
+            ctes.extend(hidden);
+        }
         self.ctes.extend(inner);
         self.scopes.truncate(depth);
         self.scopes.extend(scopes);
         let mut planned = planned?;
         let Some(cte) = self.ctes.get_mut(frame).and_then(|ctes| ctes.get_mut(at)) else { return Ok(None) };
-        let recursive = cte.used;
+        let refers_to_itself = cte.used;
         cte.query = query;
         cte.used = true;
         for (column, name) in planned.columns.iter_mut().zip(&cte.columns) {
             column.name = Some(name.clone());
         }
         planned.open |= open;
-        if recursive {
+        if refers_to_itself {
             return self.recursive(planned).map(Some);
         }
         Ok(Some(planned))
@@ -169,7 +186,7 @@ impl<'a> Builder<'a> {
         let mut level = Level::default();
         let first_leaf = self.leaves.len();
         for node in select.from_clause.iter().filter_map(|node| node.node.as_ref()) {
-            let item = self.from_item(node)?;
+            let item = self.item(node)?;
             level.from.push(item);
         }
         for locking in &select.locking_clause {
@@ -181,7 +198,7 @@ impl<'a> Builder<'a> {
             self.condition(condition, &mut level.parts)?;
         }
         self.window_clause(&select.window_clause, &mut level.parts)?;
-        let (names, origins, open) = self.targets(&select.target_list, &mut level.parts)?;
+        let Targets { names, origins, open } = self.targets(&select.target_list, &mut level.parts)?;
         self.grouping(select, &mut level)?;
         self.tail(select, &mut level.parts)?;
         let mut query = Query::new(owner, Body::Values(Parts::default()));
@@ -306,26 +323,22 @@ impl<'a> Builder<'a> {
     // Output columns
 
     /// Names and origins of the select list, and whether they are not all known.
-    fn targets(
-        &mut self,
-        targets: &'a [Wrapped],
-        parts: &mut Parts,
-    ) -> Result<(Vec<Option<String>>, Vec<Option<Origin>>, bool), Stop> {
-        let (mut columns, mut origins, mut open) = (Vec::new(), Vec::new(), false);
+    fn targets(&mut self, targets: &'a [Wrapped], parts: &mut Parts) -> Result<Targets, Stop> {
+        let Targets { names: mut columns, mut origins, mut open } = Targets::default();
         for target in targets {
             let Some(Node::ResTarget(target)) = &target.node else { continue };
             let Some(value) = names::inner(&target.val) else { continue };
-            if let Node::ColumnRef(column) = value {
-                if matches!(column.fields.last().and_then(|node| node.node.as_ref()), Some(Node::AStar(_))) {
-                    open |= self.star(&column.fields, &mut columns, &mut origins);
-                    continue;
-                }
+            if let Node::ColumnRef(column) = value
+                && matches!(column.fields.last().and_then(|node| node.node.as_ref()), Some(Node::AStar(_)))
+            {
+                open |= self.star(&column.fields, &mut columns, &mut origins);
+                continue;
             }
             self.expression(value, parts)?;
             columns.push(output_name(target, value));
             origins.push(self.origin(value));
         }
-        Ok((columns, origins, open))
+        Ok(Targets { names: columns, origins, open })
     }
 
     /// `*` and `name.*`; whether they stand for more than is known.

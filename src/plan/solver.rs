@@ -60,10 +60,10 @@ impl<'q> Solver<'q> {
 
     fn restrict(&mut self, term: Term, sources: &'q [KeySource]) {
         let root = self.root(term);
-        if let Some(known) = self.sources.get_mut(root) {
-            if known.is_none_or(|known| weight(sources) < weight(known)) {
-                *known = Some(sources);
-            }
+        if let Some(known) = self.sources.get_mut(root)
+            && known.is_none_or(|known| weight(sources) < weight(known))
+        {
+            *known = Some(sources);
         }
     }
 

@@ -12,7 +12,17 @@ pub fn plan(text: &str, parsed: &Statement, context: &Context<'_>) -> Plan {
     match plan_node(node, &statement, context) {
         Ok(plan) => plan,
         Err(Stop::Refuse(refusal)) => Plan::Refuse(refusal),
-        Err(Stop::Fails) => Plan::Unresolved,
+        Err(Stop::Fails) => Plan::Rows(fails()),
+    }
+}
+
+/// Whether it may change what later statements of the same script mean: the catalog, the search path, the user, the encoding.
+pub fn changes_context(plan: &Plan) -> bool {
+    match plan {
+        Plan::Everywhere(everywhere) => everywhere.changes_catalog,
+        // COMMIT and ROLLBACK undo SET LOCAL, ROLLBACK also SET and DDL.
+        Plan::Setting(_) | Plan::Discard(_) | Plan::Transaction(_) => true,
+        Plan::Empty | Plan::Rows(_) | Plan::CopyIn(_) | Plan::Prepared(_) | Plan::Cursor(_) | Plan::Refuse(_) => false,
     }
 }
 
@@ -22,6 +32,11 @@ pub struct Source<'t> {
     pub text: &'t str,
     /// The statement in it.
     pub range: std::ops::Range<usize>,
+}
+
+/// A server will raise an error before it reads anything. Not a replica, which may lag behind a CREATE.
+pub fn fails() -> Route {
+    Route { access: Access::Write, target: Target::Unknown, output: Output::Rows }
 }
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {

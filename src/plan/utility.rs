@@ -120,7 +120,7 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
     let plan = match statement::rows(node, &inner) {
         Ok(route) => Plan::Rows(route),
         Err(Stop::Refuse(refusal)) => Plan::Refuse(refusal),
-        Err(Stop::Fails) => Plan::Unresolved,
+        Err(Stop::Fails) => Plan::Rows(statement::fails()),
     };
     Ok(PreparedVerb::Prepare {
         name: prepare.name.clone(),
@@ -133,8 +133,8 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
 fn executed(execute: &ExecuteStmt, source: &Source<'_>) -> Result<PreparedVerb, Stop> {
     let argument = |node: &Wrapped| match &node.node {
         Some(node) if names::is_null(node) => Ok(None),
-        Some(node @ Node::AConst(_)) => names::value_text(node).map(Some).ok_or(()),
-        Some(Node::TypeCast(_)) | Some(_) | None => Err(()),
+        Some(node @ Node::AConst(_)) if !rounds(node) => names::value_text(node).map(Some).ok_or(()),
+        Some(_) | None => Err(()),
     };
     let text = source.text.get(source.range.clone()).unwrap_or_default();
     let tail = match execute.params.is_empty() {
@@ -147,6 +147,14 @@ fn executed(execute: &ExecuteStmt, source: &Source<'_>) -> Result<PreparedVerb, 
         arguments: execute.params.iter().map(argument).collect(),
         tail: source.range.start + tail.start..source.range.start + tail.end,
     })
+}
+
+/// A number with a point or exponent is rounded when the parameter is an integer.
+fn rounds(node: &Node) -> bool {
+    match names::constant(node) {
+        Some(pg_query::protobuf::a_const::Val::Fval(value)) => key::integer(&value.fval).is_none(),
+        _ => false,
+    }
 }
 
 // Cursors
@@ -170,7 +178,7 @@ fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<Cursor
                 keyed.several = Several::Refuse(several());
             }
         }
-        Target::Any | Target::Home | Target::Replicated => {}
+        Target::Any | Target::Home | Target::Replicated | Target::Unknown => {}
     }
     Ok(CursorVerb::Declare { name: declare.portalname.clone(), route })
 }

@@ -143,10 +143,10 @@ impl<'a> Builder<'a> {
 
     /// A bare parameter takes the type of the column it is stored into.
     fn inferred(&mut self, value: &Node, column: Option<&Column>) {
-        if let (Node::ParamRef(parameter), Some(column)) = (value, column) {
-            if Class::of_type(column.type_oid).is_some() {
-                self.type_parameter(parameter.number, column.type_oid);
-            }
+        if let (Node::ParamRef(parameter), Some(column)) = (value, column)
+            && Class::of_type(column.type_oid).is_some()
+        {
+            self.type_parameter(parameter.number, column.type_oid);
         }
     }
 
@@ -250,13 +250,13 @@ impl<'a> Builder<'a> {
 
     /// The worst that the functions in an expression may do.
     pub fn worst_call(&self, node: &Node, worst: &mut Call) -> Result<(), Stop> {
-        if let Node::FuncCall(call) = node {
-            if let Some((schema, name)) = names::qualified(&call.funcname) {
-                match self.call(schema, name)?.0 {
-                    Call::Sequence => *worst = Call::Sequence,
-                    other if *worst == Call::Steady => *worst = other,
-                    _ => {}
-                }
+        if let Node::FuncCall(call) = node
+            && let Some((schema, name)) = names::qualified(&call.funcname)
+        {
+            match self.call(schema, name)?.0 {
+                Call::Sequence => *worst = Call::Sequence,
+                other if *worst == Call::Steady => *worst = other,
+                _ => {}
             }
         }
         walk::children(node, &mut |child| self.worst_call(child, worst))
@@ -292,7 +292,7 @@ impl<'a> Builder<'a> {
                 .into());
             }
         }
-        Ok(WriteBody::Select { query, extra: Level::default(), key: place })
+        Ok(WriteBody::Select { query: Box::new(query), extra: Level::default(), key: place })
     }
 
     /// ON CONFLICT and RETURNING.
@@ -391,7 +391,7 @@ impl<'a> Builder<'a> {
         let target = self.relation_item(name, relation)?;
         level.from.push(From::Leaf(target));
         for node in others.iter().filter_map(|node| node.node.as_ref()) {
-            let item = self.from_item(node)?;
+            let item = self.item(node)?;
             level.from.push(item);
         }
         expressions(self, &mut level.parts)?;
@@ -404,15 +404,15 @@ impl<'a> Builder<'a> {
     fn assignments(&mut self, targets: &'a [Wrapped], relation: &Relation, parts: &mut Parts) -> Result<(), Stop> {
         for node in targets.iter().filter_map(|node| node.node.as_ref()) {
             let Node::ResTarget(target) = node else { continue };
-            if let RelationKind::Sharded { key, .. } = relation.kind {
-                if relation.columns.get(key).is_some_and(|column| column.name == target.name) {
-                    return Err(Refusal::unsupported(format!(
-                        "changing the sharding key \"{}\" of a row of \"{}\" is not supported yet",
-                        target.name, relation.name
-                    ))
-                    .hint("DELETE the row and INSERT it with the new key.")
-                    .into());
-                }
+            if let RelationKind::Sharded { key, .. } = relation.kind
+                && relation.columns.get(key).is_some_and(|column| column.name == target.name)
+            {
+                return Err(Refusal::unsupported(format!(
+                    "changing the sharding key \"{}\" of a row of \"{}\" is not supported yet",
+                    target.name, relation.name
+                ))
+                .hint("DELETE the row and INSERT it with the new key.")
+                .into());
             }
             if let Some(value) = names::inner(&target.val) {
                 let column = relation.columns.iter().find(|column| column.name == target.name);
@@ -442,7 +442,7 @@ impl<'a> Builder<'a> {
         let target = self.relation_item(name, &relation)?;
         level.from.push(From::Leaf(target));
         if let Some(source) = names::inner(&merge.source_relation) {
-            let item = self.from_item(source)?;
+            let item = self.item(source)?;
             level.from.push(item);
         }
         let mut parts = Parts::default();

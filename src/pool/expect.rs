@@ -34,13 +34,26 @@ pub enum Step {
     Said,
 }
 
-/// A step and whether the client sees its answer.
+/// Who gets the answer to a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The client, as it comes.
+    Client,
+    /// Whoever joins the answers of several servers into one for the client.
+    Joiner,
+    /// The client, but only an error: the gateway sent it on the client's behalf.
+    ClientIfError,
+    /// The gateway alone.
+    Gateway,
+}
+
+/// A step and who gets its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expect {
     /// See [`Step`].
     pub step: Step,
-    /// The client asked for it.
-    pub forward: bool,
+    /// See [`Audience`].
+    pub audience: Audience,
 }
 
 /// What a frame turned out to be.
@@ -50,6 +63,8 @@ pub struct Verdict {
     pub step: Option<Step>,
     /// The client shall see it.
     pub forward: bool,
+    /// It is part of an answer that is joined from several.
+    pub joined: bool,
     /// It is the last frame of its step.
     pub ends: bool,
 }
@@ -79,9 +94,9 @@ pub struct Expectations {
 
 impl Expectations {
     /// Appends a step.
-    pub fn push(&mut self, step: Step, forward: bool) {
+    pub fn push(&mut self, step: Step, audience: Audience) {
         if step == Step::Sync || !self.skipping {
-            self.queue.push_back(Expect { step, forward });
+            self.queue.push_back(Expect { step, audience });
         } else if let Step::Parse(statement) = step {
             self.unparsed.extend(statement);
             self.unnamed_lost |= statement.is_none();
@@ -91,7 +106,7 @@ impl Expectations {
     /// Queues an answer of the gateway's own behind what is owed.
     pub fn say(&mut self, frames: &[u8]) {
         if !self.skipping {
-            self.queue.push_back(Expect { step: Step::Said, forward: true });
+            self.queue.push_back(Expect { step: Step::Said, audience: Audience::Client });
             self.said.push_back(frames.into());
         }
     }
@@ -126,17 +141,20 @@ impl Expectations {
     /// # Errors
     /// The frame cannot be part of what is owed: a server that lies must not be believed.
     pub fn frame(&mut self, tag: u8, status_byte: u8) -> Result<Verdict, Unexpected> {
-        let Some(Expect { step, forward }) = self.front() else {
+        let Some(Expect { step, audience }) = self.front() else {
             // Source: manual, "Asynchronous Operations"; an ErrorResponse may also come as a last word before a close.
             return match tag {
-                b'N' | b'S' | b'A' | b'E' => Ok(Verdict { step: None, forward: false, ends: false }),
+                b'N' | b'S' | b'A' | b'E' => Ok(Verdict { step: None, forward: false, joined: false, ends: false }),
                 _ => Err(Unexpected { tag }),
             };
         };
         let ends = match (tag, step) {
             (b'N' | b'S' | b'A', _) => false,
             (b'E', Step::Query | Step::Sync) => false,
-            (b'E', _) => return Ok(self.fail(step, forward)),
+            (b'E', _) => {
+                self.fail();
+                true
+            }
             (b'Z', Step::Query | Step::Sync) => {
                 self.status = Status::from_byte(status_byte).ok_or(Unexpected { tag })?;
                 self.skipping = false;
@@ -150,14 +168,19 @@ impl Expectations {
             (b'T' | b'C' | b'I', Step::Query) => false,
             _ => return Err(Unexpected { tag }),
         };
-        if ends {
+        if ends && tag != b'E' {
             self.queue.pop_front();
         }
-        Ok(Verdict { step: Some(step), forward, ends })
+        let forward = match audience {
+            Audience::Client => true,
+            Audience::ClientIfError => tag == b'E',
+            Audience::Joiner | Audience::Gateway => false,
+        };
+        Ok(Verdict { step: Some(step), forward, joined: audience == Audience::Joiner, ends })
     }
 
     /// An error in an extended-protocol step: the server answers nothing more until Sync.
-    fn fail(&mut self, step: Step, forward: bool) -> Verdict {
+    fn fail(&mut self) {
         self.skipping = true;
         while let Some(next) = self.queue.front() {
             match next.step {
@@ -171,7 +194,6 @@ impl Expectations {
             }
             self.queue.pop_front();
         }
-        Verdict { step: Some(step), forward, ends: true }
     }
 }
 
@@ -187,10 +209,10 @@ mod tests {
     #[test]
     fn a_slipped_in_parse_is_hidden_and_the_rest_is_forwarded() {
         let mut expects = Expectations::default();
-        expects.push(Step::Parse(Some(StatementId(1))), false);
-        expects.push(Step::Bind, true);
-        expects.push(Step::Execute, true);
-        expects.push(Step::Sync, true);
+        expects.push(Step::Parse(Some(StatementId(1))), Audience::Gateway);
+        expects.push(Step::Bind, Audience::Client);
+        expects.push(Step::Execute, Audience::Client);
+        expects.push(Step::Sync, Audience::Client);
         assert_eq!(feed(&mut expects, b"12DDCZ"), [false, true, true, true, true, true]);
         assert!(expects.is_empty());
     }
@@ -198,10 +220,10 @@ mod tests {
     #[test]
     fn an_error_skips_to_sync_and_reports_statements_never_parsed() {
         let mut expects = Expectations::default();
-        expects.push(Step::Bind, true);
-        expects.push(Step::Parse(Some(StatementId(7))), false);
-        expects.push(Step::Execute, true);
-        expects.push(Step::Sync, true);
+        expects.push(Step::Bind, Audience::Client);
+        expects.push(Step::Parse(Some(StatementId(7))), Audience::Gateway);
+        expects.push(Step::Execute, Audience::Client);
+        expects.push(Step::Sync, Audience::Client);
         assert_eq!(feed(&mut expects, b"EZ"), [true, true]);
         assert_eq!(expects.unparsed, [StatementId(7)]);
         assert!(expects.is_empty() && !expects.skipping);
@@ -210,18 +232,18 @@ mod tests {
     #[test]
     fn after_an_error_without_sync_further_steps_are_not_expected() {
         let mut expects = Expectations::default();
-        expects.push(Step::Bind, true);
+        expects.push(Step::Bind, Audience::Client);
         feed(&mut expects, b"E");
-        expects.push(Step::Execute, true);
+        expects.push(Step::Execute, Audience::Client);
         assert!(expects.is_empty());
-        expects.push(Step::Sync, true);
+        expects.push(Step::Sync, Audience::Client);
         assert_eq!(feed(&mut expects, b"Z"), [true]);
     }
 
     #[test]
     fn the_gateways_own_answers_wait_their_turn() {
         let mut expects = Expectations::default();
-        expects.push(Step::Bind, true);
+        expects.push(Step::Bind, Audience::Client);
         expects.say(b"3");
         assert_eq!(expects.take_said(), None);
         feed(&mut expects, b"2");
@@ -232,7 +254,7 @@ mod tests {
     #[test]
     fn a_query_lasts_until_ready_whatever_comes() {
         let mut expects = Expectations::default();
-        expects.push(Step::Query, true);
+        expects.push(Step::Query, Audience::Client);
         feed(&mut expects, b"TDDCNTCE");
         assert!(!expects.is_empty());
         feed(&mut expects, b"Z");
@@ -242,7 +264,7 @@ mod tests {
     #[test]
     fn a_lying_server_is_found_out() {
         let mut expects = Expectations::default();
-        expects.push(Step::Bind, true);
+        expects.push(Step::Bind, Audience::Client);
         assert!(expects.frame(b'D', 0).is_err());
         assert!(Expectations::default().frame(b'Z', b'I').is_err());
     }
@@ -250,7 +272,7 @@ mod tests {
     #[test]
     fn a_deferred_failure_at_sync_still_ends_with_ready() {
         let mut expects = Expectations::default();
-        expects.push(Step::Sync, true);
+        expects.push(Step::Sync, Audience::Client);
         assert_eq!(feed(&mut expects, b"EZ"), [true, true]);
         assert!(expects.is_empty());
     }

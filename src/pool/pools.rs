@@ -54,8 +54,7 @@ impl Pools {
     /// The pool for a target; `max` servers when it is made now. Callers keep it, so that the lock is off the hot path.
     pub fn pool(&self, target: Target, max: usize) -> Result<ServerPool, CheckoutError> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let address =
-            (target.address.clone(), target.database.clone(), target.user.clone(), target.password.clone());
+        let address = (target.address.clone(), target.database.clone(), target.user.clone(), target.password.clone());
         if let Some((_, pool)) = pools.get(&address) {
             return Ok(pool.clone());
         }

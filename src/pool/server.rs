@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use lru::LruCache;
 
 use super::connect::{self, Connected, Target};
-use super::expect::{Expectations, StatementId, Step};
+use super::expect::{Audience, Expectations, StatementId, Step};
 use super::settings::Settings;
 use crate::net::ServerStream;
 use crate::wire::reply::{self, Status};
@@ -112,17 +112,30 @@ impl Server {
         CancelServer { target: self.target.clone(), process_id: self.process_id, secret: self.secret.clone() }
     }
 
-    /// Sends a simple query of the client's (`forward`) or of the gateway's own.
-    pub fn send_query(&mut self, text: &[u8], forward: bool) {
+    /// Sends a simple query.
+    pub fn send_query(&mut self, text: &[u8], audience: Audience) {
         reply::query(&mut self.outbound, text);
-        self.expects.push(Step::Query, forward);
+        self.expects.push(Step::Query, audience);
+        self.unnamed = None;
+    }
+
+    /// Sends a statement of the gateway's own without parameters in the extended protocol, which leaves an implicit transaction
+    /// that is under way open.
+    pub fn send_extended(&mut self, text: &[u8]) {
+        reply::parse(&mut self.outbound, b"", text, &[]);
+        self.expects.push(Step::Parse(None), Audience::Gateway);
+        // No formats, no parameters, no result formats.
+        reply::bind(&mut self.outbound, b"", b"", &[0; 6]);
+        self.expects.push(Step::Bind, Audience::Gateway);
+        reply::execute(&mut self.outbound, b"", 0);
+        self.expects.push(Step::Execute, Audience::Gateway);
         self.unnamed = None;
     }
 
     /// Sends Sync.
-    pub fn send_sync(&mut self, forward: bool) {
+    pub fn send_sync(&mut self, audience: Audience) {
         crate::wire::frame::write(&mut self.outbound, b'S', |_| {});
-        self.expects.push(Step::Sync, forward);
+        self.expects.push(Step::Sync, audience);
     }
 
     /// Sends Flush, so that everything owed so far comes without Sync.
@@ -138,15 +151,15 @@ impl Server {
         let differ = *self.settings != **settings;
         if differ {
             let script = settings.script_from(&self.settings);
-            self.send_query(script.as_bytes(), false);
+            self.send_query(script.as_bytes(), Audience::Gateway);
         }
         self.settings = settings.clone();
         differ
     }
 
     /// Makes sure it holds this statement under its server-side name, sending Parse (and Close of the least recently used
-    /// one) when it does not. `forward`: the client waits for a ParseComplete. Returns whether Parse was sent.
-    pub fn prepare(&mut self, statement: StatementId, text: &[u8], types: &[u32], forward: bool) -> bool {
+    /// one) when it does not. Returns whether Parse was sent.
+    pub fn prepare(&mut self, statement: StatementId, text: &[u8], types: &[u32], audience: Audience) -> bool {
         for id in std::mem::take(&mut self.expects.unparsed) {
             self.prepared.pop(&id);
         }
@@ -157,10 +170,10 @@ impl Server {
             && evicted != statement
         {
             reply::named(&mut self.outbound, b'C', b'S', statement_name(evicted).as_bytes());
-            self.expects.push(Step::Close, false);
+            self.expects.push(Step::Close, Audience::Gateway);
         }
         reply::parse(&mut self.outbound, statement_name(statement).as_bytes(), text, types);
-        self.expects.push(Step::Parse(Some(statement)), forward);
+        self.expects.push(Step::Parse(Some(statement)), audience);
         true
     }
 
@@ -171,9 +184,12 @@ impl Server {
     }
 }
 
+/// What the names of statements on servers begin with.
+pub const STATEMENT_PREFIX: &[u8] = b"pgbraid_";
+
 /// The name under which servers hold a statement.
 pub fn statement_name(statement: StatementId) -> String {
-    format!("pgbraid_{}", statement.0)
+    format!("{}{}", String::from_utf8_lossy(STATEMENT_PREFIX), statement.0)
 }
 
 /// What a CancelRequest needs.

@@ -50,6 +50,15 @@ impl Settings {
         self.entries.is_empty()
     }
 
+    /// What a setting was set to, as value or inside the statement that set it.
+    pub fn text_of(&self, name: &str) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| entry.name == name)?;
+        match (&entry.current, &entry.startup) {
+            (Some(Change::Statement(text, _) | Change::Value(text)), _) | (None, Some(text)) => Some(text),
+            (None, None) => None,
+        }
+    }
+
     /// The start-up value of a setting, which RESET goes back to.
     pub fn startup_value(&self, name: &str) -> Option<&str> {
         self.entries.iter().find(|entry| entry.name == name)?.startup.as_deref()

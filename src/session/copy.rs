@@ -7,6 +7,7 @@ use super::life::Session;
 use crate::execute::copy_in::{CopyAnswers, CopyIn, Router, copy_fail};
 use crate::execute::copy_key::FieldFormat;
 use crate::plan::{CopyFormat, CopyTarget};
+use crate::pool::expect::Audience;
 use crate::wire::copy::Splitter;
 use crate::wire::frame::{self, HEADER_BYTES, Header};
 use crate::wire::reply::{self, Report};
@@ -93,7 +94,7 @@ impl Session {
         parts: usize,
     ) -> Result<u64, Failure> {
         for enlisted in &mut self.link.servers[..parts] {
-            enlisted.server.send_query(text, false);
+            enlisted.server.send_query(text, Audience::Joiner);
         }
         // All have answered when each waits or has failed, in which case it owes nothing.
         loop {
@@ -154,6 +155,12 @@ impl Session {
                     Data::Passed => {}
                     Data::Done => return Ok(None),
                     Data::Wrong(report) => return Ok(Some(report)),
+                    Data::Unsynchronized(report) => {
+                        report.write(&mut self.link.client.outbound);
+                        // Source: postgres.c, PostgresMain, pq_is_reading_msg.
+                        let text = "terminating connection because protocol synchronization was lost";
+                        return Err(Failure::Fatal(Box::new(Report::fatal("08P01", text))));
+                    }
                     Data::NeedMore => {
                         self.link.client.inbound.reserve(READ_BYTES);
                         self.link.turn().await?;
@@ -203,12 +210,12 @@ impl Session {
             b'f' => {
                 let reason = message.get(HEADER_BYTES..message.len() - 1).unwrap_or_default();
                 let text = format!("COPY from stdin failed: {}", String::from_utf8_lossy(reason));
-                Data::Wrong(Box::new(Report::error("57014", text)))
+                Data::Wrong(Box::new(copy.located(Report::error("57014", text))))
             }
             b'H' | b'S' => Data::Passed,
             other => {
                 let text = format!("unexpected message type 0x{other:02X} during COPY from stdin");
-                Data::Wrong(Box::new(Report::error("08P01", text)))
+                Data::Unsynchronized(Box::new(copy.located(Report::error("08P01", text))))
             }
         }
     }
@@ -219,4 +226,5 @@ enum Data {
     NeedMore,
     Done,
     Wrong(Box<Report>),
+    Unsynchronized(Box<Report>),
 }

@@ -5,7 +5,7 @@ use shardmap::ShardId;
 use super::failure::Failure;
 use super::life::{Ended, Session};
 use super::statement::NoArguments;
-use crate::plan::{Access, CursorVerb, Destination, Plan};
+use crate::plan::{Access, Arguments, CursorVerb, Destination, Plan};
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -18,16 +18,29 @@ impl Session {
             reply::complete(&mut self.link.client.outbound, "CLOSE CURSOR ALL");
             return Ok(Ended::NotReady);
         }
-        let at = self.cursor_server(verb).await?;
+        let destination = self.cursor_destination(verb, &NoArguments)?;
+        let at = self.cursor_server(verb, destination).await?;
         let shard = self.link.servers[at].shard;
         self.note_cursor_verb(verb, shard);
         self.forward_query(at, text, alone).await
     }
 
-    /// The server that a cursor statement runs on. A cursor nobody declared is any server's to complain about.
-    pub(super) async fn cursor_server(&mut self, verb: &CursorVerb) -> Result<usize, Failure> {
+    /// Where a cursor is declared; `None` for statements about one that is.
+    fn cursor_destination(&self, verb: &CursorVerb, arguments: &dyn Arguments) -> Result<Option<Destination>, Failure> {
         match verb {
-            CursorVerb::Declare { route, .. } => match self.destination(route, &NoArguments)? {
+            CursorVerb::Declare { route, .. } => Ok(Some(self.destination(route, arguments)?)),
+            CursorVerb::Fetch { .. } | CursorVerb::Close(_) => Ok(None),
+        }
+    }
+
+    /// The server that a cursor statement runs on. A cursor nobody declared is any server's to complain about.
+    pub(super) async fn cursor_server(
+        &mut self,
+        verb: &CursorVerb,
+        declared: Option<Destination>,
+    ) -> Result<usize, Failure> {
+        match verb {
+            CursorVerb::Declare { route, .. } => match declared.unwrap_or(Destination::NeedsParameterTypes) {
                 Destination::Any => self.enlist_any(route.access).await,
                 Destination::One(shard) => self.enlist_for(shard, route.access).await,
                 Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {

@@ -9,8 +9,9 @@ use super::gateway::{Role, WelcomeKey};
 use super::life::Session;
 use crate::config::Reads;
 use crate::execute::link::Enlisted;
-use crate::execute::relay::Plain;
+use crate::execute::relay::{Parameter, Plain};
 use crate::plan::{Access, Destination, Refusal, Route, Target};
+use crate::pool::expect::Audience;
 use crate::pool::lend::Lent;
 use crate::pool::pools::CheckoutError;
 use crate::txn::state::{Transaction, Writes};
@@ -30,7 +31,9 @@ impl Session {
             }
             Err(failure) => return Err(failure),
         };
-        self.note(&Plain { parameters: parameters.to_vec(), ..Plain::default() });
+        let told =
+            |(name, value): &(String, String)| Parameter { name: name.clone(), value: value.clone(), told: true };
+        self.note(&Plain { parameters: parameters.iter().map(told).collect(), ..Plain::default() });
         let out = &mut self.link.client.outbound;
         for (name, value) in parameters.iter() {
             reply::parameter_status(out, name, value);
@@ -71,6 +74,9 @@ impl Session {
             return Err(Report::error("0A000", "standard_conforming_strings = off is not supported")
                 .with_hint("SET standard_conforming_strings = on, and write E'...' where backslashes are escapes.")
                 .into());
+        }
+        if matches!(route.target, Target::Unknown) {
+            return Err(Report::error("XX000", "a statement that was not resolved cannot be routed").into());
         }
         let map = self.gateway.map.load();
         let home = self.gateway.config.load().sharding.home;
@@ -115,7 +121,7 @@ impl Session {
         };
         let mut wait = server.adopt(settings);
         if let Some(log) = replay {
-            server.send_query(log.replay().as_bytes(), false);
+            server.send_query(log.replay().as_bytes(), Audience::Gateway);
             wait |= !log.is_only_begin();
         }
         let begun = replay.is_some();

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::life::Session;
 use crate::execute::chorus::Chorus;
 use crate::plan::Everywhere;
+use crate::pool::expect::Audience;
 use crate::txn::state::BlockKind;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -21,6 +22,7 @@ impl Session {
         self.chorus(text).await?;
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
+            block.ddl_words.extend(super::simple::words(text));
         }
         if own && !explicit {
             self.commit_block().await?;
@@ -38,7 +40,7 @@ impl Session {
         let mut out = bytes::BytesMut::new();
         for at in 0..self.link.servers.len() {
             let name = self.gateway.shard_name(self.link.servers[at].shard);
-            self.link.servers[at].server.send_query(text, false);
+            self.link.servers[at].server.send_query(text, Audience::Joiner);
             let mut chorus = Chorus::new(if done.is_empty() { at } else { usize::MAX });
             self.link.relay(&mut chorus).await?;
             if let Some(body) = chorus.error() {

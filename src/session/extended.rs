@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
-use super::failure::{Failure, protocol_violation};
+use super::failure::Failure;
 use super::life::Session;
 use super::plans::Compiled;
 use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::execute::relay::Plain;
-use crate::plan::{Access, Destination, Plan, Route};
-use crate::pool::expect::{StatementId, Step};
+use crate::plan::{Access, CursorVerb, Destination, Plan, Route};
+use crate::pool::expect::{Audience, StatementId, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::wire::frontend::{self, Bind, Malformed, Named};
 use crate::wire::reply::{self, Report};
@@ -59,6 +59,7 @@ impl Session {
         self.pipeline.skipping = true;
         self.forget_unparsed();
         self.fail(failure).await?;
+        self.end_implicit_block().await?;
         self.link.client.flush().await?;
         Ok(())
     }
@@ -81,9 +82,14 @@ impl Session {
     }
 
     async fn parse(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let parse = frontend::Parse::read(body).map_err(malformed)?;
+        let mut parse = frontend::Parse::read(body).map_err(malformed)?;
+        parse.name = known_part(parse.name);
         self.settle_parse(None).await?;
         let types: Vec<u32> = parse.types().collect();
+        if parse.name.is_empty() {
+            // Source: postgres.c, exec_parse_message: the old one goes first, whatever becomes of the new one.
+            self.names.statements.remove(&b""[..]);
+        }
         if !parse.name.is_empty() && self.names.statements.contains_key(parse.name) {
             // Source: prepare.c, StorePreparedStatement.
             let name = String::from_utf8_lossy(parse.name);
@@ -94,7 +100,7 @@ impl Session {
             self.drain().await?;
             compiled = self.compiled(parse.text, &types).await?;
         }
-        let mut prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None };
+        let mut prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None, described: None };
         let plan = prepared.plan().ok_or_else(|| {
             // Source: postgres.c, exec_parse_message.
             Failure::from(Report::error("42601", "cannot insert multiple commands into a prepared statement"))
@@ -135,11 +141,19 @@ impl Session {
             prepared.origin = Origin::Parse;
             self.pipeline.parsed.push((name.into(), prepared.compiled.id));
         }
+        let audience = match (owed, answers) {
+            (true, _) => Audience::Client,
+            (false, true) => Audience::ClientIfError,
+            (false, false) => Audience::Gateway,
+        };
         let compiled = prepared.compiled.clone();
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         let server: &mut Server = &mut enlisted.server;
         let unnamed = name.is_empty();
+        if !unnamed {
+            self.pipeline.held.push((compiled.id, name.into()));
+        }
         let sent = if unnamed {
             if std::mem::take(&mut server.expects.unnamed_lost) {
                 server.unnamed = None;
@@ -147,12 +161,12 @@ impl Session {
             let known = server.unnamed == Some(compiled.id);
             if !known {
                 reply::parse(&mut server.outbound, b"", &compiled.text, &compiled.types);
-                server.expects.push(Step::Parse(None), owed);
+                server.expects.push(Step::Parse(None), audience);
                 server.unnamed = Some(compiled.id);
             }
             !known
         } else {
-            server.prepare(compiled.id, &compiled.text, &compiled.types, owed)
+            server.prepare(compiled.id, &compiled.text, &compiled.types, audience)
         };
         if owed && !sent {
             server.expects.say(PARSE_COMPLETE);
@@ -161,11 +175,13 @@ impl Session {
     }
 
     async fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let bind = Bind::read(body).map_err(malformed)?;
+        let mut bind = Bind::read(body).map_err(malformed)?;
+        (bind.portal, bind.statement) = (known_part(bind.portal), known_part(bind.statement));
         self.settle_parse(Some(bind.statement)).await?;
         let prepared = self.current(bind.statement).await?;
         let plan = prepared.plan().unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
+        self.check_not_changed(&prepared.compiled.text, plan)?;
         if !bind.portal.is_empty() && self.names.portals.contains_key(bind.portal) {
             // Source: portalmem.c, CreatePortal.
             let name = String::from_utf8_lossy(bind.portal);
@@ -177,7 +193,11 @@ impl Session {
                 self.place(destination, route.access, &bind).await?
             }
             Plan::Cursor(verb) => {
-                let at = self.cursor_server(verb).await?;
+                let declared = match verb {
+                    CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, &bind, &prepared).await?),
+                    CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
+                };
+                let at = self.cursor_server(verb, declared).await?;
                 self.bind_on(at, &bind).await?
             }
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
@@ -186,7 +206,9 @@ impl Session {
                 Place::Local
             }
         };
-        self.names.portals.insert(bind.portal.into(), Portal { place, prepared });
+        self.names
+            .portals
+            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0 });
         Ok(())
     }
 
@@ -199,6 +221,13 @@ impl Session {
         let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
         let prepared = Prepared { compiled, resolved_types: None, ..prepared };
         self.names.statements.insert(name.into(), prepared.clone());
+        if let Some(described) = &prepared.described
+            && !name.is_empty()
+            && self.ask(name, &prepared.compiled).await?.row_description.as_ref() != Some(described)
+        {
+            // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
+            return Err(Report::error("0A000", "cached plan must not change result type").into());
+        }
         Ok(prepared)
     }
 
@@ -226,13 +255,22 @@ impl Session {
 
     /// Parameter types as a server resolves them.
     async fn ask_types(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Arc<[u32]>, Failure> {
+        let types: Arc<[u32]> = self.ask(name, compiled).await?.parameter_types.into();
+        if let Some(prepared) = self.names.statements.get_mut(name) {
+            prepared.resolved_types = Some(types.clone());
+        }
+        Ok(types)
+    }
+
+    /// Has a server describe a statement, for the gateway's own use.
+    async fn ask(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Plain, Failure> {
         self.drain().await?;
         let at = self.enlist_any(Access::Read).await?;
         self.engage(at).await?;
         let held = self.hold(at, name, true).unwrap_or_else(|| statement_name(compiled.id));
         let server: &mut Server = &mut self.link.servers[at].server;
         reply::named(&mut server.outbound, b'D', b'S', held.as_bytes());
-        server.expects.push(Step::DescribeStatement, false);
+        server.expects.push(Step::DescribeStatement, Audience::Gateway);
         server.send_flush();
         let mut plain = Plain::default();
         self.relay_in_block(&mut plain).await?;
@@ -240,11 +278,7 @@ impl Session {
         if plain.error.is_some() {
             return Err(Failure::Told);
         }
-        let types: Arc<[u32]> = plain.parameter_types.into();
-        if let Some(prepared) = self.names.statements.get_mut(name) {
-            prepared.resolved_types = Some(types.clone());
-        }
-        Ok(types)
+        Ok(plain)
     }
 
     /// Binds where the destination says.
@@ -300,13 +334,13 @@ impl Session {
         let name = self.hold(at, bind.statement, forward).unwrap_or_default();
         let server: &mut Server = &mut self.link.servers[at].server;
         reply::bind(&mut server.outbound, bind.portal, name.as_bytes(), bind.rest);
-        server.expects.push(Step::Bind, forward);
+        server.expects.push(Step::Bind, if forward { Audience::Client } else { Audience::Gateway });
     }
 
     async fn describe(&mut self, body: &[u8]) -> Result<(), Failure> {
-        match Named::read(body).map_err(malformed)? {
-            Named::Statement(name) => self.describe_statement(name).await,
-            Named::Portal(name) => self.describe_portal(name).await,
+        match Named::read(body).map_err(|bad| bad_subtype(bad, body, "DESCRIBE"))? {
+            Named::Statement(name) => self.describe_statement(known_part(name)).await,
+            Named::Portal(name) => self.describe_portal(known_part(name)).await,
         }
     }
 
@@ -324,15 +358,15 @@ impl Session {
         let held = self.hold(at, name, true).unwrap_or_default();
         let server: &mut Server = &mut self.link.servers[at].server;
         reply::named(&mut server.outbound, b'D', b'S', held.as_bytes());
-        server.expects.push(Step::DescribeStatement, true);
+        server.expects.push(Step::DescribeStatement, Audience::Client);
+        self.pipeline.describing.push_back(name.into());
         Ok(())
     }
 
     async fn describe_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
         self.settle_parse(None).await?;
-        let portal = self.names.portals.get(name).ok_or_else(|| no_portal(name))?;
-        let at = match portal.place.clone() {
-            Place::Local => {
+        let at = match self.portal_place(name)? {
+            Place::Local | Place::Done => {
                 self.say(NO_DATA);
                 return Ok(());
             }
@@ -347,8 +381,20 @@ impl Session {
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         reply::named(&mut enlisted.server.outbound, b'D', b'P', name);
-        enlisted.server.expects.push(Step::DescribePortal, true);
+        enlisted.server.expects.push(Step::DescribePortal, Audience::Client);
+        let statement = self.names.portals.get(name).map(|portal| portal.statement.clone());
+        self.pipeline.describing.push_back(statement.unwrap_or_default());
         Ok(())
+    }
+
+    /// Where a portal is; a cursor declared in SQL is one too.
+    pub(super) fn portal_place(&self, name: &[u8]) -> Result<Place, Failure> {
+        let cursor = || {
+            let shard = self.names.cursors.get(std::str::from_utf8(name).ok()?)?;
+            Some(Place::One { shard: *shard, replica: false })
+        };
+        let portal = self.names.portals.get(name).map(|portal| portal.place.clone());
+        portal.or_else(cursor).ok_or_else(|| no_portal(name))
     }
 
     /// The server that holds a portal.
@@ -361,22 +407,22 @@ impl Session {
     }
 
     async fn close(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let named = Named::read(body).map_err(malformed)?;
+        let named = Named::read(body).map_err(|bad| bad_subtype(bad, body, "CLOSE"))?;
         self.settle_parse(None).await?;
         match named {
             Named::Statement(name) => {
                 // Servers keep it: other clients may use the same text, and the least recently used one goes first.
-                self.names.statements.remove(name);
+                self.names.statements.remove(known_part(name));
                 self.say(CLOSE_COMPLETE);
             }
-            Named::Portal(name) => self.close_portal(name).await?,
+            Named::Portal(name) => self.close_portal(known_part(name)).await?,
         }
         Ok(())
     }
 
     async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
         let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
-            None | Some(Place::Local) => {
+            None | Some(Place::Local | Place::Done) => {
                 self.say(CLOSE_COMPLETE);
                 return Ok(());
             }
@@ -389,7 +435,7 @@ impl Session {
             let enlisted = &mut self.link.servers[at];
             enlisted.needs_sync = true;
             reply::named(&mut enlisted.server.outbound, b'C', b'P', name);
-            enlisted.server.expects.push(Step::Close, nth == 0);
+            enlisted.server.expects.push(Step::Close, if nth == 0 { Audience::Client } else { Audience::Gateway });
         }
         Ok(())
     }
@@ -431,7 +477,7 @@ impl Session {
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.server.expects.is_empty()) {
             enlisted.server.send_flush();
         }
-        let mut plain = Plain::default();
+        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
@@ -448,18 +494,27 @@ impl Session {
             self.conclude_extended(settled).await?;
         }
         let result = self.sync_servers().await;
-        self.pipeline = Default::default();
+        self.end_pipeline();
         match result {
             Ok(true) => {}
-            Ok(false) => reply::ready(&mut self.link.client.outbound, self.transaction.status()),
+            Ok(false) => self.ready(),
             Err(failure) => {
                 self.fail(failure).await?;
-                reply::ready(&mut self.link.client.outbound, self.transaction.status());
+                self.ready();
             }
         }
         self.release_if_idle().await;
         self.link.client.flush().await?;
         Ok(())
+    }
+
+    /// The implicit transaction is over: if it failed, what SET did in it is undone.
+    fn end_pipeline(&mut self) {
+        let pipeline = std::mem::take(&mut self.pipeline);
+        if let (true, Some(settings)) = (pipeline.skipping, pipeline.settings_before) {
+            self.settings = settings;
+            self.reported.pending.clear();
+        }
     }
 
     /// Whether a server's ReadyForQuery was forwarded.
@@ -476,11 +531,13 @@ impl Session {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;
             if failed && !in_block && !server.expects.skipping {
-                send_rollback(server);
+                // Outside a block, ROLLBACK ends the implicit transaction with a warning.
+                // Source: xact.c, UserAbortTransactionBlock, TBLOCK_IMPLICIT_INPROGRESS.
+                server.send_extended(b"ROLLBACK");
             }
-            server.send_sync(direct);
+            server.send_sync(if direct { Audience::Client } else { Audience::Gateway });
         }
-        let mut plain = Plain::default();
+        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_some() {
@@ -493,22 +550,10 @@ impl Session {
     }
 }
 
-/// Rolls back the implicit transaction of a pipeline that has not come to its Sync: outside a block ROLLBACK does that, with a
-/// warning. *Source*: xact.c, UserAbortTransactionBlock, TBLOCK_IMPLICIT_INPROGRESS.
-fn send_rollback(server: &mut Server) {
-    reply::parse(&mut server.outbound, b"", b"ROLLBACK", &[]);
-    server.expects.push(Step::Parse(None), false);
-    reply::bind(&mut server.outbound, b"", b"", &[0; 6]);
-    server.expects.push(Step::Bind, false);
-    reply::execute(&mut server.outbound, b"", 0);
-    server.expects.push(Step::Execute, false);
-    server.unnamed = None;
-}
-
 /// Statements that the gateway itself carries out, at Execute.
 pub(super) fn is_local(plan: &Plan) -> bool {
     match plan {
-        Plan::Rows(_) | Plan::Cursor(_) | Plan::Unresolved => false,
+        Plan::Rows(_) | Plan::Cursor(_) => false,
         Plan::Empty
         | Plan::CopyIn(_)
         | Plan::Everywhere(_)
@@ -520,8 +565,24 @@ pub(super) fn is_local(plan: &Plan) -> bool {
     }
 }
 
-fn malformed(malformed: Malformed) -> Failure {
-    protocol_violation(malformed.to_string())
+pub(super) fn malformed(malformed: Malformed) -> Failure {
+    Report::error("08P01", malformed.to_string()).into()
+}
+
+/// A Describe or Close of something that is neither. *Source*: postgres.c, PostgresMain.
+fn bad_subtype(bad: Malformed, body: &[u8], message: &str) -> Failure {
+    match (bad, body.first()) {
+        (Malformed::Subtype, Some(subtype)) => {
+            Report::error("08P01", format!("invalid {message} message subtype {subtype}")).into()
+        }
+        _ => malformed(bad),
+    }
+}
+
+/// As much of a name as PostgreSQL looks at: NAMEDATALEN - 1 bytes. *Source*: prepare.c and portalmem.c, whose tables have
+/// keys of that size.
+pub(super) fn known_part(name: &[u8]) -> &[u8] {
+    name.get(..63).unwrap_or(name)
 }
 
 /// *Source*: postgres.c, exec_bind_message; prepare.c, FetchPreparedStatement.

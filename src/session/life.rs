@@ -1,6 +1,6 @@
 //! A session: its state, and the loop that reads messages and hands them on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -18,7 +18,7 @@ use crate::config::User;
 use crate::execute::client::ClientIo;
 use crate::execute::fault::LinkFault;
 use crate::execute::link::Link;
-use crate::execute::relay::Plain;
+use crate::execute::relay::{Parameter, Plain};
 use crate::pool::expect::StatementId;
 use crate::pool::pools::ServerPool;
 use crate::pool::settings::Settings;
@@ -28,6 +28,9 @@ use crate::wire::reply::{self, Report, Status};
 
 /// *Source*: libpq/libpq.h, PQ_SMALL_MESSAGE_LIMIT: 10,000 bytes, to which the tag is added.
 const SMALL_MESSAGE_BYTES: usize = 10_001;
+
+/// *Source*: libpq/libpq.h, PQ_LARGE_MESSAGE_LIMIT is MaxAllocSize - 1; the tag is added.
+const LARGEST_MESSAGE_BYTES: usize = 0x3fff_ffff;
 
 /// One client's session.
 pub struct Session {
@@ -57,13 +60,23 @@ pub(super) struct Pipeline {
     pub skipping: bool,
     /// What its implicit transaction has written.
     pub writes: Writes,
+    /// The session's settings before the first SET since, outside a block.
+    pub settings_before: Option<Arc<Settings>>,
     /// Statements whose ParseComplete the client has been promised since.
     pub parsed: Vec<(Box<[u8]>, StatementId)>,
+    /// Statements used since, by their names.
+    pub held: Vec<(StatementId, Box<[u8]>)>,
+    /// Statements whose descriptions the client waits for, in order.
+    pub describing: VecDeque<Box<[u8]>>,
 }
 
 /// Parameters the client has been told, as far as the gateway must know them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Reported {
+    /// What the client has been told last.
+    pub values: HashMap<String, String>,
+    /// What it is to be told before ReadyForQuery.
+    pub pending: BTreeMap<String, String>,
     /// `client_encoding` is UTF8 or SQL_ASCII.
     pub utf8: bool,
     /// `standard_conforming_strings` is on: backslashes in literals are what they seem to the planner.
@@ -87,7 +100,12 @@ impl Session {
             pools: HashMap::new(),
             draining: gateway.draining.subscribe(),
             scope: None,
-            reported: Reported { utf8: true, conforming_strings: true },
+            reported: Reported {
+                values: HashMap::new(),
+                pending: BTreeMap::new(),
+                utf8: true,
+                conforming_strings: true,
+            },
             gateway,
             catalog,
             cancel,
@@ -96,27 +114,29 @@ impl Session {
 
     /// Serves the client until it leaves, breaks the protocol, or the gateway shuts down.
     pub async fn run(&mut self) -> Result<(), Failure> {
+        let result = self.talk().await;
+        if let Err(Failure::Fatal(report)) = &result {
+            report.write(&mut self.link.client.outbound);
+            self.link.client.flush().await?;
+        }
+        result
+    }
+
+    async fn talk(&mut self) -> Result<(), Failure> {
         self.welcome().await?;
-        loop {
-            let Some(message) = self.next_message().await? else { return Ok(()) };
-            match self.dispatch(message).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(Failure::Fatal(report)) => {
-                    report.write(&mut self.link.client.outbound);
-                    self.link.client.flush().await?;
-                    return Err(Failure::Fatal(report));
-                }
-                Err(failure) => return Err(failure),
+        while let Some(message) = self.next_message().await? {
+            if !self.dispatch(message).await? {
+                break;
             }
         }
+        Ok(())
     }
 
     /// The next whole message; `None` when the client has left or the session is to end.
     async fn next_message(&mut self) -> Result<Option<BytesMut>, Failure> {
         loop {
             let inbound = &mut self.link.client.inbound;
-            if let Some(header) = Header::read(inbound).map_err(|bad| protocol_violation(bad.to_string()))? {
+            if let Some(header) = Header::read(inbound).map_err(|_| lost_sync())? {
                 if header.tag == b'd' {
                     // Left over from a COPY that failed. Source: postgres.c, "Accept but ignore these messages".
                     self.skip_frame(header.frame_bytes).await?;
@@ -149,6 +169,9 @@ impl Session {
     ///
     /// Whether the message is to be read.
     async fn check_length(&mut self, header: Header) -> Result<bool, Failure> {
+        if header.frame_bytes > LARGEST_MESSAGE_BYTES {
+            return Err(lost_sync());
+        }
         let small = header.frame_bytes <= SMALL_MESSAGE_BYTES;
         let limits = &self.gateway.config.load().limits;
         let (max, name) = match header.tag {
@@ -206,7 +229,11 @@ impl Session {
                 let result = self.extended(tag, body).await;
                 self.conclude_extended(result).await?;
             }
-            b'S' => self.sync().await?,
+            b'S' if body.is_empty() => self.sync().await?,
+            b'S' => {
+                let malformed = super::extended::malformed(crate::wire::frontend::Malformed::Long);
+                self.conclude(Err(malformed)).await?;
+            }
             b'F' => {
                 let report = Report::error("0A000", "the function call protocol is not supported")
                     .with_hint("Call the function in a SELECT.");
@@ -225,13 +252,13 @@ impl Session {
             Ok(Ended::Ready) => {}
             Ok(Ended::NotReady) => {
                 self.release_if_idle().await;
-                reply::ready(&mut self.link.client.outbound, self.transaction.status());
+                self.ready();
             }
             Err(failure) => {
                 self.fail(failure).await?;
                 self.end_implicit_block().await?;
                 self.release_if_idle().await;
-                reply::ready(&mut self.link.client.outbound, self.transaction.status());
+                self.ready();
             }
         }
         self.link.client.flush().await?;
@@ -272,12 +299,17 @@ impl Session {
         }
     }
 
-    /// Gives all servers back.
-    pub(super) async fn release(&mut self) {
+    /// Gives all servers back, but keeps the names of portals: those of the gateway's own outlive them in a pipeline.
+    pub(super) async fn give_back(&mut self) {
         if !self.link.servers.is_empty() {
             self.cancel.clear().await;
             self.link.servers.clear();
         }
+    }
+
+    /// Gives all servers back, and forgets what lived on them.
+    pub(super) async fn release(&mut self) {
+        self.give_back().await;
         self.names.portals.clear();
         self.names.cursors.clear();
     }
@@ -304,9 +336,33 @@ impl Session {
         self.transaction.block().map_or(&self.settings, |block| block.log.settings())
     }
 
-    /// Takes note of what servers reported to the client.
+    /// Sends ReadyForQuery, and before it what has changed of the parameters. *Source*: postgres.c, ReportChangedGUCOptions.
+    pub(super) fn ready(&mut self) {
+        let out = &mut self.link.client.outbound;
+        for (name, value) in std::mem::take(&mut self.reported.pending) {
+            if self.reported.values.get(&name) != Some(&value) {
+                reply::parameter_status(out, &name, &value);
+                self.reported.values.insert(name, value);
+            }
+        }
+        reply::ready(out, self.transaction.status());
+    }
+
+    /// Takes note of what servers said.
     pub(super) fn note(&mut self, plain: &Plain) {
-        for (name, value) in &plain.parameters {
+        for columns in &plain.described {
+            let name = self.pipeline.describing.pop_front().unwrap_or_default();
+            if let Some(prepared) = self.names.statements.get_mut(&name) {
+                prepared.described.clone_from(columns);
+            }
+        }
+        for Parameter { name, value, told } in &plain.parameters {
+            if *told {
+                self.reported.values.insert(name.clone(), value.clone());
+                self.reported.pending.remove(name);
+            } else {
+                self.reported.pending.insert(name.clone(), value.clone());
+            }
             match name.as_str() {
                 "client_encoding" => {
                     self.reported.utf8 = matches!(value.as_str(), "UTF8" | "SQL_ASCII");
@@ -319,12 +375,18 @@ impl Session {
     }
 
     /// An implicit block (several statements in one Query) ends with the message, whatever happened.
-    async fn end_implicit_block(&mut self) -> Result<(), Failure> {
+    pub(super) async fn end_implicit_block(&mut self) -> Result<(), Failure> {
         if self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit) {
             self.rollback_servers().await?;
         }
         Ok(())
     }
+}
+
+/// The client's bytes cannot be cut into messages any more: it is not told, as PostgreSQL does not. *Source*: pqcomm.c,
+/// pq_getmessage, COMMERROR.
+fn lost_sync() -> Failure {
+    Failure::Link(LinkFault::Client(std::io::ErrorKind::InvalidData.into()))
 }
 
 /// How a simple query's answer ended.

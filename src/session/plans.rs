@@ -11,7 +11,7 @@ use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
 use crate::catalog::{Catalog, CatalogVersion, Oid, Rules};
-use crate::plan::{self, Plan, Planned};
+use crate::plan::{self, Plan, Planned, Target};
 use crate::pool::expect::StatementId;
 use crate::pool::settings::{SearchPath, Settings};
 
@@ -91,7 +91,10 @@ pub struct Compiled {
 impl Compiled {
     /// It is SQL and every relation in it is known.
     pub fn is_certain(&self) -> bool {
-        let unknown = |planned: &Planned| matches!(planned.plan, Plan::Unresolved);
+        let unknown = |planned: &Planned| match &planned.plan {
+            Plan::Rows(route) => matches!(route.target, Target::Unknown),
+            _ => false,
+        };
         self.statements.as_deref().is_some_and(|statements| !statements.iter().any(unknown))
     }
 }

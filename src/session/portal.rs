@@ -2,57 +2,71 @@
 
 use shardmap::ShardId;
 
-use super::extended::no_portal;
-use super::failure::{Failure, protocol_violation};
+use super::extended::{known_part, malformed, no_portal};
+use super::failure::Failure;
 use super::life::Session;
 use super::simple::rows_of;
 use super::statement::{Place, Prepared};
 use crate::execute::chorus::Chorus;
+use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Output, Plan};
-use crate::pool::expect::Step;
+use crate::plan::{Output, Plan, TransactionVerb};
+use crate::pool::expect::{Audience, Step};
+use crate::txn::state::BlockKind;
 use crate::wire::frontend::Execute;
 use crate::wire::reply::{self, Report};
+
+const PORTAL_SUSPENDED: u8 = b's';
 
 impl Session {
     /// Handles an Execute message.
     pub(super) async fn execute(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let execute = Execute::read(body).map_err(|malformed| protocol_violation(malformed.to_string()))?;
-        let portal = self.names.portals.get(execute.portal).ok_or_else(|| no_portal(execute.portal))?;
-        let prepared = portal.prepared.clone();
-        let plan = prepared.plan().unwrap_or(&Plan::Empty);
+        let mut execute = Execute::read(body).map_err(malformed)?;
+        execute.portal = known_part(execute.portal);
+        self.settle_parse(None).await?;
+        let place = self.portal_place(execute.portal)?;
+        let prepared = self.names.portals.get(execute.portal).map(|portal| portal.prepared.clone());
+        let plan = prepared.as_ref().and_then(Prepared::plan).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
-        match portal.place.clone() {
-            Place::One { shard, replica } => {
+        match (place, &prepared) {
+            (Place::One { shard, replica }, _) => {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.engage(at).await?;
-                self.send_execute(at, &execute, true);
+                self.send_execute(at, &execute, Audience::Client);
                 self.note_cursor(plan, shard);
             }
-            Place::Many(shards) => self.execute_many(&shards, &execute, plan).await?,
-            Place::Every(shards) => self.execute_every(&shards, &execute).await?,
-            Place::Local => {
+            (Place::Many(shards), _) => self.execute_many(&shards, &execute, plan).await?,
+            (Place::Every(shards), _) => self.execute_every(&shards, &execute).await?,
+            (Place::Local, Some(prepared)) => {
                 self.drain().await?;
-                self.execute_local(&prepared, plan).await?;
+                self.execute_local(prepared, plan).await?;
+                let done = !matches!(plan, Plan::Empty);
+                if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
+                    portal.place = Place::Done;
+                }
+            }
+            (Place::Local | Place::Done, _) => {
+                // Source: pquery.c, PortalRun and postgres.c, exec_execute_message.
+                let name = String::from_utf8_lossy(execute.portal);
+                return Err(Report::error("55000", format!("portal \"{name}\" cannot be run")).into());
             }
         }
         Ok(())
     }
 
-    fn send_execute(&mut self, at: usize, execute: &Execute<'_>, forward: bool) {
+    fn send_execute(&mut self, at: usize, execute: &Execute<'_>, audience: Audience) {
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         reply::execute(&mut enlisted.server.outbound, execute.portal, execute.rows_max);
-        enlisted.server.expects.push(Step::Execute, forward);
+        enlisted.server.expects.push(Step::Execute, audience);
     }
 
     async fn execute_many(&mut self, shards: &[ShardId], execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
-        if execute.rows_max > 0 {
-            return Err(Report::error("0A000", "fetching a part of the rows of several shards is not supported yet")
-                .with_hint("Set the driver's fetch size to 0, or restrict the statement to one key.")
-                .into());
-        }
         self.drain().await?;
+        let reached = self.names.portals.get(execute.portal).map_or(0, |portal| portal.reached);
+        if execute.rows_max > 0 || reached > 0 {
+            return self.execute_portion(shards, reached, execute).await;
+        }
         let servers = self.send_to_all(shards, execute)?;
         let output = match plan {
             Plan::Rows(route) => route.output,
@@ -62,7 +76,38 @@ impl Session {
         let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
         self.relay_in_block(&mut scatter).await?;
         scatter.finish(&mut self.link.client.outbound);
+        if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+            portal.reached = shards.len();
+        }
         if scatter.failed() { Err(Failure::Told) } else { Ok(()) }
+    }
+
+    /// A part of the rows: one shard after the other, from where the last part ended.
+    async fn execute_portion(&mut self, shards: &[ShardId], from: usize, execute: &Execute<'_>) -> Result<(), Failure> {
+        let mut rows: u64 = 0;
+        let rows_max = u64::from(execute.rows_max.unsigned_abs());
+        for (reached, shard) in shards.iter().enumerate().skip(from) {
+            let at = self.portal_server(*shard, None, execute.portal)?;
+            let rest = i32::try_from(rows_max.saturating_sub(rows)).unwrap_or(0);
+            self.send_execute(at, &Execute { rows_max: rest, ..*execute }, Audience::Joiner);
+            self.link.servers[at].server.send_flush();
+            let mut portion = Portion::default();
+            self.relay_in_block(&mut portion).await?;
+            if let Some(body) = &portion.error {
+                crate::wire::frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
+                return Err(Failure::Told);
+            }
+            rows += portion.rows;
+            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                portal.reached = if portion.suspended { reached } else { reached + 1 };
+            }
+            if rows_max > 0 && rows >= rows_max {
+                reply::bare(&mut self.link.client.outbound, PORTAL_SUSPENDED);
+                return Ok(());
+            }
+        }
+        reply::complete(&mut self.link.client.outbound, &format!("SELECT {rows}"));
+        Ok(())
     }
 
     async fn execute_every(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<(), Failure> {
@@ -77,7 +122,7 @@ impl Session {
         let mut servers = Vec::with_capacity(shards.len());
         for shard in shards {
             let at = self.portal_server(*shard, None, execute.portal)?;
-            self.send_execute(at, execute, false);
+            self.send_execute(at, execute, Audience::Joiner);
             self.link.servers[at].server.send_flush();
             servers.push(at);
         }
@@ -111,21 +156,20 @@ impl Session {
                 self.settle_implicit().await?;
                 self.copy_in(text, copy).await?;
             }
+            // What was done before BEGIN in the same pipeline is in its transaction.
+            Plan::Transaction(TransactionVerb::Begin { .. }) if unsynced => self.begin_in_pipeline(text).await?,
             Plan::Transaction(verb) => {
                 self.settle_implicit().await?;
                 self.transaction_verb(text, verb).await?;
             }
-            Plan::Setting(verb) => {
-                self.settle_implicit().await?;
-                self.setting(text, verb).await?;
-            }
+            Plan::Setting(verb) => self.setting(text, verb).await?,
             Plan::Discard(verb) => {
                 self.settle_implicit().await?;
                 self.discard(*verb, text).await?;
             }
             Plan::Prepared(verb) => self.deallocate(verb)?,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
-            Plan::Rows(_) | Plan::Cursor(_) | Plan::Unresolved => return Err(no_portal(b"")),
+            Plan::Rows(_) | Plan::Cursor(_) => return Err(no_portal(b"")),
         }
         Ok(())
     }
@@ -135,14 +179,34 @@ impl Session {
     async fn settle_implicit(&mut self) -> Result<(), Failure> {
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
-            enlisted.server.send_sync(false);
+            enlisted.server.send_sync(Audience::Gateway);
+        }
+        let mut plain = crate::execute::relay::Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.note(&plain);
+        self.pass_on_hidden_error(&plain)?;
+        if self.transaction.block().is_none() {
+            self.give_back().await;
+        }
+        Ok(())
+    }
+
+    /// BEGIN behind other messages of a pipeline turns their implicit transactions into explicit ones.
+    async fn begin_in_pipeline(&mut self, text: &[u8]) -> Result<(), Failure> {
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
+            enlisted.server.send_extended(text);
+            enlisted.server.send_flush();
+            enlisted.begun = true;
         }
         let mut plain = crate::execute::relay::Plain::default();
         self.relay_in_block(&mut plain).await?;
         self.pass_on_hidden_error(&plain)?;
-        if self.transaction.block().is_none() {
-            self.release().await;
+        let text = String::from_utf8_lossy(text).trim().to_owned();
+        self.transaction.begin(BlockKind::Explicit, text, false, self.settings.clone());
+        if let Some(block) = self.transaction.block_mut() {
+            block.writes = self.pipeline.writes;
         }
+        reply::complete(&mut self.link.client.outbound, "BEGIN");
         Ok(())
     }
 }

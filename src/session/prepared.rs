@@ -9,6 +9,7 @@ use super::plans::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
 use crate::execute::relay::Plain;
 use crate::plan::{Access, Destination, Plan, PreparedVerb};
+use crate::pool::expect::Audience;
 use crate::pool::server::{Server, statement_name};
 use crate::wire::reply::{self, Report};
 
@@ -22,7 +23,7 @@ impl Session {
     ) -> Result<Ended, Failure> {
         match verb {
             PreparedVerb::Prepare { name, types, body, .. } => {
-                let body = script.text.get(body.clone()).unwrap_or_default().to_vec();
+                let body = super::simple::padded(&script.text, body).into_owned();
                 self.prepare_sql(name, types, &body).await?;
             }
             PreparedVerb::Execute { name, arguments, tail } => {
@@ -41,7 +42,7 @@ impl Session {
         let compiled = self.compiled(body, types).await?;
         let at = self.enlist_any(Access::Read).await?;
         self.hold_sql(at, &compiled).await?;
-        let prepared = Prepared { compiled, origin: Origin::Sql, resolved_types: None };
+        let prepared = Prepared { compiled, origin: Origin::Sql, resolved_types: None, described: None };
         if let Some(Plan::Refuse(refusal)) = prepared.plan() {
             return Err(refusal.clone().into());
         }
@@ -53,8 +54,8 @@ impl Session {
     /// Makes sure a server holds a statement, and that it takes it.
     async fn hold_sql(&mut self, at: usize, compiled: &Compiled) -> Result<(), Failure> {
         let server: &mut Server = &mut self.link.servers[at].server;
-        if server.prepare(compiled.id, &compiled.text, &compiled.types, false) {
-            server.send_sync(false);
+        if server.prepare(compiled.id, &compiled.text, &compiled.types, Audience::Gateway) {
+            server.send_sync(Audience::Gateway);
             let mut plain = Plain::default();
             self.relay_in_block(&mut plain).await?;
             self.pass_on_hidden_error(&plain)?;
@@ -91,6 +92,7 @@ impl Session {
         };
         self.hold_sql(at, &prepared.compiled).await?;
         let text = [b"EXECUTE ", statement_name(prepared.compiled.id).as_bytes(), tail].concat();
+        self.pipeline.held.push((prepared.compiled.id, name.as_bytes().into()));
         self.forward_query(at, &text, alone).await
     }
 

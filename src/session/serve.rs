@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::gateway::Gateway;
 use super::life::Session;
 use crate::net::Listener;
-use crate::wire::reply::{Report, Severity};
+use crate::wire::reply::Report;
 
 /// Pools are looked through this often for servers that are idle or alive for too long.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
@@ -113,8 +113,11 @@ async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
     let catalog = match gateway.catalog(&client.database).await {
         Ok(catalog) => catalog,
         Err(error) => {
-            let mut report = Report::error(error.sqlstate(), error.to_string());
-            report.severity = Severity::Fatal;
+            let report = match error.sqlstate() {
+                // Source: postinit.c, InitPostgres.
+                code @ "3D000" => Report::fatal(code, format!("database \"{}\" does not exist", client.database)),
+                code => Report::fatal(code, error.to_string()),
+            };
             return turn_away(&mut client, report).await;
         }
     };

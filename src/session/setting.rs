@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::life::Session;
 use crate::execute::relay::Plain;
 use crate::plan::{Access, DiscardVerb, SettingVerb};
+use crate::pool::expect::Audience;
 use crate::pool::settings::{Change, Settings, assignment};
 use crate::wire::reply::{self, Report};
 
@@ -41,13 +42,24 @@ impl Session {
             self.enlist_any(Access::Read).await?;
         }
         for at in 0..self.link.servers.len() {
-            self.link.servers[at].server.send_query(text.as_bytes(), false);
+            self.send_aside(at, text);
             let mut plain = Plain { show_side_effects: at == 0, show_rows: show_rows && at == 0, ..Plain::default() };
             self.relay_in_block(&mut plain).await?;
             self.note(&plain);
             self.pass_on_hidden_error(&plain)?;
         }
         Ok(())
+    }
+
+    /// Sends a statement of the gateway's own without ending an implicit transaction that a pipeline has under way.
+    fn send_aside(&mut self, at: usize, text: &str) {
+        let enlisted = &mut self.link.servers[at];
+        if enlisted.needs_sync && self.transaction.block().is_none() && !text.contains(';') {
+            enlisted.server.send_extended(text.as_bytes());
+            enlisted.server.send_flush();
+        } else {
+            enlisted.server.send_query(text.as_bytes(), Audience::Gateway);
+        }
     }
 
     /// Keeps what was set: for the session, or for the block until it commits.
@@ -61,6 +73,7 @@ impl Session {
             }
             None => {
                 if let Some(settings) = after {
+                    self.pipeline.settings_before.get_or_insert_with(|| self.settings.clone());
                     self.settings = Arc::new(settings);
                     for enlisted in &mut self.link.servers {
                         enlisted.server.settings = self.settings.clone();

@@ -3,17 +3,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::failure::{Failure, protocol_violation};
+use super::failure::Failure;
 use super::life::{Ended, Session, follow};
 use super::plans::Compiled;
 use super::statement::NoArguments;
+use crate::catalog::RelationKind;
 use crate::execute::chorus::Chorus;
+use crate::execute::copy_in::copy_fail;
 use crate::execute::explain::ExplainMany;
-use crate::execute::relay::{Joiner, Plain};
+use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, TransactionVerb};
-use crate::pool::expect::Step;
-use crate::txn::state::{BlockKind, Writes};
+use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
+use crate::pool::expect::{Audience, Step};
+use crate::txn::state::{Block, BlockKind, Writes};
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -26,19 +28,23 @@ const PADDED_SCRIPT_BYTES: usize = 64 * 1024;
 impl Session {
     /// Handles a Query message.
     pub(super) async fn query(&mut self, body: &[u8]) -> Result<Ended, Failure> {
-        let text = frontend::query(body).map_err(|malformed| protocol_violation(malformed.to_string()))?;
+        let text = frontend::query(body).map_err(super::extended::malformed)?;
         // Behind a pipeline without Sync: its answers come first.
         self.settle_parse(None).await?;
         self.drain().await?;
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
-        self.pipeline.writes = Writes::Nothing;
-        let compiled = self.compiled(text, &[]).await?;
+        self.pipeline = Default::default();
+        let compiled = self.known(text, &[]).await;
+        if compiled.statements.is_none() {
+            self.probe(text, &[]).await?;
+            return Err(not_understood(None).into());
+        }
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
-            [Planned { plan, range }] => self.statement(&compiled, &text[range.clone()], plan, true).await,
+            [Planned { plan, range, .. }] => self.statement(&compiled, &text[range.clone()], plan, true).await,
             many => match self.common_place(many) {
                 Some((shard, access)) => self.whole_script(text, shard, access).await,
                 None => self.script(&compiled, text).await,
@@ -46,29 +52,42 @@ impl Session {
         }
     }
 
-    /// Compiles a text; what is not SQL, or names what the catalog does not know, is shown to a server, which says so.
-    pub(super) async fn compiled(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Compiled>, Failure> {
+    /// Compiles a text, with the catalog read anew if that may help.
+    async fn known(&mut self, text: &[u8], types: &[u32]) -> Arc<Compiled> {
         let compiled = self.compile(text, types);
         if compiled.is_certain() {
-            return Ok(compiled);
+            return compiled;
         }
         // The schema may have been changed behind the gateway's back a moment ago.
         if compiled.statements.is_some() && self.catalog.refresh().await.is_ok() {
-            let compiled = self.compile(text, types);
-            if compiled.is_certain() {
-                return Ok(compiled);
-            }
+            return self.compile(text, types);
+        }
+        compiled
+    }
+
+    /// Compiles a text; what is not SQL, or names what the catalog does not know, is shown to a server, which says so.
+    pub(super) async fn compiled(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Compiled>, Failure> {
+        let compiled = self.known(text, types).await;
+        if compiled.is_certain() {
+            return Ok(compiled);
         }
         self.probe(text, types).await?;
-        let changed = self.transaction.block().is_some_and(|block| block.changed_catalog);
-        let hint = if changed {
-            "Commit the transaction that made the table first."
-        } else {
-            "Check the statement against the manual of PostgreSQL; if it is right, report it."
-        };
-        Err(Report::error("0A000", "the gateway does not understand the statement, so it cannot be routed")
-            .with_hint(hint)
-            .into())
+        Err(not_understood(self.transaction.block()).into())
+    }
+
+    /// A statement that PostgreSQL will refuse, as far as the gateway knows: a server parses it; if that does not show the
+    /// error, because the statement is one that is analysed when it runs, it runs in a transaction that is rolled back.
+    async fn unresolved(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.probe(text, &[]).await?;
+        self.begin_own_block();
+        let at = self.enlist_any(Access::Write).await?;
+        self.link.servers[at].server.send_query(text, Audience::Gateway);
+        let mut plain = Plain::default();
+        while let RelayEnd::CopyIn(waiting) = self.link.relay(&mut plain).await? {
+            copy_fail(&mut self.link.servers[waiting].server.outbound, "not understood by the gateway");
+        }
+        self.pass_on_hidden_error(&plain)?;
+        Err(not_understood(self.transaction.block()).into())
     }
 
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
@@ -76,9 +95,9 @@ impl Session {
         let at = self.enlist_any(Access::Read).await?;
         let server = &mut self.link.servers[at].server;
         reply::parse(&mut server.outbound, b"", text, types);
-        server.expects.push(Step::Parse(None), false);
+        server.expects.push(Step::Parse(None), Audience::Gateway);
         server.unnamed = None;
-        server.send_sync(false);
+        server.send_sync(Audience::Gateway);
         let mut plain = Plain::default();
         self.link.relay(&mut plain).await?;
         self.pass_on_hidden_error(&plain)
@@ -100,12 +119,14 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         self.check_not_failed(plan)?;
+        self.check_not_changed(text, plan)?;
         match plan {
             Plan::Empty => {
                 if alone {
                     reply::empty_query(&mut self.link.client.outbound);
                 }
             }
+            Plan::Rows(Route { target: Target::Unknown, .. }) => self.unresolved(text).await?,
             Plan::Rows(route) => return self.rows(text, route, &NoArguments, alone).await,
             Plan::CopyIn(copy) => self.copy_in(text, copy).await?,
             Plan::Everywhere(everywhere) => self.everywhere(text, everywhere).await?,
@@ -115,9 +136,34 @@ impl Session {
             Plan::Prepared(verb) => return self.prepared_verb(compiled, verb, alone).await,
             Plan::Cursor(verb) => return self.cursor_verb(text, verb, alone).await,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
-            Plan::Unresolved => return Err(Report::error("XX000", "a statement was not resolved").into()),
         }
         Ok(Ended::NotReady)
+    }
+
+    /// In a block that ran DDL, the catalog does not know what became of the relations it named: statements that name them, or
+    /// a view, are refused. Words are compared, so that a statement may be refused for nothing but never run by a wrong plan.
+    pub(super) fn check_not_changed(&self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
+        let Some(block) = self.transaction.block().filter(|block| block.changed_catalog) else { return Ok(()) };
+        if !matches!(plan, Plan::Rows(_) | Plan::CopyIn(_) | Plan::Cursor(_)) {
+            return Ok(());
+        }
+        let catalog = self.catalog.current();
+        let unsure = words(text).into_iter().find(|word| {
+            let mut relations = catalog.schemas.values().filter_map(|schema| schema.get(word));
+            relations.any(|relation| match relation.kind {
+                RelationKind::System => false,
+                RelationKind::View { .. } => true,
+                _ => block.ddl_words.contains(word),
+            })
+        });
+        match unsure {
+            None => Ok(()),
+            Some(word) => {
+                Err(Report::error("0A000", format!("\"{word}\" may have been changed by DDL of this transaction"))
+                    .with_hint("Commit the DDL first.")
+                    .into())
+            }
+        }
     }
 
     /// In a failed block only its end is accepted. *Source*: postgres.c, exec_simple_query, "commands ignored until end".
@@ -135,7 +181,6 @@ impl Session {
             | Plan::Discard(_)
             | Plan::Prepared(_)
             | Plan::Cursor(_)
-            | Plan::Unresolved
             | Plan::Refuse(_) => false,
         };
         if exits || !self.transaction.has_failed() {
@@ -175,8 +220,9 @@ impl Session {
 
     /// Sends a text to one server and relays its answer.
     pub(super) async fn forward_query(&mut self, at: usize, text: &[u8], alone: bool) -> Result<Ended, Failure> {
-        self.link.servers[at].server.send_query(text, true);
-        let mut plain = Plain { hide_ready: !alone, ..Plain::default() };
+        self.link.servers[at].server.send_query(text, Audience::Client);
+        let aliases = std::mem::take(&mut self.pipeline.held);
+        let mut plain = Plain { hide_ready: !alone, aliases, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if let Some(body) = &plain.hidden_error {
@@ -211,7 +257,7 @@ impl Session {
             places.push(self.enlist(*shard, Access::Read).await?);
         }
         for at in &places {
-            self.link.servers[*at].server.send_query(text, false);
+            self.link.servers[*at].server.send_query(text, Audience::Joiner);
         }
         let leader = places.first().copied().unwrap_or(0);
         if output == Output::Explain {
@@ -243,7 +289,7 @@ impl Session {
             block.writes = Writes::Everywhere;
         }
         for enlisted in &mut self.link.servers {
-            enlisted.server.send_query(text, false);
+            enlisted.server.send_query(text, Audience::Joiner);
         }
         let mut chorus = Chorus::new(0);
         self.relay_in_block(&mut chorus).await?;
@@ -294,7 +340,16 @@ impl Session {
         for planned in compiled.statements.iter().flatten() {
             self.begin_own_block();
             let statement = padded(text, &planned.range);
-            self.statement(compiled, &statement, &planned.plan, false).await?;
+            if !planned.replan {
+                self.statement(compiled, &statement, &planned.plan, false).await?;
+                continue;
+            }
+            // What ran before it may have changed what its names mean.
+            let anew = self.known(&statement, &[]).await;
+            match anew.statements.as_deref() {
+                Some([Planned { plan, .. }]) => self.statement(&anew, &statement, plan, false).await?,
+                Some(_) | None => return Err(not_understood(self.transaction.block()).into()),
+            };
         }
         if self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit) {
             self.commit_block().await?;
@@ -312,12 +367,31 @@ pub(super) fn rows_of(output: Output) -> JoinFormat {
     }
 }
 
+/// The words of a text that may be names, folded to lower case.
+pub(super) fn words(text: &[u8]) -> std::collections::HashSet<String> {
+    let text = String::from_utf8_lossy(text).to_lowercase();
+    text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What the gateway can say of a statement that it could not analyse and PostgreSQL takes.
+fn not_understood(block: Option<&Block>) -> Report {
+    let hint = if block.is_some_and(|block| block.changed_catalog) {
+        "Commit the transaction that made the table first."
+    } else {
+        "Check the statement against the manual of PostgreSQL; if it is right, report it."
+    };
+    Report::error("0A000", "the gateway does not understand the statement, so it cannot be routed").with_hint(hint)
+}
+
 fn finish(succeeded: bool) -> Result<Ended, Failure> {
     if succeeded { Ok(Ended::NotReady) } else { Err(Failure::Told) }
 }
 
 /// A statement of a script behind as many blanks as there are characters before it, so that positions in errors are right.
-fn padded<'a>(text: &'a [u8], range: &Range<usize>) -> std::borrow::Cow<'a, [u8]> {
+pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>) -> std::borrow::Cow<'a, [u8]> {
     let statement = text.get(range.clone()).unwrap_or_default();
     if range.start == 0 || text.len() > PADDED_SCRIPT_BYTES {
         return statement.into();

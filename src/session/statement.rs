@@ -19,6 +19,8 @@ pub struct Prepared {
     pub origin: Origin,
     /// Parameter types as a server resolved them, once asked.
     pub resolved_types: Option<Arc<[Oid]>>,
+    /// The columns that the client has been told it returns.
+    pub described: Option<Vec<u8>>,
 }
 
 /// How a prepared statement was made.
@@ -50,6 +52,10 @@ pub struct Portal {
     pub place: Place,
     /// Its statement.
     pub prepared: Prepared,
+    /// The statement's name.
+    pub statement: Box<[u8]>,
+    /// On several shards: how many of them have given all their rows.
+    pub reached: usize,
 }
 
 /// Where a portal is.
@@ -68,6 +74,8 @@ pub enum Place {
     Every(Vec<ShardId>),
     /// In the gateway: transaction control, SET and the like.
     Local,
+    /// Was in the gateway, and has been carried out.
+    Done,
 }
 
 /// All portals and statements by name.

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::life::Session;
 use crate::execute::relay::Plain;
 use crate::plan::TransactionVerb;
+use crate::pool::expect::Audience;
 use crate::pool::settings::Settings;
 use crate::txn::state::{Block, BlockKind, Transaction, Writes};
 use crate::wire::reply::{self, Report, Status};
@@ -47,8 +48,7 @@ impl Session {
             }
             // Source: xact.c, BeginTransactionBlock.
             Transaction::Open(_) | Transaction::Failed(_) => {
-                let warning = Report::warning("25001", "there is already a transaction in progress");
-                warning.write(&mut self.link.client.outbound);
+                self.warn(Report::warning("25001", "there is already a transaction in progress"));
             }
         }
         reply::complete(&mut self.link.client.outbound, tag);
@@ -89,6 +89,14 @@ impl Session {
         self.chain(chain, modes);
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
         Ok(())
+    }
+
+    /// Sends a warning of the gateway's own, unless the client wants none.
+    pub(super) fn warn(&mut self, warning: Report) {
+        let level = self.current_settings().text_of("client_min_messages").unwrap_or_default().to_lowercase();
+        if !["error", "fatal", "panic"].iter().any(|level_above| level.contains(level_above)) {
+            warning.write(&mut self.link.client.outbound);
+        }
     }
 
     fn explicit_block(&self) -> bool {
@@ -132,15 +140,19 @@ impl Session {
             if writes(self.link.servers[at].shard) && !self.link.servers[at].replica {
                 writers.push(at);
             } else {
-                self.link.servers[at].server.send_query(b"COMMIT", false);
+                self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
             }
         }
         // What only read has nothing to lose; its errors do not matter.
-        self.link.relay(&mut Plain { show_side_effects: writers.is_empty(), ..Plain::default() }).await?;
+        let mut plain = Plain { show_side_effects: writers.is_empty(), ..Plain::default() };
+        self.link.relay(&mut plain).await?;
+        if writers.is_empty() {
+            self.note(&plain);
+        }
         let mut committed = Vec::new();
         for at in writers {
             let shard = self.link.servers[at].shard;
-            self.link.servers[at].server.send_query(b"COMMIT", false);
+            self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
             let mut plain = Plain { show_side_effects: true, keep_tags: true, ..Plain::default() };
             self.link.relay(&mut plain).await?;
             self.note(&plain);
@@ -187,7 +199,7 @@ impl Session {
         self.link.servers.retain(|enlisted| !enlisted.server.is_broken());
         for enlisted in &mut self.link.servers {
             if enlisted.server.expects.status != Status::Idle {
-                enlisted.server.send_query(b"ROLLBACK", false);
+                enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
             }
         }
         let mut plain = Plain { show_side_effects: true, ..Plain::default() };
@@ -251,8 +263,7 @@ impl Session {
         if self.transaction.block().is_none() {
             // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
             let verb = if tag == "SET" { "SET TRANSACTION" } else { tag };
-            let warning = Report::warning("25P01", format!("{verb} can only be used in transaction blocks"));
-            warning.write(&mut self.link.client.outbound);
+            self.warn(Report::warning("25P01", format!("{verb} can only be used in transaction blocks")));
         } else {
             self.tell_servers(&text).await?;
             if let Some(block) = self.transaction.block_mut() {
@@ -268,7 +279,7 @@ impl Session {
     pub(super) async fn tell_servers(&mut self, text: &str) -> Result<(), Failure> {
         let mut first = true;
         for at in 0..self.link.servers.len() {
-            self.link.servers[at].server.send_query(text.as_bytes(), false);
+            self.link.servers[at].server.send_query(text.as_bytes(), Audience::Gateway);
             let mut plain = Plain { show_side_effects: first, ..Plain::default() };
             self.relay_in_block(&mut plain).await?;
             self.note(&plain);
@@ -288,8 +299,7 @@ impl Session {
 
 /// *Source*: xact.c, EndTransactionBlock, UserAbortTransactionBlock.
 fn warn_no_transaction(session: &mut Session) {
-    let warning = Report::warning("25P01", "there is no transaction in progress");
-    warning.write(&mut session.link.client.outbound);
+    session.warn(Report::warning("25P01", "there is no transaction in progress"));
 }
 
 /// *Source*: xact.c, RequireTransactionBlock.

@@ -1,5 +1,6 @@
 //! How a client's transaction stands: one enum, changed here only.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use shardmap::ShardId;
@@ -33,6 +34,8 @@ pub struct Block {
     pub writes: Writes,
     /// DDL ran in it: the catalog does not know yet what it made.
     pub changed_catalog: bool,
+    /// The words of the DDL that ran in it.
+    pub ddl_words: HashSet<String>,
     /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
     pub lost_server: bool,
 }
@@ -74,7 +77,16 @@ impl Transaction {
     pub fn begin(&mut self, kind: BlockKind, text: String, read_only: bool, settings: Arc<Settings>) {
         let log = Log::new(text, settings);
         let writes = Writes::default();
-        *self = Transaction::Open(Block { log, kind, read_only, writes, changed_catalog: false, lost_server: false });
+        let ddl_words = HashSet::new();
+        *self = Transaction::Open(Block {
+            log,
+            kind,
+            read_only,
+            writes,
+            changed_catalog: false,
+            ddl_words,
+            lost_server: false,
+        });
     }
 
     /// Open -> Failed; Idle and Failed stay.

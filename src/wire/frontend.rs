@@ -1,9 +1,21 @@
 //! Messages from the client, as views that borrow the frame. Each is read once, where it is handled.
 
-/// A message's body does not have the form its type prescribes.
+/// A message's body does not have the form its type prescribes. In the words of pqformat.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid message format")]
-pub struct Malformed;
+pub enum Malformed {
+    /// A string without its terminator.
+    #[error("invalid string in message")]
+    String,
+    /// The message ends too early.
+    #[error("insufficient data left in message")]
+    Short,
+    /// The message goes on behind its end.
+    #[error("invalid message format")]
+    Long,
+    /// Describe or Close of neither statement nor portal.
+    #[error("invalid message subtype")]
+    Subtype,
+}
 
 /// Parse: a statement to prepare.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +33,7 @@ impl<'a> Parse<'a> {
         let (name, rest) = cstr(body)?;
         let (text, rest) = cstr(rest)?;
         let (count, types) = u16_of(rest)?;
-        if types.len() != usize::from(count) * 4 {
-            return Err(Malformed);
-        }
+        whole(types, usize::from(count) * 4)?;
         Ok(Parse { name, text, types })
     }
 
@@ -64,16 +74,14 @@ impl<'a> Bind<'a> {
         let (portal, rest) = cstr(body)?;
         let (statement, rest) = cstr(rest)?;
         let (format_count, after) = u16_of(rest)?;
-        let (formats, after) = after.split_at_checked(usize::from(format_count) * 2).ok_or(Malformed)?;
+        let (formats, after) = after.split_at_checked(usize::from(format_count) * 2).ok_or(Malformed::Short)?;
         let (count, values) = u16_of(after)?;
         let mut at = values;
         for _ in 0..count {
             at = value(at)?.1;
         }
         let (result_count, results) = u16_of(at)?;
-        if results.len() != usize::from(result_count) * 2 {
-            return Err(Malformed);
-        }
+        whole(results, usize::from(result_count) * 2)?;
         Ok(Bind { portal, statement, rest, formats, values, count })
     }
 
@@ -106,13 +114,13 @@ pub enum Named<'a> {
 impl<'a> Named<'a> {
     /// Reads a Describe or Close body.
     pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
-        let (&kind, rest) = body.split_first().ok_or(Malformed)?;
+        let (&kind, rest) = body.split_first().ok_or(Malformed::Short)?;
         let (name, rest) = cstr(rest)?;
         match kind {
-            _ if !rest.is_empty() => Err(Malformed),
+            b'S' | b'P' if !rest.is_empty() => Err(Malformed::Long),
             b'S' => Ok(Named::Statement(name)),
             b'P' => Ok(Named::Portal(name)),
-            _ => Err(Malformed),
+            _ => Err(Malformed::Subtype),
         }
     }
 }
@@ -130,7 +138,8 @@ impl<'a> Execute<'a> {
     /// Reads an Execute body.
     pub fn read(body: &'a [u8]) -> Result<Self, Malformed> {
         let (portal, rest) = cstr(body)?;
-        let rows_max = i32::from_be_bytes(rest.try_into().map_err(|_| Malformed)?);
+        whole(rest, 4)?;
+        let rows_max = i32::from_be_bytes(rest.try_into().map_err(|_| Malformed::Short)?);
         // PostgreSQL takes a negative limit as none. Source: postgres.c, exec_execute_message, "if (max_rows <= 0)".
         Ok(Execute { portal, rows_max: rows_max.max(0) })
     }
@@ -139,27 +148,35 @@ impl<'a> Execute<'a> {
 /// A Query body's text: all but the terminator.
 pub fn query(body: &[u8]) -> Result<&[u8], Malformed> {
     let (text, rest) = cstr(body)?;
-    if rest.is_empty() { Ok(text) } else { Err(Malformed) }
+    if rest.is_empty() { Ok(text) } else { Err(Malformed::Long) }
+}
+
+fn whole(bytes: &[u8], length: usize) -> Result<(), Malformed> {
+    match bytes.len().cmp(&length) {
+        std::cmp::Ordering::Less => Err(Malformed::Short),
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(Malformed::Long),
+    }
 }
 
 fn cstr(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let end = memchr::memchr(0, bytes).ok_or(Malformed)?;
+    let end = memchr::memchr(0, bytes).ok_or(Malformed::String)?;
     Ok((&bytes[..end], &bytes[end + 1..]))
 }
 
 fn u16_of(bytes: &[u8]) -> Result<(u16, &[u8]), Malformed> {
-    let (head, rest) = bytes.split_first_chunk::<2>().ok_or(Malformed)?;
+    let (head, rest) = bytes.split_first_chunk::<2>().ok_or(Malformed::Short)?;
     Ok((u16::from_be_bytes(*head), rest))
 }
 
 #[allow(clippy::type_complexity)]
 fn value(bytes: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Malformed> {
-    let (head, rest) = bytes.split_first_chunk::<4>().ok_or(Malformed)?;
+    let (head, rest) = bytes.split_first_chunk::<4>().ok_or(Malformed::Short)?;
     match i32::from_be_bytes(*head) {
         -1 => Ok((None, rest)),
         length => {
-            let length = usize::try_from(length).map_err(|_| Malformed)?;
-            let (value, rest) = rest.split_at_checked(length).ok_or(Malformed)?;
+            let length = usize::try_from(length).map_err(|_| Malformed::Short)?;
+            let (value, rest) = rest.split_at_checked(length).ok_or(Malformed::Short)?;
             Ok((Some(value), rest))
         }
     }

@@ -17,7 +17,7 @@ enum Lie {
     None,
     /// Bytes that are no messages.
     Garbage,
-    /// A row whose length says two gigabytes.
+    /// A command tag whose length says two gigabytes: rows may be long, tags may not.
     HugeLength,
     /// A row that was cut, and the end.
     Cut,
@@ -86,7 +86,7 @@ fn twisted(lie: u8, honest: &[u8]) -> (Vec<u8>, bool) {
     let row = [0, 1, 0, 0, 0, 3, b'a', b'b', b'c'];
     match lie {
         lie if lie == Lie::Garbage as u8 => (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), false),
-        lie if lie == Lie::HugeLength as u8 => ([&[b'D', 0x7f, 0xff, 0xff, 0xff][..], &row].concat(), false),
+        lie if lie == Lie::HugeLength as u8 => ([&[b'C', 0x7f, 0xff, 0xff, 0xff][..], &row].concat(), false),
         lie if lie == Lie::Cut as u8 => (frame(b'D', &row)[..10].to_vec(), true),
         lie if lie == Lie::UnknownType as u8 => ([frame(b'?', b"what"), honest.to_vec()].concat(), false),
         lie if lie == Lie::WrongMoment as u8 => ([frame(b'R', &[0, 0, 0, 3]), honest.to_vec()].concat(), false),

@@ -8,8 +8,11 @@ INSERT INTO orders (customer_id, id) VALUES (20, 1) ON CONFLICT DO NOTHING;
 INSERT INTO orders (customer_id, id, note) VALUES (20, 1, 'b') ON CONFLICT (customer_id, id) DO UPDATE SET note = excluded.note || orders.note RETURNING note;
 INSERT INTO orders (customer_id, id) VALUES (20, NULL);
 INSERT INTO orders (customer_id, id) VALUES (NULL, 1);
+-- refused 23502
 INSERT INTO refunds VALUES (NULL, 1, 1);
+-- refused 23502
 INSERT INTO refunds (id) VALUES (1);
+-- refused 23502
 INSERT INTO refunds DEFAULT VALUES;
 -- either
 INSERT INTO orders (customer_id, id) VALUES (10 + 10, 10);
@@ -36,6 +39,7 @@ INSERT INTO orders (id, customer_id) VALUES ($2, $1);
 INSERT INTO orders (customer_id, id) VALUES ($1, $2), ($1, 23);
 -- parameters null | 22
 INSERT INTO orders (customer_id, id) VALUES ($1, $2);
+-- A key must not be NULL, whatever the table allows: such a row would have no shard.
 -- Rows of several keys.
 -- either
 INSERT INTO refunds VALUES (1, 100, 1), (2, 100, 1), (3, 100, 1), (4, 100, 1), (5, 100, 1);

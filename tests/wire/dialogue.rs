@@ -169,15 +169,26 @@ impl Dialogue {
         self.steps.push(Step { line: first, action });
     }
 
-    /// Writes the file back with other lines recorded: pairs of a step's index and what was received there.
+    /// Writes the file back with other lines recorded: pairs of a step's index and what was received there. A `gateway`
+    /// block that says what Postgres says is dropped.
     pub fn rewrite(&self, received: &[(usize, Vec<String>)], gateway: bool) {
         let mut lines = self.lines.clone();
         for (index, new) in received.iter().rev() {
             let Action::Receive { expected, gateway: other, .. } = &self.steps[*index].action else { continue };
-            let Some(block) = (if gateway { other.as_ref() } else { Some(expected) }) else { continue };
-            lines.splice(block.first..block.end, new.iter().map(|line| format!("  {line}")));
+            match other {
+                Some(block) if gateway && *new == expected.lines => drop(lines.drain(block.first - 1..block.end)),
+                Some(block) if gateway => block.replace(&mut lines, new),
+                None if gateway => {}
+                _ => expected.replace(&mut lines, new),
+            }
         }
         std::fs::write(&self.path, lines.join("\n") + "\n").unwrap();
+    }
+}
+
+impl Recorded {
+    fn replace(&self, lines: &mut Vec<String>, new: &[String]) {
+        lines.splice(self.first..self.end, new.iter().map(|line| format!("  {line}")));
     }
 }
 

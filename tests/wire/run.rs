@@ -30,7 +30,7 @@ pub struct Partner {
 /// A dialogue waits this long for a message.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Makes the schema, plays all steps, and cleans up.
+/// Drops what the dialogue before left, makes the schema, and plays all steps.
 pub fn play(dialogue: &Dialogue, partner: &Partner) -> Outcome {
     let mut outcome = Outcome { received: Vec::new(), differences: Vec::new() };
     if let Err(problem) = prepare(dialogue, partner) {
@@ -60,16 +60,12 @@ pub fn play(dialogue: &Dialogue, partner: &Partner) -> Outcome {
             break;
         }
     }
-    drop(stage);
-    if let Err(problem) = clean(partner) {
-        outcome.differences.push(format!("{}: cleaning up: {problem}", dialogue.path.display()));
-    }
     outcome
 }
 
 fn prepare(dialogue: &Dialogue, partner: &Partner) -> Result<(), String> {
-    clean(partner)?;
     let mut client = Client::connect(&partner.login)?;
+    clean(&mut client)?;
     for statement in dialogue.schema.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {
         let answer = client.query(statement);
         if answer.error.is_some() || answer.lost.is_some() {
@@ -81,8 +77,7 @@ fn prepare(dialogue: &Dialogue, partner: &Partner) -> Result<(), String> {
 }
 
 /// Drops everything in `public`.
-fn clean(partner: &Partner) -> Result<(), String> {
-    let mut client = Client::connect(&partner.login)?;
+fn clean(client: &mut Client) -> Result<(), String> {
     let kinds = "SELECT format('DROP %s IF EXISTS %s CASCADE', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' \
                  WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END, oid::regclass) FROM pg_class WHERE relkind IN \
                  ('r', 'v', 'm', 'S', 'p') AND relnamespace = 'public'::regnamespace ORDER BY relkind = 'S', oid";
@@ -103,7 +98,6 @@ fn clean(partner: &Partner) -> Result<(), String> {
             }
         }
     }
-    client.goodbye();
     Ok(())
 }
 

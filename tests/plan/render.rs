@@ -1,0 +1,197 @@
+//! Plans as one line of text each, and a refusal's hint on a second.
+
+use pgbraid::plan::{
+    Access, Argument, Arguments, Context, CopyFormat, CopyIn, CopyTarget, CursorVerb, Destination, KeySource, Output,
+    Placement, Plan, PreparedVerb, Refusal, Route, Target, compile,
+};
+use shardmap::{BUCKETS, Bucket, ShardId};
+
+use crate::schema::{Schema, type_oid};
+
+/// Four shards with a quarter of the buckets each.
+pub struct Quarters;
+
+impl Placement for Quarters {
+    fn shard_of(&self, bucket: Bucket) -> ShardId {
+        ShardId(bucket.0 / (BUCKETS / 4))
+    }
+
+    fn shard_ids(&self) -> Vec<ShardId> {
+        (0..4).map(ShardId).collect()
+    }
+}
+
+/// No key of one digit lives there.
+const HOME: ShardId = ShardId(1);
+
+/// Values of a case's `$n` lines.
+#[derive(Default)]
+struct Values {
+    declared: Vec<u32>,
+    values: Vec<Value>,
+}
+
+enum Value {
+    Null,
+    Text(Vec<u8>),
+    Binary(Vec<u8>),
+}
+
+impl Arguments for Values {
+    fn argument(&self, index: usize) -> Argument<'_> {
+        match self.values.get(index) {
+            None => Argument::Missing,
+            Some(Value::Null) => Argument::Null,
+            Some(Value::Text(bytes)) => Argument::Text(bytes),
+            Some(Value::Binary(bytes)) => Argument::Binary(bytes),
+        }
+    }
+
+    fn resolved_type(&self, _index: usize) -> Option<u32> {
+        None
+    }
+}
+
+impl Values {
+    fn read(&mut self, line: &str) {
+        let (head, value) = line.split_once(" = ").unwrap();
+        let declared = head.split_once(' ').map_or(0, |(_, name)| type_oid(name));
+        self.declared.push(declared);
+        self.values.push(match value.split_once(' ') {
+            Some(("binary", text)) => Value::Binary(match text.parse::<i64>() {
+                Ok(number) => number.to_be_bytes().to_vec(),
+                Err(_) => text.as_bytes().to_vec(),
+            }),
+            _ if value == "NULL" => Value::Null,
+            _ => Value::Text(value.trim_matches('\'').as_bytes().to_vec()),
+        });
+    }
+}
+
+/// Plans a case's statements.
+pub fn case(input: &str, schema: &Schema) -> String {
+    let mut values = Values::default();
+    let mut search_path = vec!["public".to_owned()];
+    let mut utf8 = true;
+    let mut text = String::new();
+    for line in input.lines() {
+        if line.starts_with('$') && line.contains(" = ") {
+            values.read(line);
+        } else if let Some(path) = line.strip_prefix("search_path: ") {
+            search_path = path.split(", ").map(str::to_owned).collect();
+        } else if line == "client_encoding: LATIN1" {
+            utf8 = false;
+        } else {
+            text += line;
+            text.push('\n');
+        }
+    }
+    let context = Context {
+        catalog: &schema.catalog,
+        rules: &schema.rules,
+        search_path: &search_path,
+        declared_types: &values.declared,
+        utf8,
+    };
+    let Ok(planned) = compile(text.trim_end(), &context) else { return "syntax error\n".to_owned() };
+    let line = |planned: &pgbraid::plan::Planned| {
+        let again = if planned.replan { "(plan again) " } else { "" };
+        format!("{again}{}", plan(&planned.plan, text.trim_end(), &values))
+    };
+    planned.iter().map(line).collect()
+}
+
+fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
+    match plan {
+        Plan::Empty => "empty\n".to_owned(),
+        Plan::Rows(rows) => route(rows, values),
+        Plan::CopyIn(copy) => copy_in(copy),
+        Plan::Everywhere(everywhere) => {
+            let alone = if everywhere.in_transaction { "" } else { ", not in a transaction" };
+            let catalog = if everywhere.changes_catalog { ", changes the catalog" } else { "" };
+            format!("everywhere{catalog}{alone}\n")
+        }
+        Plan::Transaction(verb) => format!("transaction {verb:?}\n"),
+        Plan::Setting(verb) => format!("setting {verb:?}\n"),
+        Plan::Discard(verb) => format!("discard {verb:?}\n"),
+        Plan::Prepared(PreparedVerb::Prepare { name, types, body, plan: inner }) => {
+            format!("prepare {name} {types:?} {:?}: {}", &text[body.clone()], self::plan(inner, text, values))
+        }
+        Plan::Prepared(PreparedVerb::Execute { name, arguments, tail }) => {
+            format!("execute {name} {:?} {arguments:?}\n", &text[tail.clone()])
+        }
+        Plan::Prepared(PreparedVerb::Deallocate(name)) => format!("deallocate {name:?}\n"),
+        Plan::Cursor(CursorVerb::Declare { name, route: rows }) => format!("declare {name}: {}", route(rows, values)),
+        Plan::Cursor(verb) => format!("cursor {verb:?}\n"),
+        Plan::Refuse(refusal) => refuse("refuse", refusal),
+    }
+}
+
+fn refuse(word: &str, refusal: &Refusal) -> String {
+    let hint = refusal.hint.as_ref().map_or(String::new(), |hint| format!("  hint: {hint}\n"));
+    format!("{word} {}: {}\n{hint}", refusal.sqlstate, refusal.reason)
+}
+
+fn route(route: &Route, values: &dyn Arguments) -> String {
+    let access = match route.access {
+        Access::Read => "read",
+        Access::Write => "write",
+    };
+    let output = match route.output {
+        Output::Rows => "",
+        Output::CopyText => ", copy text",
+        Output::CopyTextWithHeader => ", copy text with header",
+        Output::CopyBinary => ", copy binary",
+        Output::Explain => ", explain",
+    };
+    let keys = match &route.target {
+        Target::Keyed(keyed) => keyed.pins.iter().flat_map(|pin| &pin.sources).filter_map(source).collect(),
+        Target::Any | Target::Home | Target::Scatter | Target::Replicated | Target::Unknown => Vec::new(),
+    };
+    let keys = if keys.is_empty() { String::new() } else { format!(" by {}", keys.join(", ")) };
+    let shards = |shards: &[ShardId]| shards.iter().map(|shard| format!(" s{}", shard.0)).collect::<String>();
+    match route.resolve(&Quarters, HOME, values) {
+        _ if matches!(route.target, Target::Unknown) => format!("{access} unknown{output}\n"),
+        Ok(Destination::Any) => format!("{access} any{keys}{output}\n"),
+        Ok(Destination::One(shard)) => format!("{access}{}{keys}{output}\n", shards(&[shard])),
+        Ok(Destination::Many(many)) => format!("{access} scatter{}{keys}{output}\n", shards(&many)),
+        Ok(Destination::All) => format!("{access} all{output}\n"),
+        Ok(Destination::NeedsParameterTypes) => format!("{access} when parameter types are known{keys}{output}\n"),
+        Err(refusal) => refuse("refuse at bind", &refusal),
+    }
+}
+
+fn source(source: &KeySource) -> Option<String> {
+    let named = |index: usize, type_oid: Option<u32>| match type_oid {
+        Some(oid) => format!("${}:{oid}", index + 1),
+        None => format!("${}:?", index + 1),
+    };
+    match source {
+        KeySource::Constant(_) | KeySource::Null => None,
+        KeySource::Parameter { index, type_oid } => Some(named(*index, *type_oid)),
+        KeySource::ParameterArray { index, type_oid } => Some(format!("each of {}", named(*index, *type_oid))),
+    }
+}
+
+fn copy_in(copy: &CopyIn) -> String {
+    let target = match &copy.target {
+        CopyTarget::Home => "home".to_owned(),
+        CopyTarget::Reference => "every shard".to_owned(),
+        CopyTarget::Sharded { field, key_type } => format!("by field {field} as {key_type:?}"),
+    };
+    let format = match &copy.format {
+        CopyFormat::Binary => "binary".to_owned(),
+        CopyFormat::Text { delimiter, null, header } => {
+            let (delimiter, null) = (char::from(*delimiter), String::from_utf8_lossy(null));
+            format!("text delimiter {delimiter:?} null {null:?} header {header}")
+        }
+        CopyFormat::Csv { delimiter, quote, escape, null, force_not_null, force_null, header } => {
+            let [delimiter, quote, escape] = [delimiter, quote, escape].map(|byte| char::from(*byte));
+            let null = String::from_utf8_lossy(null);
+            format!(
+                "csv delimiter {delimiter:?} quote {quote:?} escape {escape:?} null {null:?} header {header} force_not_null {force_not_null} force_null {force_null}"
+            )
+        }
+    };
+    format!("copy into {} {target}, {format}\n", copy.relation)
+}

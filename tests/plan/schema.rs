@@ -1,0 +1,181 @@
+//! Reads the small language of `.schema` files into a catalog.
+
+use std::sync::Arc;
+
+use pgbraid::catalog::{
+    Catalog, Column, ColumnDefault, Function, FunctionKind, Relation, RelationKind, Rules, Volatility,
+};
+use pgbraid::config::TableRule;
+
+/// A catalog with the rules that made it.
+pub struct Schema {
+    pub catalog: Catalog,
+    pub rules: Rules,
+}
+
+/// The catalog of `shop.schema`.
+pub fn shop() -> Schema {
+    let mut schema = Schema { catalog: Catalog::default(), rules: Rules::default() };
+    let mut table: Option<Relation> = None;
+    for line in include_str!("shop.schema").lines().filter(|line| !line.starts_with('#')) {
+        if let Some(column) = line.strip_prefix("  ") {
+            table.as_mut().unwrap().columns.push(read_column(column));
+            continue;
+        }
+        schema.add(table.take());
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "" => {}
+            "key" => schema.rules.key = rest.to_owned(),
+            "rule" => {
+                let (name, rule) = rest.split_once(' ').unwrap();
+                let rule = match rule.split_once(' ') {
+                    Some(("key", column)) => TableRule::Key(column.to_owned()),
+                    _ if rule == "reference" => TableRule::Reference,
+                    _ => TableRule::Home,
+                };
+                schema.rules.tables.insert(name.to_owned(), rule);
+            }
+            "table" => {
+                let (name, triggers) = match rest.strip_suffix(" triggers") {
+                    Some(name) => (name, true),
+                    None => (rest, false),
+                };
+                table = Some(Relation { rewrites_rows: triggers, ..relation(name, RelationKind::Home) });
+            }
+            "view" => {
+                let (name, definition) = rest.split_once(": ").unwrap();
+                let (name, columns) = name.split_once('(').unwrap_or((name, ""));
+                let mut view = relation(name, RelationKind::View { definition: definition.to_owned() });
+                view.columns = columns
+                    .trim_end_matches(')')
+                    .split(", ")
+                    .filter(|name| !name.is_empty())
+                    .map(|name| read_column(&format!("{name} text")))
+                    .collect();
+                schema.insert(view);
+            }
+            "sequence" => schema.insert(relation(rest, RelationKind::Sequence)),
+            "function" => schema.function("public", rest),
+            other => panic!("{other}?"),
+        }
+    }
+    schema.add(table);
+    builtin_functions(&mut schema);
+    schema
+}
+
+fn relation(name: &str, kind: RelationKind) -> Relation {
+    let name = name.replace('"', "");
+    let (schema, name) = name.split_once('.').unwrap_or(("public", &name));
+    Relation { schema: schema.to_owned(), name: name.to_owned(), kind, columns: Vec::new(), rewrites_rows: false }
+}
+
+fn read_column(text: &str) -> Column {
+    let (name, rest) = match text.strip_prefix('"') {
+        Some(quoted) => quoted.split_once("\" ").unwrap(),
+        None => text.split_once(' ').unwrap(),
+    };
+    let (type_name, extra) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (type_name, typmod) = match type_name.split_once('(') {
+        Some((name, n)) => (name, n.trim_end_matches(')').parse::<i32>().unwrap() + 4),
+        None => (type_name, -1),
+    };
+    let default = match extra.strip_prefix("default ") {
+        Some("sequence") => ColumnDefault::Sequence,
+        Some(expression) => ColumnDefault::Expression(expression.to_owned()),
+        None if extra == "generated" => ColumnDefault::Expression("(quantity * price)".to_owned()),
+        None => ColumnDefault::None,
+    };
+    Column { name: name.to_owned(), type_oid: type_oid(type_name), typmod, default, generated: extra == "generated" }
+}
+
+/// *Source*: pg_type.dat.
+pub fn type_oid(name: &str) -> u32 {
+    match name {
+        "bool" => 16,
+        "name" => 19,
+        "int8" => 20,
+        "int2" => 21,
+        "int4" => 23,
+        "text" => 25,
+        "oid" => 26,
+        "float8" => 701,
+        "unknown" => 705,
+        "int2[]" => 1005,
+        "int4[]" => 1007,
+        "text[]" => 1009,
+        "int8[]" => 1016,
+        "char" | "bpchar" => 1042,
+        "varchar" => 1043,
+        "timestamptz" => 1184,
+        "numeric" => 1700,
+        "uuid" => 2950,
+        "uuid[]" => 2951,
+        other => panic!("type {other}?"),
+    }
+}
+
+impl Schema {
+    fn add(&mut self, table: Option<Relation>) {
+        if let Some(mut table) = table {
+            table.kind = self.rules.kind(&table.schema, &table.name, &table.columns);
+            self.insert(table);
+        }
+    }
+
+    fn insert(&mut self, relation: Relation) {
+        let schema = self.catalog.schemas.entry(relation.schema.clone()).or_default();
+        schema.insert(relation.name.clone(), Arc::new(relation));
+    }
+
+    fn function(&mut self, schema: &str, text: &str) {
+        let words: Vec<_> = text.split(' ').collect();
+        let function = Function {
+            schema: schema.to_owned(),
+            volatility: match words[1] {
+                "immutable" => Volatility::Immutable,
+                "stable" => Volatility::Stable,
+                _ => Volatility::Volatile,
+            },
+            kind: if words.contains(&"aggregate") { FunctionKind::Aggregate } else { FunctionKind::Plain },
+            native: words.contains(&"native"),
+            returns_set: words.contains(&"set"),
+        };
+        self.catalog.functions.entry(words[0].to_owned()).or_default().push(function);
+    }
+}
+
+fn builtin_functions(schema: &mut Schema) {
+    let mut kind = "";
+    for line in include_str!("pg_catalog.functions").lines().filter(|line| !line.starts_with('#')) {
+        let names = match line.strip_prefix("    ") {
+            Some(names) => names,
+            None => {
+                let (word, names) = line.split_once(' ').unwrap();
+                kind = word;
+                names
+            }
+        };
+        for name in names.split(' ') {
+            let flags = kind.as_bytes();
+            let function = Function {
+                schema: "pg_catalog".to_owned(),
+                volatility: match flags[0] {
+                    b'i' => Volatility::Immutable,
+                    b's' => Volatility::Stable,
+                    _ => Volatility::Volatile,
+                },
+                kind: match flags[1] {
+                    b'a' => FunctionKind::Aggregate,
+                    b'w' => FunctionKind::Window,
+                    b'p' => FunctionKind::Procedure,
+                    _ => FunctionKind::Plain,
+                },
+                native: true,
+                returns_set: flags[2] == b's',
+            };
+            schema.catalog.functions.entry(name.to_owned()).or_default().push(function);
+        }
+    }
+}
