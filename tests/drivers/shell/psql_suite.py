@@ -42,7 +42,7 @@ CREATE TABLE psql_orders (customer_id bigint NOT NULL, id int NOT NULL, total nu
     mood psql_mood DEFAULT 'glad', at timestamptz DEFAULT now(), PRIMARY KEY (customer_id, id));
 CREATE INDEX psql_orders_total ON psql_orders (total);
 CREATE TABLE psql_items (customer_id bigint NOT NULL, order_id int NOT NULL, n int NOT NULL, note text, PRIMARY KEY (customer_id, order_id, n),
-    FOREIGN KEY (customer_id, order_id) REFERENCES psql_orders);
+    FOREIGN KEY (customer_id, order_id) REFERENCES psql_orders (customer_id, id));
 CREATE TABLE psql_countries (code text PRIMARY KEY, name text NOT NULL);
 CREATE TABLE psql_settings (name text PRIMARY KEY, value text);
 COMMENT ON TABLE psql_orders IS 'What was bought';
@@ -229,6 +229,15 @@ def _(url):
     equal(psql(url, script, "-At").splitlines(), ["7"] * len(KEYS))
     psql(url, "ALTER TABLE psql_orders RENAME COLUMN extra TO more; TRUNCATE psql_settings")
     true("more" in psql(url, "\\d psql_orders"), "\\d after ALTER")
+
+
+@test("a foreign key that names no columns refers to the primary key")
+def _(url):
+    orders(url)
+    psql(url, "ALTER TABLE psql_items ADD CONSTRAINT again FOREIGN KEY (customer_id, order_id) REFERENCES psql_orders")
+    psql(url, "INSERT INTO psql_items VALUES (4, 2, 1, 'x')")
+    told = psql(url, "INSERT INTO psql_items VALUES (4, 99, 1, 'x')", status=3)
+    true("violates foreign key constraint" in told, told)
 
 
 @test("dropping what the suite made")
