@@ -53,6 +53,8 @@ test)
     need npm command -v npm
     need default-jdk-headless command -v javac
     need libpostgresql-jdbc-java test -e /usr/share/java/postgresql.jar
+    # The smallest size of the benchmarks is a test too.
+    need pgbouncer any_file '/usr/*bin/pgbouncer'
     ;;
 bench)
     need postgresql has_postgres

@@ -124,7 +124,8 @@ impl Joiner for Plain {
             && let Some((name, value)) = fields::parameter(frame.body)
         {
             let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            let told = frame.verdict.forward;
+            // In the middle of a script the client is told at its end. Source: postgres.c, ReportChangedGUCOptions.
+            let told = frame.verdict.forward && !self.hide_ready;
             self.parameters.push(Parameter { name: text(name), value: text(value), told });
         }
         match frame.tag {
@@ -133,7 +134,7 @@ impl Joiner for Plain {
                 let types = frame.body.get(2..).unwrap_or_default().as_chunks::<4>().0;
                 self.parameter_types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
             }
-            b'Z' if self.hide_ready => return Handling::Drop,
+            b'Z' | b'S' if self.hide_ready => return Handling::Drop,
             b'N' if self.show_side_effects => return Handling::Forward,
             b'T' | b'n' if matches!(frame.verdict.step, Some(Step::DescribeStatement | Step::DescribePortal)) => {
                 let columns = (frame.tag == b'T').then(|| without_table_oids(frame.body));

@@ -4,7 +4,7 @@ use shardmap::ShardId;
 
 use super::failure::Failure;
 use super::life::{Ended, Session};
-use super::statement::NoArguments;
+use super::statement::{NoArguments, Place};
 use crate::plan::{Access, Arguments, CursorVerb, Destination, Plan};
 use crate::wire::reply::{self, Report};
 
@@ -49,12 +49,21 @@ impl Session {
                         .into())
                 }
             },
-            CursorVerb::Fetch { name } | CursorVerb::Close(Some(name)) => match self.names.cursors.get(name).copied() {
+            CursorVerb::Fetch { name } | CursorVerb::Close(Some(name)) => match self.cursor_shard(name) {
                 Some(shard) => self.enlist(shard, Access::Write).await,
                 None => self.enlist_any(Access::Read).await,
             },
             CursorVerb::Close(None) => self.enlist_any(Access::Read).await,
         }
+    }
+
+    /// The shard of a cursor; a portal of the protocol is one too.
+    fn cursor_shard(&self, name: &str) -> Option<ShardId> {
+        let portal = || match self.names.portals.get(name.as_bytes())?.place {
+            Place::One { shard, .. } => Some(shard),
+            Place::Many(_) | Place::Every(_) | Place::Local | Place::Done => None,
+        };
+        self.names.cursors.get(name).copied().or_else(portal)
     }
 
     /// Remembers where a cursor is, if the plan is about one.

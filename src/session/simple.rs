@@ -44,7 +44,10 @@ impl Session {
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
-            [Planned { plan, range, .. }] => self.statement(&compiled, &text[range.clone()], plan, true).await,
+            [Planned { plan, range, .. }] => {
+                let statement = compiled.text.get(range.clone()).unwrap_or_default();
+                self.statement(&compiled, statement, plan, true).await
+            }
             many => match self.common_place(many) {
                 Some((shard, access)) => self.whole_script(text, shard, access).await,
                 None => self.script(&compiled, text).await,
