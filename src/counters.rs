@@ -1,6 +1,7 @@
 //! What the gateway counts while it works: plain numbers, summed when somebody looks.
 //!
-//! [`Counters`] is shared and made by `main`. A session counts into its own [`Tally`], which costs an addition, and empties
+//! Sessions do not count yet: until they do, the sums are zero. [`Counters`] is shared and made with the gateway. A session
+//! shall count into its own [`Tally`], which costs an addition, and empties
 //! it into the shared ones when it is about to wait. Rare events go to the shared ones directly. Names and labels are given
 //! in `admin::metrics`; the words are PgBouncer's (SHOW STATS).
 

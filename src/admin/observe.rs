@@ -8,7 +8,7 @@ pub trait Observe: Send + Sync + 'static {
     fn pools(&self) -> Vec<PoolSample>;
     /// Every shard of the configuration, in its order.
     fn shards(&self) -> Vec<ShardHealth>;
-    /// Clients connected and logged in.
+    /// Clients connected, those that are still logging in included.
     fn clients(&self) -> usize;
     /// No new clients are taken: the gateway is stopping.
     fn is_draining(&self) -> bool;
@@ -51,6 +51,6 @@ pub struct ShardHealth {
 pub struct ServerHealth {
     /// `host:port`.
     pub address: String,
-    /// It answers. True until it is known not to.
+    /// It answers. True until it is known not to; nobody says so yet (`Gateway::note_server`).
     pub up: bool,
 }

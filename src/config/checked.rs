@@ -300,7 +300,7 @@ pub struct Limits {
     pub statement_bytes_max: usize,
     /// A Bind message or COPY row that must be held until its key is known. Default 64 MiB.
     pub held_bytes_max: usize,
-    /// Compiled statements kept per database. Default 10,000.
+    /// Compiled statements kept, of all clients and databases together. Default 10,000.
     pub plans_max: usize,
     /// Prepared statements kept per server. Default 500.
     pub prepared_max: usize,

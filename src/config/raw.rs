@@ -142,7 +142,7 @@ pub(super) struct RawLimits {
     pub statement_bytes_max: Setting<u64>,
     /// `held_bytes_max`: size of a Bind message or COPY row that is held until its key is known. Default `"64MB"`.
     pub held_bytes_max: Setting<u64>,
-    /// `plans_max`: compiled statements kept per database. Default 10000.
+    /// `plans_max`: compiled statements kept, of all clients and databases together. Default 10000.
     pub plans_max: Setting<u64>,
     /// `prepared_max`: prepared statements kept per server. Default 500.
     pub prepared_max: Setting<u64>,

@@ -151,7 +151,7 @@ impl Gateway {
         }
     }
 
-    /// A server answered, or did not.
+    /// A server answered, or did not. Not called yet: health is to be watched by `topology`.
     pub fn note_server(&self, address: &ServerAddress, up: bool) {
         let mut down = self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if up {
@@ -177,7 +177,8 @@ impl Gateway {
     }
 
     /// Takes over a new configuration: sessions use it from their next transaction on. Shards cannot be added or removed
-    /// by it, because the map says which shards there are.
+    /// by it, because the map says which shards there are. What stays as it was at the start: the tables' rules, the map, the
+    /// size of the plan cache, and where open catalogs are read from. All pools are replaced.
     ///
     /// # Errors
     /// The shards differ by name.
