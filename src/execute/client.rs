@@ -16,6 +16,10 @@ pub struct ClientIo {
     pub inbound: BytesMut,
     /// To be written.
     pub outbound: BytesMut,
+    /// TLS holds bytes that the socket has not taken.
+    pub unflushed: bool,
+    /// Length of a frame that must be held whole; it may exceed what is read ahead.
+    pub frame_bytes_wanted: usize,
     /// The client has closed its end.
     pub gone: bool,
 }
@@ -26,7 +30,14 @@ pub const READ_BYTES: usize = 16 * 1024;
 impl ClientIo {
     /// `read_ahead`: what came behind the start-up packet.
     pub fn new(stream: ClientStream, read_ahead: BytesMut) -> Self {
-        ClientIo { stream, inbound: read_ahead, outbound: BytesMut::new(), gone: false }
+        ClientIo {
+            stream,
+            inbound: read_ahead,
+            outbound: BytesMut::new(),
+            unflushed: false,
+            frame_bytes_wanted: 0,
+            gone: false,
+        }
     }
 
     /// Reads more from the client; 0 when it has closed its end.

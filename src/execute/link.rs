@@ -97,9 +97,13 @@ impl Link {
             if server.is_broken() {
                 continue;
             }
-            let lost = |cause: ServerFault| LinkFault::Server { shard: enlisted.shard, cause };
-            if !server.outbound.is_empty()
-                && poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound).map_err(|e| lost(e.into()))?
+            let torn = server.partial.is_some_and(|partial| partial.forward);
+            let lost = |cause: ServerFault| match torn {
+                true => LinkFault::Torn(enlisted.shard),
+                false => LinkFault::Server { shard: enlisted.shard, cause },
+            };
+            if poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound, &mut server.unflushed)
+                .map_err(|e| lost(e.into()))?
             {
                 progress = Some(Turn::Written);
             }
@@ -125,7 +129,7 @@ impl Link {
 
     fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn, LinkFault>> {
         let client = &mut self.client;
-        if client.inbound.len() >= CLIENT_READ_AHEAD_BYTES {
+        if client.inbound.len() >= CLIENT_READ_AHEAD_BYTES.max(client.frame_bytes_wanted) {
             return Poll::Pending;
         }
         match ready!(poll_read(Pin::new(&mut client.stream), cx, &mut client.inbound))? {
@@ -139,14 +143,16 @@ impl Link {
 }
 
 fn poll_client_write(client: &mut ClientIo, cx: &mut Context<'_>) -> Result<bool, LinkFault> {
-    if client.outbound.is_empty() {
-        return Ok(false);
-    }
-    Ok(poll_write(Pin::new(&mut client.stream), cx, &mut client.outbound)?)
+    Ok(poll_write(Pin::new(&mut client.stream), cx, &mut client.outbound, &mut client.unflushed)?)
 }
 
-/// Writes what the socket takes; whether it took something.
-fn poll_write<W: AsyncWrite>(mut to: Pin<&mut W>, cx: &mut Context<'_>, from: &mut BytesMut) -> io::Result<bool> {
+/// Writes what the socket takes; whether it took something. `unflushed`: TLS holds bytes that the socket did not take yet.
+fn poll_write<W: AsyncWrite>(
+    mut to: Pin<&mut W>,
+    cx: &mut Context<'_>,
+    from: &mut BytesMut,
+    unflushed: &mut bool,
+) -> io::Result<bool> {
     let mut wrote = false;
     while !from.is_empty() {
         match to.as_mut().poll_write(cx, from)? {
@@ -158,8 +164,8 @@ fn poll_write<W: AsyncWrite>(mut to: Pin<&mut W>, cx: &mut Context<'_>, from: &m
             Poll::Pending => break,
         }
     }
-    if wrote && to.poll_flush(cx)?.is_pending() {
-        // TLS keeps what the socket did not take; the next write pushes it on.
+    if wrote || *unflushed {
+        *unflushed = to.poll_flush(cx)?.is_pending();
     }
     Ok(wrote)
 }

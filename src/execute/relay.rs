@@ -78,6 +78,8 @@ pub struct Parameter {
 pub struct Plain {
     /// SQLSTATE of the last error.
     pub error: Option<[u8; 5]>,
+    /// The client has got an error.
+    pub told_error: bool,
     /// The first error whose answer was hidden, as an ErrorResponse body: something of the gateway's own failed.
     pub hidden_error: Option<Vec<u8>>,
     /// Tag of the last CommandComplete.
@@ -115,6 +117,7 @@ impl Joiner for Plain {
         if frame.tag == b'E' {
             let code = fields::field(frame.body, b'C').and_then(|code| code.try_into().ok());
             self.error = Some(code.unwrap_or(*b"XX000"));
+            self.told_error |= frame.verdict.forward;
             if !frame.verdict.forward && self.hidden_error.is_none() {
                 self.hidden_error = Some(frame.body.to_vec());
             }
@@ -218,6 +221,7 @@ impl Link {
         let server: &mut Server = &mut self.servers[index].server;
         let out = &mut self.client.outbound;
         let mut pumped = Pumped { moved: false, copy_in: false };
+        server.frame_bytes_wanted = 0;
         pumped.moved |= pump_partial(server, out);
         if server.partial.is_some() {
             return Ok(pumped);

@@ -20,6 +20,8 @@ pub enum Step {
     Bind,
     /// Close: CloseComplete.
     Close,
+    /// Close of a statement that makes room for another.
+    Evict(StatementId),
     /// Describe of a statement: ParameterDescription, then RowDescription or NoData.
     DescribeStatement,
     /// Describe of a portal: RowDescription or NoData.
@@ -84,6 +86,8 @@ pub struct Expectations {
     said: VecDeque<Box<[u8]>>,
     /// Statements whose Parse was skipped because of an error before it: the server does not hold them.
     pub unparsed: Vec<StatementId>,
+    /// Statements whose Close was skipped because of an error before it: the server still holds them.
+    pub unevicted: Vec<StatementId>,
     /// A Parse of the unnamed statement failed or was skipped: the server holds none.
     pub unnamed_lost: bool,
     /// An error came in an extended-protocol step: the server skips messages until Sync.
@@ -100,6 +104,8 @@ impl Expectations {
         self.unsynced |= !matches!(step, Step::Query | Step::Sync | Step::Said);
         if step == Step::Sync || !self.skipping {
             self.queue.push_back(Expect { step, audience });
+        } else if let Step::Evict(statement) = step {
+            self.unevicted.push(statement);
         } else if let Step::Parse(statement) = step {
             self.unparsed.extend(statement);
             self.unnamed_lost |= statement.is_none();
@@ -112,6 +118,11 @@ impl Expectations {
             self.queue.push_back(Expect { step: Step::Said, audience: Audience::Client });
             self.said.push_back(frames.into());
         }
+    }
+
+    /// Answers of the gateway's own that wait.
+    pub fn said_count(&self) -> usize {
+        self.said.len()
     }
 
     /// The gateway's own answer, when its turn has come.
@@ -164,7 +175,7 @@ impl Expectations {
                 self.unsynced = false;
                 true
             }
-            (b'1', Step::Parse(_)) | (b'2', Step::Bind) | (b'3', Step::Close) => true,
+            (b'1', Step::Parse(_)) | (b'2', Step::Bind) | (b'3', Step::Close | Step::Evict(_)) => true,
             (b't', Step::DescribeStatement) => false,
             (b'T' | b'n', Step::DescribeStatement | Step::DescribePortal) => true,
             (b'C' | b'I' | b's', Step::Execute) => true,
@@ -193,6 +204,7 @@ impl Expectations {
                 Step::Said => {
                     self.said.pop_front();
                 }
+                Step::Evict(statement) => self.unevicted.push(statement),
                 Step::Parse(None) => self.unnamed_lost = true,
                 Step::Bind | Step::Close | Step::DescribeStatement | Step::DescribePortal | Step::Execute => {}
             }

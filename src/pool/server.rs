@@ -22,6 +22,8 @@ pub struct Server {
     pub inbound: BytesMut,
     /// Bytes to be written.
     pub outbound: BytesMut,
+    /// TLS holds bytes that the socket has not taken.
+    pub unflushed: bool,
     /// What is owed for the messages sent.
     pub expects: Expectations,
     /// Rest of a frame that is being forwarded (or dropped) piecemeal.
@@ -68,6 +70,7 @@ impl Server {
             stream: connected.stream,
             inbound: connected.read_ahead,
             outbound: BytesMut::new(),
+            unflushed: false,
             expects: Expectations::default(),
             partial: None,
             frame_bytes_wanted: 0,
@@ -164,6 +167,9 @@ impl Server {
         for id in std::mem::take(&mut self.expects.unparsed) {
             self.prepared.pop(&id);
         }
+        for id in std::mem::take(&mut self.expects.unevicted) {
+            self.prepared.put(id, ());
+        }
         if self.prepared.get(&statement).is_some() {
             return false;
         }
@@ -171,7 +177,7 @@ impl Server {
             && evicted != statement
         {
             reply::named(&mut self.outbound, b'C', b'S', statement_name(evicted).as_bytes());
-            self.expects.push(Step::Close, Audience::Gateway);
+            self.expects.push(Step::Evict(evicted), Audience::Gateway);
         }
         reply::parse(&mut self.outbound, statement_name(statement).as_bytes(), text, types);
         self.expects.push(Step::Parse(Some(statement)), audience);

@@ -15,6 +15,9 @@ use crate::wire::reply::{self, Report};
 /// Above this much unsent to the shards, the client is not read.
 const BACKLOG_BYTES: usize = 256 * 1024;
 
+/// CopyFail's reason may be this long.
+const CONTROL_BYTES_MAX: usize = 1024 * 1024;
+
 /// Bytes asked of the client's socket at once.
 const READ_BYTES: usize = 128 * 1024;
 
@@ -147,11 +150,10 @@ impl Session {
         answers: &mut CopyAnswers,
         parts: usize,
     ) -> Result<Option<Box<Report>>, Failure> {
-        let mut rest_bytes = 0; // of a CopyData frame whose header has been read
         loop {
             let backlog: usize = self.link.servers[..parts].iter().map(|enlisted| enlisted.server.outbound.len()).sum();
             if backlog < BACKLOG_BYTES {
-                match self.next_data(copy, &mut rest_bytes, parts) {
+                match self.next_data(copy, parts) {
                     Data::Passed => {}
                     Data::Done => return Ok(None),
                     Data::Wrong(report) => return Ok(Some(report)),
@@ -176,15 +178,15 @@ impl Session {
         }
     }
 
-    fn next_data(&mut self, copy: &mut CopyIn, rest_bytes: &mut usize, parts: usize) -> Data {
+    fn next_data(&mut self, copy: &mut CopyIn, parts: usize) -> Data {
         let inbound = &mut self.link.client.inbound;
-        if *rest_bytes > 0 {
-            let count = inbound.len().min(*rest_bytes);
+        if self.discard_bytes > 0 {
+            let count = inbound.len().min(self.discard_bytes);
             if count == 0 {
                 return Data::NeedMore;
             }
             let chunk = inbound.split_to(count);
-            *rest_bytes -= count;
+            self.discard_bytes -= count;
             return match copy.feed(&chunk, &mut self.link.servers[..parts]) {
                 Ok(()) => Data::Passed,
                 Err(report) => Data::Wrong(report),
@@ -197,12 +199,19 @@ impl Session {
         };
         if header.tag == b'd' {
             inbound.advance(HEADER_BYTES);
-            *rest_bytes = header.frame_bytes - HEADER_BYTES;
+            self.discard_bytes = header.frame_bytes - HEADER_BYTES;
             return Data::Passed;
         }
+        if header.frame_bytes > CONTROL_BYTES_MAX {
+            let text = format!("message of {} bytes during COPY from stdin", header.frame_bytes);
+            return Data::Unsynchronized(Box::new(copy.located(Report::error("08P01", text))));
+        }
         if inbound.len() < header.frame_bytes {
+            self.link.client.frame_bytes_wanted = header.frame_bytes;
             return Data::NeedMore;
         }
+        self.link.client.frame_bytes_wanted = 0;
+        let inbound = &mut self.link.client.inbound;
         let message = inbound.split_to(header.frame_bytes);
         match header.tag {
             b'c' => Data::Done,

@@ -20,8 +20,8 @@ impl Session {
         }
         let destination = self.cursor_destination(verb, &NoArguments)?;
         let at = self.cursor_server(verb, destination).await?;
-        let shard = self.link.servers[at].shard;
-        self.note_cursor_verb(verb, shard);
+        let place = (self.link.servers[at].shard, self.link.servers[at].replica);
+        self.note_cursor_verb(verb, place);
         self.forward_query(at, text, alone).await
     }
 
@@ -50,7 +50,7 @@ impl Session {
                 }
             },
             CursorVerb::Fetch { name } | CursorVerb::Close(Some(name)) => match self.cursor_shard(name) {
-                Some(shard) => self.enlist(shard, Access::Write).await,
+                Some((shard, replica)) => self.portal_server(shard, Some(replica), name.as_bytes()),
                 None => self.enlist_any(Access::Read).await,
             },
             CursorVerb::Close(None) => self.enlist_any(Access::Read).await,
@@ -58,25 +58,25 @@ impl Session {
     }
 
     /// The shard of a cursor; a portal of the protocol is one too.
-    fn cursor_shard(&self, name: &str) -> Option<ShardId> {
+    fn cursor_shard(&self, name: &str) -> Option<(ShardId, bool)> {
         let portal = || match self.names.portals.get(name.as_bytes())?.place {
-            Place::One { shard, .. } => Some(shard),
+            Place::One { shard, replica } => Some((shard, replica)),
             Place::Many(_) | Place::Every(_) | Place::Local | Place::Done => None,
         };
         self.names.cursors.get(name).copied().or_else(portal)
     }
 
     /// Remembers where a cursor is, if the plan is about one.
-    pub(super) fn note_cursor(&mut self, plan: &Plan, shard: ShardId) {
+    pub(super) fn note_cursor(&mut self, plan: &Plan, place: (ShardId, bool)) {
         if let Plan::Cursor(verb) = plan {
-            self.note_cursor_verb(verb, shard);
+            self.note_cursor_verb(verb, place);
         }
     }
 
-    fn note_cursor_verb(&mut self, verb: &CursorVerb, shard: ShardId) {
+    fn note_cursor_verb(&mut self, verb: &CursorVerb, place: (ShardId, bool)) {
         match verb {
             CursorVerb::Declare { name, .. } => {
-                self.names.cursors.insert(name.clone(), shard);
+                self.names.cursors.insert(name.clone(), place);
             }
             CursorVerb::Close(Some(name)) => {
                 self.names.cursors.remove(name);

@@ -102,7 +102,9 @@ impl Session {
     /// Cancel safe: a server is in the link or back in its pool.
     pub(super) async fn enlist(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
         let reads_only = access == Access::Read && self.may_use_replica();
-        let found = |enlisted: &Enlisted| enlisted.shard == shard && (!enlisted.replica || reads_only);
+        let found = |enlisted: &Enlisted| {
+            enlisted.shard == shard && (!enlisted.replica || reads_only) && !enlisted.server.is_broken()
+        };
         if let Some(at) = self.link.servers.iter().position(found) {
             return Ok(at);
         }
@@ -122,7 +124,8 @@ impl Session {
         let mut wait = server.adopt(settings);
         if let Some(log) = replay {
             server.send_query(log.replay().as_bytes(), Audience::Gateway);
-            wait |= !log.is_only_begin();
+            // A standby does not take every BEGIN.
+            wait |= !log.is_only_begin() || role != Role::Primary;
         }
         let begun = replay.is_some();
         self.link.servers.push(Enlisted { shard, server, begun, needs_sync: false, replica: role != Role::Primary });
@@ -163,7 +166,9 @@ impl Session {
         let mut last = None;
         for _ in 0..shards {
             match self.enlist(self.default_shard, access).await {
-                Err(failure @ Failure::Statement(_)) => last = Some(failure),
+                Err(Failure::Statement(report)) if report.sqlstate.starts_with("08") => {
+                    last = Some(Failure::Statement(report));
+                }
                 result => return result,
             }
             let next = (usize::from(self.default_shard.0) + 1) % shards;

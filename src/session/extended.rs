@@ -21,6 +21,9 @@ use crate::wire::reply::{self, Report};
 /// Above this much unsent, a pipeline is pushed on before more of it is read.
 const PIPELINE_BYTES: usize = 64 * 1024;
 
+/// Answers of the gateway's own that may wait for a server's; one more, and the server is waited for.
+const SAID_MAX: usize = 1_000;
+
 const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
 const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
@@ -39,6 +42,9 @@ impl Session {
             _ => self.flush().await,
         };
         result?;
+        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX) {
+            self.drain().await?;
+        }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
             self.link.pump_all(&mut Plain::default())?;
             self.link.turn().await?;
@@ -401,8 +407,8 @@ impl Session {
     /// Where a portal is; a cursor declared in SQL is one too.
     pub(super) fn portal_place(&self, name: &[u8]) -> Result<Place, Failure> {
         let cursor = || {
-            let shard = self.names.cursors.get(std::str::from_utf8(name).ok()?)?;
-            Some(Place::One { shard: *shard, replica: false })
+            let (shard, replica) = *self.names.cursors.get(std::str::from_utf8(name).ok()?)?;
+            Some(Place::One { shard, replica })
         };
         let portal = self.names.portals.get(name).map(|portal| portal.place.clone());
         portal.or_else(cursor).ok_or_else(|| no_portal(name))

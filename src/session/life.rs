@@ -52,6 +52,8 @@ pub struct Session {
     draining: watch::Receiver<bool>,
     scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scope>)>,
     pub(super) reported: Reported,
+    /// Rest of a CopyData frame in whose middle a COPY has ended: it is not to be taken for messages.
+    pub(super) discard_bytes: usize,
 }
 
 /// Extended-protocol messages since the last Sync.
@@ -110,6 +112,7 @@ impl Session {
                 conforming_strings: true,
             },
             gateway,
+            discard_bytes: 0,
             catalog,
             cancel,
         }
@@ -125,6 +128,12 @@ impl Session {
         result
     }
 
+    /// Gives back what the session holds, when no cancel request is under way any more.
+    pub async fn end(mut self) {
+        self.gateway.cancels.unregister(self.cancel.process_id);
+        self.release().await;
+    }
+
     async fn talk(&mut self) -> Result<(), Failure> {
         self.welcome().await?;
         while let Some(message) = self.next_message().await? {
@@ -138,6 +147,11 @@ impl Session {
     /// The next whole message; `None` when the client has left or the session is to end.
     async fn next_message(&mut self) -> Result<Option<BytesMut>, Failure> {
         loop {
+            let rest = std::mem::take(&mut self.discard_bytes);
+            if rest > 0 {
+                self.link.client.flush().await?;
+                self.skip_frame(rest).await?;
+            }
             let inbound = &mut self.link.client.inbound;
             if let Some(header) = Header::read(inbound).map_err(|_| lost_sync())? {
                 if header.tag == b'd' {
@@ -339,7 +353,7 @@ impl Session {
 
     /// The settings in force: the block's or the session's.
     pub(super) fn current_settings(&self) -> &Arc<Settings> {
-        self.transaction.block().map_or(&self.settings, |block| block.log.settings())
+        self.transaction.block().map_or(&self.settings, |block| block.log.effective())
     }
 
     /// Sends ReadyForQuery, and before it what has changed of the parameters. *Source*: postgres.c, ReportChangedGUCOptions.
@@ -415,12 +429,6 @@ pub(super) enum Ended {
     Ready,
     /// ReadyForQuery is still to be sent.
     NotReady,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.gateway.cancels.unregister(self.cancel.process_id);
-    }
 }
 
 /// The status a block has after a server said so.

@@ -33,7 +33,7 @@ impl Session {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.engage(at).await?;
                 self.send_execute(at, &execute, Audience::Client);
-                self.note_cursor(plan, shard);
+                self.note_cursor(plan, (shard, replica));
                 if let Plan::SettingQuery(names) = plan {
                     self.pipeline.sets.push((shard, names.clone()));
                 }

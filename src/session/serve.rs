@@ -125,7 +125,9 @@ async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
     let slot = gateway.cancels.register(secret);
     let peer = client.peer;
     let mut session = Session::new(client, gateway, catalog, slot);
-    match session.run().await {
+    let result = session.run().await;
+    session.end().await;
+    match result {
         Ok(()) => {}
         Err(Failure::Fatal(report)) => {
             tracing::debug!(%peer, sqlstate = report.sqlstate, "session ended: {}", report.message)

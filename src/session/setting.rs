@@ -25,8 +25,7 @@ impl Session {
             SettingVerb::Set { .. } => (text.clone(), false),
         };
         self.run_setting(&run, show_rows).await?;
-        let after = changed(self.current_settings(), verb, &text);
-        self.remember(after, run);
+        self.remember(|settings| changed(settings, verb, &text), is_local(verb), run);
         let tag = match verb {
             SettingVerb::Set { .. } => "SET",
             SettingVerb::Reset { .. } | SettingVerb::ResetAll => "RESET",
@@ -72,31 +71,28 @@ impl Session {
         self.pass_on_hidden_error(&plain)?;
         for (setting, value) in names.iter().zip(plain.row) {
             let (name, value) = (&setting.name, value.unwrap_or_default());
-            let after = (!setting.local).then(|| self.current_settings().with(name, Change::Value(value.clone())));
-            if setting.local && self.transaction.block().is_none() {
-                continue;
-            }
-            self.remember(after, assignment(name, &value, setting.local));
+            let run = assignment(name, &value, setting.local);
+            self.remember(|settings| settings.with(name, Change::Value(value.clone())), setting.local, run);
         }
         Ok(())
     }
 
-    /// Keeps what was set: for the session, or for the block until it commits.
-    fn remember(&mut self, after: Option<Settings>, run: String) {
+    /// Keeps what was set: for the session, for the block until it commits, or for the block only.
+    fn remember(&mut self, change: impl Fn(&Settings) -> Settings, local: bool, run: String) {
         match self.transaction.block_mut() {
             Some(block) => {
                 block.log.push(run);
-                if let Some(settings) = after {
-                    block.log.set_settings(Arc::new(settings));
+                block.log.set_effective(Arc::new(change(block.log.effective())));
+                if !local {
+                    block.log.set_settings(Arc::new(change(block.log.settings())));
                 }
             }
+            None if local => {}
             None => {
-                if let Some(settings) = after {
-                    self.pipeline.settings_before.get_or_insert_with(|| self.settings.clone());
-                    self.settings = Arc::new(settings);
-                    for enlisted in &mut self.link.servers {
-                        enlisted.server.settings = self.settings.clone();
-                    }
+                self.pipeline.settings_before.get_or_insert_with(|| self.settings.clone());
+                self.settings = Arc::new(change(&self.settings));
+                for enlisted in &mut self.link.servers {
+                    enlisted.server.settings = self.settings.clone();
                 }
             }
         }
@@ -124,7 +120,7 @@ impl Session {
                 if !script.is_empty() && *before != before.reset_all(true) {
                     // So that the client hears of parameters that change.
                     self.run_setting(&script, false).await?;
-                    self.remember(Some(before.reset_all(true)), String::new());
+                    self.remember(|settings| settings.reset_all(true), false, String::new());
                 }
                 self.names.statements.clear();
                 reply::complete(&mut self.link.client.outbound, "DISCARD ALL");
@@ -139,16 +135,20 @@ impl Session {
     }
 }
 
-/// The settings after a verb; `None` when it leaves nothing behind.
-fn changed(before: &Settings, verb: &SettingVerb, text: &str) -> Option<Settings> {
+/// For the transaction only.
+fn is_local(verb: &SettingVerb) -> bool {
+    matches!(verb, SettingVerb::Set { local: true, .. } | SettingVerb::SetConfig { local: true, .. })
+}
+
+/// The settings after a verb.
+fn changed(before: &Settings, verb: &SettingVerb, text: &str) -> Settings {
     match verb {
-        SettingVerb::Set { local: true, .. } | SettingVerb::SetConfig { local: true, .. } => None,
-        SettingVerb::Set { name, to_default: true, .. } | SettingVerb::Reset { name } => Some(before.without(name)),
+        SettingVerb::Set { name, to_default: true, .. } | SettingVerb::Reset { name } => before.without(name),
         SettingVerb::Set { name, search_path, .. } => {
-            Some(before.with(name, Change::Statement(text.to_owned(), search_path.clone())))
+            before.with(name, Change::Statement(text.to_owned(), search_path.clone()))
         }
-        SettingVerb::SetConfig { name, value, .. } => Some(before.with(name, Change::Value(value.clone()))),
-        SettingVerb::ResetAll => Some(before.reset_all(false)),
+        SettingVerb::SetConfig { name, value, .. } => before.with(name, Change::Value(value.clone())),
+        SettingVerb::ResetAll => before.reset_all(false),
     }
 }
 
@@ -171,8 +171,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn set_local_leaves_nothing_behind() {
-        let verb = SettingVerb::Set { name: "work_mem".into(), local: true, to_default: false, search_path: None };
-        assert_eq!(changed(&Settings::default(), &verb, "SET LOCAL work_mem TO 1"), None);
+    fn reset_undoes_what_set_did() {
+        let set = SettingVerb::Set { name: "work_mem".into(), local: false, to_default: false, search_path: None };
+        let after = changed(&Settings::default(), &set, "SET work_mem TO 1");
+        assert_ne!(after, Settings::default());
+        assert_eq!(changed(&after, &SettingVerb::Reset { name: "work_mem".into() }, ""), Settings::default());
     }
 }

@@ -109,6 +109,9 @@ impl Session {
     /// Sends the client an error that came in answer to something it did not send itself.
     pub(super) fn pass_on_hidden_error(&mut self, plain: &Plain) -> Result<(), Failure> {
         let Some(body) = &plain.hidden_error else { return Ok(()) };
+        if plain.told_error {
+            return Err(Failure::Told);
+        }
         frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
         Err(Failure::Told)
     }
@@ -297,11 +300,18 @@ impl Session {
         if let Some(block) = self.transaction.block_mut() {
             block.writes = Writes::Everywhere;
         }
-        for enlisted in &mut self.link.servers {
-            enlisted.server.send_query(text, Audience::Joiner);
-        }
+        // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
-        self.relay_in_block(&mut chorus).await?;
+        let count = self.link.servers.len();
+        for part in [0..count.min(1), 1..count] {
+            if chorus.error().is_some() {
+                break;
+            }
+            for enlisted in self.link.servers.get_mut(part).unwrap_or_default() {
+                enlisted.server.send_query(text, Audience::Joiner);
+            }
+            self.relay_in_block(&mut chorus).await?;
+        }
         if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
     }
 

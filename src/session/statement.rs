@@ -85,8 +85,8 @@ pub struct Names {
     pub statements: HashMap<Box<[u8]>, Prepared>,
     /// Portals; the empty name is the unnamed one.
     pub portals: HashMap<Box<[u8]>, Portal>,
-    /// SQL cursors: on which shard each is.
-    pub cursors: HashMap<String, ShardId>,
+    /// SQL cursors: on which shard each is, and whether on its replica.
+    pub cursors: HashMap<String, (ShardId, bool)>,
 }
 
 /// Parameters of a Bind message, with what servers have said of their types.

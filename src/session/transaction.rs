@@ -209,7 +209,7 @@ impl Session {
             if !matches!(failure, Failure::Link(crate::execute::fault::LinkFault::Server { .. })) {
                 return Err(failure);
             }
-            self.link.servers.clear();
+            self.give_back().await;
         }
         self.note(&plain);
         Ok(())

@@ -9,8 +9,10 @@ use crate::pool::settings::Settings;
 #[derive(Clone, Debug)]
 pub struct Log {
     entries: Vec<Entry>,
-    /// The session's settings as this block sees them.
+    /// What COMMIT makes the session's settings.
     settings: Arc<Settings>,
+    /// The settings in force in the block, SET LOCAL included.
+    effective: Arc<Settings>,
     /// As they were before it.
     before: Arc<Settings>,
 }
@@ -20,13 +22,13 @@ enum Entry {
     /// BEGIN, SET TRANSACTION, SET, SET LOCAL ...: text as the client wrote it.
     Statement(String),
     /// SAVEPOINT; the settings are those to which rolling back to it returns.
-    Savepoint { name: String, text: String, settings: Arc<Settings> },
+    Savepoint { name: String, text: String, settings: Arc<Settings>, effective: Arc<Settings> },
 }
 
 impl Log {
     /// Of a block that begins with this statement, in a session with these settings.
     pub fn new(begin: String, settings: Arc<Settings>) -> Self {
-        Log { entries: vec![Entry::Statement(begin)], before: settings.clone(), settings }
+        Log { entries: vec![Entry::Statement(begin)], before: settings.clone(), effective: settings.clone(), settings }
     }
 
     /// One simple-protocol script that brings a fresh server, which has the settings from before, into the block.
@@ -71,6 +73,16 @@ impl Log {
         self.settings = settings;
     }
 
+    /// The settings in force have become these, for the transaction only.
+    pub fn set_effective(&mut self, settings: Arc<Settings>) {
+        self.effective = settings;
+    }
+
+    /// The settings in force.
+    pub fn effective(&self) -> &Arc<Settings> {
+        &self.effective
+    }
+
     /// The settings that COMMIT makes the session's.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings
@@ -83,7 +95,8 @@ impl Log {
 
     /// SAVEPOINT.
     pub fn savepoint(&mut self, name: String, text: String) {
-        self.entries.push(Entry::Savepoint { name, text, settings: self.settings.clone() });
+        let (settings, effective) = (self.settings.clone(), self.effective.clone());
+        self.entries.push(Entry::Savepoint { name, text, settings, effective });
     }
 
     /// RELEASE: forgets the savepoint and those after it, keeps what was set since. False when there is none of this name.
@@ -101,8 +114,9 @@ impl Log {
     /// ROLLBACK TO: forgets what came after the savepoint, which stays. False when there is none of this name.
     pub fn rollback_to(&mut self, name: &str) -> bool {
         let Some(at) = self.position(name) else { return false };
-        if let Some(Entry::Savepoint { settings, .. }) = self.entries.get(at) {
+        if let Some(Entry::Savepoint { settings, effective, .. }) = self.entries.get(at) {
             self.settings = settings.clone();
+            self.effective = effective.clone();
         }
         self.entries.truncate(at + 1);
         true
