@@ -23,6 +23,7 @@ INSERT INTO orders (customer_id, id) VALUES ((SELECT 20), 12);
 INSERT INTO orders (customer_id, id) VALUES (DEFAULT, 13);
 INSERT INTO orders (customer_id, id, status) VALUES (20, 14, DEFAULT);
 INSERT INTO orders (customer_id, id, ts) VALUES (20, 15, now()) RETURNING id;
+UPDATE orders SET ts = '2026-02-01 00:00:00+00' WHERE customer_id = 20 AND id = 15;
 INSERT INTO orders (customer_id, id, total) VALUES (20, 7 + 9, 3 * 2.5) RETURNING id, total;
 INSERT INTO orders (customer_id, id) VALUES ('20', '17');
 -- refused 0A000

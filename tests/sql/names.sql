@@ -41,7 +41,6 @@ SELECT * FROM nowhere;
 SELECT nothing FROM orders WHERE customer_id = 3;
 SELECT nothing FROM orders;
 SELECT * FROM orders WHERE nothing = 3;
--- refused 0A000
 SELECT customer_id FROM orders JOIN refunds ON true WHERE customer_id = 3;
 SELECT other.orders.id FROM orders WHERE customer_id = 3;
 SELECT * FROM wrong.public.orders WHERE customer_id = 1;

@@ -1,3 +1,5 @@
+//! Tests of the sample data: deterministic, consistent, and as COPY wants it.
+
 #![allow(clippy::unwrap_used)]
 use std::collections::HashMap;
 
