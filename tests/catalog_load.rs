@@ -53,6 +53,7 @@ const SCHEMA: &str = "
     CREATE TABLE settings (name text, shade colour, own colour DEFAULT 'blue');
     CREATE TABLE products (id int);
     CREATE TABLE by_uuid (customer_id uuid);
+    CREATE TABLE keyed (id int, extra int, customer_id int, PRIMARY KEY (customer_id, id) INCLUDE (extra), UNIQUE (extra, customer_id));
     CREATE TABLE by_char (customer_id char(8));
     CREATE TABLE by_numeric (customer_id numeric);
     CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
@@ -93,6 +94,8 @@ async fn everything_planning_asks_about_is_read() {
     where_rows_live(&catalog);
     columns_and_defaults(&catalog);
     what_rewrites_rows(&catalog);
+    assert_eq!(relation(&catalog, "keyed").primary_key, ["customer_id", "id"], "in its own order");
+    assert!(relation(&catalog, "settings").primary_key.is_empty());
     functions(&catalog);
     assert!(catalog.empty_schemas.contains("void"));
     assert!(!catalog.empty_schemas.contains("public"));
@@ -237,6 +240,9 @@ async fn the_fingerprint_changes_with_all_that_is_read_and_with_nothing_else() {
         CREATE VIEW v AS SELECT n FROM t
         CREATE OR REPLACE VIEW v AS SELECT n + 1 - 1 AS n FROM t
         ALTER TABLE t RENAME n TO m
+        ALTER TABLE t ALTER m SET NOT NULL
+        ALTER TABLE t ADD PRIMARY KEY (m)
+        ALTER TABLE t DROP CONSTRAINT t_pkey
         ALTER TABLE t ALTER m SET DEFAULT 5
         ALTER TABLE t ALTER m SET DEFAULT 6
         ALTER TABLE t ALTER m DROP DEFAULT

@@ -108,7 +108,11 @@ const RELATIONS: &str = "
             WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled <> 'D')
         OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-            AND t.tgtype & 1 <> 0 AND t.tgtype & (2 | 64) <> 0 AND t.tgtype & (4 | 16) <> 0)
+            AND t.tgtype & 1 <> 0 AND t.tgtype & (2 | 64) <> 0 AND t.tgtype & (4 | 16) <> 0),
+        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
+            CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k(attnum, position)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+            WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
 
@@ -227,6 +231,7 @@ struct Raw {
     definition: Option<String>,
     rewrites_rows: bool,
     columns: Vec<Column>,
+    primary_key: Vec<String>,
     /// Names of columns in whose collation different texts can be equal.
     nondeterministic: Vec<String>,
 }
@@ -241,6 +246,7 @@ impl Relations {
             definition: row.try_get(4)?,
             rewrites_rows: row.try_get(5)?,
             columns: Vec::new(),
+            primary_key: row.try_get(6)?,
             nondeterministic: Vec::new(),
         };
         self.relations.insert(row.try_get(0)?, raw);
@@ -282,10 +288,11 @@ impl Relations {
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
         for (oid, raw) in self.relations {
-            let Raw { schema, name, columns, .. } = raw;
+            let Raw { schema, name, columns, primary_key, .. } = raw;
             let kind = kinds.get(&oid).cloned().unwrap_or(RelationKind::Home);
             let rewrites_rows = rewriting.contains(&oid);
-            let relation = Relation { schema: schema.clone(), name: name.clone(), kind, columns, rewrites_rows };
+            let relation =
+                Relation { schema: schema.clone(), name: name.clone(), kind, columns, primary_key, rewrites_rows };
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
         }
         schemas

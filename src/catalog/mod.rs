@@ -47,6 +47,8 @@ pub struct Relation {
     pub kind: RelationKind,
     /// Columns in attribute order, dropped ones left out.
     pub columns: Vec<Column>,
+    /// Columns of the primary key in its order; none when there is no primary key.
+    pub primary_key: Vec<String>,
     /// A BEFORE ROW trigger or a rule may change the row or the statement after routing.
     pub rewrites_rows: bool,
 }

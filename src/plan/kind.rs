@@ -18,6 +18,7 @@ struct Table<'t> {
     schema: &'t str,
     name: &'t str,
     columns: Vec<Column>,
+    primary_key: Vec<String>,
     kind: RelationKind,
 }
 
@@ -87,7 +88,8 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
         }
     }
     let kind = context.rules.kind(schema, &name.relname, &columns);
-    let table = Table { schema, name: &name.relname, columns, kind };
+    let primary_key = primary_key(create);
+    let table = Table { schema, name: &name.relname, columns, primary_key, kind };
     if let RelationKind::Unusable { reason } = &table.kind {
         return Err(Refusal::unsupported(format!("table \"{}\" could not be used: {reason}", table.name)).into());
     }
@@ -125,6 +127,27 @@ fn same_rows(table: &Table<'_>, parent: &Relation) -> Result<(), Stop> {
     ))
     .hint(format!("Give [tables.{}] in the configuration the same key or kind.", table.name))
     .into())
+}
+
+/// The columns of a new table's primary key.
+fn primary_key(create: &CreateStmt) -> Vec<String> {
+    let is_primary = |constraint: &Constraint| constraint.contype() == ConstrType::ConstrPrimary;
+    for node in create.table_elts.iter().chain(&create.constraints) {
+        match &node.node {
+            Some(Node::ColumnDef(definition)) => {
+                let mut constraints = definition.constraints.iter();
+                if constraints.any(|node| matches!(&node.node, Some(Node::Constraint(own)) if is_primary(own))) {
+                    return vec![definition.colname.clone()];
+                }
+            }
+            Some(Node::Constraint(constraint)) if is_primary(constraint) => {
+                let columns = names::strings(&constraint.keys).unwrap_or_default();
+                return columns.into_iter().map(str::to_owned).collect();
+            }
+            _ => {}
+        }
+    }
+    Vec::new()
 }
 
 fn column(definition: &ColumnDef) -> Column {
@@ -265,9 +288,9 @@ fn check_foreign(
     let Some(name) = &constraint.pktable else { return Ok(()) };
     let itself = name.relname == table.name && (name.schemaname.is_empty() || name.schemaname == table.schema);
     let found = existing(Some(name), context);
-    let (kind, theirs) = match &found {
-        _ if itself => (&table.kind, table.columns.as_slice()),
-        Some(relation) => (&relation.kind, relation.columns.as_slice()),
+    let (kind, theirs, primary_key) = match &found {
+        _ if itself => (&table.kind, table.columns.as_slice(), &table.primary_key),
+        Some(relation) => (&relation.kind, relation.columns.as_slice(), &relation.primary_key),
         None => return Ok(()),
     };
     let refuse = |why: &str, hint: &str| {
@@ -281,9 +304,13 @@ fn check_foreign(
     match (&table.kind, kind) {
         (RelationKind::Sharded { .. }, RelationKind::Sharded { .. }) => {
             let (mine, theirs) = (table.key().unwrap_or_default(), key_of(kind, theirs).unwrap_or_default());
-            let referenced = names::strings(&constraint.pk_attrs).unwrap_or_default();
+            // Without a list, the referenced table's primary key is meant.
+            let mut referenced = names::strings(&constraint.pk_attrs).unwrap_or_default();
+            if referenced.is_empty() {
+                referenced.extend(primary_key.iter().map(String::as_str));
+            }
             let paired = match referenced.is_empty() {
-                // Only the key can be unique by itself.
+                // The primary key is not known; only the sharding key can be unique by itself.
                 true => columns.len() == 1 && columns.first().is_some_and(|column| column == mine),
                 false => columns.iter().zip(&referenced).any(|(column, other)| column == mine && *other == theirs),
             };
@@ -335,6 +362,7 @@ fn as_table(relation: &Relation) -> Table<'_> {
         schema: &relation.schema,
         name: &relation.name,
         columns: relation.columns.clone(),
+        primary_key: relation.primary_key.clone(),
         kind: relation.kind.clone(),
     }
 }

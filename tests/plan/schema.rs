@@ -18,6 +18,10 @@ pub fn shop() -> Schema {
     let mut schema = Schema { catalog: Catalog::default(), rules: Rules::default() };
     let mut table: Option<Relation> = None;
     for line in include_str!("shop.schema").lines().filter(|line| !line.starts_with('#')) {
+        if let Some(columns) = line.strip_prefix("  primary key ") {
+            table.as_mut().unwrap().primary_key = columns.split(", ").map(str::to_owned).collect();
+            continue;
+        }
         if let Some(column) = line.strip_prefix("  ") {
             table.as_mut().unwrap().columns.push(read_column(column));
             continue;
@@ -68,7 +72,8 @@ pub fn shop() -> Schema {
 fn relation(name: &str, kind: RelationKind) -> Relation {
     let name = name.replace('"', "");
     let (schema, name) = name.split_once('.').unwrap_or(("public", &name));
-    Relation { schema: schema.to_owned(), name: name.to_owned(), kind, columns: Vec::new(), rewrites_rows: false }
+    let (schema, name) = (schema.to_owned(), name.to_owned());
+    Relation { schema, name, kind, columns: Vec::new(), primary_key: Vec::new(), rewrites_rows: false }
 }
 
 fn read_column(text: &str) -> Column {
