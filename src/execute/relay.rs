@@ -11,7 +11,7 @@ use super::link::Link;
 use crate::pool::expect::{StatementId, Step, Verdict};
 use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
 use crate::wire::fields;
-use crate::wire::frame::{HEADER_BYTES, Header};
+use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES};
 
 /// A row or COPY frame longer than this is forwarded piecemeal as it comes; it must be below the server window.
 pub const STREAM_FRAME_BYTES: usize = 256 * 1024;
@@ -240,11 +240,12 @@ impl Link {
                 break;
             };
             let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES;
+            let frame_bytes_max = if streams { LARGEST_MESSAGE_BYTES + 4 } else { HELD_FRAME_BYTES };
+            if header.frame_bytes > frame_bytes_max {
+                return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));
+            }
             let whole = bytes.len() >= header.frame_bytes;
             if !whole && !streams {
-                if header.frame_bytes > HELD_FRAME_BYTES {
-                    return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));
-                }
                 server.frame_bytes_wanted = header.frame_bytes;
                 break;
             }

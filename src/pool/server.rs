@@ -129,7 +129,7 @@ impl Server {
         reply::parse(&mut self.outbound, b"", text, &[]);
         self.expects.push(Step::Parse(None), Audience::Gateway);
         // No formats, no parameters, no result formats.
-        reply::bind(&mut self.outbound, b"", b"", &[0; 6]);
+        reply::bind(&mut self.outbound, b"", b"", &[0; 6], 0);
         self.expects.push(Step::Bind, Audience::Gateway);
         reply::execute(&mut self.outbound, b"", 0);
         self.expects.push(Step::Execute, Audience::Gateway);

@@ -89,8 +89,9 @@ impl Parts {
 pub enum Accepted {
     /// It has got AuthenticationOk.
     Client(Box<Client>),
-    /// It wants a query cancelled; it is closed and gets no answer.
-    Cancel(CancelKey),
+    /// It wants a query cancelled and gets no answer. The connection is to be closed when that is done, which is how the
+    /// client can tell that a statement it sends now is not hit. *Source*: libpq, PQcancel, which waits for the end.
+    Cancel(CancelKey, ClientStream),
     /// It was told why not, or has hung up, or took longer than the login timeout.
     Gone,
 }
@@ -122,7 +123,7 @@ pub async fn accept(tcp: TcpStream, peer: SocketAddr, door: &Door) -> Accepted {
     let entering = async {
         match arrive(tcp, &parts).await {
             Arrival::Startup(visitor) => enter(visitor, peer, &parts).await,
-            Arrival::Cancel(key) => Accepted::Cancel(key),
+            Arrival::Cancel(key, stream) => Accepted::Cancel(key, stream),
             Arrival::Gone => Accepted::Gone,
         }
     };
@@ -139,7 +140,7 @@ struct Visitor {
 
 enum Arrival {
     Startup(Box<Visitor>),
-    Cancel(CancelKey),
+    Cancel(CancelKey, ClientStream),
     Gone,
 }
 
@@ -155,7 +156,7 @@ async fn arrive(tcp: TcpStream, parts: &Parts) -> Arrival {
         };
         let refusal = match packet {
             FirstPacket::Startup(startup) => return Arrival::Startup(Box::new(Visitor { stream, buffer, startup })),
-            FirstPacket::Cancel(key) => return Arrival::Cancel(key),
+            FirstPacket::Cancel(key) => return Arrival::Cancel(key, stream),
             FirstPacket::SslRequest if !ssl_asked => {
                 ssl_asked = true;
                 // Bytes that came before the handshake were not encrypted: someone in between may have put them there (CVE-2021-23222).

@@ -188,6 +188,14 @@ impl Session {
     async fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
         let mut bind = Bind::read(body).map_err(malformed)?;
         (bind.portal, bind.statement) = (known_part(bind.portal), known_part(bind.statement));
+        match self.bind_message(&bind).await? {
+            Bound::Done => Ok(()),
+            Bound::WholeNeeded => Err(malformed(Malformed::Short)),
+        }
+    }
+
+    /// Binds, with a message that may be only the beginning of one.
+    pub(super) async fn bind_message(&mut self, bind: &Bind<'_>) -> Result<Bound, Failure> {
         self.settle_parse(Some(bind.statement)).await?;
         let prepared = self.current(bind.statement).await?;
         let plan = prepared.plan().unwrap_or(&Plan::Empty);
@@ -200,22 +208,26 @@ impl Session {
         }
         let place = match plan {
             Plan::Rows(route) => {
-                let destination = self.bound_destination(route, &bind, &prepared).await?;
-                self.place(destination, route.access, &bind).await?
+                let destination = self.bound_destination(route, bind, &prepared).await?;
+                if bind.more_bytes > 0 && matches!(destination, Destination::Many(_) | Destination::All) {
+                    return Ok(Bound::WholeNeeded);
+                }
+                self.place(destination, route.access, bind).await?
             }
             Plan::Cursor(verb) => {
                 let declared = match verb {
-                    CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, &bind, &prepared).await?),
+                    CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, bind, &prepared).await?),
                     CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
                 };
                 let at = self.cursor_server(verb, declared).await?;
-                self.bind_on(at, &bind).await?
+                self.bind_on(at, bind).await?
             }
             Plan::SettingQuery(_) => {
                 let at = self.enlist_any(Access::Read).await?;
-                self.bind_on(at, &bind).await?
+                self.bind_on(at, bind).await?
             }
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
+            _ if bind.more_bytes > 0 => return Ok(Bound::WholeNeeded),
             _ => {
                 self.say(BIND_COMPLETE);
                 Place::Local
@@ -224,11 +236,11 @@ impl Session {
         self.names
             .portals
             .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0 });
-        Ok(())
+        Ok(Bound::Done)
     }
 
     /// A prepared statement, compiled anew if the catalog has changed since.
-    async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
+    pub(super) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
         if prepared.compiled.version == self.catalog.current().version {
             return Ok(prepared);
@@ -350,7 +362,7 @@ impl Session {
     fn send_bind(&mut self, at: usize, bind: &Bind<'_>, forward: bool) {
         let name = self.hold(at, bind.statement, forward).unwrap_or_default();
         let server: &mut Server = &mut self.link.servers[at].server;
-        reply::bind(&mut server.outbound, bind.portal, name.as_bytes(), bind.rest);
+        reply::bind(&mut server.outbound, bind.portal, name.as_bytes(), bind.rest, bind.more_bytes);
         server.expects.push(Step::Bind, if forward { Audience::Client } else { Audience::Gateway });
     }
 
@@ -582,6 +594,15 @@ impl Session {
         }
         Ok(direct)
     }
+}
+
+/// What became of a Bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// The portal is made; what is not here of the message is to be passed on to its server.
+    Done,
+    /// Nothing: the beginning of the message is not enough.
+    WholeNeeded,
 }
 
 /// Statements that the gateway itself carries out, at Execute.

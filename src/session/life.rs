@@ -24,14 +24,11 @@ use crate::pool::expect::StatementId;
 use crate::pool::pools::ServerPool;
 use crate::pool::settings::Settings;
 use crate::txn::state::{BlockKind, Transaction, Writes};
-use crate::wire::frame::{HEADER_BYTES, Header};
+use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES};
 use crate::wire::reply::{self, Report, Status};
 
 /// *Source*: libpq/libpq.h, PQ_SMALL_MESSAGE_LIMIT: 10,000 bytes, to which the tag is added.
 const SMALL_MESSAGE_BYTES: usize = 10_001;
-
-/// *Source*: libpq/libpq.h, PQ_LARGE_MESSAGE_LIMIT is MaxAllocSize - 1; the tag is added.
-const LARGEST_MESSAGE_BYTES: usize = 0x3fff_ffff;
 
 /// One client's session.
 pub struct Session {
@@ -162,6 +159,12 @@ impl Session {
                 if !self.check_length(header).await? {
                     continue;
                 }
+                if header.tag == b'B' && self.is_long_bind(header.frame_bytes) {
+                    match self.long_bind(header.frame_bytes).await? {
+                        Some(message) => return Ok(Some(message)),
+                        None => continue,
+                    }
+                }
                 let inbound = &mut self.link.client.inbound;
                 if inbound.len() >= header.frame_bytes {
                     return Ok(Some(inbound.split_to(header.frame_bytes)));
@@ -195,8 +198,13 @@ impl Session {
             b'Q' | b'P' | b'B' | b'F' | b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' | b'f' if small => {
                 return Ok(true);
             }
+            b'Q' | b'P' | b'F' | b'B' if self.pipeline.skipping => {
+                self.skip_frame(header.frame_bytes).await?;
+                return Ok(false);
+            }
+            b'B' => return Ok(true), // see long_bind
             b'Q' | b'P' | b'F' => (limits.statement_bytes_max, "statement_bytes_max"),
-            b'B' | b'f' => (limits.held_bytes_max, "held_bytes_max"),
+            b'f' => (limits.held_bytes_max, "held_bytes_max"),
             b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' => return Err(protocol_violation("invalid message length")),
             // Source: postgres.c, SocketBackend.
             other => return Err(protocol_violation(format!("invalid frontend message type {other}"))),
@@ -214,7 +222,7 @@ impl Session {
         Ok(false)
     }
 
-    async fn skip_frame(&mut self, frame_bytes: usize) -> Result<(), Failure> {
+    pub(super) async fn skip_frame(&mut self, frame_bytes: usize) -> Result<(), Failure> {
         let mut rest = frame_bytes;
         loop {
             let inbound = &mut self.link.client.inbound;

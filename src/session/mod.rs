@@ -14,6 +14,7 @@ pub mod life;
 pub mod enlist;
 pub mod simple;
 pub mod extended;
+pub mod long_bind;
 pub mod portal;
 pub mod transaction;
 pub mod setting;

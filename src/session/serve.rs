@@ -100,7 +100,7 @@ async fn client(tcp: TcpStream, peer: SocketAddr, gateway: Arc<Gateway>, door: A
             let full = count > gateway.config.load().limits.clients_max;
             session(*client, gateway, full).await;
         }
-        Accepted::Cancel(key) => gateway.cancels.cancel(key.process_id, &key.secret).await,
+        Accepted::Cancel(key, _open_until_done) => gateway.cancels.cancel(key.process_id, &key.secret).await,
         Accepted::Gone => {}
     }
 }

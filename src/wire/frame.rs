@@ -12,6 +12,10 @@ pub struct Header {
 /// One byte of tag and four of length.
 pub const HEADER_BYTES: usize = 5;
 
+/// No longer frame can be sent to or by a PostgreSQL. *Source*: libpq/libpq.h, PQ_LARGE_MESSAGE_LIMIT is MaxAllocSize - 1 (to
+/// which the tag is added); what a server sends is made in a StringInfo, lib/stringinfo.c, which has the same limit.
+pub const LARGEST_MESSAGE_BYTES: usize = 0x3fff_ffff;
+
 /// A frame's length field is impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid message length {length} of message type 0x{tag:02x}")]

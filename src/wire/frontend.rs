@@ -50,11 +50,25 @@ pub struct Bind<'a> {
     pub portal: &'a [u8],
     /// Statement name.
     pub statement: &'a [u8],
-    /// Everything after the statement name's terminator.
+    /// Everything after the statement name's terminator, as far as it is here.
     pub rest: &'a [u8],
+    /// Bytes of the message that follow `rest` and are not here; not 0 only if made by [`BindHead::read`].
+    pub more_bytes: usize,
     formats: &'a [u8],
     values: &'a [u8],
+    /// Parameters that are wholly here.
     count: u16,
+}
+
+/// The beginning of a Bind that is too long to be held.
+#[derive(Clone, Copy, Debug)]
+pub struct BindHead<'a> {
+    /// As much of it as is here.
+    pub bind: Bind<'a>,
+    /// Parameters in the message.
+    count: u16,
+    /// Bytes of the body that must be here to see one more parameter.
+    pub wanted_bytes: usize,
 }
 
 /// A parameter as it travels.
@@ -82,7 +96,7 @@ impl<'a> Bind<'a> {
         }
         let (result_count, results) = u16_of(at)?;
         whole(results, usize::from(result_count) * 2)?;
-        Ok(Bind { portal, statement, rest, formats, values, count })
+        Ok(Bind { portal, statement, rest, more_bytes: 0, formats, values, count })
     }
 
     /// Parameter `index`, counted from 0; `None` when not supplied.
@@ -99,6 +113,49 @@ impl<'a> Bind<'a> {
         // One code stands for all; none means text. Source: manual, Bind.
         let code = if formats.len() == 1 { formats.first() } else { formats.get(index) };
         Some(if code == Some(&[0, 1]) { BoundValue::Binary(bytes) } else { BoundValue::Text(bytes) })
+    }
+}
+
+impl<'a> BindHead<'a> {
+    /// Reads the first bytes of a Bind body of `body_bytes`; `None` when the parameters have not begun yet.
+    ///
+    /// # Errors
+    /// A parameter goes on behind the message's end. What is not here is the server's to check.
+    pub fn read(prefix: &'a [u8], body_bytes: usize) -> Result<Option<Self>, Malformed> {
+        let Some((mut bind, count)) = Self::beginning(prefix) else { return Ok(None) };
+        bind.more_bytes = body_bytes.saturating_sub(prefix.len());
+        let mut at = bind.values;
+        while bind.count < count {
+            let Ok((_, rest)) = value(at) else { break };
+            at = rest;
+            bind.count += 1;
+        }
+        let begun = prefix.len() - at.len();
+        let length = at.first_chunk::<4>().map(|length| i32::from_be_bytes(*length));
+        let value_bytes = match length {
+            None | Some(-1) => 0,
+            Some(length) => usize::try_from(length).map_err(|_| Malformed::Short)?,
+        };
+        let wanted_bytes = if bind.count < count { begun.saturating_add(4).saturating_add(value_bytes) } else { begun };
+        if wanted_bytes > body_bytes {
+            return Err(Malformed::Short);
+        }
+        Ok(Some(BindHead { bind, count, wanted_bytes }))
+    }
+
+    /// Up to the count of parameters, which is returned beside it.
+    fn beginning(prefix: &'a [u8]) -> Option<(Bind<'a>, u16)> {
+        let (portal, rest) = cstr(prefix).ok()?;
+        let (statement, rest) = cstr(rest).ok()?;
+        let (format_count, after) = u16_of(rest).ok()?;
+        let (formats, after) = after.split_at_checked(usize::from(format_count) * 2)?;
+        let (count, values) = u16_of(after).ok()?;
+        Some((Bind { portal, statement, rest, more_bytes: 0, formats, values, count: 0 }, count))
+    }
+
+    /// The first `count` parameters, or all there are if fewer, are wholly here.
+    pub fn has(&self, count: usize) -> bool {
+        usize::from(self.bind.count) >= count.min(usize::from(self.count))
     }
 }
 
@@ -203,6 +260,34 @@ mod tests {
         for end in 0..BIND.len() {
             assert!(Bind::read(&BIND[..end]).is_err(), "{end}");
         }
+    }
+
+    #[test]
+    fn the_head_of_a_bind_has_the_parameters_that_are_whole_and_wants_the_next() {
+        let whole = BIND.len();
+        let values = BIND.len() - 2 - 4 - 4 - 6;
+        for (end, count, wanted) in [(values, 0, 4), (values + 4, 0, 6), (values + 6, 1, 10), (values + 10, 2, 14)] {
+            let head = BindHead::read(&BIND[..end], whole).unwrap().unwrap();
+            assert!(head.has(count) && !head.has(count + 1), "{end}");
+            assert_eq!((head.wanted_bytes, head.bind.more_bytes), (values + wanted, whole - end));
+        }
+        let head = BindHead::read(&BIND[..values + 6], whole).unwrap().unwrap();
+        assert_eq!(head.bind.parameter(0), Some(BoundValue::Binary(b"hi")));
+        assert_eq!(head.bind.parameter(1), None);
+        assert!(BindHead::read(BIND, whole).unwrap().unwrap().has(usize::MAX));
+    }
+
+    #[test]
+    fn a_bind_whose_parameters_have_not_begun_has_no_head_yet() {
+        for end in 0..BIND.len() - 16 {
+            assert!(BindHead::read(&BIND[..end], BIND.len()).unwrap().is_none(), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_longer_than_its_bind_is_malformed() {
+        assert!(BindHead::read(b"p\0s\0\0\0\0\x01\x7f\xff\xff\xff", 1 << 20).is_err());
+        assert!(BindHead::read(b"p\0s\0\0\0\0\x01\xff\xff\xff\xfe", 1 << 20).is_err());
     }
 
     #[test]

@@ -231,15 +231,18 @@ pub fn named(out: &mut BytesMut, tag: u8, kind: u8, name: &[u8]) {
     });
 }
 
-/// Bind, to a server, under another statement name; `rest` is what followed the name in the client's message.
-pub fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], rest: &[u8]) {
-    frame::write(out, b'B', |body| {
-        for part in [portal, statement] {
-            body.extend_from_slice(part);
-            body.put_u8(0);
-        }
-        body.extend_from_slice(rest);
-    });
+/// Bind, to a server, under another statement name; `rest` is what followed the name in the client's message, up to the
+/// last `more_bytes` of it, which are to follow.
+pub fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], rest: &[u8], more_bytes: usize) {
+    // Length field, two names with their terminators.
+    let length = 4 + portal.len() + 1 + statement.len() + 1 + rest.len() + more_bytes;
+    out.put_u8(b'B');
+    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    for part in [portal, statement] {
+        out.extend_from_slice(part);
+        out.put_u8(0);
+    }
+    out.extend_from_slice(rest);
 }
 
 /// Execute, to a server.

@@ -276,7 +276,7 @@ impl Gateway {
                 tokio::spawn(async move {
                     match accept(tcp, peer, &door).await {
                         Accepted::Client(client) => serve(*client, &sender).await,
-                        Accepted::Cancel(key) => {
+                        Accepted::Cancel(key, _) => {
                             sender.send(Seen::Cancel(key.process_id, key.secret.to_vec())).unwrap()
                         }
                         Accepted::Gone => {}
