@@ -137,8 +137,14 @@ const COLUMNS: &str = "
 const INHERITANCE: &str = "SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i";
 
 /// Overloads that differ in nothing the gateway asks about are one.
+/// A function whose body has a word that statements about tables have is not believed when it says that it is immutable.
 const FUNCTIONS: &str = "
-    SELECT DISTINCT p.proname::text, n.nspname::text, p.provolatile, p.prokind,
+    SELECT DISTINCT p.proname::text, n.nspname::text,
+        CASE WHEN l.lanname NOT IN ('internal', 'c') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+            AND coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc)
+                ~* '\\m(from|insert|update|delete|merge|execute|perform|table|copy|call)\\M'
+            THEN 'v'::\"char\" ELSE p.provolatile END,
+        p.prokind,
         l.lanname IN ('internal', 'c'), p.proretset
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_catalog.pg_language l ON l.oid = p.prolang

@@ -146,7 +146,11 @@ impl Session {
             Plan::Discard(verb) => self.discard(*verb, text).await?,
             Plan::Prepared(verb) => return self.prepared_verb(compiled, verb, alone).await,
             Plan::Cursor(verb) => return self.cursor_verb(text, verb, alone).await,
-            Plan::Refuse(refusal) => return Err(refusal.clone().into()),
+            Plan::Refuse(refusal) => {
+                // PostgreSQL's own error goes before ours, as it does when a statement is prepared.
+                self.probe(text, &[]).await?;
+                return Err(refusal.clone().into());
+            }
         }
         Ok(Ended::NotReady)
     }

@@ -47,7 +47,7 @@ SELECT remove();
 -- refused 0A000
 SELECT id, remove() FROM orders WHERE customer_id = 3;
 CREATE FUNCTION liar() RETURNS int8 LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM orders';
--- either
+-- refused 0A000
 SELECT liar();
 CREATE AGGREGATE my_sum(int8) (sfunc = int8pl, stype = int8, initcond = '0');
 SELECT my_sum(id) FROM orders WHERE customer_id = 3;
