@@ -77,6 +77,13 @@ const SCHEMA: &str = "
     CREATE TRIGGER t BEFORE UPDATE ON by_uuid FOR EACH ROW EXECUTE FUNCTION change();
     ALTER TABLE by_uuid DISABLE TRIGGER t;
     CREATE RULE r AS ON INSERT TO by_char DO INSTEAD NOTHING;
+    CREATE TABLE lone (customer_id int PRIMARY KEY, words tsvector, body text);
+    CREATE TRIGGER t BEFORE INSERT OR UPDATE ON lone FOR EACH ROW
+        EXECUTE FUNCTION tsvector_update_trigger(words, 'pg_catalog.english', body);
+    CREATE TABLE heads (id int PRIMARY KEY);
+    CREATE TABLE kept (id int REFERENCES heads);
+    CREATE TABLE parts (id int PRIMARY KEY REFERENCES heads ON DELETE CASCADE, lone int REFERENCES lone);
+    CREATE TRIGGER t AFTER DELETE ON parts FOR EACH STATEMENT EXECUTE FUNCTION change();
     CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 2 * $1';
     CREATE FUNCTION many(int) RETURNS SETOF int STABLE LANGUAGE sql AS 'SELECT 1';
     CREATE PROCEDURE act() LANGUAGE sql AS 'SELECT 1';
@@ -157,7 +164,11 @@ fn what_rewrites_rows(catalog: &Catalog) {
     assert!(rewriting("lineitem_1"));
     assert!(rewriting("lineitem"), "its rows meet the triggers of its partitions");
     assert!(rewriting("by_char"), "a rule");
-    assert!(!rewriting("settings"), "an AFTER trigger");
+    assert!(rewriting("settings"), "an AFTER trigger");
+    assert!(rewriting("parts"), "a trigger FOR EACH STATEMENT");
+    assert!(rewriting("heads"), "ON DELETE CASCADE leads to a trigger");
+    assert!(!rewriting("lone"), "a built-in trigger, and a foreign key without actions");
+    assert!(!rewriting("kept"), "triggers of a foreign key");
     assert!(!rewriting("by_uuid"), "a disabled trigger");
     assert!(!rewriting("customers"));
     assert!(!rewriting("big_customers"), "the rule every view has");
@@ -269,6 +280,8 @@ async fn the_fingerprint_changes_with_all_that_is_read_and_with_nothing_else() {
         ALTER ROLE r RENAME TO r2
         ALTER DATABASE postgres SET search_path = c
         ALTER DATABASE postgres RESET search_path
+        CREATE TABLE k (a int PRIMARY KEY, b int)
+        ALTER TABLE k ADD CONSTRAINT c FOREIGN KEY (b) REFERENCES k ON DELETE CASCADE
         DROP FUNCTION f() CASCADE
         DROP SCHEMA s CASCADE";
     for change in changes.lines().map(str::trim).filter(|change| !change.is_empty()) {

@@ -99,8 +99,9 @@ const ROLE_SETTINGS: &str = "
 const SCHEMAS: &str = "
     SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
 
-/// Trigger types are bits: ROW 1, BEFORE 2, INSERT 4, UPDATE 16, INSTEAD 64.
-/// *Source*: PostgreSQL 15, `src/include/catalog/pg_trigger.h`.
+/// A trigger may do anything on the shard where it runs, unless its function is known to touch nothing but the row: those built in
+/// (`tsvector_update_trigger`, `suppress_redundant_updates_trigger`), and of contrib's `spi` those that stamp a column. The others
+/// there draw numbers (`autoinc`) or read tables (`refint`). *Source*: manual of PostgreSQL 15, 9.28 and F.39.
 const RELATIONS: &str = "
     SELECT c.oid, n.nspname::text, c.relname::text, c.relkind,
         CASE WHEN c.relkind = 'v' AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END,
@@ -108,7 +109,9 @@ const RELATIONS: &str = "
             WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled <> 'D')
         OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-            AND t.tgtype & 1 <> 0 AND t.tgtype & (2 | 64) <> 0 AND t.tgtype & (4 | 16) <> 0),
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+                WHERE p.oid = t.tgfoid
+                AND (l.lanname = 'internal' OR l.lanname = 'c' AND p.prosrc IN ('moddatetime', 'insert_username')))),
         ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
             CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k(attnum, position)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -135,6 +138,11 @@ const COLUMNS: &str = "
     ORDER BY a.attrelid, a.attnum";
 
 const INHERITANCE: &str = "SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i";
+
+/// Foreign keys that change the referencing rows, whose triggers fire then: the referenced table, the referencing one.
+const CASCADES: &str = "
+    SELECT r.confrelid, r.conrelid FROM pg_catalog.pg_constraint r
+    WHERE r.contype = 'f' AND (r.confdeltype IN ('c', 'n', 'd') OR r.confupdtype IN ('c', 'n', 'd'))";
 
 /// Overloads that differ in nothing the gateway asks about are one.
 /// A function whose body has a word that statements about tables have is not believed when it says that it is immutable.
@@ -188,6 +196,9 @@ async fn read(
     for row in client.query_typed(INHERITANCE, &[]).await? {
         relations.parents.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
     }
+    for row in client.query_typed(CASCADES, &[]).await? {
+        relations.cascades.push((row.try_get(0)?, row.try_get(1)?));
+    }
     let mut functions: HashMap<String, Vec<Function>> = HashMap::new();
     for row in client.query_typed(FUNCTIONS, &[]).await? {
         functions.entry(row.try_get(0)?).or_default().push(function(&row)?);
@@ -227,6 +238,8 @@ struct Relations {
     relations: HashMap<Oid, Raw>,
     /// `pg_inherits`: partitions and legacy inheritance alike.
     parents: HashMap<Oid, Vec<Oid>>,
+    /// Rows of [`CASCADES`].
+    cascades: Vec<(Oid, Oid)>,
 }
 
 /// A relation as the catalogs have it.
@@ -282,14 +295,7 @@ impl Relations {
 
     /// By schema and name, each with its kind.
     fn finish(self, rules: &Rules) -> HashMap<String, HashMap<String, Arc<Relation>>> {
-        let mut rewriting: HashSet<Oid> = HashSet::new();
-        for (oid, raw) in &self.relations {
-            if raw.rewrites_rows {
-                // A row inserted into the root meets the triggers of the partition it ends up in.
-                rewriting.extend(self.ancestors(*oid));
-                rewriting.insert(*oid);
-            }
-        }
+        let rewriting = self.rewriting();
         let kinds: HashMap<Oid, RelationKind> =
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
@@ -302,6 +308,22 @@ impl Relations {
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
         }
         schemas
+    }
+
+    /// Relations a write to which may meet triggers or rules.
+    fn rewriting(&self) -> HashSet<Oid> {
+        let mut rewriting = HashSet::new();
+        let mut next: Vec<Oid> =
+            self.relations.iter().filter(|(_, raw)| raw.rewrites_rows).map(|(oid, _)| *oid).collect();
+        while let Some(oid) = next.pop() {
+            if rewriting.insert(oid) {
+                // A row inserted into the root meets the triggers of the partition it ends up in.
+                next.extend(self.ancestors(oid));
+                let cascading = self.cascades.iter().filter(|(_, referencing)| *referencing == oid);
+                next.extend(cascading.map(|(referenced, _)| *referenced));
+            }
+        }
+        rewriting
     }
 
     /// Where a relation's rows live.

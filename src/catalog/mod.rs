@@ -49,7 +49,8 @@ pub struct Relation {
     pub columns: Vec<Column>,
     /// Columns of the primary key in its order; none when there is no primary key.
     pub primary_key: Vec<String>,
-    /// A BEFORE ROW trigger or a rule may change the row or the statement after routing.
+    /// A trigger or a rule, its own or of a table that a foreign key's action reaches, may change the row or the statement after
+    /// routing, or read or write rows elsewhere.
     pub rewrites_rows: bool,
 }
 

@@ -5,6 +5,7 @@ use pg_query::protobuf::{CopyStmt, DefElem, Node as Wrapped};
 use super::builder::Builder;
 use super::from::unusable;
 use super::ir::Stop;
+use super::write::untriggered;
 use super::{Access, Context, CopyFormat, Output, Plan, Refusal, Route, Target};
 use crate::catalog::{KeyType, Relation, RelationKind};
 use crate::sql::{Node, names};
@@ -117,13 +118,8 @@ fn copy_in(copy: &CopyStmt, options: &Options<'_>, context: &Context<'_>) -> Res
     let builder = Builder::new(context);
     let relation = relation(copy, &builder)?;
     let columns = listed_columns(&relation, &copy.attlist)?;
-    let rewrites = relation.rewrites_rows && !matches!(relation.kind, RelationKind::Home);
-    if rewrites {
-        return Err(Refusal::unsupported(format!(
-            "table \"{}\" has a BEFORE ROW trigger or a rule, which may change a row after it was routed",
-            relation.name
-        ))
-        .into());
+    if relation.kind != RelationKind::System {
+        untriggered(&relation)?;
     }
     builder.check_copied(&relation, &columns)?;
     if let Some(condition) = names::inner(&copy.where_clause) {

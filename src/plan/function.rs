@@ -159,6 +159,10 @@ fn refused_by_name(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::unsupported("large objects are not supported").hint("Use a column of type bytea."));
     }
     match name {
+        "currval" | "lastval" => Err(Refusal::unsupported(format!(
+            "{name} is not supported: servers are lent for a transaction, and it may tell what another client drew"
+        ))
+        .hint("Use INSERT ... RETURNING, or what nextval returned.")),
         "pg_notify" => Err(notifications()),
         "pg_export_snapshot" => {
             Err(Refusal::unsupported("exported snapshots are not supported: a snapshot is one shard's"))

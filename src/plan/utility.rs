@@ -11,6 +11,7 @@ use super::function;
 use super::ir::Stop;
 use super::key;
 use super::statement::{self, Source};
+use super::write::untriggered;
 use super::{
     Access, Context, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, Refusal, Route, Several, Target,
     TransactionVerb,
@@ -241,5 +242,13 @@ fn locked(lock: &LockStmt, context: &Context<'_>) -> Result<Route, Stop> {
 }
 
 fn truncated(truncate: &TruncateStmt, context: &Context<'_>) -> Result<Route, Stop> {
+    let builder = Builder::new(context);
+    for node in &truncate.relations {
+        let Some(Node::RangeVar(RangeVar { schemaname, relname, .. })) = &node.node else { continue };
+        let schema = (!schemaname.is_empty()).then_some(schemaname.as_str());
+        if let Some(relation) = builder.relation(schema, relname).filter(|found| found.kind == RelationKind::Home) {
+            untriggered(relation)?;
+        }
+    }
     whole_tables(&truncate.relations, "TRUNCATE", context)
 }

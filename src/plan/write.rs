@@ -48,16 +48,9 @@ impl<'a> Builder<'a> {
                     .hint("Use INSERT ... ON CONFLICT, or UPDATE and DELETE, for one key.")
                     .into());
             }
-            RelationKind::Sharded { .. } | RelationKind::Reference if relation.rewrites_rows => {
-                return Err(Refusal::unsupported(format!(
-                    "table \"{}\" has a BEFORE ROW trigger or a rule, which may change a row after it was routed",
-                    relation.name
-                ))
-                .hint("Use a generated column, a default or an AFTER trigger.")
-                .into());
-            }
             RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Sequence => {}
         }
+        untriggered(&relation)?;
         Ok(relation)
     }
 
@@ -176,6 +169,18 @@ impl<'a> Builder<'a> {
         self.writes.push(Write { target, verb: WriteVerb::Merge, body: WriteBody::Level(level) });
         Ok(())
     }
+}
+
+/// A trigger runs on the shard where the row is, home tables' too: what it reads and writes there is not what it means.
+pub fn untriggered(relation: &Relation) -> Result<(), Refusal> {
+    if !relation.rewrites_rows {
+        return Ok(());
+    }
+    Err(Refusal::unsupported(format!(
+        "writes to \"{}\" meet a trigger or a rule, which may change a row after it was routed, or read or write rows elsewhere",
+        relation.name
+    ))
+    .hint("Use a generated column or a default, or let the application do it in the same transaction."))
 }
 
 /// A write to a reference table that is not supported.
