@@ -14,6 +14,8 @@ mod support;
 
 #[path = "faults/cancelled.rs"]
 mod cancelled;
+#[path = "faults/long_bind.rs"]
+mod long_bind;
 #[path = "faults/lying.rs"]
 mod lying;
 #[path = "faults/memory.rs"]

@@ -29,6 +29,8 @@ enum Lie {
     ShortLength,
     /// Two ReadyForQuery.
     TwiceReady,
+    /// A row whose length says two gigabytes: PostgreSQL's are shorter than one.
+    HugeRow,
 }
 
 /// Forwards connections to a shard, and lies once when told to.
@@ -87,6 +89,7 @@ fn twisted(lie: u8, honest: &[u8]) -> (Vec<u8>, bool) {
     match lie {
         lie if lie == Lie::Garbage as u8 => (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), false),
         lie if lie == Lie::HugeLength as u8 => ([&[b'C', 0x7f, 0xff, 0xff, 0xff][..], &row].concat(), false),
+        lie if lie == Lie::HugeRow as u8 => ([&[b'D', 0x7f, 0xff, 0xff, 0xff][..], &row].concat(), false),
         lie if lie == Lie::Cut as u8 => (frame(b'D', &row)[..10].to_vec(), true),
         lie if lie == Lie::UnknownType as u8 => ([frame(b'?', b"what"), honest.to_vec()].concat(), false),
         lie if lie == Lie::WrongMoment as u8 => ([frame(b'R', &[0, 0, 0, 3]), honest.to_vec()].concat(), false),
@@ -116,7 +119,8 @@ fn a_server_that_lies_is_closed_and_the_client_is_told_08() {
     let mut setup = Client::connect(&gateway.login()).unwrap();
     setup.run(&format!("INSERT INTO rows VALUES ({key}, 1)"));
     let select = format!("SELECT id FROM rows WHERE customer_id = {key}");
-    let lies = [Lie::Garbage, Lie::HugeLength, Lie::Cut, Lie::UnknownType, Lie::WrongMoment, Lie::ShortLength];
+    let lies =
+        [Lie::Garbage, Lie::HugeLength, Lie::Cut, Lie::UnknownType, Lie::WrongMoment, Lie::ShortLength, Lie::HugeRow];
     for (number, lie) in lies.into_iter().enumerate() {
         let mut client = Client::connect(&gateway.login()).unwrap();
         // Connected and logged in already, so that the lie hits the answer.
