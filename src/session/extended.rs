@@ -195,6 +195,7 @@ impl Session {
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, &bind, &prepared).await?;
+                self.count_rows(route, &destination);
                 self.place(destination, route.access, &bind).await?
             }
             Plan::Cursor(verb) => {

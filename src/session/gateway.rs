@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
@@ -16,8 +16,10 @@ use crate::config::{Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;
 use crate::net::client_config;
 use crate::pool::connect::Target;
+use crate::pool::lend::Lent;
 use crate::pool::pools::{CheckoutError, Pools, ServerPool};
 use crate::pool::settings::Settings;
+use crate::topology;
 
 /// Different start-up settings remembered; one more is asked of a server again.
 const WELCOMES_MAX: usize = 1_000;
@@ -57,6 +59,8 @@ pub struct Gateway {
     pub counters: Arc<Counters>,
     /// Servers that did not answer when they were last asked for a connection.
     down: std::sync::Mutex<HashSet<ServerAddress>>,
+    /// `down` is not empty: read without the lock.
+    any_down: AtomicBool,
     /// Clients connected.
     pub clients: AtomicUsize,
     /// TLS towards servers, by what the configuration says of it: certificates are read once.
@@ -99,6 +103,7 @@ impl Gateway {
             clients: AtomicUsize::new(0),
             counters: Arc::default(),
             down: std::sync::Mutex::default(),
+            any_down: AtomicBool::new(false),
             tls: std::sync::Mutex::default(),
             databases: Mutex::default(),
             turns: AtomicUsize::new(0),
@@ -151,7 +156,45 @@ impl Gateway {
         }
     }
 
-    /// A server answered, or did not. Not called yet: health is to be watched by `topology`.
+    /// What lending a server of a pool says of the server's health. One that refuses a login is up, unless it is starting or
+    /// stopping.
+    pub fn note_checkout(&self, pool: &ServerPool, lent: &Result<Lent, CheckoutError>) {
+        let up = match lent {
+            Ok(_) => true,
+            Err(CheckoutError::Connect(error)) => {
+                let code = error.sqlstate();
+                // Source: manual of PostgreSQL 15, appendix A: 57P03 is cannot_connect_now.
+                !code.starts_with("08") && code != "57P03"
+            }
+            Err(CheckoutError::Busy(_) | CheckoutError::NoReplica | CheckoutError::Tls(_) | CheckoutError::Closed) => {
+                return;
+            }
+        };
+        if !up || self.any_down.load(Ordering::Relaxed) {
+            self.note_server(pool.manager().address(), up);
+        }
+    }
+
+    /// Asks servers that did not answer once more, so that their health is known without clients.
+    pub async fn probe_down(&self) {
+        let config = self.config.load_full();
+        let known: HashSet<&ServerAddress> =
+            config.shards.iter().flat_map(|shard| std::iter::once(&shard.primary).chain(&shard.replicas)).collect();
+        let down: Vec<ServerAddress> = {
+            let mut down = self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            down.retain(|address| known.contains(address));
+            self.any_down.store(!down.is_empty(), Ordering::Relaxed);
+            down.iter().cloned().collect()
+        };
+        let probes = down.iter().map(|address| async move {
+            if topology::connect(address, None).await.is_ok() {
+                self.note_server(address, true);
+            }
+        });
+        futures_util::future::join_all(probes).await;
+    }
+
+    /// A server answered, or did not.
     pub fn note_server(&self, address: &ServerAddress, up: bool) {
         let mut down = self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if up {
@@ -159,6 +202,7 @@ impl Gateway {
         } else {
             down.insert(address.clone());
         }
+        self.any_down.store(!down.is_empty(), Ordering::Relaxed);
     }
 
     /// Whether a server answered when it was last asked.
