@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{Pool, PoolError, QueueMode, TimeoutType, Timeouts};
+use futures_util::FutureExt as _;
 
 use super::connect::{ConnectError, Target};
 use super::lend::{Lent, ServerManager};
@@ -94,7 +96,7 @@ impl Pools {
         let pools: Vec<ServerPool> =
             self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, pool)| pool.clone()).collect();
         for pool in pools {
-            let min = self.settings.min;
+            let min = self.settings.min.min(pool.status().max_size);
             let mut kept = 0;
             pool.retain(|server, metrics| {
                 let young = server.born.elapsed() <= self.settings.lifetime;
@@ -102,11 +104,9 @@ impl Pools {
                 kept += usize::from(keep);
                 keep
             });
-            let mut opened = Vec::new();
             for _ in pool.status().size..min {
-                match pool.get().await {
-                    Ok(server) => opened.push(server),
-                    Err(_) => break,
+                if pool.status().size >= min || !open_another(&pool).await {
+                    break;
                 }
             }
         }
@@ -129,5 +129,26 @@ impl Pools {
         for (_, pool) in pools.values().filter(|(target, _)| target.database == database) {
             pool.retain(|_, _| false);
         }
+    }
+}
+
+/// Connects one more server and leaves it in the pool; false when that failed. A pool connects only when nothing is idle, so
+/// idle servers are taken out for the instant in which the pool decides; clients do not miss them while it connects.
+async fn open_another(pool: &ServerPool) -> bool {
+    let now = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
+    let mut idle = Vec::new();
+    while pool.status().available > 0 {
+        match pool.timeout_get(&now).now_or_never() {
+            Some(Ok(server)) => idle.push(server),
+            Some(Err(_)) | None => break,
+        }
+    }
+    let opening = pool.get();
+    tokio::pin!(opening);
+    let decided = futures_util::poll!(&mut opening);
+    drop(idle);
+    match decided {
+        Poll::Ready(opened) => opened.is_ok(),
+        Poll::Pending => opening.await.is_ok(),
     }
 }
