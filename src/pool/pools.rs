@@ -1,6 +1,7 @@
 //! All pools of a gateway: one per server address, user and database, made when first needed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -43,6 +44,7 @@ type Address = (config::ServerAddress, String, String, Option<config::ServerSecr
 #[derive(Debug)]
 pub struct Pools {
     pools: Mutex<HashMap<Address, (Arc<Target>, ServerPool)>>,
+    closed: AtomicBool,
     settings: config::Pool,
     prepared_max: usize,
 }
@@ -50,13 +52,16 @@ pub struct Pools {
 impl Pools {
     /// No pool yet.
     pub fn new(settings: config::Pool, prepared_max: usize) -> Self {
-        Pools { pools: Mutex::default(), settings, prepared_max }
+        Pools { pools: Mutex::default(), closed: AtomicBool::new(false), settings, prepared_max }
     }
 
     /// The pool for a target; `max` servers when it is made now. Callers keep it, so that the lock is off the hot path.
     pub fn pool(&self, target: Target, max: usize) -> Result<ServerPool, CheckoutError> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let address = (target.address.clone(), target.database.clone(), target.user.clone(), target.password.clone());
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(CheckoutError::Closed);
+        }
         if let Some((_, pool)) = pools.get(&address) {
             return Ok(pool.clone());
         }
@@ -120,7 +125,9 @@ impl Pools {
 
     /// Closes all pools: idle servers now, lent ones when they come back; waiting clients get an error.
     pub fn close(&self) {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|(_, pool)| pool.close());
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::Relaxed);
+        pools.values().for_each(|(_, pool)| pool.close());
     }
 
     /// Closes idle servers of a database, so that it can be dropped.

@@ -205,6 +205,10 @@ impl Session {
                 lent = &mut lent => {
                     asked.iter().for_each(|asked| self.tally.wait(asked.elapsed()));
                     self.gateway.note_checkout(&pool, &lent);
+                    if matches!(lent, Err(CheckoutError::Closed)) && !*self.gateway.draining.borrow() {
+                        // The configuration was reloaded: the client waits on in the new pool.
+                        return Box::pin(self.checkout(shard, role)).await;
+                    }
                     return lent.map_err(|error| self.checkout_failure(shard, &error));
                 }
                 () = slot.cancelled() => {
