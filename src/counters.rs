@@ -1,8 +1,7 @@
 //! What the gateway counts while it works: plain numbers, summed when somebody looks.
 //!
-//! Sessions do not count yet: until they do, the sums are zero. [`Counters`] is shared and made with the gateway. A session
-//! shall count into its own [`Tally`], which costs an addition, and empties
-//! it into the shared ones when it is about to wait. Rare events go to the shared ones directly. Names and labels are given
+//! [`Counters`] is shared and made with the gateway. A session counts into its own [`Tally`], which costs an addition, and
+//! empties it into the shared ones when it is about to wait. Rare events go to the shared ones directly. Names and labels are given
 //! in `admin::metrics`; the words are PgBouncer's (SHOW STATS).
 
 use std::sync::Arc;
@@ -94,7 +93,6 @@ fn digit(byte: u8) -> Option<usize> {
 pub struct Counters {
     transactions: AtomicU64,
     queries: [AtomicU64; QueryKind::ALL.len()],
-    refusals: AtomicU64,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
     waits: AtomicU64,
@@ -110,7 +108,6 @@ impl Default for Counters {
         Counters {
             transactions: AtomicU64::default(),
             queries: Default::default(),
-            refusals: AtomicU64::default(),
             received_bytes: AtomicU64::default(),
             sent_bytes: AtomicU64::default(),
             waits: AtomicU64::default(),
@@ -130,8 +127,6 @@ pub struct Totals {
     pub transactions: u64,
     /// Statements by how they were run, in the order of [`QueryKind::ALL`].
     pub queries: [u64; QueryKind::ALL.len()],
-    /// Statements refused before anything ran.
-    pub refusals: u64,
     /// Bytes read from clients.
     pub received_bytes: u64,
     /// Bytes written to clients.
@@ -168,18 +163,12 @@ impl Counters {
         }
     }
 
-    /// A statement is refused before anything ran.
-    pub fn refusal(&self) {
-        add(&self.refusals, 1);
-    }
-
     /// All sums.
     pub fn totals(&self) -> Totals {
         let classes = self.errors.iter().enumerate().map(|(index, counter)| (class_at(index), load(counter)));
         Totals {
             transactions: load(&self.transactions),
             queries: self.queries.each_ref().map(load),
-            refusals: load(&self.refusals),
             received_bytes: load(&self.received_bytes),
             sent_bytes: load(&self.sent_bytes),
             waits: load(&self.waits),

@@ -1,5 +1,6 @@
 //! The `pgbraid` command: reads the command line and calls the library.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Check { config } => {
             with_config(&config, async |config| {
                 let report = check::check(&config).await;
-                print!("{report}");
+                say(&format!("{report}\n"));
                 if report.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
             })
             .await
@@ -85,7 +86,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Explain { config, sql } => {
             with_config(&config, async |config| match explain::explain(&config, &sql).await {
                 Ok(text) => {
-                    println!("{text}");
+                    say(&format!("{text}\n"));
                     ExitCode::SUCCESS
                 }
                 Err(error) => failed(&error),
@@ -120,6 +121,12 @@ async fn with_config(path: &Path, then: impl AsyncFnOnce(Arc<Config>) -> ExitCod
         Ok(config) => then(Arc::new(config)).await,
         Err(error) => failed(&error),
     }
+}
+
+/// Writes to standard output; whoever closes it early, as `head` does, wants no more.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn failed(error: &dyn std::fmt::Display) -> ExitCode {

@@ -100,7 +100,6 @@ impl Metrics {
     fn publish_totals(&self, totals: &Totals) {
         let plain = [
             ("pgbraid_transactions_total", totals.transactions),
-            ("pgbraid_refusals_total", totals.refusals),
             ("pgbraid_received_bytes_total", totals.received_bytes),
             ("pgbraid_sent_bytes_total", totals.sent_bytes),
             ("pgbraid_waits_total", totals.waits),

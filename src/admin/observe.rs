@@ -51,6 +51,6 @@ pub struct ShardHealth {
 pub struct ServerHealth {
     /// `host:port`.
     pub address: String,
-    /// It answers. True until it is known not to; nobody says so yet (`Gateway::note_server`).
+    /// It answers. True until it is known not to: a client was lent no server of it, and every probe since has failed.
     pub up: bool,
 }

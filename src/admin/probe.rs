@@ -23,8 +23,10 @@ struct Facts {
     encoding: String,
     wal_level: String,
     prepared_transactions_max: i32,
-    /// The cluster's identifier and the database's OID: equal on a primary and its replicas and nowhere else.
+    /// The cluster's identifier and the database's OID: equal on a primary and its replicas, and on what was copied from either.
     identity: String,
+    /// The running server and the database's OID: shards that were made from one base backup share the identity and not this.
+    instance: String,
 }
 
 /// A server that answered.
@@ -37,7 +39,9 @@ const FACTS: &str = "
     SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num')::integer,
         pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('server_encoding'),
         pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('max_prepared_transactions')::integer,
-        pg_catalog.concat_ws('/', (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s), d.oid)
+        pg_catalog.concat_ws('/', (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s), d.oid),
+        pg_catalog.concat_ws('/', (SELECT s.system_identifier FROM pg_catalog.pg_control_system() s),
+            extract(epoch FROM pg_catalog.pg_postmaster_start_time()), pg_catalog.current_setting('port'), d.oid)
     FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()";
 
 /// Looks at all servers at once, and returns the connections to primaries that are fit to be asked more, by shard.
@@ -48,7 +52,7 @@ pub(super) async fn probe(config: &Config, report: &mut Report) -> Vec<Option<Cl
         (primary, replicas)
     }));
     let mut primaries: Vec<Option<Client>> = Vec::new();
-    let mut identities: Vec<(String, String)> = Vec::new();
+    let mut instances: Vec<(String, String)> = Vec::new();
     for (shard, (primary, replicas)) in config.shards.iter().zip(shards.await) {
         let subject = format!("shard {}", shard.name);
         let primary = judge(&subject, &shard.primary, Role::Primary, primary, report);
@@ -63,12 +67,12 @@ pub(super) async fn probe(config: &Config, report: &mut Report) -> Vec<Option<Cl
             }
         }
         if let Some(primary) = &primary {
-            match identities.iter().find(|(identity, _)| *identity == primary.facts.identity) {
+            match instances.iter().find(|(instance, _)| *instance == primary.facts.instance) {
                 Some((_, other)) => {
                     let message = format!("is the same database as shard {other}");
                     report.error(&subject, message, "give each shard a database of its own");
                 }
-                None => identities.push((primary.facts.identity.clone(), shard.name.clone())),
+                None => instances.push((primary.facts.instance.clone(), shard.name.clone())),
             }
         }
         primaries.push(primary.map(|answer| answer.client));
@@ -95,6 +99,7 @@ async fn facts(client: &Client) -> Result<Facts, tokio_postgres::Error> {
         wal_level: row.try_get(4)?,
         prepared_transactions_max: row.try_get(5)?,
         identity: row.try_get(6)?,
+        instance: row.try_get(7)?,
     })
 }
 

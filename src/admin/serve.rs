@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -15,7 +16,7 @@ use crate::config::{self, Config};
 use crate::session::accept::Door;
 use crate::session::gateway::Gateway;
 use crate::session::serve::{Running, start};
-use crate::topology::{self, MapFile, MapFileError};
+use crate::topology::{self, ControlError, MapFile, MapFileError};
 
 /// Why a gateway did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum ServeError {
     /// Certificates.
     #[error(transparent)]
     Door(#[from] crate::session::accept::DoorError),
+    /// Connections for the auth query.
+    #[error("[auth] query: {0}")]
+    Control(#[from] ControlError),
     /// An address cannot be listened on, or signals not be received.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -42,6 +46,7 @@ pub struct Served {
     pub http_address: Option<SocketAddr>,
     http: Option<(tokio::task::JoinHandle<()>, oneshot::Sender<()>)>,
     path: PathBuf,
+    lookup: Arc<AuthQuery>,
 }
 
 /// Reads the configuration and starts what it says.
@@ -51,8 +56,8 @@ pub struct Served {
 pub async fn serve(path: &Path) -> Result<Served, ServeError> {
     let config = config::load(path)?;
     let map = MapFile::new(&config).load_or_create()?;
-    let lookup = config.auth.query.clone().map(|query| Arc::new(AuthQuery::new(&config, query)) as Arc<dyn Lookup>);
-    let door = Arc::new(Door::new(&config, lookup)?);
+    let lookup = Arc::new(AuthQuery { servers: ArcSwapOption::new(AuthQuery::servers(&config)?.map(Arc::new)) });
+    let door = Arc::new(Door::new(&config, Some(lookup.clone()))?);
     let http_listen = config.gateway.http_listen;
     let gateway = Arc::new(Gateway::new(config, map));
     let metrics = Arc::new(Metrics::new());
@@ -60,7 +65,7 @@ pub async fn serve(path: &Path) -> Result<Served, ServeError> {
         tracing::warn!("the process has a metrics recorder already; rare events are counted there");
     }
     let running = start(gateway.clone(), door).await?;
-    let mut served = Served { running, http_address: None, http: None, path: path.to_owned() };
+    let mut served = Served { running, http_address: None, http: None, path: path.to_owned(), lookup };
     if let Some(address) = http_listen {
         let listener = tokio::net::TcpListener::bind(address).await?;
         served.http_address = Some(listener.local_addr()?);
@@ -109,11 +114,31 @@ impl Served {
             Ok(config) => config,
             Err(errors) => return tracing::error!("the configuration was not reloaded: {errors}"),
         };
+        let gateway = &self.running.gateway;
+        if let Err(error) = gateway.check_reload(&config) {
+            return tracing::error!("the configuration was not reloaded: {error}");
+        }
+        let lookup = match AuthQuery::servers(&config) {
+            Ok(lookup) => lookup,
+            Err(error) => return tracing::error!("the configuration was not reloaded: {error}"),
+        };
         if let Err(error) = self.running.door.reload(&config) {
             return tracing::error!(%error, "the configuration was not reloaded");
         }
-        match self.running.gateway.reload(config) {
-            Ok(()) => tracing::info!("the configuration was reloaded"),
+        let running = gateway.config.load_full();
+        let ignored = [
+            ("`listen` in [gateway]", config.gateway.listen != running.gateway.listen),
+            ("`http_listen` in [gateway]", config.gateway.http_listen != running.gateway.http_listen),
+            ("`plans_max` in [limits]", config.limits.plans_max != running.limits.plans_max),
+        ];
+        for (key, _) in ignored.iter().filter(|(_, differs)| *differs) {
+            tracing::warn!("{key} stays as it was until the gateway is restarted");
+        }
+        match gateway.reload(config) {
+            Ok(()) => {
+                self.lookup.servers.store(lookup.map(Arc::new));
+                tracing::info!("the configuration was reloaded");
+            }
             Err(error) => tracing::error!(%error, "the configuration was reloaded in part"),
         }
     }
@@ -130,14 +155,21 @@ impl Served {
 
 /// Looks users up on the home shard.
 struct AuthQuery {
-    address: config::ServerAddress,
+    /// Replaced on SIGHUP; `None` without a query: then nobody is found.
+    servers: ArcSwapOption<AuthServers>,
+}
+
+/// Control connections, and what is asked on them.
+struct AuthServers {
+    pool: deadpool_postgres::Pool,
     query: String,
 }
 
 impl AuthQuery {
-    fn new(config: &Config, query: String) -> Self {
-        let home = usize::from(config.sharding.home.0).min(config.shards.len().saturating_sub(1));
-        AuthQuery { address: config.shards[home].primary.clone(), query }
+    fn servers(config: &Config) -> Result<Option<AuthServers>, ControlError> {
+        let home = config.shards.get(usize::from(config.sharding.home.0));
+        let (Some(query), Some(home)) = (config.auth.query.clone(), home) else { return Ok(None) };
+        Ok(Some(AuthServers { pool: topology::pool(&home.primary, None)?, query }))
     }
 }
 
@@ -145,8 +177,9 @@ impl Lookup for AuthQuery {
     fn look_up<'a>(&'a self, user: &'a str) -> LookupFuture<'a> {
         Box::pin(async move {
             let failed = |error: &dyn std::fmt::Display| LookupError(format!("the auth query failed: {error}"));
-            let client = topology::connect(&self.address, None).await.map_err(|error| failed(&error))?;
-            let row = client.query_opt(&self.query, &[&user]).await.map_err(|error| failed(&error))?;
+            let Some(servers) = self.servers.load_full() else { return Ok(None) };
+            let client = servers.pool.get().await.map_err(|error| failed(&error))?;
+            let row = client.query_opt(&servers.query, &[&user]).await.map_err(|error| failed(&error))?;
             let Some(row) = row else { return Ok(None) };
             let verifier = row.try_get(1).map_err(|error| failed(&error))?;
             Ok(Some(Found { verifier }))

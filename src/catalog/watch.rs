@@ -40,6 +40,8 @@ pub struct CatalogHandle {
 }
 
 struct Shared {
+    /// No catalog has been read while this is the version.
+    before: CatalogVersion,
     published: watch::Sender<Arc<Catalog>>,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
@@ -110,9 +112,28 @@ impl CatalogHandle {
     /// # Errors
     /// When the first catalog cannot be read.
     pub async fn start(rules: Rules, connect: Box<dyn Connect>) -> Result<CatalogHandle, LoadError> {
-        let (published, _) = watch::channel(Arc::new(Catalog::default()));
-        let shared =
-            Shared { published, tickets: AtomicU64::new(0), rules, connect, reader: Mutex::new(Reader::default()) };
+        CatalogHandle::start_after(CatalogVersion::default(), rules, connect).await
+    }
+
+    /// As [`CatalogHandle::start`], with versions above `before`: where a database is opened again, what was compiled under
+    /// the versions of its former catalog must not seem to be of the new one.
+    ///
+    /// # Errors
+    /// When the first catalog cannot be read.
+    pub async fn start_after(
+        before: CatalogVersion,
+        rules: Rules,
+        connect: Box<dyn Connect>,
+    ) -> Result<CatalogHandle, LoadError> {
+        let (published, _) = watch::channel(Arc::new(Catalog { version: before, ..Catalog::default() }));
+        let shared = Shared {
+            before,
+            published,
+            tickets: AtomicU64::new(0),
+            rules,
+            connect,
+            reader: Mutex::new(Reader::default()),
+        };
         let handle = CatalogHandle { shared: Arc::new(shared) };
         handle.refresh().await?;
         tokio::spawn(poll(Arc::downgrade(&handle.shared)));
@@ -179,7 +200,7 @@ impl Shared {
         if let Some((fingerprint, catalog)) = read.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT)))? {
             reader.fingerprint = Some(fingerprint);
             self.published.send_if_modified(|current| {
-                let changed = current.version == CatalogVersion::default() || !same(current, &catalog);
+                let changed = current.version == self.before || !same(current, &catalog);
                 if changed {
                     *current = Arc::new(catalog);
                 }

@@ -242,7 +242,17 @@ impl Check<'_> {
             {
                 self.wrong(*place, format!("two users are named `{value}`"));
             }
-            checked.extend(users::check(self, user, pool, client_ca));
+            let place = user.pool_max.as_ref().map_or(user.place, |max| max.place);
+            let user = users::check(self, user, pool, client_ca);
+            if let Some(user) = &user
+                && user.pool_max < pool.min.min(pool.max)
+            {
+                self.wrong(
+                    place,
+                    format!("`pool_max` of `{}` is smaller than `min` in [pool], {}", user.name, pool.min),
+                );
+            }
+            checked.extend(user);
         }
         checked
     }

@@ -8,6 +8,7 @@ use deadpool::managed::{Manager, Metrics, Object, RecycleError, RecycleResult};
 
 use super::connect::{self, ConnectError, Target};
 use super::server::Server;
+use crate::config::ServerAddress;
 
 /// Connects servers for one pool.
 #[derive(Debug)]
@@ -21,6 +22,11 @@ impl ServerManager {
     /// For one address, user and database.
     pub fn new(target: Arc<Target>, lifetime: Duration, prepared_max: usize) -> Self {
         ServerManager { target, lifetime, prepared_max }
+    }
+
+    /// Where it connects.
+    pub fn address(&self) -> &ServerAddress {
+        &self.target.address
     }
 }
 

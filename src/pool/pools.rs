@@ -1,11 +1,14 @@
 //! All pools of a gateway: one per server address, user and database, made when first needed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{Pool, PoolError, QueueMode, TimeoutType, Timeouts};
+use futures_util::FutureExt as _;
 
 use super::connect::{ConnectError, Target};
 use super::lend::{Lent, ServerManager};
@@ -41,6 +44,7 @@ type Address = (config::ServerAddress, String, String, Option<config::ServerSecr
 #[derive(Debug)]
 pub struct Pools {
     pools: Mutex<HashMap<Address, (Arc<Target>, ServerPool)>>,
+    closed: AtomicBool,
     settings: config::Pool,
     prepared_max: usize,
 }
@@ -48,13 +52,16 @@ pub struct Pools {
 impl Pools {
     /// No pool yet.
     pub fn new(settings: config::Pool, prepared_max: usize) -> Self {
-        Pools { pools: Mutex::default(), settings, prepared_max }
+        Pools { pools: Mutex::default(), closed: AtomicBool::new(false), settings, prepared_max }
     }
 
     /// The pool for a target; `max` servers when it is made now. Callers keep it, so that the lock is off the hot path.
     pub fn pool(&self, target: Target, max: usize) -> Result<ServerPool, CheckoutError> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let address = (target.address.clone(), target.database.clone(), target.user.clone(), target.password.clone());
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(CheckoutError::Closed);
+        }
         if let Some((_, pool)) = pools.get(&address) {
             return Ok(pool.clone());
         }
@@ -94,7 +101,7 @@ impl Pools {
         let pools: Vec<ServerPool> =
             self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, pool)| pool.clone()).collect();
         for pool in pools {
-            let min = self.settings.min;
+            let min = self.settings.min.min(pool.status().max_size);
             let mut kept = 0;
             pool.retain(|server, metrics| {
                 let young = server.born.elapsed() <= self.settings.lifetime;
@@ -102,11 +109,9 @@ impl Pools {
                 kept += usize::from(keep);
                 keep
             });
-            let mut opened = Vec::new();
             for _ in pool.status().size..min {
-                match pool.get().await {
-                    Ok(server) => opened.push(server),
-                    Err(_) => break,
+                if pool.status().size >= min || !open_another(&pool).await {
+                    break;
                 }
             }
         }
@@ -120,7 +125,9 @@ impl Pools {
 
     /// Closes all pools: idle servers now, lent ones when they come back; waiting clients get an error.
     pub fn close(&self) {
-        self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|(_, pool)| pool.close());
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::Relaxed);
+        pools.values().for_each(|(_, pool)| pool.close());
     }
 
     /// Closes idle servers of a database, so that it can be dropped.
@@ -129,5 +136,26 @@ impl Pools {
         for (_, pool) in pools.values().filter(|(target, _)| target.database == database) {
             pool.retain(|_, _| false);
         }
+    }
+}
+
+/// Connects one more server and leaves it in the pool; false when that failed. A pool connects only when nothing is idle, so
+/// idle servers are taken out for the instant in which the pool decides; clients do not miss them while it connects.
+async fn open_another(pool: &ServerPool) -> bool {
+    let now = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
+    let mut idle = Vec::new();
+    while pool.status().available > 0 {
+        match pool.timeout_get(&now).now_or_never() {
+            Some(Ok(server)) => idle.push(server),
+            Some(Err(_)) | None => break,
+        }
+    }
+    let opening = pool.get();
+    tokio::pin!(opening);
+    let decided = futures_util::poll!(&mut opening);
+    drop(idle);
+    match decided {
+        Poll::Ready(opened) => opened.is_ok(),
+        Poll::Pending => opening.await.is_ok(),
     }
 }

@@ -200,12 +200,22 @@ impl Session {
         };
         let pools = self.gateway.pools.load_full();
         let slot = self.cancel.clone();
+        // Without an idle server there is a wait: for a client to give one back, or for one to be connected.
+        let asked = (pool.status().available == 0).then(std::time::Instant::now);
         let lent = pools.checkout(&pool);
         tokio::pin!(lent);
         loop {
             tokio::select! {
                 biased;
-                lent = &mut lent => return lent.map_err(|error| self.checkout_failure(shard, &error)),
+                lent = &mut lent => {
+                    asked.iter().for_each(|asked| self.tally.wait(asked.elapsed()));
+                    self.gateway.note_checkout(&pool, &lent);
+                    if matches!(lent, Err(CheckoutError::Closed)) && !*self.gateway.draining.borrow() {
+                        // The configuration was reloaded: the client waits on in the new pool.
+                        return Box::pin(self.checkout(shard, role)).await;
+                    }
+                    return lent.map_err(|error| self.checkout_failure(shard, &error));
+                }
                 () = slot.cancelled() => {
                     // Source: postgres.c, ProcessInterrupts.
                     return Err(Report::error("57014", "canceling statement due to user request").into());

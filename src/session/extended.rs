@@ -209,6 +209,7 @@ impl Session {
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
+                self.count_rows(route, &destination);
                 if bind.more_bytes > 0 && matches!(destination, Destination::Many(_) | Destination::All) {
                     return Ok(Bound::WholeNeeded);
                 }

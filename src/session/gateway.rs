@@ -2,25 +2,34 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
 use shardmap::{ShardId, ShardMap};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{OnceCell, watch};
 
 use super::cancel::Cancels;
+use super::databases;
 use super::plans::Plans;
 use crate::catalog::{CatalogHandle, CatalogVersion, LoadError, Rules};
-use crate::config::{Config, Reads, ServerAddress, ServerTls, User};
+use crate::config::{self, Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;
 use crate::net::client_config;
 use crate::pool::connect::Target;
+use crate::pool::lend::Lent;
 use crate::pool::pools::{CheckoutError, Pools, ServerPool};
 use crate::pool::settings::Settings;
+use crate::topology;
 
 /// Different start-up settings remembered; one more is asked of a server again.
 const WELCOMES_MAX: usize = 1_000;
+
+/// Catalog versions between one opening of a database and the next: a change a millisecond for 34 years.
+const VERSIONS_PER_DATABASE: u64 = 1 << 40;
+
+/// A database's catalog, once it has been read.
+type Database = OnceCell<Arc<CatalogHandle>>;
 
 /// On what the parameters reported at the start of a session depend.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,18 +66,41 @@ pub struct Gateway {
     pub counters: Arc<Counters>,
     /// Servers that did not answer when they were last asked for a connection.
     down: std::sync::Mutex<HashSet<ServerAddress>>,
+    /// `down` is not empty: read without the lock.
+    any_down: AtomicBool,
     /// Clients connected.
     pub clients: AtomicUsize,
     /// TLS towards servers, by what the configuration says of it: certificates are read once.
     tls: std::sync::Mutex<HashMap<ServerTls, Option<Arc<rustls::ClientConfig>>>>,
-    databases: Mutex<HashMap<String, Arc<CatalogHandle>>>,
+    databases: std::sync::Mutex<HashMap<String, Arc<Database>>>,
+    /// Databases opened so far: each gets versions of its own.
+    opened: AtomicU64,
+    /// Where catalogs are read.
+    primaries: Arc<ArcSwap<Vec<ServerAddress>>>,
     turns: AtomicUsize,
 }
 
-/// A reloaded configuration has other shards than the running one.
+/// What a reloaded configuration must not change.
 #[derive(Debug, thiserror::Error)]
-#[error("the names of the shards differ from the running configuration; restart to change them")]
-pub struct ShardsDiffer;
+#[error("{0} cannot be changed while the gateway runs: restart it")]
+pub struct NeedsRestart(&'static str);
+
+/// Whether pools made by one configuration are right by another: the same settings and addresses, and no user whose role,
+/// password or number of servers has changed. A new user needs no new pools.
+fn same_pools(before: &Config, after: &Config) -> bool {
+    let settings = |config: &Config| {
+        let config::Pool { max, min, idle_timeout, lifetime, wait_timeout, connect_timeout } = config.pool;
+        (max, min, idle_timeout, lifetime, wait_timeout, connect_timeout, config.limits.prepared_max)
+    };
+    let same_shards = before.shards.len() == after.shards.len()
+        && before.shards.iter().zip(&after.shards).all(|(a, b)| a.primary == b.primary && a.replicas == b.replicas);
+    let same_user = |a: &User, b: &User| {
+        (&a.name, &a.secret, &a.server_user, &a.server_password, a.pool_max)
+            == (&b.name, &b.secret, &b.server_user, &b.server_password, b.pool_max)
+    };
+    let kept = |user: &User| after.users.iter().any(|other| same_user(user, other));
+    settings(before) == settings(after) && same_shards && before.users.iter().all(kept)
+}
 
 /// What decides a table's kind.
 pub fn rules(config: &Config) -> Rules {
@@ -99,8 +131,11 @@ impl Gateway {
             clients: AtomicUsize::new(0),
             counters: Arc::default(),
             down: std::sync::Mutex::default(),
+            any_down: AtomicBool::new(false),
             tls: std::sync::Mutex::default(),
-            databases: Mutex::default(),
+            databases: std::sync::Mutex::default(),
+            opened: AtomicU64::new(0),
+            primaries: Arc::new(ArcSwap::from_pointee(databases::primaries(&config))),
             turns: AtomicUsize::new(0),
             config: ArcSwap::from_pointee(config),
         }
@@ -108,18 +143,31 @@ impl Gateway {
 
     /// The catalog of a database, read when it is asked for the first time.
     pub async fn catalog(&self, database: &str) -> Result<Arc<CatalogHandle>, LoadError> {
-        let mut databases = self.databases.lock().await;
-        if let Some(handle) = databases.get(database) {
-            return Ok(handle.clone());
+        let cell = self.databases().entry(database.to_owned()).or_default().clone();
+        let opening = cell.get_or_try_init(|| async {
+            let opened = self.opened.fetch_add(1, Ordering::Relaxed);
+            let before = CatalogVersion(opened.wrapping_mul(VERSIONS_PER_DATABASE));
+            let rules = rules(&self.config.load());
+            databases::open(before, rules, self.primaries.clone(), database).await.map(Arc::new)
+        });
+        let result = opening.await.cloned();
+        if result.is_err() {
+            // Names of databases that do not exist are not kept.
+            let mut databases = self.databases();
+            if databases.get(database).is_some_and(|kept| Arc::ptr_eq(kept, &cell) && !kept.initialized()) {
+                databases.remove(database);
+            }
         }
-        let handle = Arc::new(super::databases::open(&self.config.load(), database).await?);
-        databases.insert(database.to_owned(), handle.clone());
-        Ok(handle)
+        result
+    }
+
+    fn databases(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Database>>> {
+        self.databases.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Forgets a database, because it was dropped.
     pub async fn forget(&self, database: &str) {
-        self.databases.lock().await.remove(database);
+        self.databases().remove(database);
         self.pools.load().close_idle(database);
     }
 
@@ -151,7 +199,45 @@ impl Gateway {
         }
     }
 
-    /// A server answered, or did not. Not called yet: health is to be watched by `topology`.
+    /// What lending a server of a pool says of the server's health. One that refuses a login is up, unless it is starting or
+    /// stopping.
+    pub fn note_checkout(&self, pool: &ServerPool, lent: &Result<Lent, CheckoutError>) {
+        let up = match lent {
+            Ok(_) => true,
+            Err(CheckoutError::Connect(error)) => {
+                let code = error.sqlstate();
+                // Source: manual of PostgreSQL 15, appendix A: 57P03 is cannot_connect_now.
+                !code.starts_with("08") && code != "57P03"
+            }
+            Err(CheckoutError::Busy(_) | CheckoutError::NoReplica | CheckoutError::Tls(_) | CheckoutError::Closed) => {
+                return;
+            }
+        };
+        if !up || self.any_down.load(Ordering::Relaxed) {
+            self.note_server(pool.manager().address(), up);
+        }
+    }
+
+    /// Asks servers that did not answer once more, so that their health is known without clients.
+    pub async fn probe_down(&self) {
+        let config = self.config.load_full();
+        let known: HashSet<&ServerAddress> =
+            config.shards.iter().flat_map(|shard| std::iter::once(&shard.primary).chain(&shard.replicas)).collect();
+        let down: Vec<ServerAddress> = {
+            let mut down = self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            down.retain(|address| known.contains(address));
+            self.any_down.store(!down.is_empty(), Ordering::Relaxed);
+            down.iter().cloned().collect()
+        };
+        let probes = down.iter().map(|address| async move {
+            if topology::connect(address, None).await.is_ok() {
+                self.note_server(address, true);
+            }
+        });
+        futures_util::future::join_all(probes).await;
+    }
+
+    /// A server answered, or did not.
     pub fn note_server(&self, address: &ServerAddress, up: bool) {
         let mut down = self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if up {
@@ -159,6 +245,7 @@ impl Gateway {
         } else {
             down.insert(address.clone());
         }
+        self.any_down.store(!down.is_empty(), Ordering::Relaxed);
     }
 
     /// Whether a server answered when it was last asked.
@@ -176,21 +263,46 @@ impl Gateway {
         Ok(config)
     }
 
-    /// Takes over a new configuration: sessions use it from their next transaction on. Shards cannot be added or removed
-    /// by it, because the map says which shards there are. What stays as it was at the start: the tables' rules, the map, the
-    /// size of the plan cache, and where open catalogs are read from. All pools are replaced.
+    /// Whether a configuration can be taken over while running.
     ///
     /// # Errors
-    /// The shards differ by name.
-    pub fn reload(&self, config: Config) -> Result<(), ShardsDiffer> {
+    /// It differs in what decides where rows are: a restart is needed.
+    pub fn check_reload(&self, config: &Config) -> Result<(), NeedsRestart> {
+        let running = self.config.load();
         let names = |config: &Config| config.shards.iter().map(|shard| shard.name.clone()).collect::<Vec<_>>();
-        if names(&config) != names(&self.config.load()) {
-            return Err(ShardsDiffer);
+        let fixed = [
+            ("the names of [[shard]]", names(config) != names(&running)),
+            ("`home` in [sharding]", config.sharding.home != running.sharding.home),
+            ("`key` in [sharding]", config.sharding.key != running.sharding.key),
+            ("`map` in [sharding]", config.sharding.map != running.sharding.map),
+            ("[tables]", config.tables != running.tables),
+        ];
+        match fixed.into_iter().find(|(_, differs)| *differs) {
+            Some((key, _)) => Err(NeedsRestart(key)),
+            None => Ok(()),
         }
+    }
+
+    /// Takes over a new configuration: sessions use it from their next transaction on. Pools are replaced only if what they
+    /// are made of has changed, and databases opened again only if servers have other addresses.
+    ///
+    /// # Errors
+    /// See [`Gateway::check_reload`]; then nothing has changed.
+    pub fn reload(&self, config: Config) -> Result<(), NeedsRestart> {
+        self.check_reload(&config)?;
+        let running = self.config.load_full();
         self.tls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        let same_pools = same_pools(&running, &config);
         let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
+        let primaries = databases::primaries(&config);
         self.config.store(Arc::new(config));
-        self.pools.swap(Arc::new(pools)).close();
+        if primaries != **self.primaries.load() {
+            self.primaries.store(Arc::new(primaries));
+            self.databases().clear();
+        }
+        if !same_pools {
+            self.pools.swap(Arc::new(pools)).close();
+        }
         Ok(())
     }
 
@@ -216,6 +328,13 @@ impl Gateway {
             password: user.server_password.clone(),
             timeout: config.pool.connect_timeout,
         };
-        self.pools.load().pool(target, user.pool_max)
+        loop {
+            let pools = self.pools.load_full();
+            match pools.pool(target.clone(), user.pool_max) {
+                // Replaced this moment.
+                Err(CheckoutError::Closed) if !Arc::ptr_eq(&pools, &self.pools.load()) => {}
+                result => return result,
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::plans::{Compiled, Scope};
 use super::statement::Names;
 use crate::catalog::{CatalogHandle, CatalogVersion, Oid};
 use crate::config::User;
+use crate::counters::Tally;
 use crate::execute::client::ClientIo;
 use crate::execute::fault::LinkFault;
 use crate::execute::link::Link;
@@ -51,6 +52,9 @@ pub struct Session {
     pub(super) reported: Reported,
     /// Rest of a CopyData frame in whose middle a COPY has ended: it is not to be taken for messages.
     pub(super) discard_bytes: usize,
+    pub(super) tally: Tally,
+    /// Since when the transaction that is open runs.
+    pub(super) busy_since: Option<std::time::Instant>,
 }
 
 /// Extended-protocol messages since the last Sync.
@@ -108,6 +112,8 @@ impl Session {
                 utf8: true,
                 conforming_strings: true,
             },
+            tally: Tally::new(gateway.counters.clone()),
+            busy_since: None,
             gateway,
             discard_bytes: 0,
             catalog,
@@ -120,6 +126,7 @@ impl Session {
         let result = self.talk().await;
         if let Err(Failure::Fatal(report)) = &result {
             report.write(&mut self.link.client.outbound);
+            self.count_error(report.sqlstate.as_bytes());
             self.link.client.flush().await?;
         }
         result
@@ -134,9 +141,12 @@ impl Session {
     async fn talk(&mut self) -> Result<(), Failure> {
         self.welcome().await?;
         while let Some(message) = self.next_message().await? {
+            let tag = message[0];
+            self.note_message(tag);
             if !self.dispatch(message).await? {
                 break;
             }
+            self.note_handled(tag);
         }
         Ok(())
     }
@@ -171,6 +181,7 @@ impl Session {
                 }
                 inbound.reserve(header.frame_bytes - inbound.len());
             }
+            self.tally.flush();
             self.link.client.flush().await?;
             let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();
             tokio::select! {
@@ -306,6 +317,7 @@ impl Session {
             }
         };
         if let Some(report) = report {
+            self.count_error(report.sqlstate.as_bytes());
             report.write(&mut self.link.client.outbound);
         }
         // Servers in the middle of an answer cannot be talked to any more.
@@ -378,6 +390,7 @@ impl Session {
 
     /// Takes note of what servers said.
     pub(super) fn note(&mut self, plain: &Plain) {
+        plain.error.iter().for_each(|sqlstate| self.count_error(sqlstate));
         for columns in &plain.described {
             let name = self.pipeline.describing.pop_front().unwrap_or_default();
             if let Some(prepared) = self.names.statements.get_mut(&name) {

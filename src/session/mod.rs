@@ -23,3 +23,4 @@ pub mod everywhere;
 pub mod prepared;
 pub mod cursor;
 pub mod serve;
+pub mod tally;

@@ -149,6 +149,7 @@ impl Session {
             }
             _ => {}
         }
+        self.count_plan(plan);
         match plan {
             Plan::Empty => reply::empty_query(&mut self.link.client.outbound),
             Plan::Everywhere(everywhere) => {

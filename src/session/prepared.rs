@@ -81,7 +81,9 @@ impl Session {
                 .into());
         };
         let values = TextArguments { values: arguments, types: &prepared.compiled.types };
-        let at = match self.destination(route, &values)? {
+        let destination = self.destination(route, &values)?;
+        self.count_rows(route, &destination);
+        let at = match destination {
             Destination::Any => self.enlist_any(route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {

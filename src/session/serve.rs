@@ -12,6 +12,7 @@ use super::accept::{Accepted, Client, Door, accept};
 use super::failure::Failure;
 use super::gateway::Gateway;
 use super::life::Session;
+use crate::counters::SqlstateClass;
 use crate::net::Listener;
 use crate::wire::reply::Report;
 
@@ -55,7 +56,8 @@ pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Ru
     tasks.spawn(async move {
         loop {
             tokio::time::sleep(MAINTENANCE_INTERVAL).await;
-            maintained.pools.load_full().maintain().await;
+            let pools = maintained.pools.load_full();
+            tokio::join!(pools.maintain(), maintained.probe_down());
         }
     });
     Ok(Running { addresses, gateway, door, tasks })
@@ -80,7 +82,6 @@ struct Counted(Arc<Gateway>);
 impl Counted {
     fn new(gateway: Arc<Gateway>) -> (Self, usize) {
         let before = gateway.clients.fetch_add(1, Ordering::Relaxed);
-        metrics::gauge!("pgbraid_clients").increment(1.0);
         (Counted(gateway), before + 1)
     }
 }
@@ -88,7 +89,9 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Ordering::Relaxed);
-        metrics::gauge!("pgbraid_clients").decrement(1.0);
+        if std::thread::panicking() {
+            self.0.counters.panic();
+        }
     }
 }
 
@@ -108,7 +111,7 @@ async fn client(tcp: TcpStream, peer: SocketAddr, gateway: Arc<Gateway>, door: A
 async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
     if full {
         // Source: postmaster.c, canAcceptConnections.
-        return turn_away(&mut client, Report::fatal("53300", "sorry, too many clients already")).await;
+        return turn_away(&mut client, &gateway, Report::fatal("53300", "sorry, too many clients already")).await;
     }
     let catalog = match gateway.catalog(&client.database).await {
         Ok(catalog) => catalog,
@@ -118,11 +121,16 @@ async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
                 code @ "3D000" => Report::fatal(code, format!("database \"{}\" does not exist", client.database)),
                 code => Report::fatal(code, error.to_string()),
             };
-            return turn_away(&mut client, report).await;
+            return turn_away(&mut client, &gateway, report).await;
         }
     };
-    let secret = secret(client.protocol_minor);
+    let (secret, is_random) = secret(client.protocol_minor);
     let slot = gateway.cancels.register(secret);
+    if !is_random {
+        // A secret that anybody can guess is none: no request finds this client.
+        gateway.cancels.unregister(slot.process_id);
+    }
+    gateway.counters.login();
     let peer = client.peer;
     let mut session = Session::new(client, gateway, catalog, slot);
     let result = session.run().await;
@@ -136,7 +144,8 @@ async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
     }
 }
 
-async fn turn_away(client: &mut Client, report: Report) {
+async fn turn_away(client: &mut Client, gateway: &Gateway, report: Report) {
+    gateway.counters.error(SqlstateClass::of(report.sqlstate.as_bytes()));
     let mut out = bytes::BytesMut::new();
     report.write(&mut out);
     // The client may have gone; then there is nobody to tell.
@@ -145,9 +154,11 @@ async fn turn_away(client: &mut Client, report: Report) {
 }
 
 /// A cancel secret: four bytes for protocol 3.0, 32 from 3.2 on, as PostgreSQL 18 sends. *Source*: manual, BackendKeyData.
-fn secret(protocol_minor: u16) -> Vec<u8> {
+///
+/// Without randomness it is zero, and false says so.
+fn secret(protocol_minor: u16) -> (Vec<u8>, bool) {
     let random = ring::rand::generate::<[u8; 32]>(&ring::rand::SystemRandom::new());
-    // Without randomness nobody can be cancelled, which is better than everybody.
+    let is_random = random.is_ok();
     let random = random.map_or([0; 32], ring::rand::Random::expose);
-    if protocol_minor >= 2 { random.to_vec() } else { random[..4].to_vec() }
+    (if protocol_minor >= 2 { random.to_vec() } else { random[..4].to_vec() }, is_random)
 }

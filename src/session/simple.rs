@@ -49,7 +49,10 @@ impl Session {
                 self.statement(&compiled, statement, plan, true).await
             }
             many => match self.common_place(many) {
-                Some((shard, access)) => self.whole_script(text, shard, access).await,
+                Some((shard, access)) => {
+                    self.count_script(many.len());
+                    self.whole_script(text, shard, access).await
+                }
                 None => self.script(&compiled, text).await,
             },
         }
@@ -126,6 +129,7 @@ impl Session {
     ) -> Result<Ended, Failure> {
         self.check_not_failed(plan)?;
         self.check_not_changed(text, plan)?;
+        self.count_plan(plan);
         match plan {
             Plan::Empty => {
                 if alone {
@@ -214,7 +218,9 @@ impl Session {
         arguments: &dyn Arguments,
         alone: bool,
     ) -> Result<Ended, Failure> {
-        let at = match self.destination(route, arguments)? {
+        let destination = self.destination(route, arguments)?;
+        self.count_rows(route, &destination);
+        let at = match destination {
             Destination::Any => self.enlist_any(route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Many(shards) => return self.scatter(text, &shards, route.output).await,

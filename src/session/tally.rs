@@ -1,0 +1,64 @@
+//! What a session counts for the metrics.
+
+use std::time::Instant;
+
+use super::life::Session;
+use crate::counters::{QueryKind, SqlstateClass};
+use crate::plan::{Destination, Plan, PreparedVerb, Route, Target};
+
+impl Session {
+    /// A message has come: the first one that runs something starts a transaction, unless one is open.
+    pub(super) fn note_message(&mut self, tag: u8) {
+        if self.busy_since.is_none() && matches!(tag, b'Q' | b'B' | b'E') {
+            self.busy_since = Some(Instant::now());
+        }
+    }
+
+    /// A message has been handled: outside a block, Query and Sync end the transaction.
+    pub(super) fn note_handled(&mut self, tag: u8) {
+        if matches!(tag, b'Q' | b'S')
+            && self.transaction.block().is_none()
+            && let Some(since) = self.busy_since.take()
+        {
+            self.tally.transaction(since.elapsed());
+        }
+    }
+
+    /// A statement runs where its route leads.
+    pub(super) fn count_rows(&mut self, route: &Route, destination: &Destination) {
+        let kind = match (destination, &route.target) {
+            (Destination::Any, _) => QueryKind::AnyShard,
+            (Destination::One(_), Target::Home) => QueryKind::Home,
+            (Destination::One(_) | Destination::NeedsParameterTypes, _) => QueryKind::OneShard,
+            (Destination::Many(_), _) => QueryKind::Scatter,
+            (Destination::All, _) => QueryKind::Everywhere,
+        };
+        self.tally.query(kind);
+    }
+
+    /// Statements of one script run on the shard that is the place of them all.
+    pub(super) fn count_script(&mut self, statements: usize) {
+        (0..statements).for_each(|_| self.tally.query(QueryKind::OneShard));
+    }
+
+    /// A statement runs that has no route; those that have one are counted when it is known.
+    pub(super) fn count_plan(&mut self, plan: &Plan) {
+        let kind = match plan {
+            Plan::CopyIn(_) => QueryKind::CopyIn,
+            Plan::Everywhere(_) => QueryKind::Everywhere,
+            Plan::Transaction(_)
+            | Plan::Setting(_)
+            | Plan::SettingQuery(_)
+            | Plan::Discard(_)
+            | Plan::Cursor(_)
+            | Plan::Prepared(PreparedVerb::Prepare { .. } | PreparedVerb::Deallocate(_)) => QueryKind::Control,
+            Plan::Rows(_) | Plan::Prepared(PreparedVerb::Execute { .. }) | Plan::Empty | Plan::Refuse(_) => return,
+        };
+        self.tally.query(kind);
+    }
+
+    /// An error is sent to the client.
+    pub(super) fn count_error(&self, sqlstate: &[u8]) {
+        self.tally.shared().error(SqlstateClass::of(sqlstate));
+    }
+}
