@@ -106,7 +106,7 @@ impl Session {
             enlisted.shard == shard && (!enlisted.replica || reads_only) && !enlisted.server.is_broken()
         };
         if let Some(at) = self.link.servers.iter().position(found) {
-            return Ok(at);
+            return self.join(at).await;
         }
         let role = if reads_only { self.gateway.reader(shard, &self.user) } else { Role::Primary };
         let (mut server, role) = match self.checkout(shard, role).await {
@@ -136,6 +136,24 @@ impl Session {
         Ok(at)
     }
 
+    /// Takes a server into the block that was enlisted before it began: by a pipeline that had no Sync yet, whose implicit
+    /// transaction ends here as a Query message ends it.
+    async fn join(&mut self, at: usize) -> Result<usize, Failure> {
+        let (Some(block), Some(enlisted)) = (self.transaction.block(), self.link.servers.get_mut(at)) else { return Ok(at) };
+        if enlisted.begun {
+            return Ok(at);
+        }
+        enlisted.begun = true;
+        if std::mem::take(&mut enlisted.needs_sync) {
+            enlisted.server.send_sync(Audience::Gateway);
+        }
+        enlisted.server.send_query(block.log.replay().as_bytes(), Audience::Gateway);
+        if !block.log.is_only_begin() || enlisted.replica {
+            self.confirm(at).await?;
+        }
+        Ok(at)
+    }
+
     /// Waits until a server has taken the session's settings.
     async fn confirm(&mut self, at: usize) -> Result<(), Failure> {
         for enlisted in &mut self.link.servers[..at] {
@@ -160,7 +178,7 @@ impl Session {
         if let Some(at) =
             self.link.servers.iter().position(|enlisted| !enlisted.server.is_broken() && !enlisted.replica)
         {
-            return Ok(at);
+            return self.join(at).await;
         }
         let shards = self.gateway.shards();
         let mut last = None;
