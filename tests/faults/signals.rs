@@ -65,3 +65,46 @@ fn sighup_with_a_mistake_keeps_the_old_configuration_and_says_where_the_mistake_
     assert_eq!(client.value("SELECT 1"), "1");
     assert!(Client::connect(&gateway.login()).is_ok());
 }
+
+/// The metrics, as text.
+fn metrics(address: std::net::SocketAddr) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn sighup_lets_clients_wait_on_in_new_pools_and_the_metrics_count_what_they_do() {
+    let stage = Stage::new("");
+    let http = crate::serve::free_address();
+    let gateway = Gateway::start("waiting", &stage.cluster, |config| {
+        config["gateway"].as_table_mut().unwrap().insert("http_listen".into(), http.to_string().into());
+        config.insert("pool".into(), toml::toml! { max = 1 wait_timeout = "20s" }.into());
+    });
+    let key = key_on(0);
+    let mut holder = Client::connect(&gateway.login()).unwrap();
+    holder.run("BEGIN");
+    holder.run(&format!("INSERT INTO rows VALUES ({key}, 1)"));
+    let mut waiting = Client::connect(&gateway.login()).unwrap();
+    let counted =
+        std::thread::spawn(move || waiting.value(&format!("SELECT count(*) FROM rows WHERE customer_id = {key}")));
+    eventually("the client waits", || metrics(http).contains("pgbraid_clients{state=\"waiting\"} 1"));
+    gateway.reload(|text| text.replace("20s", "25s"));
+    assert_eq!(counted.join().unwrap(), "0");
+    holder.run("COMMIT");
+    eventually("both statements are counted", || {
+        let text = metrics(http);
+        text.contains("pgbraid_queries_total{plan=\"one_shard\"} 2") && text.contains("pgbraid_server_up")
+    });
+}
+
+#[test]
+fn sighup_refuses_what_would_change_where_rows_are() {
+    let stage = Stage::new("");
+    let gateway = Gateway::start("misplace", &stage.cluster, |_| {});
+    gateway.reload(|text| format!("{text}\n[tables.rows]\nkind = \"home\"\n"));
+    eventually("the refusal is logged", || gateway.log().contains("not reloaded: [tables] cannot be changed"));
+}
