@@ -139,7 +139,9 @@ impl Session {
     /// Takes a server into the block that was enlisted before it began: by a pipeline that had no Sync yet, whose implicit
     /// transaction ends here as a Query message ends it.
     async fn join(&mut self, at: usize) -> Result<usize, Failure> {
-        let (Some(block), Some(enlisted)) = (self.transaction.block(), self.link.servers.get_mut(at)) else { return Ok(at) };
+        let (Some(block), Some(enlisted)) = (self.transaction.block(), self.link.servers.get_mut(at)) else {
+            return Ok(at);
+        };
         if enlisted.begun {
             return Ok(at);
         }
