@@ -46,7 +46,13 @@ impl Session {
             self.drain().await?;
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
-            self.link.pump_all(&mut Plain::default())?;
+            let mut plain = Plain::default();
+            self.link.pump_all(&mut plain)?;
+            self.note(&plain);
+            if plain.error.is_some() {
+                self.pass_on_hidden_error(&plain)?;
+                return Err(Failure::Told);
+            }
             self.link.turn().await?;
         }
         Ok(())
