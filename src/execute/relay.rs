@@ -100,6 +100,8 @@ pub struct Plain {
     pub parameter_types: Vec<u32>,
     /// What the client calls the statements it used, for errors that name them as servers do.
     pub aliases: Vec<(StatementId, Box<[u8]>)>,
+    /// By how many characters the text that was sent is longer, before the place of an error, than the client's.
+    pub longer_by: usize,
     /// Parameters that have changed.
     pub parameters: Vec<Parameter>,
     /// RowDescription (or none) of each Describe that the client has got an answer to, in order.
@@ -150,8 +152,9 @@ impl Joiner for Plain {
             b'T' | b'D' if self.show_rows => return Handling::Forward,
             _ => {}
         }
-        if frame.tag == b'E' && frame.verdict.forward && memmem::find(frame.body, STATEMENT_PREFIX).is_some() {
-            let body = renamed(frame.body, &self.aliases);
+        let ours = frame.tag == b'E' && (self.longer_by > 0 || memmem::find(frame.body, STATEMENT_PREFIX).is_some());
+        if frame.verdict.forward && ours {
+            let body = moved_back(&renamed(frame.body, &self.aliases), self.longer_by);
             crate::wire::frame::write(client, b'E', |out| out.extend_from_slice(&body));
             return Handling::Drop;
         }
@@ -334,6 +337,23 @@ fn renamed(body: &[u8], aliases: &[(StatementId, Box<[u8]>)]) -> Vec<u8> {
         }
     }
     body
+}
+
+/// An ErrorResponse's body with its position (field `P`) moved back.
+fn moved_back(body: &[u8], by: usize) -> Vec<u8> {
+    let mut moved = Vec::with_capacity(body.len());
+    for (code, value) in fields::fields(body) {
+        moved.push(code);
+        match std::str::from_utf8(value).ok().and_then(|text| text.parse::<usize>().ok()) {
+            Some(position) if code == b'P' => {
+                moved.extend_from_slice(position.saturating_sub(by).to_string().as_bytes())
+            }
+            _ => moved.extend_from_slice(value),
+        }
+        moved.push(0);
+    }
+    moved.push(0);
+    moved
 }
 
 /// Keeps what a ParameterStatus says.

@@ -70,6 +70,8 @@ pub(super) struct Pipeline {
     pub parsed: Vec<(Box<[u8]>, StatementId)>,
     /// Settings that queries have set since, and where.
     pub sets: Vec<(ShardId, Vec<SettingName>)>,
+    /// See [`Plain::longer_by`].
+    pub longer_by: usize,
     /// Statements used since, by their names.
     pub held: Vec<(StatementId, Box<[u8]>)>,
     /// Statements whose descriptions the client waits for, in order.

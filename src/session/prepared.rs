@@ -27,8 +27,8 @@ impl Session {
                 self.prepare_sql(name, types, &body).await?;
             }
             PreparedVerb::Execute { name, arguments, tail } => {
-                let tail = script.text.get(tail.clone()).unwrap_or_default().to_vec();
-                return self.execute_sql(name, arguments, &tail, alone).await;
+                let (before, tail) = (tail.start, script.text.get(tail.clone()).unwrap_or_default().to_vec());
+                return self.execute_sql(name, arguments, (before, &tail), alone).await;
             }
             PreparedVerb::Deallocate(_) => self.deallocate(verb)?,
         }
@@ -67,7 +67,7 @@ impl Session {
         &mut self,
         name: &str,
         arguments: &[Result<Option<String>, ()>],
-        tail: &[u8],
+        (before, tail): (usize, &[u8]),
         alone: bool,
     ) -> Result<Ended, Failure> {
         let Some(prepared) = self.names.statements.get(name.as_bytes()).cloned() else {
@@ -93,7 +93,10 @@ impl Session {
             }
         };
         self.hold_sql(at, &prepared.compiled).await?;
-        let text = [b"EXECUTE ", statement_name(prepared.compiled.id).as_bytes(), tail].concat();
+        let head = format!("EXECUTE {}", statement_name(prepared.compiled.id));
+        // Errors count characters from the start of what was sent.
+        self.pipeline.longer_by = if tail.is_empty() { 0 } else { head.len().saturating_sub(before) };
+        let text = [head.as_bytes(), tail].concat();
         self.pipeline.held.push((prepared.compiled.id, name.as_bytes().into()));
         self.forward_query(at, &text, alone).await
     }

@@ -244,7 +244,8 @@ impl Session {
     pub(super) async fn forward_query(&mut self, at: usize, text: &[u8], alone: bool) -> Result<Ended, Failure> {
         self.link.servers[at].server.send_query(text, Audience::Client);
         let aliases = std::mem::take(&mut self.pipeline.held);
-        let mut plain = Plain { hide_ready: !alone, aliases, ..Plain::default() };
+        let longer_by = std::mem::take(&mut self.pipeline.longer_by);
+        let mut plain = Plain { hide_ready: !alone, aliases, longer_by, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if let Some(body) = &plain.hidden_error {

@@ -108,7 +108,6 @@ MERGE INTO orders o USING (VALUES (20, 1), (20, 100)) v(c, i) ON o.customer_id =
 MERGE INTO orders o USING customers c ON o.customer_id = c.customer_id WHEN MATCHED THEN UPDATE SET note = c.name;
 -- refused 0A000
 DO $$ BEGIN DELETE FROM refunds; END $$;
--- refused 0A000
 CALL nothing();
 -- refused 0A000
 SELECT * INTO copied FROM orders WHERE customer_id = 3;
