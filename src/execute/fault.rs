@@ -62,7 +62,7 @@ impl ServerFault {
             ServerFault::Closed | ServerFault::Fatal { .. } | ServerFault::Io(_) => "08006",
         };
         Report::error(sqlstate, format!("connection to shard \"{shard}\" was lost: {self}")).with_hint(
-            "Whether the statement took effect is not known; a transaction that was open has been rolled back.",
+            "Whether what was sent last took effect, a COMMIT included, is not known; what was not committed is not kept.",
         )
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::Session;
+use crate::execute::fault::LinkFault;
 use crate::execute::relay::Plain;
 use crate::plan::TransactionVerb;
 use crate::pool::expect::Audience;
@@ -154,7 +155,18 @@ impl Session {
             let shard = self.link.servers[at].shard;
             self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
             let mut plain = Plain { show_side_effects: true, keep_tags: true, ..Plain::default() };
-            self.link.relay(&mut plain).await?;
+            match self.link.relay(&mut plain).await {
+                // Some shards have it for good: the client must not be told that nothing was kept.
+                Err(LinkFault::Server { shard, cause }) if !committed.is_empty() => {
+                    let name = self.gateway.shard_name(shard);
+                    let text =
+                        format!("committed on {}; whether on \"{name}\" is not known: {cause}", committed.join(", "));
+                    return Err(Report::error("40003", text)
+                        .with_hint("Look at the shards not named before you repeat the statement.")
+                        .into());
+                }
+                result => result?,
+            };
             self.note(&plain);
             if committed.is_empty() {
                 self.pass_on_hidden_error(&plain)?;
@@ -206,7 +218,7 @@ impl Session {
         if let Err(failure) = self.link.relay(&mut plain).await {
             // A server that is lost has rolled back by itself.
             let failure = Failure::from(failure);
-            if !matches!(failure, Failure::Link(crate::execute::fault::LinkFault::Server { .. })) {
+            if !matches!(failure, Failure::Link(LinkFault::Server { .. })) {
                 return Err(failure);
             }
             self.give_back().await;
