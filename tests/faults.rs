@@ -20,6 +20,8 @@ mod long_bind;
 mod lying;
 #[path = "faults/memory.rs"]
 mod memory;
+#[path = "faults/order.rs"]
+mod order;
 #[path = "faults/queue.rs"]
 mod queue;
 #[path = "faults/serve.rs"]

@@ -362,6 +362,10 @@ impl Session {
         }
         for (nth, at) in places.iter().enumerate() {
             self.send_bind(*at, bind, nth == 0);
+            if nth == 0 && access == Access::Write {
+                // Bind takes locks: the first shard has them before the others are asked.
+                self.drain().await?;
+            }
         }
         Ok(Place::Many(shards))
     }

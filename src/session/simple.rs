@@ -326,11 +326,13 @@ impl Session {
         if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
     }
 
-    /// Enlists all shards for writing.
+    /// Enlists all shards for writing, and puts them in their order: whatever a block did before, what runs on all shards
+    /// begins on the same one.
     pub(super) async fn enlist_all(&mut self) -> Result<(), Failure> {
         for shard in 0..self.gateway.shards() {
             self.enlist(ShardId(u16::try_from(shard).unwrap_or(u16::MAX)), Access::Write).await?;
         }
+        self.link.servers.sort_by_key(|enlisted| enlisted.shard);
         Ok(())
     }
 
