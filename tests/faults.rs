@@ -12,6 +12,8 @@ mod client;
 mod login;
 mod support;
 
+#[path = "faults/blocks.rs"]
+mod blocks;
 #[path = "faults/cancelled.rs"]
 mod cancelled;
 #[path = "faults/long_bind.rs"]

@@ -80,6 +80,7 @@ fn describe(plan: &Plan, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::ShardId)
 fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::ShardId) -> String) -> String {
     let access = match route.access {
         Access::Read => "read",
+        Access::ReadPrimary => "read of the primary",
         Access::Write => "write",
     };
     if let Some(parameters) = key_parameters(&route.target) {

@@ -73,6 +73,8 @@ pub struct Effects {
     pub locks_reference: bool,
     /// FOR UPDATE and its kin.
     pub locks: bool,
+    /// It asks the server about itself.
+    pub asks_server: bool,
 }
 
 /// How a parameter is used.

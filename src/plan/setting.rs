@@ -3,6 +3,7 @@
 use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, VariableSetKind, VariableSetStmt};
 
 use super::ir::Stop;
+use super::utility;
 use super::{Plan, Refusal, SettingName, SettingVerb, TransactionVerb};
 use crate::sql::{Node, names};
 
@@ -14,7 +15,9 @@ pub fn plan(set: &VariableSetStmt) -> Result<Plan, Stop> {
         VariableSetKind::VarReset => SettingVerb::Reset { name },
         VariableSetKind::VarSetMulti => {
             return match name.as_str() {
-                "transaction" => Ok(Plan::Transaction(TransactionVerb::Modes)),
+                "transaction" => {
+                    Ok(Plan::Transaction(TransactionVerb::Modes { read_only: utility::read_only(&set.args) }))
+                }
                 "session characteristics" => {
                     Ok(Plan::Setting(SettingVerb::Set { name, local: false, to_default: false, search_path: None }))
                 }

@@ -54,7 +54,7 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
         Node::CopyStmt(copy) => copy::plan(copy, context),
         Node::VariableSetStmt(set) => setting::plan(set),
         Node::VariableShowStmt(_) => {
-            Ok(Plan::Rows(Route { access: Access::Read, target: Target::Any, output: Output::Rows }))
+            Ok(Plan::Rows(Route { access: Access::ReadPrimary, target: Target::Any, output: Output::Rows }))
         }
         _ => match utility::plan(node, source, context)? {
             Some(plan) => Ok(plan),

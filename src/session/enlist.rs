@@ -56,7 +56,11 @@ impl Session {
         if let Some(parameters) = self.gateway.welcomes.get(&key) {
             return Ok(parameters);
         }
-        let at = self.enlist_any(Access::Read).await?;
+        // What a standby reports (in_hot_standby) is not true of where the client's writes go.
+        let at = match self.enlist_any(Access::ReadPrimary).await {
+            Err(Failure::Statement(_)) if self.user.reads != Reads::Primary => self.enlist_any(Access::Read).await?,
+            at => at?,
+        };
         let server = &self.link.servers[at].server;
         let parameters: Arc<[(String, String)]> = server.parameters.clone().into();
         self.release().await;

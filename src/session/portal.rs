@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::life::Session;
 use super::simple::rows_of;
 use super::statement::{Place, Prepared};
+use super::transaction::begin_tag;
 use crate::execute::chorus::Chorus;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
@@ -167,7 +168,9 @@ impl Session {
                 self.copy_in(text, copy).await?;
             }
             // What was done before BEGIN in the same pipeline is in its transaction.
-            Plan::Transaction(TransactionVerb::Begin { .. }) if unsynced => self.begin_in_pipeline(text).await?,
+            Plan::Transaction(TransactionVerb::Begin { read_only }) if unsynced => {
+                self.begin_in_pipeline(text, *read_only == Some(true)).await?;
+            }
             Plan::Transaction(verb) => {
                 self.settle_implicit().await?;
                 self.transaction_verb(text, verb).await?;
@@ -202,7 +205,7 @@ impl Session {
     }
 
     /// BEGIN behind other messages of a pipeline turns their implicit transactions into explicit ones.
-    async fn begin_in_pipeline(&mut self, text: &[u8]) -> Result<(), Failure> {
+    async fn begin_in_pipeline(&mut self, text: &[u8], read_only: bool) -> Result<(), Failure> {
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.server.send_extended(text);
             enlisted.server.send_flush();
@@ -212,11 +215,12 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.pass_on_hidden_error(&plain)?;
         let text = String::from_utf8_lossy(text).trim().to_owned();
-        self.transaction.begin(BlockKind::Explicit, text, false, self.settings.clone());
+        let tag = begin_tag(&text);
+        self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
         if let Some(block) = self.transaction.block_mut() {
             block.writes = self.pipeline.writes;
         }
-        reply::complete(&mut self.link.client.outbound, "BEGIN");
+        reply::complete(&mut self.link.client.outbound, tag);
         Ok(())
     }
 }

@@ -24,6 +24,10 @@ impl Session {
             SettingVerb::SetConfig { .. } => (text.clone(), true),
             SettingVerb::Set { .. } => (text.clone(), false),
         };
+        if let (Some("transaction_read_only"), Some(block)) = (named(verb), self.transaction.block_mut()) {
+            // To whatever it is set: a standby would not take READ WRITE.
+            block.read_only = false;
+        }
         self.run_setting(&run, show_rows).await?;
         self.remember(|settings| changed(settings, verb, &text), is_local(verb), run);
         let tag = match verb {
@@ -132,6 +136,14 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+/// The setting that a verb is about, unless all are.
+fn named(verb: &SettingVerb) -> Option<&str> {
+    match verb {
+        SettingVerb::Set { name, .. } | SettingVerb::Reset { name } | SettingVerb::SetConfig { name, .. } => Some(name),
+        SettingVerb::ResetAll => None,
     }
 }
 

@@ -136,6 +136,7 @@ fn refuse(word: &str, refusal: &Refusal) -> String {
 fn route(route: &Route, values: &dyn Arguments) -> String {
     let access = match route.access {
         Access::Read => "read",
+        Access::ReadPrimary => "read-primary",
         Access::Write => "write",
     };
     let output = match route.output {
