@@ -209,7 +209,7 @@ async fn read(
     }
     let schemas = relations.finish(rules);
     empty_schemas.retain(|schema| !schemas.contains_key(schema));
-    Ok(Catalog { version, schemas, functions, search_paths, empty_schemas })
+    Ok(Catalog { version, schemas, functions, search_paths, empty_schemas, oids: Default::default() })
 }
 
 /// The search path of a role for which neither it nor the database has a setting of its own.
