@@ -113,7 +113,7 @@ fn key_parameters(target: &Target) -> Option<String> {
             KeySource::Parameter { index, .. } | KeySource::ParameterArray { index, .. } => {
                 Some(format!("${}", index + 1))
             }
-            KeySource::Constant(_) | KeySource::Null => None,
+            KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => None,
         })
         .collect();
     names.sort();

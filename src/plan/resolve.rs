@@ -97,6 +97,7 @@ fn values(source: &KeySource, pin: &Pin, utf8: bool, arguments: &dyn Arguments) 
     match source {
         KeySource::Constant(key) => vec![stored(pin, Some(key.clone())).map_or(Value::Invalid, Value::Key)],
         KeySource::Null => vec![Value::Null],
+        KeySource::Literal(literal) => vec![literal.key(pin, arguments).map_or(Value::Unsupported, Value::Key)],
         KeySource::Parameter { index, type_oid } => {
             vec![match (arguments.argument(*index), type_of(*index, *type_oid, arguments)) {
                 (Argument::Missing, _) => Value::Invalid,
