@@ -78,7 +78,8 @@ const FINGERPRINT: &str = "
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.inhrelid::bigint << 32 | i.inhparent::bigint, i.xmin::text::bigint))
             FROM pg_catalog.pg_inherits i),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
-            FROM pg_catalog.pg_constraint WHERE contype = 'f'),
+            FROM pg_catalog.pg_constraint WHERE contype IN ('f', 'c')),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint)) FROM pg_catalog.pg_policy),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.indexrelid::bigint, i.xmin::text::bigint))
             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
             WHERE i.indisprimary AND c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p')),
