@@ -16,6 +16,8 @@ mod support;
 mod blocks;
 #[path = "faults/cancelled.rs"]
 mod cancelled;
+#[path = "faults/elsewhere.rs"]
+mod elsewhere;
 #[path = "faults/long_bind.rs"]
 mod long_bind;
 #[path = "faults/lying.rs"]

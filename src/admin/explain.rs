@@ -41,8 +41,14 @@ pub async fn explain(config: &Config, sql: &str) -> Result<String, ExplainError>
     let catalog = load(&client, &rules, crate::catalog::CatalogVersion(1)).await?;
     let map = MapFile::new(config).load()?;
     let scope = Scope::new(&home.primary.database, &home.primary.user, &catalog, &Default::default(), true);
-    let context =
-        Context { catalog: &catalog, rules: &rules, search_path: &scope.search_path, declared_types: &[], utf8: true };
+    let context = Context {
+        catalog: &catalog,
+        rules: &rules,
+        search_path: &scope.search_path,
+        role: &scope.role,
+        declared_types: &[],
+        utf8: true,
+    };
     let statements = plan::compile(sql, &context).map_err(|error| ExplainError::Syntax(error.to_string()))?;
     let name = |shard: shardmap::ShardId| {
         config.shards.get(usize::from(shard.0)).map_or_else(|| shard.0.to_string(), |shard| shard.name.clone())

@@ -101,7 +101,8 @@ const FINGERPRINT: &str = "
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.inhrelid::bigint << 32 | i.inhparent::bigint, i.xmin::text::bigint))
             FROM pg_catalog.pg_inherits i),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
-            FROM pg_catalog.pg_constraint WHERE contype = 'f'),
+            FROM pg_catalog.pg_constraint WHERE contype IN ('f', 'c')),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint)) FROM pg_catalog.pg_policy),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.indexrelid::bigint, i.xmin::text::bigint))
             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
             WHERE i.indisprimary AND c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p')),
@@ -222,10 +223,8 @@ impl Shared {
     async fn reload(&self, reader: &mut Reader, unchanged: Unchanged) -> Result<(), LoadError> {
         let insist = self.insist.swap(false, Ordering::SeqCst);
         let Reader { client, fingerprint, numbers, .. } = reader;
-        let (read, ()) = tokio::join!(
-            self.read(client, fingerprint, unchanged),
-            numbers.read(self.connect.as_ref(), insist)
-        );
+        let (read, ()) =
+            tokio::join!(self.read(client, fingerprint, unchanged), numbers.read(self.connect.as_ref(), insist));
         let oids = numbers.maps();
         let (catalog, outcome) = match read {
             Ok(catalog) => (catalog, Ok(())),
@@ -271,7 +270,8 @@ impl Shared {
             }
             Ok(Some((fingerprint, load(&used, &self.rules, CatalogVersion::default()).await?)))
         };
-        let read = tokio::time::timeout(ANSWER_TIMEOUT, reading).await.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT)))?;
+        let read =
+            tokio::time::timeout(ANSWER_TIMEOUT, reading).await.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT)))?;
         *client = Some(used);
         Ok(read.map(|(fingerprint, catalog)| {
             *known = Some(fingerprint);

@@ -14,7 +14,6 @@ impl Session {
     /// SET and RESET; everything but ReadyForQuery is answered.
     pub(super) async fn setting(&mut self, text: &[u8], verb: &SettingVerb) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();
-        refuse_unsupported(verb)?;
         let (run, show_rows) = match verb {
             SettingVerb::Reset { name } | SettingVerb::Set { name, to_default: true, local: false, .. } => {
                 // A pooled server's own default is not what the client asked for when it connected.
@@ -161,20 +160,6 @@ fn changed(before: &Settings, verb: &SettingVerb, text: &str) -> Settings {
         }
         SettingVerb::SetConfig { name, value, .. } => before.with(name, Change::Value(value.clone())),
         SettingVerb::ResetAll => before.reset_all(false),
-    }
-}
-
-/// Settings that change what SQL text means would make the gateway's reading of it wrong.
-fn refuse_unsupported(verb: &SettingVerb) -> Result<(), Failure> {
-    let name = match verb {
-        SettingVerb::Set { name, to_default: false, .. } | SettingVerb::SetConfig { name, .. } => name,
-        SettingVerb::Set { .. } | SettingVerb::Reset { .. } | SettingVerb::ResetAll => return Ok(()),
-    };
-    match name.as_str() {
-        "transform_null_equals" => Err(Report::error("0A000", "transform_null_equals is not supported")
-            .with_hint("Write IS NULL where NULL is meant.")
-            .into()),
-        _ => Ok(()),
     }
 }
 

@@ -90,6 +90,7 @@ pub fn case(input: &str, schema: &Schema) -> String {
         catalog: &schema.catalog,
         rules: &schema.rules,
         search_path: &search_path,
+        role: "",
         declared_types: &values.declared,
         utf8,
     };
