@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 use tokio_postgres::Client;
 
@@ -43,6 +44,8 @@ struct Shared {
     /// No catalog has been read while this is the version.
     before: CatalogVersion,
     published: watch::Sender<Arc<Catalog>>,
+    /// The same, to be read without a lock.
+    current: ArcSwap<Catalog>,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
     rules: Rules,
@@ -125,9 +128,11 @@ impl CatalogHandle {
         rules: Rules,
         connect: Box<dyn Connect>,
     ) -> Result<CatalogHandle, LoadError> {
-        let (published, _) = watch::channel(Arc::new(Catalog { version: before, ..Catalog::default() }));
+        let nothing = Arc::new(Catalog { version: before, ..Catalog::default() });
+        let (published, _) = watch::channel(nothing.clone());
         let shared = Shared {
             before,
+            current: ArcSwap::new(nothing),
             published,
             tickets: AtomicU64::new(0),
             rules,
@@ -142,7 +147,12 @@ impl CatalogHandle {
 
     /// The catalog as last read.
     pub fn current(&self) -> Arc<Catalog> {
-        self.shared.published.borrow().clone()
+        self.shared.current.load_full()
+    }
+
+    /// The same, for a moment: nothing is counted that other threads count too.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Catalog>> {
+        self.shared.current.load()
     }
 
     /// For those who wait for changes.
@@ -203,6 +213,7 @@ impl Shared {
                 let changed = current.version == self.before || !same(current, &catalog);
                 if changed {
                     *current = Arc::new(catalog);
+                    self.current.store(current.clone());
                 }
                 changed
             });

@@ -8,7 +8,9 @@
 use shardmap::ShardId;
 
 use super::literal::Literals;
-use super::{Context, Destination, KeySource, Output, Placement, Plan, Planned, Refusal, Route, Several, Target, statement};
+use super::{
+    Context, Destination, KeySource, Output, Placement, Plan, Planned, Refusal, Route, Several, Target, statement,
+};
 use crate::sql::lift::Literal;
 use crate::sql::{self, erase};
 

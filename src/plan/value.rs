@@ -4,9 +4,9 @@
 use pg_query::protobuf::{TypeCast, a_const::Val};
 use shardmap::Key;
 
-use super::{KeySource, LiteralKey};
 use super::builder::Builder;
 use super::key::{self, Class, oid};
+use super::{KeySource, LiteralKey};
 use crate::catalog::Oid;
 use crate::sql::{Node, erase, names};
 
