@@ -240,9 +240,10 @@ impl Session {
                 Place::Local
             }
         };
-        self.names
-            .portals
-            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0 });
+        self.names.portals.insert(
+            bind.portal.into(),
+            Portal { place, compiled: prepared.compiled, statement: bind.statement.into(), reached: 0 },
+        );
         Ok(Bound::Done)
     }
 
@@ -257,7 +258,7 @@ impl Session {
         self.names.statements.insert(name.into(), prepared.clone());
         if let Some(described) = &prepared.described
             && !name.is_empty()
-            && self.ask(name, &prepared.compiled).await?.row_description.as_ref() != Some(described)
+            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(&**described)
         {
             // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
             let mut report = Report::error("0A000", "cached plan must not change result type");

@@ -381,7 +381,7 @@ impl Session {
         for columns in &plain.described {
             let name = self.pipeline.describing.pop_front().unwrap_or_default();
             if let Some(prepared) = self.names.statements.get_mut(&name) {
-                prepared.described.clone_from(columns);
+                prepared.described = columns.as_deref().map(Arc::from);
             }
         }
         for Parameter { name, value, told } in &plain.parameters {

@@ -38,6 +38,15 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// The one statement in it. An empty text is an empty statement; several are refused by PostgreSQL in Parse.
+    pub fn plan(&self) -> Option<&Plan> {
+        match self.statements.as_deref() {
+            Some([]) => Some(&Plan::Empty),
+            Some([Planned { plan, .. }]) => Some(plan),
+            Some(_) | None => None,
+        }
+    }
+
     /// It is SQL and every relation in it is known.
     pub fn is_certain(&self) -> bool {
         let unknown = |planned: &Planned| match &planned.plan {
