@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, watch};
 use super::cancel::Cancels;
 use super::databases;
 use super::plans::Plans;
+use super::scope::Scopes;
 use crate::catalog::{CatalogHandle, CatalogVersion, LoadError, Rules};
 use crate::config::{self, Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;
@@ -56,6 +57,8 @@ pub struct Gateway {
     pub rules: ArcSwap<Rules>,
     /// Compiled statements.
     pub plans: Plans,
+    /// What they were compiled under.
+    pub scopes: Scopes,
     /// What clients are told when they connect.
     pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
     /// Cancel keys.
@@ -125,6 +128,7 @@ impl Gateway {
             rules: ArcSwap::from_pointee(rules(&config)),
             pools: ArcSwap::from_pointee(pools),
             plans: Plans::new(config.limits.plans_max),
+            scopes: Scopes::default(),
             welcomes: Cache::new(WELCOMES_MAX),
             cancels: Cancels::default(),
             draining: watch::Sender::new(false),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
+use super::lookup::Found;
 use super::plans::Compiled;
 use super::statement::NoArguments;
 use crate::catalog::{Function, RelationKind};
@@ -38,7 +39,13 @@ impl Session {
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
         self.pipeline = Default::default();
-        let compiled = self.known(text, &[]).await;
+        let compiled = match self.shared(text)? {
+            Found::Placed(access, destination) => {
+                return self.rows_at(text, destination, access, Output::Rows, true).await;
+            }
+            Found::Compiled(compiled) => compiled,
+            Found::Unknown => self.known(text, &[]).await,
+        };
         if compiled.statements.is_none() {
             self.probe(text, &[]).await?;
             return Err(not_understood(None).into());
@@ -233,10 +240,22 @@ impl Session {
     ) -> Result<Ended, Failure> {
         let destination = self.destination(route, arguments)?;
         self.count_rows(route, &destination);
+        self.rows_at(text, destination, route.access, route.output, alone).await
+    }
+
+    /// Runs a statement that returns or changes rows where they are.
+    async fn rows_at(
+        &mut self,
+        text: &[u8],
+        destination: Destination,
+        access: Access,
+        output: Output,
+        alone: bool,
+    ) -> Result<Ended, Failure> {
         let at = match destination {
-            Destination::Any => self.enlist_any(route.access).await?,
-            Destination::One(shard) => self.enlist_for(shard, route.access).await?,
-            Destination::Many(shards) => return self.scatter(text, &shards, route.output).await,
+            Destination::Any => self.enlist_any(access).await?,
+            Destination::One(shard) => self.enlist_for(shard, access).await?,
+            Destination::Many(shards) => return self.scatter(text, &shards, output).await,
             Destination::All => return self.replicated(text).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
