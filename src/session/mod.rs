@@ -11,6 +11,7 @@ pub mod plans;
 pub mod statement;
 pub mod failure;
 pub mod life;
+pub mod written;
 pub mod enlist;
 pub mod simple;
 pub mod extended;

@@ -208,7 +208,7 @@ impl Session {
         let text = String::from_utf8_lossy(text).trim().to_owned();
         self.transaction.begin(BlockKind::Explicit, text, false, self.settings.clone());
         if let Some(block) = self.transaction.block_mut() {
-            block.writes = self.pipeline.writes;
+            block.writes = std::mem::take(&mut self.pipeline.writes);
         }
         reply::complete(&mut self.link.client.outbound, "BEGIN");
         Ok(())

@@ -9,7 +9,7 @@ use crate::execute::relay::Plain;
 use crate::plan::TransactionVerb;
 use crate::pool::expect::Audience;
 use crate::pool::settings::Settings;
-use crate::txn::state::{Block, BlockKind, Transaction, Writes};
+use crate::txn::state::{Block, BlockKind, Transaction};
 use crate::wire::reply::{self, Report, Status};
 
 impl Session {
@@ -131,11 +131,7 @@ impl Session {
     }
 
     async fn commit_servers(&mut self, block: &Block) -> Result<(), Failure> {
-        let writes = |shard| match block.writes {
-            Writes::Nothing => false,
-            Writes::One(written) => written == shard,
-            Writes::Everywhere => true,
-        };
+        let writes = |shard| block.writes.include(shard);
         let mut writers = Vec::new();
         for at in 0..self.link.servers.len() {
             if writes(self.link.servers[at].shard) && !self.link.servers[at].replica {
@@ -209,22 +205,37 @@ impl Session {
 
     async fn roll_back_open(&mut self) -> Result<(), Failure> {
         self.link.servers.retain(|enlisted| !enlisted.server.is_broken());
+        // A pipeline that an error has ended skips everything up to Sync, a ROLLBACK too.
+        let mut synced = false;
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.begun && enlisted.needs_sync) {
+            enlisted.needs_sync = false;
+            enlisted.server.send_sync(Audience::Gateway);
+            synced = true;
+        }
+        if synced {
+            self.relay_to_end(&mut Plain::default()).await?;
+        }
         for enlisted in &mut self.link.servers {
             if enlisted.server.expects.status != Status::Idle {
                 enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
             }
         }
         let mut plain = Plain { show_side_effects: true, ..Plain::default() };
-        if let Err(failure) = self.link.relay(&mut plain).await {
-            // A server that is lost has rolled back by itself.
-            let failure = Failure::from(failure);
-            if !matches!(failure, Failure::Link(LinkFault::Server { .. })) {
-                return Err(failure);
-            }
-            self.give_back().await;
-        }
+        self.relay_to_end(&mut plain).await?;
         self.note(&plain);
         Ok(())
+    }
+
+    /// Relays a rollback: a server that is lost has rolled back by itself.
+    async fn relay_to_end(&mut self, plain: &mut Plain) -> Result<(), Failure> {
+        match self.link.relay(plain).await {
+            Ok(_) => Ok(()),
+            Err(LinkFault::Server { .. }) => {
+                self.give_back().await;
+                Ok(())
+            }
+            Err(fault) => Err(fault.into()),
+        }
     }
 
     async fn savepoint(&mut self, name: &str, text: String) -> Result<(), Failure> {
