@@ -18,6 +18,7 @@ pub mod extended;
 pub mod long_bind;
 pub mod portal;
 pub mod transaction;
+pub mod commit;
 pub mod setting;
 pub mod copy;
 pub mod everywhere;
