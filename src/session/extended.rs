@@ -331,11 +331,8 @@ impl Session {
             }
             Destination::Many(shards) => self.bind_many(shards, Access::Read, bind).await,
             Destination::All => {
-                if self.transaction.block().is_none() {
-                    self.pipeline.writes = crate::txn::state::Writes::Everywhere;
-                } else if let Some(block) = self.transaction.block_mut() {
-                    block.writes = crate::txn::state::Writes::Everywhere;
-                }
+                self.drain().await?;
+                self.note_write_everywhere().await?;
                 let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
                 let place = self.bind_many(shards.collect(), Access::Write, bind).await?;
                 Ok(match place {
@@ -534,13 +531,18 @@ impl Session {
             let settled = self.settle_parse(None).await;
             self.conclude_extended(settled).await?;
         }
-        let result = self.sync_servers().await;
+        let result = match self.sync_servers().await {
+            Ok(false) => self.commit_pipeline().await.map(|()| false),
+            result => result,
+        };
+        self.pipeline.skipping |= result.is_err();
         self.end_pipeline();
         match result {
             Ok(true) => {}
             Ok(false) => self.ready(),
             Err(failure) => {
                 self.fail(failure).await?;
+                self.end_implicit_block().await?;
                 self.ready();
             }
         }
@@ -580,7 +582,11 @@ impl Session {
         }
         let in_block = self.transaction.block().is_some();
         // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1 && !failed && !self.transaction.has_failed() && self.pipeline.sets.is_empty();
+        let direct = engaged == 1
+            && !failed
+            && !self.transaction.has_failed()
+            && self.pipeline.sets.is_empty()
+            && !self.in_implicit_block();
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;

@@ -217,7 +217,7 @@ impl Session {
         let tag = begin_tag(&text);
         self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
         if let Some(block) = self.transaction.block_mut() {
-            block.writes = self.pipeline.writes;
+            block.writes = std::mem::take(&mut self.pipeline.writes);
         }
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())

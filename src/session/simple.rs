@@ -18,7 +18,7 @@ use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::txn::changed::Words;
-use crate::txn::state::{Block, BlockKind, Writes};
+use crate::txn::state::{Block, BlockKind};
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -35,6 +35,7 @@ impl Session {
         // Behind a pipeline without Sync: its answers come first.
         self.settle_parse(None).await?;
         self.drain().await?;
+        self.commit_pipeline().await?;
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
@@ -267,7 +268,7 @@ impl Session {
     /// Enlists a shard and notes that it may be written.
     pub(super) async fn enlist_for(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
         if access == Access::Write {
-            self.note_write(shard)?;
+            self.note_write(shard).await?;
         }
         self.enlist(shard, access).await
     }
@@ -340,9 +341,7 @@ impl Session {
 
     /// Has every server of the block run a text; the client sees the first one's answer.
     pub(super) async fn chorus(&mut self, text: &[u8]) -> Result<(), Failure> {
-        if let Some(block) = self.transaction.block_mut() {
-            block.writes = Writes::Everywhere;
-        }
+        self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
         let count = self.link.servers.len();
