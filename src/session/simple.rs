@@ -55,8 +55,12 @@ impl Session {
         match statements {
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
             [Planned { plan, range, .. }] => {
-                let statement = compiled.text.get(range.clone()).unwrap_or_default();
-                self.statement(&compiled, statement, plan, true).await
+                let statement = match plan {
+                    // Errors count characters from the start of what the client sent.
+                    Plan::Rows(_) => padded(&compiled.text, range),
+                    _ => compiled.text.get(range.clone()).unwrap_or_default().into(),
+                };
+                self.statement(&compiled, &statement, plan, true).await
             }
             many => match self.common_place(many) {
                 Some((shard, access)) => {
