@@ -18,6 +18,8 @@ mod blocks;
 mod cancelled;
 #[path = "faults/elsewhere.rs"]
 mod elsewhere;
+#[path = "faults/limits.rs"]
+mod limits;
 #[path = "faults/long_bind.rs"]
 mod long_bind;
 #[path = "faults/lying.rs"]

@@ -136,6 +136,7 @@ impl Session {
 
     /// Gives back what the session holds, when no cancel request is under way any more.
     pub async fn end(mut self) {
+        self.note_bytes();
         self.gateway.cancels.unregister(self.cancel.process_id);
         self.release().await;
     }
@@ -183,8 +184,9 @@ impl Session {
                 }
                 inbound.reserve(header.frame_bytes - inbound.len());
             }
-            self.tally.flush();
             self.link.client.flush().await?;
+            self.note_bytes();
+            self.tally.flush();
             let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();
             tokio::select! {
                 biased;

@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod cancel;
 pub mod plans;
 pub mod statement;
+pub mod kept;
 pub mod failure;
 pub mod life;
 pub mod enlist;

@@ -95,6 +95,11 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// How many statements it has.
+    pub fn count(&self) -> usize {
+        self.statements.as_ref().map_or(0, Vec::len)
+    }
+
     /// It is SQL and every relation in it is known.
     pub fn is_certain(&self) -> bool {
         let unknown = |planned: &Planned| match &planned.plan {

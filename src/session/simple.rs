@@ -24,8 +24,8 @@ use crate::wire::reply::{self, Report};
 use crate::wire::{frame, frontend};
 use shardmap::ShardId;
 
-/// Error positions in a script are kept right by padding up to this much; beyond, they count from the statement.
-const PADDED_SCRIPT_BYTES: usize = 64 * 1024;
+/// Error positions in a script are kept right by padding, of up to so much in all; beyond, they count from the statement.
+const PADDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Session {
     /// Handles a Query message.
@@ -382,7 +382,7 @@ impl Session {
     async fn script(&mut self, compiled: &Arc<Compiled>, text: &[u8]) -> Result<Ended, Failure> {
         for planned in compiled.statements.iter().flatten() {
             self.begin_own_block();
-            let statement = padded(text, &planned.range);
+            let statement = padded(text, &planned.range, compiled.count());
             if !planned.replan {
                 self.statement(compiled, &statement, &planned.plan, false).await?;
                 continue;
@@ -424,10 +424,11 @@ fn finish(succeeded: bool) -> Result<Ended, Failure> {
     if succeeded { Ok(Ended::NotReady) } else { Err(Failure::Told) }
 }
 
-/// A statement of a script behind as many blanks as there are characters before it, so that positions in errors are right.
-pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>) -> std::borrow::Cow<'a, [u8]> {
+/// A statement of a script of so many behind as many blanks as there are characters before it, so that positions in errors are
+/// right.
+pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>, statements: usize) -> std::borrow::Cow<'a, [u8]> {
     let statement = text.get(range.clone()).unwrap_or_default();
-    if range.start == 0 || text.len() > PADDED_SCRIPT_BYTES {
+    if range.start == 0 || range.start.saturating_mul(statements) > PADDING_BYTES_MAX {
         return statement.into();
     }
     let characters = text[..range.start].iter().filter(|byte| (**byte & 0xc0) != 0x80).count();
@@ -442,6 +443,15 @@ mod tests {
 
     #[test]
     fn positions_count_characters() {
-        assert_eq!(padded("é;select".as_bytes(), &(3..9)).as_ref(), b"  select");
+        assert_eq!(padded("é;select".as_bytes(), &(3..9), 2).as_ref(), b"  select");
+    }
+
+    #[test]
+    fn padding_does_not_grow_with_the_square_of_a_script() {
+        for statements in [10, 1_000, 100_000] {
+            let script = b"select;".repeat(statements);
+            let padded = (0..statements).map(|at| padded(&script, &(at * 7..at * 7 + 6), statements).len());
+            assert!(padded.sum::<usize>() <= script.len() + PADDING_BYTES_MAX, "{statements} statements");
+        }
     }
 }
