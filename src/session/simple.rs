@@ -11,7 +11,7 @@ use super::statement::NoArguments;
 use crate::catalog::{Function, RelationKind};
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
-use crate::execute::explain::ExplainMany;
+use crate::execute::explain::{ExplainMany, Notation};
 use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
@@ -296,9 +296,7 @@ impl Session {
             self.link.servers[*at].server.send_query(text, Audience::Joiner);
         }
         let leader = places.first().copied().unwrap_or(0);
-        if output == Output::Explain {
-            let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
-            let mut explain = ExplainMany::new(places, names);
+        if let Some(mut explain) = self.explain_many(output, shards, places) {
             self.relay_in_block(&mut explain).await?;
             return finish(explain.finish(&mut self.link.client.outbound));
         }
@@ -306,6 +304,17 @@ impl Session {
         self.relay_in_block(&mut scatter).await?;
         scatter.finish(&mut self.link.client.outbound);
         finish(!scatter.failed())
+    }
+
+    /// What joins the answers of an EXPLAIN; `None` for another statement.
+    pub(super) fn explain_many(&self, output: Output, shards: &[ShardId], servers: Vec<usize>) -> Option<ExplainMany> {
+        let notation = match output {
+            Output::Explain => Notation::Text,
+            Output::ExplainJson => Notation::Json,
+            Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => return None,
+        };
+        let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
+        Some(ExplainMany::new(notation, servers, names))
     }
 
     /// Runs a write that is the same on every shard.
@@ -404,7 +413,7 @@ impl Session {
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain => JoinFormat::Rows,
+        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson => JoinFormat::Rows,
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }
