@@ -6,7 +6,7 @@ use crate::catalog::load;
 use crate::config::Config;
 use crate::plan::{self, Access, Context, Destination, KeySource, Plan, Planned, Refusal, Route, Target};
 use crate::session::gateway::rules;
-use crate::session::plans::Scope;
+use crate::session::scope::Scope;
 use crate::session::statement::NoArguments;
 use crate::topology::{self, ControlError, MapFile, MapFileError};
 
@@ -119,7 +119,7 @@ fn key_parameters(target: &Target) -> Option<String> {
             KeySource::Parameter { index, .. } | KeySource::ParameterArray { index, .. } => {
                 Some(format!("${}", index + 1))
             }
-            KeySource::Constant(_) | KeySource::Null => None,
+            KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => None,
         })
         .collect();
     names.sort();

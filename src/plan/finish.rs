@@ -140,7 +140,7 @@ impl Builder<'_> {
             KeySource::ParameterArray { index, .. } => {
                 KeySource::ParameterArray { index, type_oid: self.parameter_type(index) }
             }
-            KeySource::Constant(_) | KeySource::Null => source,
+            KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => source,
         }
     }
 

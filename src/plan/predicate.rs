@@ -162,7 +162,9 @@ impl<'a> Builder<'a> {
                 self.equal(left, right, facts);
                 // NULL IS NOT DISTINCT FROM NULL: only a constant that is not NULL says something.
                 let constant = |fact: &Fact| match fact {
-                    Fact::OneOf { sources, .. } => sources.iter().all(|s| matches!(s, KeySource::Constant(_))),
+                    Fact::OneOf { sources, .. } => {
+                        sources.iter().all(|s| matches!(s, KeySource::Constant(_) | KeySource::Literal(_)))
+                    }
                     Fact::Equal { .. } => false,
                 };
                 let kept: Vec<_> = facts.drain(before..).filter(constant).collect();

@@ -72,16 +72,10 @@ impl Session {
                 Ok(1)
             }
             CopyTarget::Reference | CopyTarget::Sharded { .. } => {
-                let several = self.gateway.shards() > 1;
-                let writes = self.transaction.block().map(|block| block.writes).unwrap_or_default();
-                if several && matches!(writes, crate::txn::state::Writes::One(_)) {
-                    return Err(super::enlist::second_shard());
-                }
+                self.note_write_everywhere().await?;
                 self.enlist_all().await?;
                 self.link.servers.retain(|enlisted| !enlisted.replica);
-                if let Some(block) = self.transaction.block_mut() {
-                    block.writes = crate::txn::state::Writes::Everywhere;
-                }
+                self.link.servers.sort_by_key(|enlisted| enlisted.shard);
                 Ok(self.link.servers.len())
             }
         }

@@ -244,16 +244,17 @@ impl Session {
                 Place::Local
             }
         };
-        self.names
-            .portals
-            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0 });
+        self.names.portals.insert(
+            bind.portal.into(),
+            Portal { place, compiled: prepared.compiled, statement: bind.statement.into(), reached: 0 },
+        );
         Ok(Bound::Done)
     }
 
     /// A prepared statement, compiled anew if the catalog has changed since.
     pub(super) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if prepared.compiled.version == self.catalog.current().version {
+        if prepared.compiled.version == self.catalog.load().version {
             return Ok(prepared);
         }
         let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
@@ -261,7 +262,7 @@ impl Session {
         self.names.statements.insert(name.into(), prepared.clone());
         if let Some(described) = &prepared.described
             && !name.is_empty()
-            && self.ask(name, &prepared.compiled).await?.row_description.as_ref() != Some(described)
+            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(&**described)
         {
             // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
             let mut report = Report::error("0A000", "cached plan must not change result type");
@@ -334,11 +335,8 @@ impl Session {
             }
             Destination::Many(shards) => self.bind_many(shards, Access::Read, bind).await,
             Destination::All => {
-                if self.transaction.block().is_none() {
-                    self.pipeline.writes = crate::txn::state::Writes::Everywhere;
-                } else if let Some(block) = self.transaction.block_mut() {
-                    block.writes = crate::txn::state::Writes::Everywhere;
-                }
+                self.drain().await?;
+                self.note_write_everywhere().await?;
                 let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
                 let place = self.bind_many(shards.collect(), Access::Write, bind).await?;
                 Ok(match place {
@@ -539,13 +537,18 @@ impl Session {
             let settled = self.settle_parse(None).await;
             self.conclude_extended(settled).await?;
         }
-        let result = self.sync_servers().await;
+        let result = match self.sync_servers().await {
+            Ok(false) => self.commit_pipeline().await.map(|()| false),
+            result => result,
+        };
+        self.pipeline.skipping |= result.is_err();
         self.end_pipeline();
         match result {
             Ok(true) => {}
             Ok(false) => self.ready(),
             Err(failure) => {
                 self.fail(failure).await?;
+                self.end_implicit_block().await?;
                 self.ready();
             }
         }
@@ -585,7 +588,11 @@ impl Session {
         }
         let in_block = self.transaction.block().is_some();
         // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1 && !failed && !self.transaction.has_failed() && self.pipeline.sets.is_empty();
+        let direct = engaged == 1
+            && !failed
+            && !self.transaction.has_failed()
+            && self.pipeline.sets.is_empty()
+            && !self.in_implicit_block();
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;

@@ -32,7 +32,7 @@ impl Weigh for Prepared {
 impl Weigh for Portal {
     fn bytes(&self) -> usize {
         // Its statement may have been replaced by another of the same name: it keeps the text alive.
-        compiled_bytes(&self.prepared.compiled)
+        compiled_bytes(&self.compiled)
     }
 }
 

@@ -6,7 +6,7 @@ use super::extended::{known_part, malformed, no_portal};
 use super::failure::Failure;
 use super::life::Session;
 use super::simple::rows_of;
-use super::statement::{Place, Prepared};
+use super::statement::Place;
 use super::transaction::begin_tag;
 use crate::execute::chorus::Chorus;
 use crate::execute::portion::Portion;
@@ -26,10 +26,10 @@ impl Session {
         execute.portal = known_part(execute.portal);
         self.settle_parse(None).await?;
         let place = self.portal_place(execute.portal)?;
-        let prepared = self.names.portals.get(execute.portal).map(|portal| portal.prepared.clone());
-        let plan = prepared.as_ref().and_then(Prepared::plan).unwrap_or(&Plan::Empty);
+        let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
+        let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
-        match (place, &prepared) {
+        match (place, &compiled) {
             (Place::One { shard, replica }, _) => {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.engage(at).await?;
@@ -41,9 +41,9 @@ impl Session {
             }
             (Place::Many(shards), _) => self.execute_many(&shards, &execute, plan).await?,
             (Place::Every(shards), _) => self.execute_every(&shards, &execute).await?,
-            (Place::Local, Some(prepared)) => {
+            (Place::Local, Some(compiled)) => {
                 self.drain().await?;
-                self.execute_local(prepared, plan).await?;
+                self.execute_local(&compiled.text, plan).await?;
                 let done = !matches!(plan, Plan::Empty);
                 if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
                     portal.place = Place::Done;
@@ -156,8 +156,7 @@ impl Session {
 
     /// What the gateway carries out itself. Statements before it in the same pipeline share its implicit transaction only if
     /// they are in a block.
-    async fn execute_local(&mut self, prepared: &Prepared, plan: &Plan) -> Result<(), Failure> {
-        let text = &prepared.compiled.text;
+    async fn execute_local(&mut self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
         let unsynced =
             self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
         match plan {
@@ -233,7 +232,7 @@ impl Session {
         let tag = begin_tag(&text);
         self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
         if let Some(block) = self.transaction.block_mut() {
-            block.writes = self.pipeline.writes;
+            block.writes = std::mem::take(&mut self.pipeline.writes);
         }
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
+use super::lookup::Found;
 use super::plans::Compiled;
 use super::statement::NoArguments;
 use crate::catalog::{Function, RelationKind};
@@ -17,7 +18,7 @@ use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::txn::changed::Words;
-use crate::txn::state::{Block, BlockKind, Writes};
+use crate::txn::state::{Block, BlockKind};
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -34,11 +35,18 @@ impl Session {
         // Behind a pipeline without Sync: its answers come first.
         self.settle_parse(None).await?;
         self.drain().await?;
+        self.commit_pipeline().await?;
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
         self.pipeline = Default::default();
-        let compiled = self.known(text, &[]).await;
+        let compiled = match self.shared(text)? {
+            Found::Placed(access, destination) => {
+                return self.rows_at(text, destination, access, Output::Rows, true).await;
+            }
+            Found::Compiled(compiled) => compiled,
+            Found::Unknown => self.known(text, &[]).await,
+        };
         if compiled.statements.is_none() {
             self.probe(text, &[]).await?;
             return Err(not_understood(None).into());
@@ -233,10 +241,22 @@ impl Session {
     ) -> Result<Ended, Failure> {
         let destination = self.destination(route, arguments)?;
         self.count_rows(route, &destination);
+        self.rows_at(text, destination, route.access, route.output, alone).await
+    }
+
+    /// Runs a statement that returns or changes rows where they are.
+    async fn rows_at(
+        &mut self,
+        text: &[u8],
+        destination: Destination,
+        access: Access,
+        output: Output,
+        alone: bool,
+    ) -> Result<Ended, Failure> {
         let at = match destination {
-            Destination::Any => self.enlist_any(route.access).await?,
-            Destination::One(shard) => self.enlist_for(shard, route.access).await?,
-            Destination::Many(shards) => return self.scatter(text, &shards, route.output).await,
+            Destination::Any => self.enlist_any(access).await?,
+            Destination::One(shard) => self.enlist_for(shard, access).await?,
+            Destination::Many(shards) => return self.scatter(text, &shards, output).await,
             Destination::All => return self.replicated(text).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
@@ -248,7 +268,7 @@ impl Session {
     /// Enlists a shard and notes that it may be written.
     pub(super) async fn enlist_for(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
         if access == Access::Write {
-            self.note_write(shard)?;
+            self.note_write(shard).await?;
         }
         self.enlist(shard, access).await
     }
@@ -330,9 +350,7 @@ impl Session {
 
     /// Has every server of the block run a text; the client sees the first one's answer.
     pub(super) async fn chorus(&mut self, text: &[u8]) -> Result<(), Failure> {
-        if let Some(block) = self.transaction.block_mut() {
-            block.writes = Writes::Everywhere;
-        }
+        self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
         let count = self.link.servers.len();

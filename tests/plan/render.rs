@@ -171,7 +171,7 @@ fn source(source: &KeySource) -> Option<String> {
         None => format!("${}:?", index + 1),
     };
     match source {
-        KeySource::Constant(_) | KeySource::Null => None,
+        KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => None,
         KeySource::Parameter { index, type_oid } => Some(named(*index, *type_oid)),
         KeySource::ParameterArray { index, type_oid } => Some(format!("each of {}", named(*index, *type_oid))),
     }
