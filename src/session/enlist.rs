@@ -26,7 +26,7 @@ impl Session {
         for (name, value) in self.settings.startup() {
             if let Err(refusal) = check_setting(&name.to_ascii_lowercase(), Some(value)) {
                 let mut report = Report::fatal(refusal.sqlstate, refusal.reason);
-                report.hint = refusal.hint.map(Into::into);
+                report.hint = refusal.hint;
                 return Err(Failure::Fatal(Box::new(report)));
             }
         }

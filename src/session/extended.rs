@@ -42,7 +42,9 @@ impl Session {
             _ => self.flush().await,
         };
         result?;
-        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX) {
+        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX)
+            || self.pipeline.held.len().max(self.pipeline.sets.len()) > SAID_MAX
+        {
             self.drain().await?;
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
@@ -113,6 +115,7 @@ impl Session {
             let name = String::from_utf8_lossy(parse.name);
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
+        self.check_statement_room(parse.name, parse.text)?;
         let mut compiled = self.compile(parse.text, &types);
         if !compiled.is_certain() {
             self.drain().await?;
@@ -212,6 +215,7 @@ impl Session {
             let name = String::from_utf8_lossy(bind.portal);
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
+        self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
@@ -519,6 +523,8 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
+            // The servers have seen them.
+            self.pipeline.parsed.clear();
             return Ok(());
         }
         self.pass_on_hidden_error(&plain)?;

@@ -11,6 +11,7 @@ pub mod scope;
 pub mod shapes;
 pub mod plans;
 pub mod statement;
+pub mod kept;
 pub mod failure;
 pub mod life;
 pub mod written;

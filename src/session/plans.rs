@@ -38,6 +38,11 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// How many statements it has.
+    pub fn count(&self) -> usize {
+        self.statements.as_ref().map_or(0, Vec::len)
+    }
+
     /// The one statement in it. An empty text is an empty statement; several are refused by PostgreSQL in Parse.
     pub fn plan(&self) -> Option<&Plan> {
         match self.statements.as_deref() {

@@ -68,22 +68,37 @@ impl Session {
     async fn execute_many(&mut self, shards: &[ShardId], execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
         self.drain().await?;
         let reached = self.names.portals.get(execute.portal).map_or(0, |portal| portal.reached);
-        if execute.rows_max > 0 || reached > 0 {
-            return self.execute_portion(shards, reached, execute).await;
-        }
-        let servers = self.send_to_all(shards, execute)?;
         let output = match plan {
             Plan::Rows(route) => route.output,
             _ => Output::Rows,
         };
-        let leader = servers.first().copied().unwrap_or(0);
-        let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
-        self.relay_in_block(&mut scatter).await?;
-        scatter.finish(&mut self.link.client.outbound);
+        let explains = matches!(output, Output::Explain | Output::ExplainJson);
+        if explains && execute.rows_max > 0 {
+            return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
+                .with_hint("Fetch all of its rows at once.")
+                .into());
+        }
+        if execute.rows_max > 0 || reached > 0 {
+            return self.execute_portion(shards, reached, execute).await;
+        }
+        let servers = self.send_to_all(shards, execute)?;
+        let failed = match self.explain_many(output, shards, servers.clone()) {
+            Some(mut explain) => {
+                self.relay_in_block(&mut explain).await?;
+                !explain.finish(&mut self.link.client.outbound)
+            }
+            None => {
+                let leader = servers.first().copied().unwrap_or(0);
+                let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+                self.relay_in_block(&mut scatter).await?;
+                scatter.finish(&mut self.link.client.outbound);
+                scatter.failed()
+            }
+        };
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
         }
-        if scatter.failed() { Err(Failure::Told) } else { Ok(()) }
+        if failed { Err(Failure::Told) } else { Ok(()) }
     }
 
     /// A part of the rows: one shard after the other, from where the last part ended.

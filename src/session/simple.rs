@@ -12,7 +12,7 @@ use super::statement::NoArguments;
 use crate::catalog::{Function, RelationKind};
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
-use crate::execute::explain::ExplainMany;
+use crate::execute::explain::{ExplainMany, Notation};
 use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
@@ -25,8 +25,8 @@ use crate::wire::reply::{self, Report};
 use crate::wire::{frame, frontend};
 use shardmap::ShardId;
 
-/// Error positions in a script are kept right by padding up to this much; beyond, they count from the statement.
-const PADDED_SCRIPT_BYTES: usize = 64 * 1024;
+/// Error positions in a script are kept right by padding, of up to so much in all; beyond, they count from the statement.
+const PADDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Session {
     /// Handles a Query message.
@@ -320,9 +320,7 @@ impl Session {
             self.link.servers[*at].server.send_query(text, Audience::Joiner);
         }
         let leader = places.first().copied().unwrap_or(0);
-        if output == Output::Explain {
-            let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
-            let mut explain = ExplainMany::new(places, names);
+        if let Some(mut explain) = self.explain_many(output, shards, places) {
             self.relay_in_block(&mut explain).await?;
             return finish(explain.finish(&mut self.link.client.outbound));
         }
@@ -330,6 +328,17 @@ impl Session {
         self.relay_in_block(&mut scatter).await?;
         scatter.finish(&mut self.link.client.outbound);
         finish(!scatter.failed())
+    }
+
+    /// What joins the answers of an EXPLAIN; `None` for another statement.
+    pub(super) fn explain_many(&self, output: Output, shards: &[ShardId], servers: Vec<usize>) -> Option<ExplainMany> {
+        let notation = match output {
+            Output::Explain => Notation::Text,
+            Output::ExplainJson => Notation::Json,
+            Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => return None,
+        };
+        let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
+        Some(ExplainMany::new(notation, servers, names))
     }
 
     /// Runs a write that is the same on every shard.
@@ -404,7 +413,7 @@ impl Session {
     async fn script(&mut self, compiled: &Arc<Compiled>, text: &[u8]) -> Result<Ended, Failure> {
         for planned in compiled.statements.iter().flatten() {
             self.begin_own_block();
-            let statement = padded(text, &planned.range);
+            let statement = padded(text, &planned.range, compiled.count());
             if !planned.replan {
                 self.statement(compiled, &statement, &planned.plan, false).await?;
                 continue;
@@ -426,7 +435,7 @@ impl Session {
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain => JoinFormat::Rows,
+        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson => JoinFormat::Rows,
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }
@@ -446,10 +455,11 @@ fn finish(succeeded: bool) -> Result<Ended, Failure> {
     if succeeded { Ok(Ended::NotReady) } else { Err(Failure::Told) }
 }
 
-/// A statement of a script behind as many blanks as there are characters before it, so that positions in errors are right.
-pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>) -> std::borrow::Cow<'a, [u8]> {
+/// A statement of a script of so many behind as many blanks as there are characters before it, so that positions in errors are
+/// right.
+pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>, statements: usize) -> std::borrow::Cow<'a, [u8]> {
     let statement = text.get(range.clone()).unwrap_or_default();
-    if range.start == 0 || text.len() > PADDED_SCRIPT_BYTES {
+    if range.start == 0 || range.start.saturating_mul(statements) > PADDING_BYTES_MAX {
         return statement.into();
     }
     let characters = text[..range.start].iter().filter(|byte| (**byte & 0xc0) != 0x80).count();
@@ -464,6 +474,15 @@ mod tests {
 
     #[test]
     fn positions_count_characters() {
-        assert_eq!(padded("é;select".as_bytes(), &(3..9)).as_ref(), b"  select");
+        assert_eq!(padded("é;select".as_bytes(), &(3..9), 2).as_ref(), b"  select");
+    }
+
+    #[test]
+    fn padding_does_not_grow_with_the_square_of_a_script() {
+        for statements in [10, 1_000, 100_000] {
+            let script = b"select;".repeat(statements);
+            let padded = (0..statements).map(|at| padded(&script, &(at * 7..at * 7 + 6), statements).len());
+            assert!(padded.sum::<usize>() <= script.len() + PADDING_BYTES_MAX, "{statements} statements");
+        }
     }
 }

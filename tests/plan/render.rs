@@ -146,6 +146,7 @@ fn route(route: &Route, values: &dyn Arguments) -> String {
         Output::CopyTextWithHeader => ", copy text with header",
         Output::CopyBinary => ", copy binary",
         Output::Explain => ", explain",
+        Output::ExplainJson => ", explain json",
     };
     let keys = match &route.target {
         Target::Keyed(keyed) => keyed.pins.iter().flat_map(|pin| &pin.sources).filter_map(source).collect(),
