@@ -49,6 +49,7 @@ pub use refusal::Refusal;
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
+pub use setting::check_value as check_setting;
 pub use shared::{Shared, Sharing, compile_shared};
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 
@@ -61,6 +62,8 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// Schemas as resolved (`"$user"` replaced), in order; `pg_catalog` only where it was written.
     pub search_path: &'a [String],
+    /// The role in force: `SET ROLE`'s, or the one that logs in to the shards.
+    pub role: &'a str,
     /// Parameter types of Parse; may be fewer than the parameters, 0 for those left open.
     pub declared_types: &'a [Oid],
     /// `client_encoding` is UTF8 or SQL_ASCII. If not, a literal or name with other than ASCII characters is never used as a key.

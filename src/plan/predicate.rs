@@ -276,6 +276,7 @@ impl<'a> Builder<'a> {
             parts.windows.push(partition);
             parts.unsteady.get_or_insert("a window function");
         }
+        self.effects.asks_server |= kind == Call::Identity || name == "current_setting";
         match kind {
             Call::Steady | Call::Window => {}
             Call::Missing if is_syntax_aggregate(call) => parts.aggregate |= !windowed,

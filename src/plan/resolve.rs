@@ -54,8 +54,8 @@ impl Route {
     ) -> Result<Destination, Refusal> {
         // Where a statement goes that changes no row, or only raises an error.
         let nowhere = match self.access {
-            Access::Read if !keyed.touches_home => Destination::Any,
-            Access::Read | Access::Write => Destination::One(home),
+            Access::Read | Access::ReadPrimary if !keyed.touches_home => Destination::Any,
+            Access::Read | Access::ReadPrimary | Access::Write => Destination::One(home),
         };
         let mut shards = Shards::default();
         for pin in &keyed.pins {

@@ -18,10 +18,12 @@ pub struct Route {
 }
 
 /// Whether a statement may change anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// Provably read-only: replicas may serve it.
     Read,
+    /// Provably read-only, but a replica would say something else of itself: SHOW, `pg_is_in_recovery()`, system catalogs.
+    ReadPrimary,
     /// Writes, locks, or cannot be proved not to.
     Write,
 }
@@ -39,6 +41,8 @@ pub enum Output {
     CopyBinary,
     /// EXPLAIN of a statement.
     Explain,
+    /// EXPLAIN (FORMAT JSON): one document.
+    ExplainJson,
 }
 
 /// On which shards a statement runs.

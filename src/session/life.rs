@@ -140,6 +140,7 @@ impl Session {
 
     /// Gives back what the session holds, when no cancel request is under way any more.
     pub async fn end(mut self) {
+        self.note_bytes();
         self.gateway.cancels.unregister(self.cancel.process_id);
         self.release().await;
     }
@@ -187,8 +188,9 @@ impl Session {
                 }
                 inbound.reserve(header.frame_bytes - inbound.len());
             }
-            self.tally.flush();
             self.link.client.flush().await?;
+            self.note_bytes();
+            self.tally.flush();
             let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();
             tokio::select! {
                 biased;

@@ -38,6 +38,11 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// How many statements it has.
+    pub fn count(&self) -> usize {
+        self.statements.as_ref().map_or(0, Vec::len)
+    }
+
     /// The one statement in it. An empty text is an empty statement; several are refused by PostgreSQL in Parse.
     pub fn plan(&self) -> Option<&Plan> {
         match self.statements.as_deref() {
@@ -134,6 +139,7 @@ impl Plans {
             catalog,
             rules,
             search_path: &scope.scope.search_path,
+            role: &scope.scope.role,
             declared_types: types,
             utf8: scope.scope.utf8 && utf8,
         };
@@ -151,8 +157,8 @@ impl Plans {
         catalog: &Catalog,
         rules: &Rules,
     ) -> Arc<Compiled> {
-        let Scope { search_path, utf8, .. } = &scope.scope;
-        let context = plan::Context { catalog, rules, search_path, declared_types: &[], utf8: *utf8 };
+        let Scope { search_path, role, utf8, .. } = &scope.scope;
+        let context = plan::Context { catalog, rules, search_path, role, declared_types: &[], utf8: *utf8 };
         let (statements, sharing) = match plan::compile_shared(text, &lifted.literals, &context) {
             Ok((statements, sharing)) => (Some(statements), sharing),
             Err(_) => (None, Sharing::Never),

@@ -18,6 +18,8 @@ pub struct Scope {
     pub database: String,
     /// Schemas in which names are looked up.
     pub search_path: Vec<String>,
+    /// The role in force, where that matters to a plan; else empty, so that users share plans.
+    pub role: String,
     /// Literals are UTF-8.
     pub utf8: bool,
 }
@@ -31,8 +33,11 @@ impl Scope {
             Some(SearchPath::Text(text)) => schemas(text),
             None => schemas(default().unwrap_or("\"$user\", public")),
         };
-        let search_path = names.into_iter().map(|name| if name == "$user" { user.to_owned() } else { name }).collect();
-        Scope { database: database.to_owned(), search_path, utf8 }
+        let role = settings.role().unwrap_or(user);
+        let search_path = names.into_iter().map(|name| if name == "$user" { role.to_owned() } else { name }).collect();
+        let guarded = catalog.schemas.values().flat_map(HashMap::values).any(|relation| relation.guarded.is_some());
+        let role = if guarded { role.to_owned() } else { String::new() };
+        Scope { database: database.to_owned(), search_path, role, utf8 }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
+use super::kept::Kept;
 use super::plans::Compiled;
 use crate::catalog::Oid;
 use crate::plan::{Argument, Arguments, Plan};
@@ -78,9 +79,9 @@ pub enum Place {
 #[derive(Debug, Default)]
 pub struct Names {
     /// Prepared statements; the empty name is the unnamed one.
-    pub statements: HashMap<Box<[u8]>, Prepared>,
+    pub statements: Kept<Prepared>,
     /// Portals; the empty name is the unnamed one.
-    pub portals: HashMap<Box<[u8]>, Portal>,
+    pub portals: Kept<Portal>,
     /// SQL cursors: on which shard each is, and whether on its replica.
     pub cursors: HashMap<String, (ShardId, bool)>,
 }

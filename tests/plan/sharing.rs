@@ -53,7 +53,14 @@ impl Cache {
 
 fn context(schema: &Schema) -> Context<'_> {
     const PATH: &[String] = &[];
-    Context { catalog: &schema.catalog, rules: &schema.rules, search_path: PATH, declared_types: &[], utf8: true }
+    Context {
+        catalog: &schema.catalog,
+        rules: &schema.rules,
+        search_path: PATH,
+        role: "",
+        declared_types: &[],
+        utf8: true,
+    }
 }
 
 /// What planning the text by itself says.
