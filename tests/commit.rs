@@ -6,10 +6,14 @@
 
 mod support;
 
+#[path = "commit/bank.rs"]
+mod bank;
 #[path = "commit/basics.rs"]
 mod basics;
 #[path = "commit/matrix.rs"]
 mod matrix;
+#[path = "commit/snapshot.rs"]
+mod snapshot;
 
 use std::time::{Duration, Instant};
 

@@ -12,6 +12,7 @@ pub mod statement;
 pub mod failure;
 pub mod life;
 pub mod written;
+pub mod snapshot;
 pub mod enlist;
 pub mod simple;
 pub mod extended;
