@@ -42,7 +42,9 @@ impl Session {
             _ => self.flush().await,
         };
         result?;
-        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX) {
+        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX)
+            || self.pipeline.held.len().max(self.pipeline.sets.len()) > SAID_MAX
+        {
             self.drain().await?;
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
@@ -113,6 +115,7 @@ impl Session {
             let name = String::from_utf8_lossy(parse.name);
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
+        self.check_statement_room(parse.name, parse.text)?;
         let mut compiled = self.compile(parse.text, &types);
         if !compiled.is_certain() {
             self.drain().await?;
@@ -212,6 +215,7 @@ impl Session {
             let name = String::from_utf8_lossy(bind.portal);
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
+        self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
@@ -240,16 +244,17 @@ impl Session {
                 Place::Local
             }
         };
-        self.names
-            .portals
-            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0 });
+        self.names.portals.insert(
+            bind.portal.into(),
+            Portal { place, compiled: prepared.compiled, statement: bind.statement.into(), reached: 0 },
+        );
         Ok(Bound::Done)
     }
 
     /// A prepared statement, compiled anew if the catalog has changed since.
     pub(super) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if prepared.compiled.version == self.catalog.current().version {
+        if prepared.compiled.version == self.catalog.load().version {
             return Ok(prepared);
         }
         let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
@@ -257,7 +262,7 @@ impl Session {
         self.names.statements.insert(name.into(), prepared.clone());
         if let Some(described) = &prepared.described
             && !name.is_empty()
-            && self.ask(name, &prepared.compiled).await?.row_description.as_ref() != Some(described)
+            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(&**described)
         {
             // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
             let mut report = Report::error("0A000", "cached plan must not change result type");
@@ -359,6 +364,10 @@ impl Session {
         }
         for (nth, at) in places.iter().enumerate() {
             self.send_bind(*at, bind, nth == 0);
+            if nth == 0 && access == Access::Write {
+                // Bind takes locks: the first shard has them before the others are asked.
+                self.drain().await?;
+            }
         }
         Ok(Place::Many(shards))
     }
@@ -514,6 +523,8 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
+            // The servers have seen them.
+            self.pipeline.parsed.clear();
             return Ok(());
         }
         self.pass_on_hidden_error(&plain)?;

@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, watch};
 use super::cancel::Cancels;
 use super::databases;
 use super::plans::Plans;
+use super::scope::Scopes;
 use crate::catalog::{CatalogHandle, CatalogVersion, LoadError, Rules};
 use crate::config::{self, Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;
@@ -57,6 +58,8 @@ pub struct Gateway {
     pub rules: ArcSwap<Rules>,
     /// Compiled statements.
     pub plans: Plans,
+    /// What they were compiled under.
+    pub scopes: Scopes,
     /// What clients are told when they connect.
     pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
     /// Cancel keys.
@@ -132,6 +135,7 @@ impl Gateway {
             rules: ArcSwap::from_pointee(rules(&config)),
             pools: ArcSwap::from_pointee(pools),
             plans: Plans::new(config.limits.plans_max),
+            scopes: Scopes::default(),
             welcomes: Cache::new(WELCOMES_MAX),
             cancels: Cancels::default(),
             draining: watch::Sender::new(false),
@@ -154,8 +158,9 @@ impl Gateway {
         let opening = cell.get_or_try_init(|| async {
             let opened = self.opened.fetch_add(1, Ordering::Relaxed);
             let before = CatalogVersion(opened.wrapping_mul(VERSIONS_PER_DATABASE));
-            let rules = rules(&self.config.load());
-            databases::open(before, rules, self.primaries.clone(), database).await.map(Arc::new)
+            let config = self.config.load_full();
+            let (rules, home) = (rules(&config), config.sharding.home);
+            databases::open(before, rules, self.primaries.clone(), home, database).await.map(Arc::new)
         });
         let result = opening.await.cloned();
         if result.is_err() {
