@@ -10,6 +10,8 @@ mod support;
 mod bank;
 #[path = "commit/basics.rs"]
 mod basics;
+#[path = "commit/deadlock.rs"]
+mod deadlock;
 #[path = "commit/matrix.rs"]
 mod matrix;
 #[path = "commit/snapshot.rs"]

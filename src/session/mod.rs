@@ -29,5 +29,6 @@ pub mod copy;
 pub mod everywhere;
 pub mod prepared;
 pub mod cursor;
+pub mod deadlock;
 pub mod serve;
 pub mod tally;
