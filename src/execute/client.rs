@@ -1,6 +1,8 @@
 //! The client's end: its socket and the bytes read and not yet handled, made and not yet sent.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +22,8 @@ pub struct ClientIo {
     pub unflushed: bool,
     /// Length of a frame that must be held whole; it may exceed what is read ahead.
     pub frame_bytes_wanted: usize,
+    /// Somebody has had a server cancelled because of a deadlock over several shards: the error says so.
+    pub deadlocked: Arc<AtomicBool>,
     /// The client has closed its end, or its socket has failed: it is neither read nor written any more. Only a commit that is
     /// under way goes on then.
     pub gone: bool,
@@ -41,6 +45,7 @@ impl ClientIo {
             outbound: BytesMut::new(),
             unflushed: false,
             frame_bytes_wanted: 0,
+            deadlocked: Arc::default(),
             gone: false,
             received_bytes: 0,
             sent_bytes: 0,

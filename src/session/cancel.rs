@@ -1,7 +1,7 @@
 //! Cancel keys: which client a CancelRequest means, and which servers work for it now.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -25,6 +25,8 @@ pub struct CancelSlot {
     /// Held (shared) while requests are under way: servers are not given back meanwhile.
     under_way: tokio::sync::RwLock<()>,
     waiting: Notify,
+    /// See [`crate::execute::client::ClientIo::deadlocked`].
+    pub deadlocked: Arc<AtomicBool>,
 }
 
 impl Cancels {
@@ -40,6 +42,7 @@ impl Cancels {
                     servers: Mutex::default(),
                     under_way: tokio::sync::RwLock::default(),
                     waiting: Notify::new(),
+                    deadlocked: Arc::default(),
                 });
                 clients.insert(process_id, slot.clone());
                 return slot;
@@ -66,6 +69,16 @@ impl Cancels {
         while requests.join_next().await.is_some() {}
     }
 
+    /// The clients for whom several servers work, with those.
+    pub fn with_several_servers(&self) -> Vec<(Arc<CancelSlot>, Vec<CancelServer>)> {
+        let slots: Vec<Arc<CancelSlot>> = self.lock().values().cloned().collect();
+        let with_servers = slots.into_iter().map(|slot| {
+            let servers = slot.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            (slot, servers)
+        });
+        with_servers.filter(|(_, servers)| servers.len() > 1).collect()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Arc<CancelSlot>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,8 +98,19 @@ impl CancelSlot {
     /// No server works for the client any more; waits for requests under way, so that none hits the servers' next client.
     pub async fn clear(&self) {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.deadlocked.store(false, Ordering::Relaxed);
         if self.under_way.try_write().is_err() {
             let _all_done = self.under_way.write().await;
+        }
+    }
+
+    /// Ends a wait of this client's on a server, as a deadlock, unless the client has gone on.
+    pub async fn break_deadlock(&self, server: &CancelServer) {
+        let _under_way = self.under_way.read().await;
+        let works = |known: &CancelServer| known.process_id() == server.process_id();
+        if self.servers.lock().unwrap_or_else(PoisonError::into_inner).iter().any(works) {
+            self.deadlocked.store(true, Ordering::Relaxed);
+            server.cancel().await;
         }
     }
 
