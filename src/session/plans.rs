@@ -205,7 +205,7 @@ mod tests {
 
     fn public() -> Arc<Scoped> {
         let search_path = vec!["public".to_owned()];
-        Scopes::default().scoped(Scope { database: "shop".to_owned(), search_path, utf8: true })
+        Scopes::default().scoped(Scope { database: "shop".to_owned(), search_path, role: String::new(), utf8: true })
     }
 
     fn learn(plans: &Plans, text: &str, scope: &Scoped, catalog: &Catalog) {
@@ -235,7 +235,12 @@ mod tests {
         let plans = Plans::new(100);
         let scopes = Scopes::default();
         let scope = |name: &str| {
-            scopes.scoped(Scope { database: "shop".to_owned(), search_path: vec![name.to_owned()], utf8: true })
+            scopes.scoped(Scope {
+                database: "shop".to_owned(),
+                search_path: vec![name.to_owned()],
+                role: String::new(),
+                utf8: true,
+            })
         };
         let (text, mut lifted) = ("SELECT 1 WHERE 2 = 3", Lifted::default());
         assert!(lifted.read(text.as_bytes()));
