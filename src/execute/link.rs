@@ -132,11 +132,8 @@ impl Link {
         if client.inbound.len() >= CLIENT_READ_AHEAD_BYTES.max(client.frame_bytes_wanted) {
             return Poll::Pending;
         }
-        match ready!(poll_read(Pin::new(&mut client.stream), cx, &mut client.inbound))? {
-            0 => {
-                client.gone = true;
-                Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into())))
-            }
+        match ready!(client.poll_read(cx))? {
+            0 => Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into()))),
             _ => Poll::Ready(Ok(Turn::Client)),
         }
     }

@@ -21,10 +21,30 @@ pub struct CancelSlot {
     /// The client's "process id".
     pub process_id: i32,
     secret: Vec<u8>,
-    servers: Mutex<Vec<CancelServer>>,
-    /// Held (shared) while requests are under way: servers are not given back meanwhile.
-    under_way: tokio::sync::RwLock<()>,
+    work: Mutex<Work>,
+    /// No request is under way any more.
+    done: Notify,
     waiting: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    servers: Vec<CancelServer>,
+    /// Requests that are being passed on: servers are not given back meanwhile.
+    under_way: usize,
+}
+
+/// A request that is being passed on.
+struct UnderWay<'a>(&'a CancelSlot);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut work = self.0.work();
+        work.under_way -= 1;
+        if work.under_way == 0 {
+            self.0.done.notify_waiters();
+        }
+    }
 }
 
 impl Cancels {
@@ -37,8 +57,8 @@ impl Cancels {
                 let slot = Arc::new(CancelSlot {
                     process_id,
                     secret,
-                    servers: Mutex::default(),
-                    under_way: tokio::sync::RwLock::default(),
+                    work: Mutex::default(),
+                    done: Notify::new(),
                     waiting: Notify::new(),
                 });
                 clients.insert(process_id, slot.clone());
@@ -56,9 +76,12 @@ impl Cancels {
     pub async fn cancel(&self, process_id: i32, secret: &[u8]) {
         let slot = self.lock().get(&process_id).cloned();
         let Some(slot) = slot.filter(|slot| same(&slot.secret, secret)) else { return };
-        let _under_way = slot.under_way.read().await;
+        let (_under_way, servers) = {
+            let mut work = slot.work();
+            work.under_way += 1;
+            (UnderWay(&slot), work.servers.clone())
+        };
         slot.waiting.notify_waiters();
-        let servers = slot.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut requests = tokio::task::JoinSet::new();
         for server in servers {
             requests.spawn(async move { server.cancel().await });
@@ -79,15 +102,32 @@ impl CancelSlot {
 
     /// A server works for the client from now on.
     pub fn add(&self, server: CancelServer) {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+        self.work().servers.push(server);
     }
 
-    /// No server works for the client any more; waits for requests under way, so that none hits the servers' next client.
-    pub async fn clear(&self) {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        if self.under_way.try_write().is_err() {
-            let _all_done = self.under_way.write().await;
+    /// No server works for the client any more. False when requests are under way: then [`CancelSlot::settled`] is to be
+    /// waited for, so that none hits the servers' next client.
+    #[must_use]
+    pub fn clear(&self) -> bool {
+        let mut work = self.work();
+        work.servers.clear();
+        work.under_way == 0
+    }
+
+    /// Returns when no request is under way.
+    pub async fn settled(&self) {
+        loop {
+            let mut done = std::pin::pin!(self.done.notified());
+            done.as_mut().enable();
+            if self.work().under_way == 0 {
+                return;
+            }
+            done.await;
         }
+    }
+
+    fn work(&self) -> std::sync::MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns when the client asks for cancellation.

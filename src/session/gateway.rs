@@ -44,6 +44,15 @@ pub struct WelcomeKey {
     pub settings: Arc<Settings>,
 }
 
+/// What sessions of a [`WelcomeKey`] share.
+#[derive(Debug)]
+pub struct Welcome {
+    /// What a server reports at the start of such a session.
+    pub parameters: Box<[(String, String)]>,
+    /// Those of the key: sessions that share them need not compare them when they take each other's servers.
+    pub settings: Arc<Settings>,
+}
+
 /// Shared by all clients.
 pub struct Gateway {
     /// Replaced on SIGHUP.
@@ -57,7 +66,7 @@ pub struct Gateway {
     /// Compiled statements.
     pub plans: Plans,
     /// What clients are told when they connect.
-    pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
+    pub welcomes: Cache<WelcomeKey, Arc<Welcome>>,
     /// Cancel keys.
     pub cancels: Cancels,
     /// True when the gateway shuts down: sessions end at the end of their transaction.

@@ -20,7 +20,7 @@ pub struct Prepared {
     /// Parameter types as a server resolved them, once asked.
     pub resolved_types: Option<Arc<[Oid]>>,
     /// The columns that the client has been told it returns.
-    pub described: Option<Vec<u8>>,
+    pub described: Option<Arc<[u8]>>,
 }
 
 /// How a prepared statement was made.
@@ -78,15 +78,20 @@ pub enum Place {
     Done,
 }
 
+/// By the client's names. A client that seeks collisions slows down itself alone.
+pub type Named<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
+
 /// All portals and statements by name.
 #[derive(Debug, Default)]
 pub struct Names {
     /// Prepared statements; the empty name is the unnamed one.
-    pub statements: HashMap<Box<[u8]>, Prepared>,
+    pub statements: Named<Prepared>,
+    /// The one that may still be [`Origin::ParsePending`]: there is no second one.
+    pub pending: Option<Box<[u8]>>,
     /// Portals; the empty name is the unnamed one.
-    pub portals: HashMap<Box<[u8]>, Portal>,
+    pub portals: Named<Portal>,
     /// SQL cursors: on which shard each is, and whether on its replica.
-    pub cursors: HashMap<String, (ShardId, bool)>,
+    pub cursors: HashMap<String, (ShardId, bool), foldhash::fast::RandomState>,
 }
 
 /// Parameters of a Bind message, with what servers have said of their types.
