@@ -10,9 +10,6 @@ use pgbraid::admin::{check, explain, init, serve};
 use pgbraid::config::{self, Config};
 use pgbraid::demo;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A gateway that makes N PostgreSQL shards look like one PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "pgbraid", version, about)]

@@ -23,10 +23,15 @@ pub struct ClientIo {
     pub unflushed: bool,
     /// Length of a frame that must be held whole; it may exceed what is read ahead.
     pub frame_bytes_wanted: usize,
-    /// The client has closed its end.
+    /// The client has closed its end, or its socket has failed: it is neither read nor written any more. Only a commit that is
+    /// under way goes on then.
     pub gone: bool,
     /// What the next read asks for.
     read_bytes: usize,
+    /// Read since somebody last took note.
+    pub received_bytes: usize,
+    /// Written since somebody last took note.
+    pub sent_bytes: usize,
 }
 
 /// One read asks for this much. 16 KiB holds most statements and most answers whole.
@@ -47,6 +52,8 @@ impl ClientIo {
             frame_bytes_wanted: 0,
             gone: false,
             read_bytes: SHORT_READ_BYTES,
+            received_bytes: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -81,6 +88,7 @@ impl ClientIo {
         let count = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbound))?;
         self.read_bytes = if count == room { READ_BYTES } else { SHORT_READ_BYTES };
         self.gone |= count == 0;
+        self.received_bytes += count;
         Poll::Ready(Ok(count))
     }
 
@@ -100,6 +108,7 @@ impl ClientIo {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.outbound.advance(count);
+            self.sent_bytes += count;
             self.unflushed = true;
         }
         if self.unflushed {

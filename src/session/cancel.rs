@@ -105,17 +105,20 @@ impl CancelSlot {
         self.work().servers.push(server);
     }
 
-    /// No server works for the client any more. False when requests are under way: then [`CancelSlot::settled`] is to be
-    /// waited for, so that none hits the servers' next client.
-    #[must_use]
-    pub fn clear(&self) -> bool {
-        let mut work = self.work();
-        work.servers.clear();
-        work.under_way == 0
+    /// No server works for the client any more; waits for requests under way, so that none hits the servers' next client.
+    pub async fn clear(&self) {
+        let settled = {
+            let mut work = self.work();
+            work.servers.clear();
+            work.under_way == 0
+        };
+        if !settled {
+            Box::pin(self.settled()).await;
+        }
     }
 
     /// Returns when no request is under way.
-    pub async fn settled(&self) {
+    async fn settled(&self) {
         loop {
             let mut done = std::pin::pin!(self.done.notified());
             done.as_mut().enable();

@@ -42,7 +42,9 @@ impl Session {
             _ => Box::pin(self.flush()).await,
         };
         result?;
-        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX) {
+        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX)
+            || self.pipeline.held.len().max(self.pipeline.sets.len()) > SAID_MAX
+        {
             self.drain().await?;
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
@@ -121,6 +123,7 @@ impl Session {
             let name = String::from_utf8_lossy(parse.name);
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
+        self.check_statement_room(parse.name, parse.text)?;
         let mut compiled = self.compile(parse.text, &types);
         if !compiled.is_certain() {
             self.drain().await?;
@@ -228,6 +231,7 @@ impl Session {
             let name = String::from_utf8_lossy(bind.portal);
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
+        self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
@@ -256,16 +260,17 @@ impl Session {
                 Place::Local
             }
         };
-        self.names
-            .portals
-            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0 });
+        self.names.portals.insert(
+            bind.portal.into(),
+            Portal { place, compiled: prepared.compiled, statement: bind.statement.into(), reached: 0 },
+        );
         Ok(Bound::Done)
     }
 
     /// A prepared statement, compiled anew if the catalog has changed since.
     pub(super) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if prepared.compiled.version == self.catalog.current().version {
+        if prepared.compiled.version == self.catalog.load().version {
             return Ok(prepared);
         }
         Box::pin(self.compiled_anew(name, prepared)).await
@@ -277,7 +282,7 @@ impl Session {
         self.names.statements.insert(name.into(), prepared.clone());
         if let Some(described) = &prepared.described
             && !name.is_empty()
-            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(described)
+            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(&**described)
         {
             // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
             let mut report = Report::error("0A000", "cached plan must not change result type");
@@ -350,11 +355,8 @@ impl Session {
             }
             Destination::Many(shards) => Box::pin(self.bind_many(shards, Access::Read, bind)).await,
             Destination::All => {
-                if self.transaction.block().is_none() {
-                    self.pipeline.writes = crate::txn::state::Writes::Everywhere;
-                } else if let Some(block) = self.transaction.block_mut() {
-                    block.writes = crate::txn::state::Writes::Everywhere;
-                }
+                self.drain().await?;
+                self.note_write_everywhere().await?;
                 let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
                 let place = Box::pin(self.bind_many(shards.collect(), Access::Write, bind)).await?;
                 Ok(match place {
@@ -382,6 +384,10 @@ impl Session {
         }
         for (nth, at) in places.iter().enumerate() {
             self.send_bind(*at, bind, nth == 0);
+            if nth == 0 && access == Access::Write {
+                // Bind takes locks: the first shard has them before the others are asked.
+                self.drain().await?;
+            }
         }
         Ok(Place::Many(shards))
     }
@@ -545,6 +551,8 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
+            // The servers have seen them.
+            self.pipeline.parsed.clear();
             return Ok(());
         }
         self.pass_on_hidden_error(&plain)?;
@@ -557,13 +565,18 @@ impl Session {
             let settled = self.settle_parse(None).await;
             self.conclude_extended(settled).await?;
         }
-        let result = self.sync_servers().await;
+        let result = match self.sync_servers().await {
+            Ok(false) => self.commit_pipeline().await.map(|()| false),
+            result => result,
+        };
+        self.pipeline.skipping |= result.is_err();
         self.end_pipeline();
         match result {
             Ok(true) => {}
             Ok(false) => self.ready(),
             Err(failure) => {
                 self.fail(failure).await?;
+                self.end_implicit_block().await?;
                 self.ready();
             }
         }
@@ -603,7 +616,11 @@ impl Session {
         }
         let in_block = self.transaction.block().is_some();
         // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1 && !failed && !self.transaction.has_failed() && self.pipeline.sets.is_empty();
+        let direct = engaged == 1
+            && !failed
+            && !self.transaction.has_failed()
+            && self.pipeline.sets.is_empty()
+            && !self.in_implicit_block();
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
+use super::kept::Kept;
 use super::plans::Compiled;
 use crate::catalog::Oid;
-use crate::plan::{Argument, Arguments, Plan, Planned};
+use crate::plan::{Argument, Arguments, Plan};
 use crate::wire::frontend::{Bind, BoundValue};
 
 /// A prepared statement of the client's.
@@ -35,13 +36,9 @@ pub enum Origin {
 }
 
 impl Prepared {
-    /// The one statement in it. An empty text is an empty statement; several are refused by PostgreSQL in Parse.
+    /// The one statement in it.
     pub fn plan(&self) -> Option<&Plan> {
-        match self.compiled.statements.as_deref() {
-            Some([]) => Some(&Plan::Empty),
-            Some([Planned { plan, .. }]) => Some(plan),
-            Some(_) | None => None,
-        }
+        self.compiled.plan()
     }
 }
 
@@ -51,7 +48,7 @@ pub struct Portal {
     /// Where it is.
     pub place: Place,
     /// Its statement.
-    pub prepared: Prepared,
+    pub compiled: Arc<Compiled>,
     /// The statement's name.
     pub statement: Box<[u8]>,
     /// On several shards: how many of them have given all their rows.
@@ -78,18 +75,15 @@ pub enum Place {
     Done,
 }
 
-/// By the client's names. A client that seeks collisions slows down itself alone.
-pub type Named<T> = HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
-
 /// All portals and statements by name.
 #[derive(Debug, Default)]
 pub struct Names {
     /// Prepared statements; the empty name is the unnamed one.
-    pub statements: Named<Prepared>,
+    pub statements: Kept<Prepared>,
     /// The one that may still be [`Origin::ParsePending`]: there is no second one.
     pub pending: Option<Box<[u8]>>,
     /// Portals; the empty name is the unnamed one.
-    pub portals: Named<Portal>,
+    pub portals: Kept<Portal>,
     /// SQL cursors: on which shard each is, and whether on its replica.
     pub cursors: HashMap<String, (ShardId, bool), foldhash::fast::RandomState>,
 }
