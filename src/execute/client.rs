@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -23,6 +25,8 @@ pub struct ClientIo {
     pub unflushed: bool,
     /// Length of a frame that must be held whole; it may exceed what is read ahead.
     pub frame_bytes_wanted: usize,
+    /// Somebody has had a server cancelled because of a deadlock over several shards: the error says so.
+    pub deadlocked: Arc<AtomicBool>,
     /// The client has closed its end, or its socket has failed: it is neither read nor written any more. Only a commit that is
     /// under way goes on then.
     pub gone: bool,
@@ -50,6 +54,7 @@ impl ClientIo {
             outbound: BytesMut::new(),
             unflushed: false,
             frame_bytes_wanted: 0,
+            deadlocked: Arc::default(),
             gone: false,
             read_bytes: SHORT_READ_BYTES,
             received_bytes: 0,

@@ -242,6 +242,16 @@ pub struct CancelServer {
 }
 
 impl CancelServer {
+    /// Where it is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The process that serves it there.
+    pub fn process_id(&self) -> i32 {
+        self.process_id
+    }
+
     /// Asks the server to stop what it is doing; returns when the request has been taken.
     pub async fn cancel(&self) {
         if let Err(error) = connect::cancel(&self.target, self.process_id, &self.secret).await {

@@ -1,7 +1,7 @@
 //! Cancel keys: which client a CancelRequest means, and which servers work for it now.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -25,6 +25,8 @@ pub struct CancelSlot {
     /// No request is under way any more.
     done: Notify,
     waiting: Notify,
+    /// See [`crate::execute::client::ClientIo::deadlocked`].
+    pub deadlocked: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,7 @@ impl Cancels {
                     work: Mutex::default(),
                     done: Notify::new(),
                     waiting: Notify::new(),
+                    deadlocked: Arc::default(),
                 });
                 clients.insert(process_id, slot.clone());
                 return slot;
@@ -89,6 +92,16 @@ impl Cancels {
         while requests.join_next().await.is_some() {}
     }
 
+    /// The clients for whom several servers work, with those.
+    pub fn with_several_servers(&self) -> Vec<(Arc<CancelSlot>, Vec<CancelServer>)> {
+        let slots: Vec<Arc<CancelSlot>> = self.lock().values().cloned().collect();
+        let with_servers = slots.into_iter().map(|slot| {
+            let servers = slot.work().servers.clone();
+            (slot, servers)
+        });
+        with_servers.filter(|(_, servers)| servers.len() > 1).collect()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Arc<CancelSlot>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,11 +123,26 @@ impl CancelSlot {
         let settled = {
             let mut work = self.work();
             work.servers.clear();
+            self.deadlocked.store(false, Ordering::Relaxed);
             work.under_way == 0
         };
         if !settled {
             Box::pin(self.settled()).await;
         }
+    }
+
+    /// Ends a wait of this client's on a server, as a deadlock, unless the client has gone on.
+    pub async fn break_deadlock(&self, server: &CancelServer) {
+        let _under_way = {
+            let mut work = self.work();
+            if !work.servers.iter().any(|known| known.process_id() == server.process_id()) {
+                return;
+            }
+            work.under_way += 1;
+            self.deadlocked.store(true, Ordering::Relaxed);
+            UnderWay(self)
+        };
+        server.cancel().await;
     }
 
     /// Returns when no request is under way.

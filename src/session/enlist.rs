@@ -100,6 +100,7 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: a server is in the link or back in its pool.
     pub(super) async fn enlist(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
+        self.take_snapshot().await?;
         let reads_only = access == Access::Read && self.may_use_replica();
         let found = |enlisted: &Enlisted| {
             enlisted.shard == shard && (!enlisted.replica || reads_only) && !enlisted.server.is_broken()
@@ -176,6 +177,7 @@ impl Session {
     /// A server for a statement that any shard can answer: one that is enlisted, else the session's own; when that shard is
     /// down, another, which then is the session's own.
     pub(super) async fn enlist_any(&mut self, access: Access) -> Result<usize, Failure> {
+        self.take_snapshot().await?;
         if let Some(at) =
             self.link.servers.iter().position(|enlisted| !enlisted.server.is_broken() && !enlisted.replica)
         {
@@ -205,7 +207,7 @@ impl Session {
     }
 
     /// Waits for a server. A cancel request, or the client's leaving, ends the wait.
-    async fn checkout(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
+    pub(super) async fn checkout(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
         if let Some((_, pool)) = self.pools.iter().find(|(key, _)| *key == (shard, role))
             && let Some(lent) = Pools::idle(pool)
         {

@@ -124,8 +124,10 @@ impl Session {
     pub fn new(client: Client, gateway: Arc<Gateway>, catalog: Arc<CatalogHandle>, cancel: Arc<CancelSlot>) -> Self {
         let shards = gateway.shards().max(1);
         let default_shard = ShardId(u16::try_from(gateway.next_turn() % shards).unwrap_or(0));
+        let mut io = ClientIo::new(client.stream, client.read_ahead);
+        io.deadlocked = cancel.deadlocked.clone();
         Session {
-            link: Link { client: ClientIo::new(client.stream, client.read_ahead), servers: Vec::new() },
+            link: Link { client: io, servers: Vec::new() },
             user: client.user,
             database: client.database,
             transaction: Transaction::default(),

@@ -19,6 +19,17 @@ pub struct Log {
     bytes: usize,
 }
 
+/// What the statements of a block see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each what is committed when it begins: READ COMMITTED.
+    Statement,
+    /// All the same: REPEATABLE READ or SERIALIZABLE.
+    Transaction,
+    /// The same, of a moment that PostgreSQL chooses by waiting: SERIALIZABLE READ ONLY DEFERRABLE.
+    Deferrable,
+}
+
 #[derive(Clone, Debug)]
 enum Entry {
     /// BEGIN, SET TRANSACTION, SET, SET LOCAL ...: text as the client wrote it.
@@ -94,6 +105,25 @@ impl Log {
         }
     }
 
+    /// What its statements see, by what has been said before the first of them. Words in comments count too: a snapshot of all
+    /// shards that nobody asked for costs a moment, one that is missing shows what was never there.
+    pub fn isolation(&self) -> Isolation {
+        let said = |word: &[u8]| {
+            let texts = self.entries.iter().map(|entry| match entry {
+                Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
+            });
+            let names = ["default_transaction_isolation", "transaction_isolation", "session characteristics"];
+            let settings = names.into_iter().filter_map(|name| self.effective.text_of(name));
+            texts.chain(settings).any(|text| contains_word(text.as_bytes(), word))
+        };
+        match said(b"serializable") {
+            true if said(b"deferrable") && !said(b"not deferrable") && said(b"read only") => Isolation::Deferrable,
+            true => Isolation::Transaction,
+            false if said(b"repeatable") => Isolation::Transaction,
+            false => Isolation::Statement,
+        }
+    }
+
     /// Adds a statement that acts on the block itself.
     pub fn push(&mut self, text: String) {
         self.add(Entry::Statement(text));
@@ -161,6 +191,11 @@ impl Log {
     }
 }
 
+/// Whether a text has a word in it, whatever its case.
+fn contains_word(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +211,18 @@ mod tests {
         log.push("SET LOCAL work_mem TO '1MB'".into());
         log.savepoint("a".into(), "SAVEPOINT a".into());
         assert_eq!(log.replay(), "BEGIN;SET LOCAL work_mem TO '1MB';SAVEPOINT a");
+    }
+
+    #[test]
+    fn what_a_block_sees_is_read_from_what_was_said_and_set() {
+        let mut said = log();
+        assert_eq!(said.isolation(), Isolation::Statement);
+        said.push("set transaction Isolation level REPEATABLE read".into());
+        assert_eq!(said.isolation(), Isolation::Transaction);
+        let change = Change::Value("serializable".into());
+        let settings = Arc::new(Settings::default().with("default_transaction_isolation", change));
+        assert_eq!(Log::new("BEGIN".into(), settings.clone()).isolation(), Isolation::Transaction);
+        assert_eq!(Log::new("BEGIN READ ONLY DEFERRABLE".into(), settings).isolation(), Isolation::Deferrable);
     }
 
     #[test]
