@@ -88,8 +88,7 @@ impl Shard {
             if former.as_ref() == Some(&fingerprint) {
                 return Ok((client, None));
             }
-            let rows = texts(client.simple_query(NUMBERS).await?);
-            let numbers = Numbers::of(rows.iter().map(|row| std::array::from_fn(|column| row.get(column))));
+            let numbers = numbers(&client).await?;
             Ok::<_, LoadError>((client, Some((fingerprint, numbers))))
         };
         match timeout(ANSWER_TIMEOUT, asking).await.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT))) {
@@ -106,6 +105,15 @@ impl Shard {
             }
         }
     }
+}
+
+/// The numbers that a shard has given.
+///
+/// # Errors
+/// When the query fails.
+pub async fn numbers(client: &Client) -> Result<Numbers, LoadError> {
+    let rows = texts(client.simple_query(NUMBERS).await?);
+    Ok(Numbers::of(rows.iter().map(|row| std::array::from_fn(|column| row.get(column)))))
 }
 
 fn texts(messages: Vec<SimpleQueryMessage>) -> Vec<SimpleQueryRow> {

@@ -9,6 +9,7 @@ use lru::LruCache;
 
 use super::connect::{self, Connected, Target};
 use super::expect::{Audience, Expectations, StatementId, Step};
+use super::renumber::Renumber;
 use super::settings::Settings;
 use crate::net::ServerStream;
 use crate::wire::reply::{self, Status};
@@ -26,6 +27,8 @@ pub struct Server {
     pub unflushed: bool,
     /// What is owed for the messages sent.
     pub expects: Expectations,
+    /// What its numbers of users' types are on the home shard.
+    pub oids: Renumber,
     /// Rest of a frame that is being forwarded (or dropped) piecemeal.
     pub partial: Option<Partial>,
     /// Length of the frame at the start of `inbound` that must be held whole; it may exceed the window.
@@ -72,6 +75,7 @@ impl Server {
             outbound: BytesMut::new(),
             unflushed: false,
             expects: Expectations::default(),
+            oids: Renumber::default(),
             partial: None,
             frame_bytes_wanted: 0,
             settings: Arc::new(Settings::default()),
@@ -179,7 +183,8 @@ impl Server {
             reply::named(&mut self.outbound, b'C', b'S', statement_name(evicted).as_bytes());
             self.expects.push(Step::Evict(evicted), Audience::Gateway);
         }
-        reply::parse(&mut self.outbound, statement_name(statement).as_bytes(), text, types);
+        let types = self.oids.declared(types);
+        reply::parse(&mut self.outbound, statement_name(statement).as_bytes(), text, &types);
         self.expects.push(Step::Parse(Some(statement)), audience);
         true
     }

@@ -97,7 +97,11 @@ impl Session {
         let shards = gateway.shards().max(1);
         let default_shard = ShardId(u16::try_from(gateway.next_turn() % shards).unwrap_or(0));
         Session {
-            link: Link { client: ClientIo::new(client.stream, client.read_ahead), servers: Vec::new() },
+            link: Link {
+                client: ClientIo::new(client.stream, client.read_ahead),
+                servers: Vec::new(),
+                catalog: Some(catalog.clone()),
+            },
             user: client.user,
             database: client.database,
             transaction: Transaction::default(),

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod life;
 pub mod enlist;
 pub mod simple;
+pub mod numbers;
 pub mod extended;
 pub mod long_bind;
 pub mod portal;

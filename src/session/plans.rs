@@ -4,7 +4,7 @@
 //! each use (catalog version). The map and parameter values are looked at when the plan is resolved, so they may change.
 
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::Equivalent;
@@ -73,6 +73,15 @@ pub fn schemas(text: &str) -> Vec<String> {
     names
 }
 
+/// What a statement's binary values hold of numbers of types, by the home shard's catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Embeds {
+    /// Parameters whose values do, with their types.
+    pub parameters: Vec<(usize, Oid)>,
+    /// Values of some column do.
+    pub rows: bool,
+}
+
 /// A compiled text.
 #[derive(Debug)]
 pub struct Compiled {
@@ -86,6 +95,8 @@ pub struct Compiled {
     pub version: CatalogVersion,
     /// Its statements; `None` when it is not SQL: PostgreSQL shall say what is wrong with it.
     pub statements: Option<Vec<Planned>>,
+    /// Which of its values hold numbers of types, once asked because shards have different ones.
+    pub embeds: OnceLock<Embeds>,
 }
 
 impl Compiled {
@@ -165,7 +176,7 @@ impl Plans {
         };
         let statements = plan::compile(&readable, &context).ok();
         let id = StatementId(self.last.fetch_add(1, Ordering::Relaxed));
-        Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements }
+        Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements, embeds: OnceLock::new() }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
 use super::plans::Compiled;
+use super::numbers::Protocol;
 use super::statement::NoArguments;
 use crate::catalog::RelationKind;
 use crate::execute::chorus::Chorus;
@@ -15,6 +16,7 @@ use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
+use crate::pool::server::Server;
 use crate::txn::state::{Block, BlockKind, Writes};
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
@@ -99,8 +101,8 @@ impl Session {
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
     async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
         let at = self.enlist_any(Access::Read).await?;
-        let server = &mut self.link.servers[at].server;
-        reply::parse(&mut server.outbound, b"", text, types);
+        let server: &mut Server = &mut self.link.servers[at].server;
+        reply::parse(&mut server.outbound, b"", text, &server.oids.declared(types));
         server.expects.push(Step::Parse(None), Audience::Gateway);
         server.unnamed = None;
         server.send_sync(Audience::Gateway);
@@ -129,6 +131,7 @@ impl Session {
     ) -> Result<Ended, Failure> {
         self.check_not_failed(plan)?;
         self.check_not_changed(text, plan)?;
+        self.number_block(plan).await?;
         self.count_plan(plan);
         match plan {
             Plan::Empty => {
@@ -220,8 +223,11 @@ impl Session {
     ) -> Result<Ended, Failure> {
         let destination = self.destination(route, arguments)?;
         self.count_rows(route, &destination);
+        if route.output == Output::CopyBinary {
+            self.check_copy_out(text, Protocol::Simple).await?;
+        }
         let at = match destination {
-            Destination::Any => self.enlist_any(route.access).await?,
+            Destination::Any => self.enlist_anywhere(text, route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Many(shards) => return self.scatter(text, &shards, route.output).await,
             Destination::All => return self.replicated(text).await,
