@@ -151,7 +151,8 @@ fn short(definition: &str) -> String {
 async fn check_numbers(config: &Config, primaries: &[Option<Client>], report: &mut Report) {
     let home = usize::from(config.sharding.home.0);
     let reads = join_all(primaries.iter().map(|client| async { catalog::numbers(client.as_ref()?).await.ok() })).await;
-    let (Some(name), Some(Some(canonical))) = (config.shards.get(home).map(|shard| &shard.name), reads.get(home)) else {
+    let (Some(name), Some(Some(canonical))) = (config.shards.get(home).map(|shard| &shard.name), reads.get(home))
+    else {
         return;
     };
     for (shard, numbers) in config.shards.iter().zip(&reads).filter(|(shard, _)| shard.name != *name) {

@@ -234,10 +234,8 @@ impl Shared {
     async fn reload(&self, reader: &mut Reader, unchanged: Unchanged) -> Result<(), LoadError> {
         let insist = self.insist.swap(false, Ordering::SeqCst);
         let Reader { client, fingerprint, numbers, .. } = reader;
-        let (read, ()) = tokio::join!(
-            self.read(client, fingerprint, unchanged),
-            numbers.read(self.connect.as_ref(), insist)
-        );
+        let (read, ()) =
+            tokio::join!(self.read(client, fingerprint, unchanged), numbers.read(self.connect.as_ref(), insist));
         let oids = numbers.maps();
         let (catalog, outcome) = match read {
             Ok(catalog) => (catalog, Ok(())),
@@ -283,7 +281,8 @@ impl Shared {
             }
             Ok(Some((fingerprint, load(&used, &self.rules, CatalogVersion::default()).await?)))
         };
-        let read = tokio::time::timeout(ANSWER_TIMEOUT, reading).await.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT)))?;
+        let read =
+            tokio::time::timeout(ANSWER_TIMEOUT, reading).await.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT)))?;
         *client = Some(used);
         Ok(read.map(|(fingerprint, catalog)| {
             *known = Some(fingerprint);

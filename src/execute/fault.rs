@@ -73,7 +73,8 @@ impl ServerFault {
 
 /// A client would take the shard's number for that of another type.
 fn unknown_type(shard: &str) -> Report {
-    let text = format!("shard \"{shard}\" has a type that the home shard does not have, or that could not be read there");
+    let text =
+        format!("shard \"{shard}\" has a type that the home shard does not have, or that could not be read there");
     Report::error("0A000", text)
         .with_detail("Types have numbers of their own on each shard, and clients know those of the home shard.")
         .with_hint("Run \"pgbraid check\" to find where the schemas differ. A write may have taken effect.")

@@ -244,8 +244,7 @@ impl Link {
                 break;
             };
             let renumbered = server.oids.reads(header.tag);
-            let streams =
-                matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES && !renumbered;
+            let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES && !renumbered;
             let frame_bytes_max = if streams { LARGEST_MESSAGE_BYTES + 4 } else { HELD_FRAME_BYTES };
             if header.frame_bytes > frame_bytes_max {
                 return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));

@@ -160,8 +160,7 @@ pub fn write(bytes: &mut [u8], numbers: &[(usize, Oid)]) {
 /// ParameterDescription: a count (2) and a type (4) for each.
 fn parameters(body: &mut [u8], numbering: &Numbering) -> Option<()> {
     let types = body.get_mut(2..)?.as_chunks_mut::<4>().0;
-    let numbers: Option<Vec<Oid>> =
-        types.iter().map(|oid| numbering.number(Oid::from_be_bytes(*oid))).collect();
+    let numbers: Option<Vec<Oid>> = types.iter().map(|oid| numbering.number(Oid::from_be_bytes(*oid))).collect();
     for (place, number) in types.iter_mut().zip(numbers?) {
         *place = number.to_be_bytes();
     }

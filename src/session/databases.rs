@@ -29,7 +29,12 @@ pub async fn open(
     home: ShardId,
     database: &str,
 ) -> Result<CatalogHandle, LoadError> {
-    CatalogHandle::start_after(before, rules, Box::new(Servers { primaries, home: home.0.into(), database: database.to_owned() })).await
+    CatalogHandle::start_after(
+        before,
+        rules,
+        Box::new(Servers { primaries, home: home.0.into(), database: database.to_owned() }),
+    )
+    .await
 }
 
 /// Primaries in the order in which they are asked, as the configuration has them when it is asked.

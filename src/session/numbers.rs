@@ -23,8 +23,27 @@ use crate::wire::reply::{self, Report};
 
 /// Words that say nothing of types and tables, so that any shard may answer a statement that has no others.
 const PLAIN_WORDS: [&str; 22] = [
-    "select", "as", "and", "or", "not", "true", "false", "null", "int", "int4", "int8", "integer", "bigint", "text",
-    "now", "version", "current_timestamp", "current_database", "current_schema", "current_user", "pg_sleep",
+    "select",
+    "as",
+    "and",
+    "or",
+    "not",
+    "true",
+    "false",
+    "null",
+    "int",
+    "int4",
+    "int8",
+    "integer",
+    "bigint",
+    "text",
+    "now",
+    "version",
+    "current_timestamp",
+    "current_database",
+    "current_schema",
+    "current_user",
+    "pg_sleep",
     "pg_is_in_recovery",
 ];
 
@@ -250,8 +269,14 @@ mod tests {
         for text in ["SELECT 1", "select version();", "SHOW search_path", "SELECT $1::int, 2 AS int"] {
             assert!(is_plain(text.as_bytes()), "{text}");
         }
-        let others =
-            ["SELECT oid FROM pg_type", "SELECT 'mood'::regtype::oid", "SELECT f(1)", "SELECT 16500::regclass", "", "VALUES (1)"];
+        let others = [
+            "SELECT oid FROM pg_type",
+            "SELECT 'mood'::regtype::oid",
+            "SELECT f(1)",
+            "SELECT 16500::regclass",
+            "",
+            "VALUES (1)",
+        ];
         for text in others {
             assert!(!is_plain(text.as_bytes()), "{text}");
         }

@@ -4,8 +4,8 @@
 //! each use (catalog version). The map and parameter values are looked at when the plan is resolved, so they may change.
 
 use std::hash::Hash;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
@@ -176,7 +176,14 @@ impl Plans {
         };
         let statements = plan::compile(&readable, &context).ok();
         let id = StatementId(self.last.fetch_add(1, Ordering::Relaxed));
-        Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements, embeds: OnceLock::new() }
+        Compiled {
+            id,
+            text: text.into(),
+            types: types.into(),
+            version: catalog.version,
+            statements,
+            embeds: OnceLock::new(),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
-use super::plans::Compiled;
 use super::numbers::Protocol;
+use super::plans::Compiled;
 use super::statement::NoArguments;
 use crate::catalog::RelationKind;
 use crate::execute::chorus::Chorus;

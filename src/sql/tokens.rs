@@ -88,7 +88,10 @@ mod tests {
     #[test]
     fn what_is_copied_can_be_asked_for() {
         let query = |text| copied_query(text).unwrap();
-        assert_eq!(query("COPY (SELECT (1), ')' /* ( */ FROM t) TO STDOUT (FORMAT binary)"), "SELECT (1), ')' /* ( */ FROM t");
+        assert_eq!(
+            query("COPY (SELECT (1), ')' /* ( */ FROM t) TO STDOUT (FORMAT binary)"),
+            "SELECT (1), ')' /* ( */ FROM t"
+        );
         assert_eq!(query("copy a.\"B\" (x, y) to stdout with binary"), "SELECT x, y FROM a.\"B\"");
         assert_eq!(query("COPY BINARY t TO STDOUT"), "SELECT * FROM t");
     }
