@@ -115,6 +115,7 @@ impl Session {
             let name = String::from_utf8_lossy(parse.name);
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
+        self.check_declared(parse.text, &types).await?;
         let mut compiled = self.compile(parse.text, &types);
         if !compiled.is_certain() {
             self.drain().await?;

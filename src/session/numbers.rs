@@ -16,7 +16,7 @@ use crate::execute::relay::{Frame, Handling, Joiner, Plain};
 use crate::plan::{Access, CopyFormat, CopyTarget, Plan};
 use crate::pool::expect::{Audience, Step};
 use crate::sql::tokens;
-use crate::wire::embedded::Shapes;
+use crate::wire::embedded::{FIRST_NORMAL_OID, Shapes};
 use crate::wire::fields::text_row;
 use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report};
@@ -70,6 +70,26 @@ impl Session {
         }
         let home = self.gateway.config.load().sharding.home;
         self.enlist(home, access).await
+    }
+
+    /// A type declared that some shard does not know: the numbers are read anew, and if that does not help, the home shard says what
+    /// is wrong with it.
+    ///
+    /// # Errors
+    /// The home shard's.
+    pub(super) async fn check_declared(&mut self, text: &[u8], types: &[Oid]) -> Result<(), Failure> {
+        if !self.knows_not(types) || self.catalog.refresh_numbers().await.is_ok() && !self.knows_not(types) {
+            return Ok(());
+        }
+        self.drain().await?;
+        let home = self.gateway.config.load().sharding.home;
+        let at = self.enlist(home, Access::Read).await?;
+        self.probe_on(at, text, types).await
+    }
+
+    fn knows_not(&self, types: &[Oid]) -> bool {
+        types.iter().any(|oid| *oid >= FIRST_NORMAL_OID)
+            && self.maps().iter().any(|map| types.iter().any(|oid| map.outgoing().number(*oid).is_none()))
     }
 
     /// What the binary values of a statement hold of numbers; `None` when nothing need be translated. Asks a server once for

@@ -101,6 +101,10 @@ impl Session {
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
     async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
         let at = self.enlist_any(Access::Read).await?;
+        self.probe_on(at, text, types).await
+    }
+
+    pub(super) async fn probe_on(&mut self, at: usize, text: &[u8], types: &[u32]) -> Result<(), Failure> {
         let server: &mut Server = &mut self.link.servers[at].server;
         reply::parse(&mut server.outbound, b"", text, &server.oids.declared(types));
         server.expects.push(Step::Parse(None), Audience::Gateway);
