@@ -4,6 +4,7 @@
 //! `oids` says which number a user's type has on which shard; `watch` keeps them fresh. Callers: `plan` (lookups), `session` (the current catalog), `admin` (comparison of shards).
 
 mod rules;
+mod elsewhere;
 mod load;
 mod oids;
 mod shards;
@@ -63,8 +64,11 @@ pub struct Relation {
     /// Columns of the primary key in its order; none when there is no primary key.
     pub primary_key: Vec<String>,
     /// A trigger or a rule, its own or of a table that a foreign key's action reaches, may change the row or the statement after
-    /// routing, or read or write rows elsewhere.
+    /// routing, or read or write rows elsewhere;
+    /// or a constraint, default or index calls a function that may read tables.
     pub rewrites_rows: bool,
+    /// Its policies of row security may read what is not on the shard, but for these roles, to whom they do not apply.
+    pub guarded: Option<Vec<String>>,
 }
 
 /// Where a relation's rows live.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use shardmap::ShardId;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_postgres::Client;
@@ -66,6 +67,8 @@ struct Shared {
     /// No catalog has been read while this is the version.
     before: CatalogVersion,
     published: watch::Sender<Arc<Catalog>>,
+    /// The same, to be read without a lock.
+    current: ArcSwap<Catalog>,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
     rules: Rules,
@@ -106,7 +109,8 @@ const FINGERPRINT: &str = "
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.inhrelid::bigint << 32 | i.inhparent::bigint, i.xmin::text::bigint))
             FROM pg_catalog.pg_inherits i),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
-            FROM pg_catalog.pg_constraint WHERE contype = 'f'),
+            FROM pg_catalog.pg_constraint WHERE contype IN ('f', 'c')),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint)) FROM pg_catalog.pg_policy),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.indexrelid::bigint, i.xmin::text::bigint))
             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
             WHERE i.indisprimary AND c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p')),
@@ -153,9 +157,11 @@ impl CatalogHandle {
         rules: Rules,
         connect: Box<dyn Connect>,
     ) -> Result<CatalogHandle, LoadError> {
-        let (published, _) = watch::channel(Arc::new(Catalog { version: before, ..Catalog::default() }));
+        let nothing = Arc::new(Catalog { version: before, ..Catalog::default() });
+        let (published, _) = watch::channel(nothing.clone());
         let shared = Shared {
             before,
+            current: ArcSwap::new(nothing),
             published,
             tickets: AtomicU64::new(0),
             rules,
@@ -172,12 +178,17 @@ impl CatalogHandle {
 
     /// The catalog as last read.
     pub fn current(&self) -> Arc<Catalog> {
-        self.shared.published.borrow().clone()
+        self.shared.current.load_full()
+    }
+
+    /// The same, for a moment: nothing is counted that other threads count too.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Catalog>> {
+        self.shared.current.load()
     }
 
     /// How the numbers of a shard's types translate; `None` if they need not, as they are those of the home shard.
     pub fn oids(&self, shard: ShardId) -> Option<Arc<OidMap>> {
-        self.shared.published.borrow().oids.get(usize::from(shard.0)).cloned().flatten()
+        self.shared.current.load().oids.get(usize::from(shard.0)).cloned().flatten()
     }
 
     /// As [`CatalogHandle::refresh`], for a number that is not known: also shards that did not answer a moment ago are asked.
@@ -256,6 +267,7 @@ impl Shared {
             let version = CatalogVersion(current.version.0 + 1);
             let base = fresh.unwrap_or_else(|| Catalog::clone(current));
             *current = Arc::new(Catalog { version, oids, ..base });
+            self.current.store(current.clone());
             true
         });
         outcome

@@ -20,8 +20,13 @@ pub struct ClientIo {
     pub unflushed: bool,
     /// Length of a frame that must be held whole; it may exceed what is read ahead.
     pub frame_bytes_wanted: usize,
-    /// The client has closed its end.
+    /// The client has closed its end, or its socket has failed: it is neither read nor written any more. Only a commit that is
+    /// under way goes on then.
     pub gone: bool,
+    /// Read since somebody last took note.
+    pub received_bytes: usize,
+    /// Written since somebody last took note.
+    pub sent_bytes: usize,
 }
 
 /// One read asks for this much. 16 KiB holds most statements and most answers whole.
@@ -37,6 +42,8 @@ impl ClientIo {
             unflushed: false,
             frame_bytes_wanted: 0,
             gone: false,
+            received_bytes: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -48,6 +55,7 @@ impl ClientIo {
         self.inbound.reserve(READ_BYTES);
         let count = self.stream.read_buf(&mut self.inbound).await?;
         self.gone |= count == 0;
+        self.received_bytes += count;
         Ok(count)
     }
 
@@ -57,9 +65,11 @@ impl ClientIo {
     /// Cancel safe: what was written has left `outbound`.
     pub async fn flush(&mut self) -> io::Result<()> {
         while !self.outbound.is_empty() {
-            if self.stream.write_buf(&mut self.outbound).await? == 0 {
+            let count = self.stream.write_buf(&mut self.outbound).await?;
+            if count == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            self.sent_bytes += count;
         }
         self.stream.flush().await
     }

@@ -11,6 +11,7 @@ mod renumber;
 pub mod relay;
 pub mod scatter;
 pub mod chorus;
+pub mod replies;
 pub mod explain;
 pub mod portion;
 pub mod copy_in;

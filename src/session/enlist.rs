@@ -10,7 +10,7 @@ use super::life::Session;
 use crate::config::Reads;
 use crate::execute::link::Enlisted;
 use crate::execute::relay::{Parameter, Plain};
-use crate::plan::{Access, Destination, Refusal, Route, Target};
+use crate::plan::{Access, Destination, Route, Target, check_setting};
 use crate::pool::expect::Audience;
 use crate::pool::lend::Lent;
 use crate::pool::pools::CheckoutError;
@@ -23,6 +23,13 @@ impl Session {
     /// # Errors
     /// No shard can be reached, or none accepts the client's start-up settings: the client is told and the session ends.
     pub(super) async fn welcome(&mut self) -> Result<(), Failure> {
+        for (name, value) in self.settings.startup() {
+            if let Err(refusal) = check_setting(&name.to_ascii_lowercase(), Some(value)) {
+                let mut report = Report::fatal(refusal.sqlstate, refusal.reason);
+                report.hint = refusal.hint;
+                return Err(Failure::Fatal(Box::new(report)));
+            }
+        }
         let parameters = match self.parameters().await {
             Ok(parameters) => parameters,
             Err(Failure::Statement(mut report)) => {
@@ -56,7 +63,11 @@ impl Session {
         if let Some(parameters) = self.gateway.welcomes.get(&key) {
             return Ok(parameters);
         }
-        let at = self.enlist_any(Access::Read).await?;
+        // What a standby reports (in_hot_standby) is not true of where the client's writes go.
+        let at = match self.enlist_any(Access::ReadPrimary).await {
+            Err(Failure::Statement(_)) if self.user.reads != Reads::Primary => self.enlist_any(Access::Read).await?,
+            at => at?,
+        };
         let server = &self.link.servers[at].server;
         let parameters: Arc<[(String, String)]> = server.parameters.clone().into();
         self.release().await;
@@ -64,7 +75,7 @@ impl Session {
         Ok(parameters)
     }
 
-    /// Where a statement runs, given its arguments; a transaction that would write a second shard is refused.
+    /// Where a statement runs, given its arguments.
     pub(super) fn destination(
         &self,
         route: &Route,
@@ -81,19 +92,6 @@ impl Session {
         let map = self.gateway.map.load();
         let home = self.gateway.config.load().sharding.home;
         Ok(route.resolve(&**map, home, arguments)?)
-    }
-
-    /// Notes that a statement may write a shard.
-    ///
-    /// # Errors
-    /// Another shard of the same transaction has been written.
-    pub(super) fn note_write(&mut self, shard: ShardId) -> Result<(), Failure> {
-        let writes = match self.transaction.block_mut() {
-            Some(block) => &mut block.writes,
-            None => &mut self.pipeline.writes,
-        };
-        *writes = writes.and(shard).ok_or_else(second_shard)?;
-        Ok(())
     }
 
     /// The place of a shard's server in the link, enlisting one if needed, with the block's log replayed on it.
@@ -270,14 +268,4 @@ impl Session {
             CheckoutError::Closed => Report::error("57P01", format!("shard \"{name}\": {error}")).into(),
         }
     }
-}
-
-/// A transaction may write one shard only until several commit as one.
-pub(super) fn second_shard() -> Failure {
-    Refusal {
-        sqlstate: "0A000",
-        reason: "a transaction that writes on several shards is not supported yet".to_owned(),
-        hint: Some("Write the rows of different shards in transactions of their own.".to_owned()),
-    }
-    .into()
 }

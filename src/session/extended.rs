@@ -44,7 +44,9 @@ impl Session {
             _ => self.flush().await,
         };
         result?;
-        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX) {
+        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX)
+            || self.pipeline.held.len().max(self.pipeline.sets.len()) > SAID_MAX
+        {
             self.drain().await?;
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
@@ -115,6 +117,7 @@ impl Session {
             let name = String::from_utf8_lossy(parse.name);
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
+        self.check_statement_room(parse.name, parse.text)?;
         self.check_declared(parse.text, &types).await?;
         let mut compiled = self.compile(parse.text, &types);
         if !compiled.is_certain() {
@@ -216,6 +219,7 @@ impl Session {
             let name = String::from_utf8_lossy(bind.portal);
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
+        self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
         self.number_block(plan).await?;
         let embeds = self.embeds(bind, &prepared, plan).await?;
         if bind.more_bytes > 0 && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
@@ -253,15 +257,15 @@ impl Session {
             }
         };
         let binary_rows = bind.asks_for_binary();
-        let portal = Portal { place, prepared, statement: bind.statement.into(), binary_rows, reached: 0 };
-        self.names.portals.insert(bind.portal.into(), portal);
+        let (compiled, statement) = (prepared.compiled, bind.statement.into());
+        self.names.portals.insert(bind.portal.into(), Portal { place, compiled, statement, binary_rows, reached: 0 });
         Ok(Bound::Done)
     }
 
     /// A prepared statement, compiled anew if the catalog has changed since.
     pub(super) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if prepared.compiled.version == self.catalog.current().version {
+        if prepared.compiled.version == self.catalog.load().version {
             return Ok(prepared);
         }
         let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
@@ -269,7 +273,7 @@ impl Session {
         self.names.statements.insert(name.into(), prepared.clone());
         if let Some(described) = &prepared.described
             && !name.is_empty()
-            && self.ask(name, &prepared.compiled).await?.row_description.as_ref() != Some(described)
+            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(&**described)
         {
             // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
             let mut report = Report::error("0A000", "cached plan must not change result type");
@@ -343,11 +347,8 @@ impl Session {
             }
             Destination::Many(shards) => self.bind_many(shards, Access::Read, bind).await,
             Destination::All => {
-                if self.transaction.block().is_none() {
-                    self.pipeline.writes = crate::txn::state::Writes::Everywhere;
-                } else if let Some(block) = self.transaction.block_mut() {
-                    block.writes = crate::txn::state::Writes::Everywhere;
-                }
+                self.drain().await?;
+                self.note_write_everywhere().await?;
                 let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
                 let place = self.bind_many(shards.collect(), Access::Write, bind).await?;
                 Ok(match place {
@@ -375,6 +376,10 @@ impl Session {
         }
         for (nth, at) in places.iter().enumerate() {
             self.send_bind(*at, bind, nth == 0);
+            if nth == 0 && access == Access::Write {
+                // Bind takes locks: the first shard has them before the others are asked.
+                self.drain().await?;
+            }
         }
         Ok(Place::Many(shards))
     }
@@ -534,6 +539,8 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
+            // The servers have seen them.
+            self.pipeline.parsed.clear();
             return Ok(());
         }
         self.pass_on_hidden_error(&plain)?;
@@ -546,13 +553,18 @@ impl Session {
             let settled = self.settle_parse(None).await;
             self.conclude_extended(settled).await?;
         }
-        let result = self.sync_servers().await;
+        let result = match self.sync_servers().await {
+            Ok(false) => self.commit_pipeline().await.map(|()| false),
+            result => result,
+        };
+        self.pipeline.skipping |= result.is_err();
         self.end_pipeline();
         match result {
             Ok(true) => {}
             Ok(false) => self.ready(),
             Err(failure) => {
                 self.fail(failure).await?;
+                self.end_implicit_block().await?;
                 self.ready();
             }
         }
@@ -592,7 +604,11 @@ impl Session {
         }
         let in_block = self.transaction.block().is_some();
         // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1 && !failed && !self.transaction.has_failed() && self.pipeline.sets.is_empty();
+        let direct = engaged == 1
+            && !failed
+            && !self.transaction.has_failed()
+            && self.pipeline.sets.is_empty()
+            && !self.in_implicit_block();
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;

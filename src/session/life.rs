@@ -11,9 +11,9 @@ use super::accept::Client;
 use super::cancel::CancelSlot;
 use super::failure::{Failure, protocol_violation};
 use super::gateway::{Gateway, Role};
-use super::plans::{Compiled, Scope};
+use super::scope::Scoped;
 use super::statement::Names;
-use crate::catalog::{CatalogHandle, CatalogVersion, Oid};
+use crate::catalog::{CatalogHandle, CatalogVersion};
 use crate::config::User;
 use crate::counters::Tally;
 use crate::execute::client::ClientIo;
@@ -24,6 +24,7 @@ use crate::plan::SettingName;
 use crate::pool::expect::StatementId;
 use crate::pool::pools::ServerPool;
 use crate::pool::settings::Settings;
+use crate::sql::lift::Lifted;
 use crate::txn::state::{BlockKind, Transaction, Writes};
 use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES};
 use crate::wire::reply::{self, Report, Status};
@@ -48,7 +49,9 @@ pub struct Session {
     pub(super) default_shard: ShardId,
     pub(super) pools: HashMap<(ShardId, Role), ServerPool>,
     draining: watch::Receiver<bool>,
-    scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scope>)>,
+    pub(super) scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scoped>)>,
+    /// Memory for taking texts apart.
+    pub(super) lifted: Lifted,
     pub(super) reported: Reported,
     /// Rest of a CopyData frame in whose middle a COPY has ended: it is not to be taken for messages.
     pub(super) discard_bytes: usize,
@@ -112,6 +115,7 @@ impl Session {
             pools: HashMap::new(),
             draining: gateway.draining.subscribe(),
             scope: None,
+            lifted: Lifted::default(),
             reported: Reported {
                 values: HashMap::new(),
                 pending: BTreeMap::new(),
@@ -140,6 +144,7 @@ impl Session {
 
     /// Gives back what the session holds, when no cancel request is under way any more.
     pub async fn end(mut self) {
+        self.note_bytes();
         self.gateway.cancels.unregister(self.cancel.process_id);
         self.release().await;
     }
@@ -187,8 +192,9 @@ impl Session {
                 }
                 inbound.reserve(header.frame_bytes - inbound.len());
             }
-            self.tally.flush();
             self.link.client.flush().await?;
+            self.note_bytes();
+            self.tally.flush();
             let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();
             tokio::select! {
                 biased;
@@ -358,25 +364,6 @@ impl Session {
         self.names.cursors.clear();
     }
 
-    /// Compiles a text in the session's scope.
-    pub(super) fn compile(&mut self, text: &[u8], types: &[Oid]) -> Arc<Compiled> {
-        let own_pid = asks_for_own_pid(text).then(|| format!("SELECT {} AS pg_backend_pid", self.cancel.process_id));
-        let text = own_pid.as_deref().map_or(text, str::as_bytes);
-        let catalog = self.catalog.current();
-        let settings = self.current_settings().clone();
-        let scope = match &self.scope {
-            Some((version, of, scope)) if *version == catalog.version && Arc::ptr_eq(of, &settings) => scope.clone(),
-            _ => {
-                let utf8 = self.reported.utf8;
-                let scope = Scope::new(&self.database, &self.user.server_user, &catalog, &settings, utf8);
-                let scope = Arc::new(scope);
-                self.scope = Some((catalog.version, settings, scope.clone()));
-                scope
-            }
-        };
-        self.gateway.plans.compile(text, types, &scope, &catalog, &self.gateway.rules.load())
-    }
-
     /// The settings in force: the block's or the session's.
     pub(super) fn current_settings(&self) -> &Arc<Settings> {
         self.transaction.block().map_or(&self.settings, |block| block.log.effective())
@@ -400,7 +387,7 @@ impl Session {
         for columns in &plain.described {
             let name = self.pipeline.describing.pop_front().unwrap_or_default();
             if let Some(prepared) = self.names.statements.get_mut(&name) {
-                prepared.described.clone_from(columns);
+                prepared.described = columns.as_deref().map(Arc::from);
             }
         }
         for Parameter { name, value, told } in &plain.parameters {
@@ -434,19 +421,6 @@ impl Session {
 /// pq_getmessage, COMMERROR.
 fn lost_sync() -> Failure {
     Failure::Link(LinkFault::Client(std::io::ErrorKind::InvalidData.into()))
-}
-
-/// `SELECT pg_backend_pid()` and nothing else: drivers compare the answer with the process id they were told at start.
-fn asks_for_own_pid(text: &[u8]) -> bool {
-    const LONGEST: usize = 64;
-    if text.len() > LONGEST || !text.trim_ascii_end().ends_with(b")") && !text.trim_ascii_end().ends_with(b";") {
-        return false;
-    }
-    let words: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
-    matches!(
-        words.strip_suffix(b";").unwrap_or(&words),
-        b"selectpg_backend_pid()" | b"selectpg_catalog.pg_backend_pid()"
-    )
 }
 
 /// How a simple query's answer ended.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::life::Session;
 use super::plans::Embeds;
-use super::simple::words;
 use super::statement::Prepared;
 use crate::catalog::{NUMBERS, Numbers, Oid, OidMap};
 use crate::execute::relay::{Frame, Handling, Joiner, Plain};
@@ -138,7 +137,7 @@ impl Session {
         let differs = self.link.servers.get(at).is_some_and(|enlisted| enlisted.server.oids.differs());
         differs
             && self.names.portals.get(portal).is_none_or(|portal| {
-                portal.binary_rows && portal.prepared.compiled.embeds.get().is_none_or(|embeds| embeds.rows)
+                portal.binary_rows && portal.compiled.embeds.get().is_none_or(|embeds| embeds.rows)
             })
     }
 
@@ -247,6 +246,13 @@ fn is_plain(text: &[u8]) -> bool {
         PLAIN_WORDS.contains(&word.as_str()) || word.trim_start_matches('$').bytes().all(|byte| byte.is_ascii_digit())
     };
     words.contains("select") && words.iter().all(plain) || text.trim_ascii().to_ascii_lowercase().starts_with(b"show ")
+}
+
+/// The words of a text, folded to lower case.
+fn words(text: &[u8]) -> std::collections::HashSet<String> {
+    let text = String::from_utf8_lossy(text).to_lowercase();
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$');
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 fn binary_copy() -> Failure {

@@ -15,6 +15,8 @@ pub struct Log {
     effective: Arc<Settings>,
     /// As they were before it.
     before: Arc<Settings>,
+    /// What the entries take, about.
+    bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -28,7 +30,35 @@ enum Entry {
 impl Log {
     /// Of a block that begins with this statement, in a session with these settings.
     pub fn new(begin: String, settings: Arc<Settings>) -> Self {
-        Log { entries: vec![Entry::Statement(begin)], before: settings.clone(), effective: settings.clone(), settings }
+        let bytes = begin.len() + size_of::<Entry>();
+        let entries = vec![Entry::Statement(begin)];
+        Log { entries, before: settings.clone(), effective: settings.clone(), settings, bytes }
+    }
+
+    /// What it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.bytes += self.weight(&entry);
+        self.entries.push(entry);
+    }
+
+    /// What an entry takes; settings that are those from before the block are no further copy.
+    fn weight(&self, entry: &Entry) -> usize {
+        let others = |settings: &Arc<Settings>| if Arc::ptr_eq(settings, &self.before) { 0 } else { settings.bytes() };
+        size_of::<Entry>()
+            + match entry {
+                Entry::Statement(text) => text.len(),
+                Entry::Savepoint { name, text, settings, effective } => {
+                    name.len() + text.len() + others(settings) + others(effective)
+                }
+            }
+    }
+
+    fn weigh_again(&mut self) {
+        self.bytes = self.entries.iter().map(|entry| self.weight(entry)).sum();
     }
 
     /// One simple-protocol script that brings a fresh server, which has the settings from before, into the block.
@@ -48,6 +78,7 @@ impl Log {
         if let Some(first) = self.entries.first_mut() {
             *first = Entry::Statement(begin);
         }
+        self.weigh_again();
     }
 
     /// Nothing but BEGIN has happened.
@@ -65,7 +96,7 @@ impl Log {
 
     /// Adds a statement that acts on the block itself.
     pub fn push(&mut self, text: String) {
-        self.entries.push(Entry::Statement(text));
+        self.add(Entry::Statement(text));
     }
 
     /// The session's settings have become these.
@@ -96,7 +127,7 @@ impl Log {
     /// SAVEPOINT.
     pub fn savepoint(&mut self, name: String, text: String) {
         let (settings, effective) = (self.settings.clone(), self.effective.clone());
-        self.entries.push(Entry::Savepoint { name, text, settings, effective });
+        self.add(Entry::Savepoint { name, text, settings, effective });
     }
 
     /// RELEASE: forgets the savepoint and those after it, keeps what was set since. False when there is none of this name.
@@ -108,6 +139,7 @@ impl Log {
             index += 1;
             keep
         });
+        self.weigh_again();
         true
     }
 
@@ -119,6 +151,7 @@ impl Log {
             self.effective = effective.clone();
         }
         self.entries.truncate(at + 1);
+        self.weigh_again();
         true
     }
 
@@ -166,6 +199,21 @@ mod tests {
         assert!(log.release("a"));
         assert_eq!(log.replay(), "BEGIN;SET x TO 1");
         assert!(!log.release("a"));
+    }
+
+    #[test]
+    fn what_it_takes_follows_what_it_holds() {
+        let mut log = log();
+        let empty = log.bytes();
+        log.savepoint("a".into(), "SAVEPOINT a".into());
+        log.set_settings(Arc::new(Settings::default().with("x", Change::Value("1".repeat(1000)))));
+        let one = log.bytes();
+        log.savepoint("b".into(), "SAVEPOINT b".into());
+        assert!(log.bytes() > one + 1000, "a savepoint keeps the settings to return to");
+        assert!(log.rollback_to("a"));
+        assert_eq!(log.bytes(), one);
+        assert!(log.release("a"));
+        assert!(log.bytes() <= empty + size_of::<Entry>());
     }
 
     #[test]
