@@ -116,6 +116,7 @@ impl Session {
             server => (server?, role),
         };
         self.cancel.add(server.cancel_key());
+        server.oids.begin(self.catalog.oids(shard));
         // A BEGIN cannot fail, so it travels with the statement. Settings can, and the statement must not run without them.
         let (settings, replay) = match self.transaction.block() {
             Some(block) => (block.log.settings_before(), Some(&block.log)),
@@ -139,6 +140,9 @@ impl Session {
     /// Takes a server into the block that was enlisted before it began: by a pipeline that had no Sync yet, whose implicit
     /// transaction ends here as a Query message ends it.
     async fn join(&mut self, at: usize) -> Result<usize, Failure> {
+        if let Some(enlisted) = self.link.servers.get_mut(at) {
+            enlisted.server.oids.follow(self.catalog.oids(enlisted.shard));
+        }
         let (Some(block), Some(enlisted)) = (self.transaction.block(), self.link.servers.get_mut(at)) else {
             return Ok(at);
         };

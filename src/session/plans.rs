@@ -3,8 +3,8 @@
 //! What a plan depends on is in its key (database, search path, declared types, whether literals are UTF-8) or checked at
 //! each use (catalog version). The map and parameter values are looked at when the plan is resolved, so they may change.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
@@ -22,6 +22,15 @@ const CACHED_TEXT_BYTES: usize = 64 * 1024;
 /// Memory that a plan may take on average: a text of a kilobyte, twice, and what was made of it.
 const PLAN_BYTES: u64 = 4 * 1024;
 
+/// What a statement's binary values hold of numbers of types, by the home shard's catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Embeds {
+    /// Parameters whose values do, with their types.
+    pub parameters: Vec<(usize, Oid)>,
+    /// Values of some column do.
+    pub rows: bool,
+}
+
 /// A compiled text.
 #[derive(Debug)]
 pub struct Compiled {
@@ -35,6 +44,8 @@ pub struct Compiled {
     pub version: CatalogVersion,
     /// Its statements; `None` when it is not SQL: PostgreSQL shall say what is wrong with it.
     pub statements: Option<Vec<Planned>>,
+    /// Which of its values hold numbers of types, once asked because shards have different ones.
+    pub embeds: OnceLock<Embeds>,
 }
 
 impl Compiled {
@@ -173,7 +184,14 @@ impl Plans {
 
     fn compiled(&self, text: &[u8], types: &[Oid], catalog: &Catalog, statements: Option<Vec<Planned>>) -> Compiled {
         let id = StatementId(self.last.fetch_add(1, Ordering::Relaxed));
-        Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements }
+        Compiled {
+            id,
+            text: text.into(),
+            types: types.into(),
+            version: catalog.version,
+            statements,
+            embeds: OnceLock::new(),
+        }
     }
 
     fn keep(&self, scope: ScopeId, compiled: &Arc<Compiled>) {

@@ -86,7 +86,7 @@ impl Session {
         let destination = self.destination(route, &values)?;
         self.count_rows(route, &destination);
         let at = match destination {
-            Destination::Any => self.enlist_any(route.access).await?,
+            Destination::Any => self.enlist_anywhere(&prepared.compiled.text, route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "EXECUTE on several shards is not supported yet")
