@@ -178,6 +178,7 @@ impl Parts {
             columns: vec![column("aid"), column("abalance")],
             primary_key: vec!["aid".to_owned()],
             rewrites_rows: false,
+            guarded: None,
         };
         let relations = HashMap::from([(accounts.name.clone(), Arc::new(accounts))]);
         let catalog = Catalog {
