@@ -221,9 +221,12 @@ mod tests {
     use super::super::shapes::Lookup;
     use super::*;
 
+    fn named(schema: &str) -> Scope {
+        Scope { database: "shop".to_owned(), search_path: vec![schema.to_owned()], role: String::new(), utf8: true }
+    }
+
     fn public() -> Arc<Scoped> {
-        let search_path = vec!["public".to_owned()];
-        Scopes::default().scoped(Scope { database: "shop".to_owned(), search_path, role: String::new(), utf8: true })
+        Scopes::default().scoped(named("public"))
     }
 
     fn learn(plans: &Plans, text: &str, scope: &Scoped, catalog: &Catalog) {
@@ -252,14 +255,7 @@ mod tests {
     fn a_shape_is_forgotten_with_its_catalog_and_never_known_in_another_scope() {
         let plans = Plans::new(100);
         let scopes = Scopes::default();
-        let scope = |name: &str| {
-            scopes.scoped(Scope {
-                database: "shop".to_owned(),
-                search_path: vec![name.to_owned()],
-                role: String::new(),
-                utf8: true,
-            })
-        };
+        let scope = |name: &str| scopes.scoped(named(name));
         let (text, mut lifted) = ("SELECT 1 WHERE 2 = 3", Lifted::default());
         assert!(lifted.read(text.as_bytes()));
         let catalog = Catalog { version: CatalogVersion(1), ..Catalog::default() };
