@@ -178,6 +178,7 @@ impl Parts {
             columns: vec![column("aid"), column("abalance")],
             primary_key: vec!["aid".to_owned()],
             rewrites_rows: false,
+            guarded: None,
         };
         let relations = HashMap::from([(accounts.name.clone(), Arc::new(accounts))]);
         let catalog = Catalog {
@@ -188,7 +189,12 @@ impl Parts {
         let rules = Rules::default();
         let plans = Plans::new(100);
         let search_path = vec!["public".to_owned()];
-        let scope = Scopes::default().scoped(Scope { database: "shop".to_owned(), search_path, utf8: true });
+        let scope = Scopes::default().scoped(Scope {
+            database: "shop".to_owned(),
+            search_path,
+            role: String::new(),
+            utf8: true,
+        });
         let mut lifted = Lifted::default();
         assert!(lifted.read(SELECT.as_bytes()));
         plans.learn(SELECT, &lifted, &scope, &catalog, &rules);

@@ -132,15 +132,9 @@ impl Link {
         if client.gone || client.inbound.len() >= CLIENT_READ_AHEAD_BYTES.max(client.frame_bytes_wanted) {
             return Poll::Pending;
         }
-        match ready!(poll_read(Pin::new(&mut client.stream), cx, &mut client.inbound))? {
-            0 => {
-                client.gone = true;
-                Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into())))
-            }
-            count => {
-                client.received_bytes += count;
-                Poll::Ready(Ok(Turn::Client))
-            }
+        match ready!(client.poll_read(cx))? {
+            0 => Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into()))),
+            _ => Poll::Ready(Ok(Turn::Client)),
         }
     }
 }

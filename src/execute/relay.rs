@@ -106,6 +106,8 @@ pub struct Plain {
     pub longer_by: usize,
     /// Parameters that have changed.
     pub parameters: Vec<Parameter>,
+    /// Do not note `described` (which costs copies).
+    pub skip_described: bool,
     /// RowDescription (or none) of each Describe that the client has got an answer to, in order.
     pub described: Vec<Option<Vec<u8>>>,
     /// From the last RowDescription that was hidden.
@@ -143,7 +145,10 @@ impl Joiner for Plain {
             }
             b'Z' | b'S' if self.hide_ready => return Handling::Drop,
             b'N' if self.show_side_effects => return Handling::Forward,
-            b'T' | b'n' if matches!(frame.verdict.step, Some(Step::DescribeStatement | Step::DescribePortal)) => {
+            b'T' | b'n'
+                if !(self.skip_described && frame.verdict.forward)
+                    && matches!(frame.verdict.step, Some(Step::DescribeStatement | Step::DescribePortal)) =>
+            {
                 let columns = (frame.tag == b'T').then(|| without_table_oids(frame.body));
                 if frame.verdict.forward {
                     self.described.push(columns);
@@ -170,7 +175,7 @@ impl Link {
     /// # Cancel safety
     /// Cancel safe, but the servers are then in the middle of an answer and are closed when the link is dropped.
     pub async fn relay(&mut self, joiner: &mut impl Joiner) -> Result<RelayEnd, LinkFault> {
-        let mut cancels = tokio::task::JoinSet::new();
+        let mut cancels: Option<tokio::task::JoinSet<()>> = None;
         loop {
             if let Some(server) = self.pump_all(joiner)? {
                 return Ok(RelayEnd::CopyIn(server));
@@ -178,12 +183,14 @@ impl Link {
             if joiner.cancels() {
                 for enlisted in self.servers.iter().filter(|enlisted| !enlisted.server.expects.is_empty()) {
                     let key = enlisted.server.cancel_key();
-                    cancels.spawn(async move { key.cancel().await });
+                    cancels.get_or_insert_default().spawn(async move { key.cancel().await });
                 }
             }
             if self.is_drained() {
                 // A request still under way must not hit the server's next statement.
-                while cancels.join_next().await.is_some() {}
+                while let Some(cancels) = &mut cancels
+                    && cancels.join_next().await.is_some()
+                {}
                 return Ok(RelayEnd::Drained);
             }
             self.turn().await?;
@@ -391,12 +398,15 @@ fn note_parameter(parameters: &mut Vec<(String, String)>, body: &[u8]) {
     }
 }
 
-/// Moves the first `count` bytes; without copying when that is all there is.
+/// Fewer bytes are copied, so that each side keeps its buffer.
+const SWAPPED_BYTES: usize = 4 * 1024;
+
+/// Moves the first `count` bytes; without copying when that is all there is, and much.
 fn move_run(from: &mut BytesMut, count: usize, to: &mut BytesMut) {
     if count == 0 {
         return;
     }
-    if to.is_empty() && count == from.len() {
+    if to.is_empty() && count == from.len() && count >= SWAPPED_BYTES {
         std::mem::swap(from, to);
     } else {
         to.extend_from_slice(&from[..count]);

@@ -79,6 +79,16 @@ impl Pools {
         Ok(pool)
     }
 
+    /// Lends a server if one is idle and nobody waits for it.
+    pub fn idle(pool: &ServerPool) -> Option<Lent> {
+        let now = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
+        let status = pool.status();
+        if status.available == 0 || status.waiting > 0 {
+            return None;
+        }
+        pool.timeout_get(&now).now_or_never()?.ok().map(Lent::new)
+    }
+
     /// Lends a server. First come, first served; a caller that is dropped while waiting loses nothing.
     ///
     /// # Cancel safety

@@ -46,6 +46,15 @@ pub struct WelcomeKey {
     pub settings: Arc<Settings>,
 }
 
+/// What sessions of a [`WelcomeKey`] share.
+#[derive(Debug)]
+pub struct Welcome {
+    /// What a server reports at the start of such a session.
+    pub parameters: Box<[(String, String)]>,
+    /// Those of the key: sessions that share them need not compare them when they take each other's servers.
+    pub settings: Arc<Settings>,
+}
+
 /// Shared by all clients.
 pub struct Gateway {
     /// Replaced on SIGHUP.
@@ -61,7 +70,7 @@ pub struct Gateway {
     /// What they were compiled under.
     pub scopes: Scopes,
     /// What clients are told when they connect.
-    pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
+    pub welcomes: Cache<WelcomeKey, Arc<Welcome>>,
     /// Cancel keys.
     pub cancels: Cancels,
     /// Commits on several shards.

@@ -41,21 +41,24 @@ fn compiled_bytes(compiled: &Compiled) -> usize {
     2 * compiled.text.len() + 4 * compiled.types.len() + ENTRY_BYTES
 }
 
+/// By the client's names. A client that seeks collisions slows down itself alone.
+type Named<V> = HashMap<Box<[u8]>, V, foldhash::fast::RandomState>;
+
 /// Entries by name, and how much they take.
 #[derive(Debug)]
 pub struct Kept<V> {
-    entries: HashMap<Box<[u8]>, V>,
+    entries: Named<V>,
     bytes: usize,
 }
 
 impl<V> Default for Kept<V> {
     fn default() -> Self {
-        Kept { entries: HashMap::new(), bytes: 0 }
+        Kept { entries: HashMap::default(), bytes: 0 }
     }
 }
 
 impl<V> Deref for Kept<V> {
-    type Target = HashMap<Box<[u8]>, V>;
+    type Target = Named<V>;
 
     fn deref(&self) -> &Self::Target {
         &self.entries

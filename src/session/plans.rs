@@ -116,6 +116,11 @@ impl Plans {
         }
     }
 
+    /// Bytes of memory that plans take, roughly.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight() + self.shapes.bytes()
+    }
+
     /// The compiled text, from the cache if it is still true.
     pub fn compile(
         &self,
@@ -193,7 +198,62 @@ fn readable(text: &[u8]) -> (std::borrow::Cow<'_, str>, bool) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::scope::Scopes;
+    use super::super::shapes::Lookup;
     use super::*;
+
+    fn public() -> Arc<Scoped> {
+        let search_path = vec!["public".to_owned()];
+        Scopes::default().scoped(Scope { database: "shop".to_owned(), search_path, role: String::new(), utf8: true })
+    }
+
+    fn learn(plans: &Plans, text: &str, scope: &Scoped, catalog: &Catalog) {
+        let mut lifted = Lifted::default();
+        if lifted.read(text.as_bytes()) {
+            plans.learn(text, &lifted, scope, catalog, &Rules::default());
+        } else {
+            plans.compile(text.as_bytes(), &[], scope, catalog, &Rules::default());
+        }
+    }
+
+    #[test]
+    fn a_flood_of_texts_of_their_own_stays_within_its_bytes() {
+        let (plans, scope, catalog) = (Plans::new(40), public(), Catalog::default());
+        for nth in 0..150 {
+            // Of a shape each; without a literal; with one that stays in the shape.
+            learn(&plans, &format!("SELECT {} AS a{nth}", "1 + ".repeat(nth) + "1"), &scope, &catalog);
+            learn(&plans, &format!("SELECT current_date AS {}{nth}", "a".repeat(4_000)), &scope, &catalog);
+            learn(&plans, &format!("SELECT 1 WHERE 1 = 1 LIMIT {nth}"), &scope, &catalog);
+            assert!(plans.bytes() <= 2 * 40 * PLAN_BYTES, "{} bytes after {nth}", plans.bytes());
+        }
+        assert!(plans.bytes() > 0);
+    }
+
+    #[test]
+    fn a_shape_is_forgotten_with_its_catalog_and_never_known_in_another_scope() {
+        let plans = Plans::new(100);
+        let scopes = Scopes::default();
+        let scope = |name: &str| {
+            scopes.scoped(Scope {
+                database: "shop".to_owned(),
+                search_path: vec![name.to_owned()],
+                role: String::new(),
+                utf8: true,
+            })
+        };
+        let (text, mut lifted) = ("SELECT 1 WHERE 2 = 3", Lifted::default());
+        assert!(lifted.read(text.as_bytes()));
+        let catalog = Catalog { version: CatalogVersion(1), ..Catalog::default() };
+        plans.learn(text, &lifted, &scope("a"), &catalog, &Rules::default());
+        let known = |scope: &Scoped, version| {
+            matches!(plans.shapes.find(scope.id, CatalogVersion(version), text.as_bytes(), &lifted), Lookup::Plan(_))
+        };
+        assert!(known(&scope("a"), 1));
+        assert!(!known(&scope("a"), 2));
+        assert!(!known(&scope("b"), 1));
+        assert_eq!(scope("a").id, scope("a").id);
+    }
 
     #[test]
     fn other_encodings_keep_every_byte_in_its_place() {

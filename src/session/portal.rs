@@ -39,11 +39,11 @@ impl Session {
                     self.pipeline.sets.push((shard, names.clone()));
                 }
             }
-            (Place::Many(shards), _) => self.execute_many(&shards, &execute, plan).await?,
-            (Place::Every(shards), _) => self.execute_every(&shards, &execute).await?,
+            (Place::Many(shards), _) => Box::pin(self.execute_many(&shards, &execute, plan)).await?,
+            (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
             (Place::Local, Some(compiled)) => {
-                self.drain().await?;
-                self.execute_local(&compiled.text, plan).await?;
+                Box::pin(self.drain()).await?;
+                Box::pin(self.execute_local(&compiled.text, plan)).await?;
                 let done = !matches!(plan, Plan::Empty);
                 if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
                     portal.place = Place::Done;

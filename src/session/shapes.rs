@@ -98,6 +98,11 @@ impl Shapes {
         Shapes { cache: Cache::with_weighter(shapes, bytes, Bytes) }
     }
 
+    /// Bytes of memory that they take, roughly.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
     /// What is known of a text that has been taken apart.
     pub fn find(&self, scope: ScopeId, version: CatalogVersion, text: &[u8], lifted: &Lifted) -> Lookup {
         let get = |shape: &[u8]| self.cache.get(&KeyRef { scope, shape }).filter(|shape| shape.version == version);

@@ -34,21 +34,25 @@ impl Session {
         let text = frontend::query(body).map_err(super::extended::malformed)?;
         // Behind a pipeline without Sync: its answers come first.
         self.settle_parse(None).await?;
-        self.drain().await?;
-        self.commit_pipeline().await?;
+        if !self.link.is_drained() {
+            Box::pin(self.drain()).await?;
+        }
+        if self.in_implicit_block() {
+            Box::pin(self.commit_pipeline()).await?;
+        }
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
-        self.pipeline = Default::default();
+        self.pipeline.clear();
         let compiled = match self.shared(text)? {
             Found::Placed(access, destination) => {
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
-            Found::Unknown => self.known(text, &[]).await,
+            Found::Unknown => Box::pin(self.known(text, &[])).await,
         };
         if compiled.statements.is_none() {
-            self.probe(text, &[]).await?;
+            Box::pin(self.probe(text, &[])).await?;
             return Err(not_understood(None).into());
         }
         let statements = compiled.statements.as_deref().unwrap_or_default();
@@ -65,9 +69,9 @@ impl Session {
             many => match self.common_place(many) {
                 Some((shard, access)) => {
                     self.count_script(many.len());
-                    self.whole_script(text, shard, access).await
+                    Box::pin(self.whole_script(text, shard, access)).await
                 }
-                None => self.script(&compiled, text).await,
+                None => Box::pin(self.script(&compiled, text)).await,
             },
         }
     }
@@ -150,23 +154,23 @@ impl Session {
                     reply::empty_query(&mut self.link.client.outbound);
                 }
             }
-            Plan::Rows(Route { target: Target::Unknown, .. }) => self.unresolved(text).await?,
+            Plan::Rows(Route { target: Target::Unknown, .. }) => Box::pin(self.unresolved(text)).await?,
             Plan::Rows(route) => return self.rows(text, route, &NoArguments, alone).await,
-            Plan::CopyIn(copy) => self.copy_in(text, copy).await?,
-            Plan::Everywhere(everywhere) => self.everywhere(text, everywhere).await?,
-            Plan::Transaction(verb) => self.transaction_verb(text, verb).await?,
-            Plan::Setting(verb) => self.setting(text, verb).await?,
+            Plan::CopyIn(copy) => Box::pin(self.copy_in(text, copy)).await?,
+            Plan::Everywhere(everywhere) => Box::pin(self.everywhere(text, everywhere)).await?,
+            Plan::Transaction(verb) => Box::pin(self.transaction_verb(text, verb)).await?,
+            Plan::Setting(verb) => Box::pin(self.setting(text, verb)).await?,
             Plan::SettingQuery(names) => {
                 let at = self.enlist_any(Access::Read).await?;
                 self.forward_query(at, text, false).await?;
-                self.ask_settings(at, names).await?;
+                Box::pin(self.ask_settings(at, names)).await?;
             }
-            Plan::Discard(verb) => self.discard(*verb, text).await?,
-            Plan::Prepared(verb) => return self.prepared_verb(compiled, verb, alone).await,
-            Plan::Cursor(verb) => return self.cursor_verb(text, verb, alone).await,
+            Plan::Discard(verb) => Box::pin(self.discard(*verb, text)).await?,
+            Plan::Prepared(verb) => return Box::pin(self.prepared_verb(compiled, verb, alone)).await,
+            Plan::Cursor(verb) => return Box::pin(self.cursor_verb(text, verb, alone)).await,
             Plan::Refuse(refusal) => {
                 // PostgreSQL's own error goes before ours, as it does when a statement is prepared.
-                self.probe(text, &[]).await?;
+                Box::pin(self.probe(text, &[])).await?;
                 return Err(refusal.clone().into());
             }
         }
@@ -260,8 +264,8 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_any(access).await?,
             Destination::One(shard) => self.enlist_for(shard, access).await?,
-            Destination::Many(shards) => return self.scatter(text, &shards, output).await,
-            Destination::All => return self.replicated(text).await,
+            Destination::Many(shards) => return Box::pin(self.scatter(text, &shards, output)).await,
+            Destination::All => return Box::pin(self.replicated(text)).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }

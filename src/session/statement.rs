@@ -80,10 +80,12 @@ pub enum Place {
 pub struct Names {
     /// Prepared statements; the empty name is the unnamed one.
     pub statements: Kept<Prepared>,
+    /// The one that may still be [`Origin::ParsePending`]: there is no second one.
+    pub pending: Option<Box<[u8]>>,
     /// Portals; the empty name is the unnamed one.
     pub portals: Kept<Portal>,
     /// SQL cursors: on which shard each is, and whether on its replica.
-    pub cursors: HashMap<String, (ShardId, bool)>,
+    pub cursors: HashMap<String, (ShardId, bool), foldhash::fast::RandomState>,
 }
 
 /// Parameters of a Bind message, with what servers have said of their types.
