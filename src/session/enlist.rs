@@ -108,6 +108,9 @@ impl Session {
         if let Some(at) = self.link.servers.iter().position(found) {
             return self.join(at).await;
         }
+        if !self.link.servers.is_empty() {
+            self.check_second_shard()?;
+        }
         let role = if reads_only { self.gateway.reader(shard, &self.user) } else { Role::Primary };
         let (mut server, role) = match self.checkout(shard, role).await {
             Err(_) if role != Role::Primary && self.user.reads == Reads::PreferReplica => {

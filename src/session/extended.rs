@@ -601,19 +601,6 @@ impl Session {
         Ok(())
     }
 
-    /// Asks for what queries of this pipeline made of settings.
-    async fn settle_settings(&mut self) -> Result<(), Failure> {
-        let sets = std::mem::take(&mut self.pipeline.sets);
-        if self.pipeline.skipping || self.transaction.has_failed() {
-            return Ok(());
-        }
-        for (shard, names) in sets {
-            let at = self.enlist(shard, Access::Read).await?;
-            self.ask_settings(at, &names).await?;
-        }
-        Ok(())
-    }
-
     /// The implicit transaction is over: if it failed, what SET did in it is undone.
     fn end_pipeline(&mut self) {
         if let (true, Some(settings)) = (self.pipeline.skipping, self.pipeline.settings_before.take()) {
