@@ -32,6 +32,7 @@ mod solver;
 mod hold;
 mod prove;
 mod finish;
+mod spread;
 
 mod copy;
 mod setting;

@@ -328,7 +328,7 @@ impl Session {
                 let at = self.enlist_for(shard, access).await?;
                 self.bind_on(at, bind).await
             }
-            Destination::Many(shards) => self.bind_many(shards, Access::Read, bind).await,
+            Destination::Many(shards) => self.bind_many(shards, access, bind).await,
             Destination::All => {
                 self.drain().await?;
                 self.note_write_everywhere().await?;
@@ -353,10 +353,7 @@ impl Session {
     /// Binds on several servers; the client sees the first one's answer.
     async fn bind_many(&mut self, shards: Vec<ShardId>, access: Access, bind: &Bind<'_>) -> Result<Place, Failure> {
         self.drain().await?;
-        let mut places = Vec::with_capacity(shards.len());
-        for shard in &shards {
-            places.push(self.enlist(*shard, access).await?);
-        }
+        let places = self.enlist_many(&shards, access).await?;
         for (nth, at) in places.iter().enumerate() {
             self.send_bind(*at, bind, nth == 0);
         }

@@ -224,7 +224,7 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_any(route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
-            Destination::Many(shards) => return self.scatter(text, &shards, route.output).await,
+            Destination::Many(shards) => return self.scatter(text, &shards, route).await,
             Destination::All => return self.replicated(text).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
@@ -274,26 +274,51 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a statement on several shards and joins their rows.
-    async fn scatter(&mut self, text: &[u8], shards: &[ShardId], output: Output) -> Result<Ended, Failure> {
-        let mut places = Vec::with_capacity(shards.len());
-        for shard in shards {
-            places.push(self.enlist(*shard, Access::Read).await?);
-        }
+    /// Runs a statement on several shards and joins their rows; all of them have changed theirs, or none.
+    async fn scatter(&mut self, text: &[u8], shards: &[ShardId], route: &Route) -> Result<Ended, Failure> {
+        let own = route.access == Access::Write && self.begin_own_block();
+        let places = self.enlist_many(shards, route.access).await?;
         for at in &places {
             self.link.servers[*at].server.send_query(text, Audience::Joiner);
         }
         let leader = places.first().copied().unwrap_or(0);
-        if output == Output::Explain {
+        let mut end = bytes::BytesMut::new();
+        let succeeded = if route.output == Output::Explain {
             let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
             let mut explain = ExplainMany::new(places, names);
             self.relay_in_block(&mut explain).await?;
-            return finish(explain.finish(&mut self.link.client.outbound));
+            explain.finish(&mut end)
+        } else {
+            let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(route.output));
+            self.relay_in_block(&mut scatter).await?;
+            scatter.finish(&mut end);
+            !scatter.failed()
+        };
+        self.settle(own, &end, succeeded).await
+    }
+
+    /// Ends a statement on several shards: its own block commits before the client hears that it is complete.
+    /// *Source*: postgres.c, exec_simple_query, finish_xact_command before EndCommand.
+    pub(super) async fn settle(&mut self, own: bool, end: &[u8], succeeded: bool) -> Result<Ended, Failure> {
+        if own && succeeded {
+            self.commit_block().await?;
         }
-        let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
-        self.relay_in_block(&mut scatter).await?;
-        scatter.finish(&mut self.link.client.outbound);
-        finish(!scatter.failed())
+        self.link.client.outbound.extend_from_slice(end);
+        finish(succeeded)
+    }
+
+    /// Enlists several shards, after noting that all may be written.
+    pub(super) async fn enlist_many(&mut self, shards: &[ShardId], access: Access) -> Result<Vec<usize>, Failure> {
+        if access == Access::Write {
+            for shard in shards {
+                self.note_write(*shard).await?;
+            }
+        }
+        let mut places = Vec::with_capacity(shards.len());
+        for shard in shards {
+            places.push(self.enlist(*shard, access).await?);
+        }
+        Ok(places)
     }
 
     /// Runs a write that is the same on every shard.
