@@ -97,6 +97,12 @@ pub struct Column {
     pub default: ColumnDefault,
     /// `pg_attribute.attgenerated <> ''`: never in a column list of COPY.
     pub generated: bool,
+    /// The type's qualified name, quoted where needed, without its modifier; empty when it is not known.
+    pub type_name: String,
+    /// For a default that draws from a sequence, the expression that does; empty when it is not known.
+    pub draws: String,
+    /// GENERATED ALWAYS AS IDENTITY.
+    pub always: bool,
 }
 
 /// What an INSERT that leaves a column out stores.

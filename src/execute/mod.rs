@@ -9,6 +9,8 @@ pub mod fault;
 pub mod link;
 pub mod relay;
 pub mod scatter;
+pub mod interleave;
+pub mod hoard;
 pub mod chorus;
 pub mod explain;
 pub mod portion;

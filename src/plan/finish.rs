@@ -23,19 +23,17 @@ struct Proof {
 impl Builder<'_> {
     /// The route of the statement that was built; `query` is `None` for one that is only a write.
     pub fn finish(&self, query: Option<&Query>) -> Result<Route, Stop> {
+        if let Some(target) = self.computed()? {
+            return Ok(Route { access: Access::Write, target, output: Output::Rows });
+        }
         let proof = self.prove(query)?;
         let access = self.access();
-        let route = |target| Ok(Route { access, target, output: Output::Rows });
-        if let Some(write) = self.writes.iter().find(|write| self.is_reference(write)) {
-            let alone = query.is_none() && self.writes.len() == 1 && matches!(write.body, WriteBody::Level(_));
-            if alone && proof.pins.is_empty() && proof.unpinned.is_empty() && !proof.home && !self.effects.sequence {
-                return route(Target::Replicated);
-            }
-            return Err(Refusal::unsupported(
-                "writing to a reference table together with other tables is not supported yet",
-            )
-            .hint("Use a statement of its own, with constants or parameters.")
-            .into());
+        let route = |target| Ok(Route { access, target: self.clocked(target, access)?, output: Output::Rows });
+        if self.writes.iter().any(|write| self.is_reference(write)) {
+            return match proof.distributes {
+                Ok(()) => route(Target::Replicated),
+                Err(reason) => Err(self.refusal(&reason, None).into()),
+            };
         }
         if proof.pins.is_empty() && proof.unpinned.is_empty() {
             // A lock or a number drawn must be the same for everybody.
@@ -52,7 +50,13 @@ impl Builder<'_> {
         }
         let several = match proof.distributes {
             Ok(()) if proof.home => Several::Refuse(self.several_writes()),
-            Ok(()) if self.inserts_values() => Several::Refuse(self.several_writes()),
+            Ok(()) if self.inserts_values() => match proof.pins.as_slice() {
+                [pin] if pin.sources.len() > 1 => match self.split() {
+                    Some(split) => Several::Split(split),
+                    None => Several::Refuse(self.several_writes()),
+                },
+                _ => Several::Refuse(self.several_writes()),
+            },
             Ok(()) => Several::Scatter,
             Err(reason) => Several::Refuse(self.refusal(&reason, proof.pins.first())),
         };
@@ -111,6 +115,7 @@ impl Builder<'_> {
         proof.distributes = match verdict.take() {
             Some(verdict) if self.writes.is_empty() => distributes(verdict),
             _ if self.writes.is_empty() => Ok(()),
+            _ if self.writes.iter().any(|write| self.is_reference(write)) => self.replicates(query, verdicts),
             _ => self.spreads(query, verdicts),
         };
         Ok(proof)

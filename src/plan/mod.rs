@@ -25,6 +25,8 @@ mod predicate;
 mod with;
 mod select;
 mod from;
+mod rewrite;
+mod wanted;
 mod write;
 mod insert;
 
@@ -44,6 +46,7 @@ mod statement;
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
 pub use refusal::Refusal;
+pub use rewrite::{Computed, Split, When, literal, quoted};
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };

@@ -5,7 +5,7 @@ use shardmap::{Key, ShardId};
 use super::key::{self, Class};
 use super::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Pin, Placement, Refusal, Route, Several,
-    Target,
+    Target, When,
 };
 use crate::catalog::Oid;
 
@@ -33,7 +33,24 @@ impl Route {
         home: ShardId,
         arguments: &dyn Arguments,
     ) -> Result<Destination, Refusal> {
-        match &self.target {
+        self.resolve_target(&self.target, map, home, arguments)
+    }
+
+    fn resolve_target(
+        &self,
+        target: &Target,
+        map: &dyn Placement,
+        home: ShardId,
+        arguments: &dyn Arguments,
+    ) -> Result<Destination, Refusal> {
+        match target {
+            Target::Computed(computed) => match &computed.when {
+                When::Always => Ok(Destination::Compute),
+                When::Several(target) => Ok(match self.resolve_target(target, map, home, arguments)? {
+                    Destination::Many(_) | Destination::All | Destination::Split(_) => Destination::Compute,
+                    single => single,
+                }),
+            },
             Target::Any | Target::Unknown => Ok(Destination::Any),
             Target::Home => Ok(Destination::One(home)),
             Target::Scatter => Ok(several(map.shard_ids())),
@@ -72,6 +89,7 @@ impl Route {
                 }
             }
         }
+        let of_rows = matches!(keyed.several, Several::Split(_)).then(|| shards.clone());
         shards.sort_unstable();
         shards.dedup();
         if keyed.touches_home && shards.iter().any(|shard| *shard != home) {
@@ -80,7 +98,8 @@ impl Route {
         match (several(shards), &keyed.several) {
             (Destination::Any, _) => Ok(nowhere),
             (Destination::Many(_), Several::Refuse(refusal)) => Err(refusal.clone()),
-            (destination, Several::Scatter | Several::Refuse(_)) => Ok(destination),
+            (Destination::Many(_), Several::Split(_)) => Ok(Destination::Split(of_rows.unwrap_or_default())),
+            (destination, Several::Scatter | Several::Split(_) | Several::Refuse(_)) => Ok(destination),
         }
     }
 }

@@ -16,6 +16,12 @@ impl Builder<'_> {
         if query.is_some() {
             return Err(Reason::new("a write in WITH over several shards is not supported yet"));
         }
+        if self.own_time {
+            return Err(Reason {
+                text: "a default that is the current time, of which each shard has its own, is not supported here".to_owned(),
+                hint: Some("Give the value.".to_owned()),
+            });
+        }
         let Some(verdict) = verdicts.into_iter().next() else { return Ok(()) };
         match (&write.body, write.verb) {
             (WriteBody::Level(_), WriteVerb::Update | WriteVerb::Delete | WriteVerb::Merge) => distributes(verdict),
@@ -44,6 +50,58 @@ impl Builder<'_> {
                 self.selected_alike(write, query, *key, verdict)
             }
         }
+    }
+
+    /// Why a write on a reference table would not do the same on every shard.
+    pub fn replicates(&self, query: Option<&Query>, verdicts: Vec<Verdict>) -> Result<(), Reason> {
+        let because = |text: String, hint: &str| Err(Reason { text, hint: Some(hint.to_owned()) });
+        let ([write], None, [verdict]) = (self.writes.as_slice(), query, verdicts.as_slice()) else {
+            return because(
+                "a write to a reference table together with other writes or queries is not supported yet".to_owned(),
+                "Use a statement of its own.",
+            );
+        };
+        let (tail, sublinks) = match &write.body {
+            WriteBody::Level(level) => (level.tail, false),
+            WriteBody::Select { extra, .. } => (extra.tail, !extra.parts.sublinks.is_empty()),
+        };
+        if verdict.sharded || sublinks || !matches!(verdict.shape, Ok(Shape::Replicated)) {
+            return because(
+                "a write to a reference table must not read other tables than reference tables".to_owned(),
+                "Read the rows first, then write constants or parameters.",
+            );
+        }
+        // Of several rows that match, UPDATE takes one, which may be another on each shard.
+        if let (WriteBody::Level(level), WriteVerb::Update) = (&write.body, write.verb)
+            && level.from.len() > 1
+        {
+            return because(
+                "UPDATE ... FROM of a reference table may take another row on each shard".to_owned(),
+                "Use a sub-select, which must return one row.",
+            );
+        }
+        let own = verdict.local.clone().or(verdict.unsteady.or(tail).map(|what| format!("{what} differs")));
+        let effects = &self.effects;
+        let changes = effects.changes || effects.sequence || effects.transaction_lock || self.own_time;
+        let relative = self.text.is_some_and(|_| write.verb != WriteVerb::Insert) && self.relative_time();
+        if own.is_some() || changes || relative {
+            return because(
+                "a value that each shard would compute for itself cannot be stored in a reference table".to_owned(),
+                "Compute the value first, then write it as a constant or parameter.",
+            );
+        }
+        Ok(())
+    }
+
+    /// A constant that may be read as the time of reading. *Source*: manual of PostgreSQL 15, 8.5.1.4.
+    fn relative_time(&self) -> bool {
+        let words = |text: &str| {
+            let lower = text.to_ascii_lowercase();
+            lower.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
+                matches!(word, "now" | "today" | "tomorrow" | "yesterday")
+            })
+        };
+        self.text.is_some_and(|text| crate::sql::tokens::strings(text).any(words))
     }
 
     /// INSERT ... SELECT: each row that a shard selects is to be stored on that shard.

@@ -9,6 +9,7 @@ use super::builder::{Builder, Write, WriteBody, WriteVerb};
 use super::from::unusable;
 use super::ir::{From, LeafId, Level, Parts, Stop};
 use super::scope::Scope;
+use super::wanted::tells_time;
 use crate::catalog::{Relation, RelationKind};
 use crate::sql::{Node, names};
 
@@ -42,7 +43,7 @@ impl<'a> Builder<'a> {
             RelationKind::System => {
                 return Err(Refusal::unsupported("writing to system catalogs is not supported").into());
             }
-            RelationKind::Reference if verb != WriteVerb::Insert => return Err(reference(&relation).into()),
+            RelationKind::Reference if verb == WriteVerb::Merge => return Err(reference(&relation).into()),
             RelationKind::Sharded { .. } if verb == WriteVerb::Merge => {
                 return Err(Refusal::unsupported("MERGE on sharded tables is not supported yet")
                     .hint("Use INSERT ... ON CONFLICT, or UPDATE and DELETE, for one key.")
@@ -120,6 +121,15 @@ impl<'a> Builder<'a> {
                 .hint("DELETE the row and INSERT it with the new key.")
                 .into());
             }
+            if let Some(Node::SetToDefault(_)) = names::inner(&target.val)
+                && let Some(column) = relation.columns.iter().find(|column| column.name == target.name)
+                && !matches!(relation.kind, RelationKind::Home)
+            {
+                self.own_time |= tells_time(column);
+                if let Some(refusal) = self.own_default(relation, column)? {
+                    return Err(refusal.into());
+                }
+            }
             if let Some(value) = names::inner(&target.val) {
                 let column = relation.columns.iter().find(|column| column.name == target.name);
                 if target.indirection.is_empty() {
@@ -186,8 +196,8 @@ pub fn untriggered(relation: &Relation) -> Result<(), Refusal> {
 /// A write to a reference table that is not supported.
 pub fn reference(relation: &Relation) -> Refusal {
     Refusal::unsupported(format!(
-        "\"{}\" is a reference table, which lives on every shard: only INSERT ... VALUES of constants and COPY are supported yet",
+        "\"{}\" is a reference table, which lives on every shard: MERGE into it is not supported yet",
         relation.name
     ))
-    .hint("Other writes come when several shards commit as one.")
+    .hint("Use INSERT ... ON CONFLICT, UPDATE and DELETE.")
 }

@@ -212,14 +212,22 @@ impl Session {
             let name = String::from_utf8_lossy(bind.portal);
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
+        let mut order = None;
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
                 self.count_rows(route, &destination);
-                if bind.more_bytes > 0 && matches!(destination, Destination::Many(_) | Destination::All) {
+                let passes = matches!(destination, Destination::Any | Destination::One(_));
+                if bind.more_bytes > 0 && !passes {
                     return Ok(Bound::WholeNeeded);
                 }
-                self.place(destination, route.access, bind).await?
+                if matches!(destination, Destination::Split(_) | Destination::Compute) {
+                    let (place, rows) = self.bind_rewritten((route, destination), bind, &prepared).await?;
+                    order = rows;
+                    place
+                } else {
+                    self.place(destination, route.access, bind).await?
+                }
             }
             Plan::Cursor(verb) => {
                 let declared = match verb {
@@ -242,7 +250,7 @@ impl Session {
         };
         self.names
             .portals
-            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0 });
+            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0, order, kept: None });
         Ok(Bound::Done)
     }
 
@@ -290,7 +298,7 @@ impl Session {
     }
 
     /// Parameter types as a server resolves them.
-    async fn ask_types(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Arc<[u32]>, Failure> {
+    pub(super) async fn ask_types(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Arc<[u32]>, Failure> {
         let types: Arc<[u32]> = self.ask(name, compiled).await?.parameter_types.into();
         if let Some(prepared) = self.names.statements.get_mut(name) {
             prepared.resolved_types = Some(types.clone());
@@ -339,7 +347,7 @@ impl Session {
                     place => place,
                 })
             }
-            Destination::NeedsParameterTypes => Err(Failure::Told),
+            Destination::Split(_) | Destination::Compute | Destination::NeedsParameterTypes => Err(Failure::Told),
         }
     }
 

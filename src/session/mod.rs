@@ -15,6 +15,7 @@ pub mod written;
 pub mod enlist;
 pub mod simple;
 pub mod extended;
+pub mod rewritten;
 pub mod long_bind;
 pub mod portal;
 pub mod transaction;

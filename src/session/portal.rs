@@ -1,16 +1,22 @@
 //! Execute: runs a portal, wherever it is.
 
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
 use shardmap::ShardId;
 
 use super::extended::{known_part, malformed, no_portal};
 use super::failure::Failure;
 use super::life::Session;
+use super::rewritten::RowOrder;
 use super::simple::rows_of;
 use super::statement::{Place, Prepared};
 use crate::execute::chorus::Chorus;
+use crate::execute::hoard::Hoard;
+use crate::execute::interleave::Interleave;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Output, Plan, TransactionVerb};
+use crate::plan::{Access, Output, Plan, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::txn::state::BlockKind;
 use crate::wire::frontend::Execute;
@@ -67,14 +73,24 @@ impl Session {
     async fn execute_many(&mut self, shards: &[ShardId], execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
         self.drain().await?;
         let reached = self.names.portals.get(execute.portal).map_or(0, |portal| portal.reached);
+        let (output, access) = match plan {
+            Plan::Rows(route) => (route.output, route.access),
+            _ => (Output::Rows, Access::Read),
+        };
+        let order = self.names.portals.get(execute.portal).and_then(|portal| portal.order.clone());
+        if access == Access::Write && (execute.rows_max > 0 || reached > 0) {
+            return self.execute_kept(shards, order, execute).await;
+        }
         if execute.rows_max > 0 || reached > 0 {
             return self.execute_portion(shards, reached, execute).await;
         }
         let servers = self.send_to_all(shards, execute)?;
-        let output = match plan {
-            Plan::Rows(route) => route.output,
-            _ => Output::Rows,
-        };
+        if let Some(order) = order {
+            let mut joiner = Interleave::new(self.servers_of(&order), self.link.servers.len());
+            self.relay_in_block(&mut joiner).await?;
+            joiner.finish(&mut self.link.client.outbound);
+            return if joiner.failed() { Err(Failure::Told) } else { Ok(()) };
+        }
         let leader = servers.first().copied().unwrap_or(0);
         let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
         self.relay_in_block(&mut scatter).await?;
@@ -83,6 +99,70 @@ impl Session {
             portal.reached = shards.len();
         }
         if scatter.failed() { Err(Failure::Told) } else { Ok(()) }
+    }
+
+    /// A write with a row limit: it runs to its end on all shards, and its rows are kept for the Executes that follow.
+    async fn execute_kept(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+    ) -> Result<(), Failure> {
+        let known = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
+        let (mut rows, end) = match known {
+            Some(kept) => kept,
+            None => self.run_and_keep(shards, order, execute).await?,
+        };
+        let rows_max = usize::try_from(execute.rows_max).ok().filter(|max| *max > 0).unwrap_or(usize::MAX);
+        let out = &mut self.link.client.outbound;
+        let count = rows.len().min(rows_max);
+        for row in rows.drain(..count) {
+            crate::wire::frame::write(out, b'D', |to| to.extend_from_slice(&row));
+        }
+        if count == rows_max {
+            reply::bare(out, PORTAL_SUSPENDED);
+        } else {
+            out.extend_from_slice(&end);
+        }
+        if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+            portal.reached = shards.len();
+            portal.kept = Some((rows, end));
+        }
+        Ok(())
+    }
+
+    async fn run_and_keep(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+    ) -> Result<(VecDeque<Box<[u8]>>, BytesMut), Failure> {
+        let servers = self.send_to_all(shards, &Execute { rows_max: 0, ..*execute })?;
+        let bytes_max = self.gateway.config.load().limits.held_bytes_max;
+        let mut end = BytesMut::new();
+        let count = self.link.servers.len();
+        let (rows, overflow, failed) = if let Some(order) = order {
+            let mut hoard = Hoard::new(Interleave::new(self.servers_of(&order), count), bytes_max);
+            self.relay_in_block(&mut hoard).await?;
+            hoard.inner.finish(&mut end);
+            (hoard.rows, hoard.overflow, hoard.inner.failed())
+        } else {
+            let leader = servers.first().copied().unwrap_or(0);
+            let mut hoard = Hoard::new(Scatter::new(leader, count, rows_of(Output::Rows)), bytes_max);
+            self.relay_in_block(&mut hoard).await?;
+            hoard.inner.finish(&mut end);
+            (hoard.rows, hoard.overflow, hoard.inner.failed())
+        };
+        if overflow {
+            return Err(Report::error("54000", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
+                .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
+                .into());
+        }
+        if failed {
+            self.link.client.outbound.extend_from_slice(&end);
+            return Err(Failure::Told);
+        }
+        Ok((rows, end))
     }
 
     /// A part of the rows: one shard after the other, from where the last part ended.

@@ -98,7 +98,7 @@ impl Session {
     }
 
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
-    async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
+    pub(super) async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
         let at = self.enlist_any(Access::Read).await?;
         let server = &mut self.link.servers[at].server;
         reply::parse(&mut server.outbound, b"", text, types);
@@ -226,6 +226,8 @@ impl Session {
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Many(shards) => return self.scatter(text, &shards, route).await,
             Destination::All => return self.replicated(text).await,
+            Destination::Split(order) => return self.split(text, route, &order).await,
+            Destination::Compute => return self.compute(text, route, alone).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }
@@ -323,17 +325,26 @@ impl Session {
 
     /// Runs a write that is the same on every shard.
     async fn replicated(&mut self, text: &[u8]) -> Result<Ended, Failure> {
+        if self.transaction.block().is_none() && text.trim_ascii_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock")) {
+            // PostgreSQL says that it needs a transaction block.
+            let at = self.enlist_any(Access::Write).await?;
+            return self.forward_query(at, text, false).await;
+        }
         let own = self.begin_own_block();
         self.enlist_all().await?;
-        self.chorus(text).await?;
-        if own {
-            self.commit_block().await?;
-        }
-        Ok(Ended::NotReady)
+        let end = self.sing(text).await?;
+        self.settle(own, &end, true).await
     }
 
     /// Has every server of the block run a text; the client sees the first one's answer.
     pub(super) async fn chorus(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let end = self.sing(text).await?;
+        self.link.client.outbound.extend_from_slice(&end);
+        Ok(())
+    }
+
+    /// The same; what ends the answer is returned, to be sent when all is done.
+    async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
         self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
@@ -347,7 +358,12 @@ impl Session {
             }
             self.relay_in_block(&mut chorus).await?;
         }
-        if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
+        let mut end = bytes::BytesMut::new();
+        if chorus.finish(&mut end) {
+            return Ok(end);
+        }
+        self.link.client.outbound.extend_from_slice(&end);
+        Err(Failure::Told)
     }
 
     /// Enlists all shards for writing.

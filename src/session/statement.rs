@@ -56,6 +56,10 @@ pub struct Portal {
     pub statement: Box<[u8]>,
     /// On several shards: how many of them have given all their rows.
     pub reached: usize,
+    /// Of an INSERT whose rows are parted between shards: the shard of each row.
+    pub order: Option<super::rewritten::RowOrder>,
+    /// Of a write that was run with a row limit: the rows that the client has not got, and what ends them.
+    pub kept: Option<(std::collections::VecDeque<Box<[u8]>>, bytes::BytesMut)>,
 }
 
 /// Where a portal is.

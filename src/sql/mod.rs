@@ -9,6 +9,8 @@ use pg_query::protobuf::{RawStmt, node::Node as NodeEnum};
 
 pub mod names;
 pub mod tokens;
+pub mod values;
+pub mod clock;
 pub mod walk;
 
 pub use pg_query::protobuf as ast;

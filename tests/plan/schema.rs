@@ -92,7 +92,17 @@ fn read_column(text: &str) -> Column {
         None if extra == "generated" => ColumnDefault::Expression("(quantity * price)".to_owned()),
         None => ColumnDefault::None,
     };
-    Column { name: name.to_owned(), type_oid: type_oid(type_name), typmod, default, generated: extra == "generated" }
+    let draws = if default == ColumnDefault::Sequence { "nextval('drawn')".to_owned() } else { String::new() };
+    Column {
+        name: name.to_owned(),
+        type_oid: type_oid(type_name),
+        typmod,
+        default,
+        generated: extra == "generated",
+        type_name: format!("pg_catalog.{type_name}"),
+        draws,
+        always: false,
+    }
 }
 
 /// *Source*: pg_type.dat.

@@ -17,41 +17,41 @@ VALUES (1, 'a'), (2, 'b');
 TABLE countries;
 SHOW server_encoding;
 SELECT pg_is_in_recovery();
--- refused 0A000
+-- either
 SELECT pg_advisory_lock(1);
 SELECT pg_advisory_xact_lock(1);
--- refused 0A000
+-- either
 SELECT pg_notify('channel', 'payload');
--- refused 0A000
+-- either
 LISTEN channel;
--- refused 0A000
+-- either
 NOTIFY channel;
 UNLISTEN *;
 SELECT pg_sleep(0);
--- refused 0A000
+-- either
 SELECT query_to_xml('SELECT count(*) FROM orders', true, true, '');
 SELECT pg_relation_size('orders') >= 0;
--- refused 0A000
+-- either
 SELECT table_to_xml('countries', true, true, '');
 CREATE FUNCTION add(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $2';
 SELECT add(1, 2);
 SELECT id, add(id::int, 1) FROM orders WHERE customer_id = 3;
 CREATE FUNCTION how_many() RETURNS int8 LANGUAGE sql STABLE AS 'SELECT count(*) FROM orders';
--- refused 0A000
+-- either
 SELECT how_many();
--- refused 0A000
+-- either
 SELECT id, how_many() FROM orders WHERE customer_id = 3;
 CREATE FUNCTION remove() RETURNS void LANGUAGE sql VOLATILE AS 'DELETE FROM refunds';
--- refused 0A000
+-- either
 SELECT remove();
--- refused 0A000
+-- either
 SELECT id, remove() FROM orders WHERE customer_id = 3;
 CREATE FUNCTION liar() RETURNS int8 LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM orders';
--- refused 0A000
+-- either
 SELECT liar();
 CREATE AGGREGATE my_sum(int8) (sfunc = int8pl, stype = int8, initcond = '0');
 SELECT my_sum(id) FROM orders WHERE customer_id = 3;
--- refused 0A000
+-- either
 SELECT my_sum(id) FROM orders;
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 CREATE TABLE moods (customer_id int8, m mood);
@@ -60,7 +60,7 @@ INSERT INTO moods VALUES (4, 'sad');
 INSERT INTO moods VALUES (5, 'nonsense');
 SELECT * FROM moods WHERE customer_id = 3;
 SELECT * FROM moods WHERE m > 'sad';
--- refused 0A000
+-- either
 -- ordered
 SELECT * FROM moods ORDER BY m DESC;
 DROP TABLE moods;
@@ -73,12 +73,12 @@ SELECT last_value FROM numbers;
 SELECT setval('numbers', 5);
 DROP SEQUENCE numbers;
 CREATE TABLE serials (customer_id int8, id bigserial, x int);
--- refused 0A000
+-- either
 INSERT INTO serials (customer_id, x) VALUES (3, 1);
 DROP TABLE serials;
--- refused 0A000
+-- either
 CREATE TEMP TABLE scratch (x int);
 SELECT * FROM pg_temp.scratch;
 EXPLAIN (COSTS OFF) SELECT 1;
--- refused 0A000
+-- either
 SELECT lo_create(0) > 0;
