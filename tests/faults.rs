@@ -12,14 +12,20 @@ mod client;
 mod login;
 mod support;
 
+#[path = "faults/blocks.rs"]
+mod blocks;
 #[path = "faults/cancelled.rs"]
 mod cancelled;
+#[path = "faults/elsewhere.rs"]
+mod elsewhere;
 #[path = "faults/long_bind.rs"]
 mod long_bind;
 #[path = "faults/lying.rs"]
 mod lying;
 #[path = "faults/memory.rs"]
 mod memory;
+#[path = "faults/order.rs"]
+mod order;
 #[path = "faults/queue.rs"]
 mod queue;
 #[path = "faults/serve.rs"]

@@ -71,8 +71,8 @@ impl Route {
     ) -> Result<Destination, Refusal> {
         // Where a statement goes that changes no row, or only raises an error.
         let nowhere = match self.access {
-            Access::Read if !keyed.touches_home => Destination::Any,
-            Access::Read | Access::Write => Destination::One(home),
+            Access::Read | Access::ReadPrimary if !keyed.touches_home => Destination::Any,
+            Access::Read | Access::ReadPrimary | Access::Write => Destination::One(home),
         };
         let mut shards = Vec::new();
         for pin in &keyed.pins {
@@ -116,6 +116,7 @@ fn values(source: &KeySource, pin: &Pin, utf8: bool, arguments: &dyn Arguments) 
     match source {
         KeySource::Constant(key) => vec![stored(pin, Some(key.clone())).map_or(Value::Invalid, Value::Key)],
         KeySource::Null => vec![Value::Null],
+        KeySource::Literal(literal) => vec![literal.key(pin, arguments).map_or(Value::Unsupported, Value::Key)],
         KeySource::Parameter { index, type_oid } => {
             vec![match (arguments.argument(*index), type_of(*index, *type_oid, arguments)) {
                 (Argument::Missing, _) => Value::Invalid,

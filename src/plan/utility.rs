@@ -27,7 +27,7 @@ pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<O
     let any = Plan::Rows(Route { access: Access::Read, target: Target::Any, output: Output::Rows });
     Ok(Some(match node {
         Node::TransactionStmt(transaction) => Plan::Transaction(transaction_verb(transaction)?),
-        Node::ConstraintsSetStmt(_) => Plan::Transaction(TransactionVerb::Modes),
+        Node::ConstraintsSetStmt(_) => Plan::Transaction(TransactionVerb::Modes { read_only: None }),
         Node::DiscardStmt(discard) => Plan::Discard(match discard.target() {
             DiscardMode::DiscardAll => DiscardVerb::All,
             DiscardMode::DiscardPlans
@@ -92,7 +92,8 @@ fn transaction_verb(transaction: &TransactionStmt) -> Result<TransactionVerb, Re
     })
 }
 
-fn read_only(options: &[Wrapped]) -> Option<bool> {
+/// READ ONLY or READ WRITE, where it is said.
+pub fn read_only(options: &[Wrapped]) -> Option<bool> {
     options.iter().rev().find_map(|node| match &node.node {
         Some(Node::DefElem(element)) if element.defname == "transaction_read_only" => names::option_flag(element),
         _ => None,

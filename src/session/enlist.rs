@@ -10,7 +10,7 @@ use super::life::Session;
 use crate::config::Reads;
 use crate::execute::link::Enlisted;
 use crate::execute::relay::{Parameter, Plain};
-use crate::plan::{Access, Destination, Route, Target};
+use crate::plan::{Access, Destination, Route, Target, check_setting};
 use crate::pool::expect::Audience;
 use crate::pool::lend::Lent;
 use crate::pool::pools::CheckoutError;
@@ -23,6 +23,13 @@ impl Session {
     /// # Errors
     /// No shard can be reached, or none accepts the client's start-up settings: the client is told and the session ends.
     pub(super) async fn welcome(&mut self) -> Result<(), Failure> {
+        for (name, value) in self.settings.startup() {
+            if let Err(refusal) = check_setting(&name.to_ascii_lowercase(), Some(value)) {
+                let mut report = Report::fatal(refusal.sqlstate, refusal.reason);
+                report.hint = refusal.hint.map(Into::into);
+                return Err(Failure::Fatal(Box::new(report)));
+            }
+        }
         let parameters = match self.parameters().await {
             Ok(parameters) => parameters,
             Err(Failure::Statement(mut report)) => {
@@ -56,7 +63,11 @@ impl Session {
         if let Some(parameters) = self.gateway.welcomes.get(&key) {
             return Ok(parameters);
         }
-        let at = self.enlist_any(Access::Read).await?;
+        // What a standby reports (in_hot_standby) is not true of where the client's writes go.
+        let at = match self.enlist_any(Access::ReadPrimary).await {
+            Err(Failure::Statement(_)) if self.user.reads != Reads::Primary => self.enlist_any(Access::Read).await?,
+            at => at?,
+        };
         let server = &self.link.servers[at].server;
         let parameters: Arc<[(String, String)]> = server.parameters.clone().into();
         self.release().await;

@@ -364,6 +364,10 @@ impl Session {
         let places = self.enlist_many(&shards, access).await?;
         for (nth, at) in places.iter().enumerate() {
             self.send_bind(*at, bind, nth == 0);
+            if nth == 0 && access == Access::Write {
+                // Bind takes locks: the first shard has them before the others are asked.
+                self.drain().await?;
+            }
         }
         Ok(Place::Many(shards))
     }

@@ -147,8 +147,9 @@ impl Gateway {
         let opening = cell.get_or_try_init(|| async {
             let opened = self.opened.fetch_add(1, Ordering::Relaxed);
             let before = CatalogVersion(opened.wrapping_mul(VERSIONS_PER_DATABASE));
-            let rules = rules(&self.config.load());
-            databases::open(before, rules, self.primaries.clone(), database).await.map(Arc::new)
+            let config = self.config.load_full();
+            let (rules, home) = (rules(&config), config.sharding.home);
+            databases::open(before, rules, self.primaries.clone(), home, database).await.map(Arc::new)
         });
         let result = opening.await.cloned();
         if result.is_err() {

@@ -3,6 +3,7 @@
 //! What a plan depends on is in its key (database, search path, declared types, whether literals are UTF-8) or checked at
 //! each use (catalog version). The map and parameter values are looked at when the plan is resolved, so they may change.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,8 @@ pub struct Scope {
     pub database: String,
     /// Schemas in which names are looked up.
     pub search_path: Vec<String>,
+    /// The role in force, where that matters to a plan; else empty, so that users share plans.
+    pub role: String,
     /// Literals are UTF-8.
     pub utf8: bool,
 }
@@ -38,8 +41,11 @@ impl Scope {
             Some(SearchPath::Text(text)) => schemas(text),
             None => schemas(default().unwrap_or("\"$user\", public")),
         };
-        let search_path = names.into_iter().map(|name| if name == "$user" { user.to_owned() } else { name }).collect();
-        Scope { database: database.to_owned(), search_path, utf8 }
+        let role = settings.role().unwrap_or(user);
+        let search_path = names.into_iter().map(|name| if name == "$user" { role.to_owned() } else { name }).collect();
+        let guarded = catalog.schemas.values().flat_map(HashMap::values).any(|relation| relation.guarded.is_some());
+        let role = if guarded { role.to_owned() } else { String::new() };
+        Scope { database: database.to_owned(), search_path, role, utf8 }
     }
 }
 
@@ -160,6 +166,7 @@ impl Plans {
             catalog,
             rules,
             search_path: &scope.search_path,
+            role: &scope.role,
             declared_types: types,
             utf8: scope.utf8 && utf8,
         };

@@ -11,6 +11,7 @@ use super::life::Session;
 use super::rewritten::RowOrder;
 use super::simple::rows_of;
 use super::statement::{Place, Prepared};
+use super::transaction::begin_tag;
 use crate::execute::chorus::Chorus;
 use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
@@ -195,9 +196,15 @@ impl Session {
 
     async fn execute_every(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<(), Failure> {
         self.drain().await?;
-        let servers = self.send_to_all(shards, execute)?;
+        let (first, others) = shards.split_at(shards.len().min(1));
+        let servers = self.send_to_all(first, execute)?;
         let mut chorus = Chorus::new(servers.first().copied().unwrap_or(0));
         self.relay_in_block(&mut chorus).await?;
+        // The first shard has its locks before the others are asked; see `chorus`.
+        if chorus.error().is_none() {
+            self.send_to_all(others, execute)?;
+            self.relay_in_block(&mut chorus).await?;
+        }
         if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
     }
 
@@ -241,7 +248,9 @@ impl Session {
                 self.copy_in(text, copy).await?;
             }
             // What was done before BEGIN in the same pipeline is in its transaction.
-            Plan::Transaction(TransactionVerb::Begin { .. }) if unsynced => self.begin_in_pipeline(text).await?,
+            Plan::Transaction(TransactionVerb::Begin { read_only }) if unsynced => {
+                self.begin_in_pipeline(text, *read_only == Some(true)).await?;
+            }
             Plan::Transaction(verb) => {
                 self.settle_implicit().await?;
                 self.transaction_verb(text, verb).await?;
@@ -276,7 +285,7 @@ impl Session {
     }
 
     /// BEGIN behind other messages of a pipeline turns their implicit transactions into explicit ones.
-    async fn begin_in_pipeline(&mut self, text: &[u8]) -> Result<(), Failure> {
+    async fn begin_in_pipeline(&mut self, text: &[u8], read_only: bool) -> Result<(), Failure> {
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.server.send_extended(text);
             enlisted.server.send_flush();
@@ -286,11 +295,12 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.pass_on_hidden_error(&plain)?;
         let text = String::from_utf8_lossy(text).trim().to_owned();
-        self.transaction.begin(BlockKind::Explicit, text, false, self.settings.clone());
+        let tag = begin_tag(&text);
+        self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
         if let Some(block) = self.transaction.block_mut() {
             block.writes = std::mem::take(&mut self.pipeline.writes);
         }
-        reply::complete(&mut self.link.client.outbound, "BEGIN");
+        reply::complete(&mut self.link.client.outbound, tag);
         Ok(())
     }
 }

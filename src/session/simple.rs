@@ -1,5 +1,6 @@
 //! The simple protocol: Query.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::failure::Failure;
 use super::life::{Ended, Session, follow};
 use super::plans::Compiled;
 use super::statement::NoArguments;
-use crate::catalog::RelationKind;
+use crate::catalog::{Function, RelationKind};
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
 use crate::execute::explain::ExplainMany;
@@ -15,6 +16,7 @@ use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
+use crate::txn::changed::Words;
 use crate::txn::state::{Block, BlockKind};
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
@@ -99,7 +101,7 @@ impl Session {
 
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
     pub(super) async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
-        let at = self.enlist_any(Access::Read).await?;
+        let at = self.enlist_any(Access::ReadPrimary).await?;
         let server = &mut self.link.servers[at].server;
         reply::parse(&mut server.outbound, b"", text, types);
         server.expects.push(Step::Parse(None), Audience::Gateway);
@@ -160,26 +162,37 @@ impl Session {
         Ok(Ended::NotReady)
     }
 
-    /// In a block that ran DDL, the catalog does not know what became of the relations it named: statements that name them, or
-    /// a view, are refused. Words are compared, so that a statement may be refused for nothing but never run by a wrong plan.
+    /// In a block that ran DDL, the catalog does not know what became of the relations and functions it named: statements that
+    /// name them, or a view, are refused. See [`Words`].
     pub(super) fn check_not_changed(&self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
         let Some(block) = self.transaction.block().filter(|block| block.changed_catalog) else { return Ok(()) };
         if !matches!(plan, Plan::Rows(_) | Plan::CopyIn(_) | Plan::Cursor(_)) {
             return Ok(());
         }
         let catalog = self.catalog.current();
-        let unsure = words(text).into_iter().find(|word| {
-            let mut relations = catalog.schemas.values().filter_map(|schema| schema.get(word));
-            relations.any(|relation| match relation.kind {
+        let (words, changed) = (Words::of(text), &block.ddl_words);
+        let relation = catalog.schemas.values().flat_map(HashMap::values).find(|relation| {
+            let may_have_changed = match relation.kind {
                 RelationKind::System => false,
                 RelationKind::View { .. } => true,
-                _ => block.ddl_words.contains(word),
-            })
+                _ => changed.may_name(&relation.name),
+            };
+            may_have_changed && words.may_name(&relation.name)
         });
+        let function = || {
+            let own = |functions: &[Function]| functions.iter().any(|function| function.schema != "pg_catalog");
+            let mut names = catalog.functions.iter().filter(|(_, functions)| own(functions)).map(|(name, _)| name);
+            names.find(|name| changed.may_name(name) && words.may_name(name))
+        };
+        let unsure = match relation {
+            Some(relation) => Some(&relation.name),
+            None if changed.may_change_functions() => function(),
+            None => None,
+        };
         match unsure {
             None => Ok(()),
-            Some(word) => {
-                Err(Report::error("0A000", format!("\"{word}\" may have been changed by DDL of this transaction"))
+            Some(name) => {
+                Err(Report::error("0A000", format!("\"{name}\" may have been changed by DDL of this transaction"))
                     .with_hint("Commit the DDL first.")
                     .into())
             }
@@ -366,11 +379,13 @@ impl Session {
         Err(Failure::Told)
     }
 
-    /// Enlists all shards for writing.
+    /// Enlists all shards for writing, and puts them in their order: whatever a block did before, what runs on all shards
+    /// begins on the same one.
     pub(super) async fn enlist_all(&mut self) -> Result<(), Failure> {
         for shard in 0..self.gateway.shards() {
             self.enlist(ShardId(u16::try_from(shard).unwrap_or(u16::MAX)), Access::Write).await?;
         }
+        self.link.servers.sort_by_key(|enlisted| enlisted.shard);
         Ok(())
     }
 
@@ -393,9 +408,7 @@ impl Session {
             if *place.get_or_insert(shard) != shard {
                 return None;
             }
-            if route.access == Access::Write {
-                access = Access::Write;
-            }
+            access = access.max(route.access);
         }
         if self.transaction.has_failed() { None } else { place.map(|shard| (shard, access)) }
     }
@@ -435,15 +448,6 @@ pub(super) fn rows_of(output: Output) -> JoinFormat {
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }
-}
-
-/// The words of a text that may be names, folded to lower case.
-pub(super) fn words(text: &[u8]) -> std::collections::HashSet<String> {
-    let text = String::from_utf8_lossy(text).to_lowercase();
-    text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect()
 }
 
 /// What the gateway can say of a statement that it could not analyse and PostgreSQL takes.

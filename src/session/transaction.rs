@@ -17,35 +17,32 @@ impl Session {
     pub(super) async fn transaction_verb(&mut self, text: &[u8], verb: &TransactionVerb) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();
         match verb {
-            TransactionVerb::Begin { read_only } => self.begin(text, *read_only),
+            TransactionVerb::Begin { read_only } => return self.begin(text, *read_only == Some(true)).await,
             TransactionVerb::Commit { chain } => return self.commit(*chain).await,
             TransactionVerb::Rollback { chain } => return self.rollback(*chain).await,
             TransactionVerb::Savepoint(name) => return self.savepoint(name, text).await,
             TransactionVerb::Release(name) => return self.release_savepoint(name, text).await,
             TransactionVerb::RollbackTo(name) => return self.rollback_to(name, text).await,
-            TransactionVerb::Modes => return self.modes(text).await,
+            TransactionVerb::Modes { read_only } => return self.modes(text, *read_only).await,
         }
-        Ok(())
     }
 
-    fn begin(&mut self, text: String, read_only: Option<bool>) {
-        let tag = if text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start")) {
-            "START TRANSACTION"
-        } else {
-            "BEGIN"
-        };
-        let enlisted = !self.link.servers.is_empty();
+    async fn begin(&mut self, text: String, read_only: bool) -> Result<(), Failure> {
+        let tag = begin_tag(&text);
+        let implicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit);
+        if implicit && !self.transaction.has_failed() {
+            // Its servers are in a block already; they take the modes all the same. Source: utility.c, TRANS_STMT_BEGIN.
+            self.tell(&text, Audible::Nowhere).await?;
+        }
         match &mut self.transaction {
             Transaction::Idle => {
-                self.transaction.begin(BlockKind::Explicit, text, read_only == Some(true), self.settings.clone());
+                self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
             }
             // BEGIN behind other statements of one Query makes their implicit block explicit.
             Transaction::Open(block) if block.kind == BlockKind::Implicit => {
                 block.kind = BlockKind::Explicit;
-                block.read_only = read_only == Some(true);
-                if !enlisted {
-                    block.log.set_begin(text);
-                }
+                block.read_only = read_only;
+                block.log.set_begin(text);
             }
             // Source: xact.c, BeginTransactionBlock.
             Transaction::Open(_) | Transaction::Failed(_) => {
@@ -53,6 +50,7 @@ impl Session {
             }
         }
         reply::complete(&mut self.link.client.outbound, tag);
+        Ok(())
     }
 
     async fn commit(&mut self, chain: bool) -> Result<(), Failure> {
@@ -140,12 +138,13 @@ impl Session {
                 self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
             }
         }
-        // What only read has nothing to lose; its errors do not matter.
         let mut plain = Plain { show_side_effects: writers.is_empty(), ..Plain::default() };
         self.link.relay(&mut plain).await?;
         if writers.is_empty() {
             self.note(&plain);
         }
+        // One Postgres would not have committed either: nothing is written yet.
+        self.pass_on_hidden_error(&plain)?;
         let mut committed = Vec::new();
         for at in writers {
             let shard = self.link.servers[at].shard;
@@ -281,7 +280,7 @@ impl Session {
     }
 
     /// SET TRANSACTION, SET CONSTRAINTS. The tag is the server's.
-    async fn modes(&mut self, text: String) -> Result<(), Failure> {
+    async fn modes(&mut self, text: String, read_only: Option<bool>) -> Result<(), Failure> {
         let tag = if text.to_ascii_lowercase().contains("constraints") { "SET CONSTRAINTS" } else { "SET" };
         if self.transaction.block().is_none() {
             // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
@@ -291,6 +290,7 @@ impl Session {
             self.tell_servers(&text).await?;
             if let Some(block) = self.transaction.block_mut() {
                 block.log.push(text);
+                block.read_only = read_only.unwrap_or(block.read_only);
             }
         }
         reply::complete(&mut self.link.client.outbound, tag);
@@ -300,7 +300,11 @@ impl Session {
     /// Runs a statement that acts on the block on every enlisted server; the client sees notices and parameters of the first,
     /// and the first error.
     pub(super) async fn tell_servers(&mut self, text: &str) -> Result<(), Failure> {
-        let mut first = true;
+        self.tell(text, Audible::First).await
+    }
+
+    async fn tell(&mut self, text: &str, notices: Audible) -> Result<(), Failure> {
+        let mut first = notices == Audible::First;
         for at in 0..self.link.servers.len() {
             self.link.servers[at].server.send_query(text.as_bytes(), Audience::Gateway);
             let mut plain = Plain { show_side_effects: first, ..Plain::default() };
@@ -318,6 +322,21 @@ impl Session {
             tracing::warn!(%error, "the catalog could not be read after DDL; it will be as soon as the shard answers");
         }
     }
+}
+
+/// Whose notices the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audible {
+    /// The first server's.
+    First,
+    /// Nobody's.
+    Nowhere,
+}
+
+/// The tag of a statement that begins a block.
+pub(super) fn begin_tag(text: &str) -> &'static str {
+    let starts = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
+    if starts { "START TRANSACTION" } else { "BEGIN" }
 }
 
 /// *Source*: xact.c, EndTransactionBlock, UserAbortTransactionBlock.

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use pg_query::protobuf::{RawStmt, node::Node as NodeEnum};
 
+pub mod lift;
+pub mod erase;
 pub mod names;
 pub mod tokens;
 pub mod values;

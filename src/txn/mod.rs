@@ -3,5 +3,6 @@
 //! Shards enlist lazily: BEGIN is answered by the gateway and travels with the first statement for a shard. Several shards
 //! committing as one has its room here; until it is built, only one shard of a transaction may be written.
 
+pub mod changed;
 pub mod log;
 pub mod state;

@@ -1,10 +1,10 @@
 //! How a client's transaction stands: one enum, changed here only.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use shardmap::ShardId;
 
+use super::changed::Words;
 use super::log::Log;
 use crate::pool::settings::Settings;
 use crate::wire::reply::Status;
@@ -35,7 +35,7 @@ pub struct Block {
     /// DDL ran in it: the catalog does not know yet what it made.
     pub changed_catalog: bool,
     /// The words of the DDL that ran in it.
-    pub ddl_words: HashSet<String>,
+    pub ddl_words: Words,
     /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
     pub lost_server: bool,
 }
@@ -108,7 +108,7 @@ impl Transaction {
     pub fn begin(&mut self, kind: BlockKind, text: String, read_only: bool, settings: Arc<Settings>) {
         let log = Log::new(text, settings);
         let writes = Writes::default();
-        let ddl_words = HashSet::new();
+        let ddl_words = Words::default();
         *self = Transaction::Open(Block {
             log,
             kind,

@@ -25,8 +25,14 @@ impl Arguments for One {
 
 fn plans(text: &str, schema: &Schema) -> Vec<Plan> {
     let path = ["public".to_owned()];
-    let context =
-        Context { catalog: &schema.catalog, rules: &schema.rules, search_path: &path, declared_types: &[], utf8: true };
+    let context = Context {
+        catalog: &schema.catalog,
+        rules: &schema.rules,
+        search_path: &path,
+        role: "",
+        declared_types: &[],
+        utf8: true,
+    };
     compile(text, &context).map_or_else(|_| Vec::new(), |planned| planned.into_iter().map(|one| one.plan).collect())
 }
 

@@ -90,6 +90,7 @@ pub fn case(input: &str, schema: &Schema) -> String {
         catalog: &schema.catalog,
         rules: &schema.rules,
         search_path: &search_path,
+        role: "",
         declared_types: &values.declared,
         utf8,
     };
@@ -145,6 +146,7 @@ fn computed(target: &Target, text: &str) -> String {
 fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
     let access = match route.access {
         Access::Read => "read",
+        Access::ReadPrimary => "read-primary",
         Access::Write => "write",
     };
     let output = match route.output {
@@ -191,7 +193,7 @@ fn source(source: &KeySource) -> Option<String> {
         None => format!("${}:?", index + 1),
     };
     match source {
-        KeySource::Constant(_) | KeySource::Null => None,
+        KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => None,
         KeySource::Parameter { index, type_oid } => Some(named(*index, *type_oid)),
         KeySource::ParameterArray { index, type_oid } => Some(format!("each of {}", named(*index, *type_oid))),
     }
