@@ -20,7 +20,8 @@ pub struct ClientIo {
     pub unflushed: bool,
     /// Length of a frame that must be held whole; it may exceed what is read ahead.
     pub frame_bytes_wanted: usize,
-    /// The client has closed its end.
+    /// The client has closed its end, or its socket has failed: it is neither read nor written any more. Only a commit that is
+    /// under way goes on then.
     pub gone: bool,
 }
 

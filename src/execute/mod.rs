@@ -12,6 +12,7 @@ pub mod scatter;
 pub mod interleave;
 pub mod hoard;
 pub mod chorus;
+pub mod replies;
 pub mod explain;
 pub mod portion;
 pub mod copy_in;

@@ -21,6 +21,7 @@ use crate::pool::lend::Lent;
 use crate::pool::pools::{CheckoutError, Pools, ServerPool};
 use crate::pool::settings::Settings;
 use crate::topology;
+use crate::txn::commits::Commits;
 
 /// Different start-up settings remembered; one more is asked of a server again.
 const WELCOMES_MAX: usize = 1_000;
@@ -60,6 +61,8 @@ pub struct Gateway {
     pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
     /// Cancel keys.
     pub cancels: Cancels,
+    /// Commits on several shards.
+    pub commits: Arc<Commits>,
     /// True when the gateway shuts down: sessions end at the end of their transaction.
     pub draining: watch::Sender<bool>,
     /// Sums for the metrics.
@@ -118,9 +121,13 @@ pub enum Role {
 
 impl Gateway {
     /// With a map that fits the configuration.
-    pub fn new(config: Config, map: ShardMap) -> Self {
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(config: Config, map: ShardMap) -> std::io::Result<Self> {
         let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
-        Gateway {
+        Ok(Gateway {
+            commits: Arc::new(Commits::new()?),
             map: ArcSwap::from_pointee(map),
             rules: ArcSwap::from_pointee(rules(&config)),
             pools: ArcSwap::from_pointee(pools),
@@ -138,7 +145,7 @@ impl Gateway {
             primaries: Arc::new(ArcSwap::from_pointee(databases::primaries(&config))),
             turns: AtomicUsize::new(0),
             config: ArcSwap::from_pointee(config),
-        }
+        })
     }
 
     /// The catalog of a database, read when it is asked for the first time.

@@ -19,6 +19,7 @@ pub mod rewritten;
 pub mod long_bind;
 pub mod portal;
 pub mod transaction;
+pub mod commit;
 pub mod setting;
 pub mod copy;
 pub mod everywhere;

@@ -14,6 +14,7 @@ use super::gateway::Gateway;
 use super::life::Session;
 use crate::counters::SqlstateClass;
 use crate::net::Listener;
+use crate::txn::recovery::Recovery;
 use crate::wire::reply::Report;
 
 /// Pools are looked through this often for servers that are idle or alive for too long.
@@ -60,6 +61,9 @@ pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Ru
             tokio::join!(pools.maintain(), maintained.probe_down());
         }
     });
+    let recovered = gateway.clone();
+    let recovery = Recovery::new(gateway.commits.clone());
+    tasks.spawn(recovery.run(move || recovered.config.load_full()));
     Ok(Running { addresses, gateway, door, tasks })
 }
 

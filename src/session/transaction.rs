@@ -1,15 +1,12 @@
 //! Transaction control: BEGIN is answered here and travels lazily; its end goes to every enlisted shard.
 
-use std::sync::Arc;
-
 use super::failure::Failure;
 use super::life::Session;
 use crate::execute::fault::LinkFault;
 use crate::execute::relay::Plain;
 use crate::plan::TransactionVerb;
 use crate::pool::expect::Audience;
-use crate::pool::settings::Settings;
-use crate::txn::state::{Block, BlockKind, Transaction};
+use crate::txn::state::{BlockKind, Transaction};
 use crate::wire::reply::{self, Report, Status};
 
 impl Session {
@@ -108,92 +105,6 @@ impl Session {
         }
     }
 
-    /// Commits the block on all its servers and ends it: readers first, then those that wrote, one after the other.
-    ///
-    /// # Errors
-    /// The first writer failed: nothing is committed. A later one failed (DDL and COPY only): the message says who committed.
-    pub(super) async fn commit_block(&mut self) -> Result<(), Failure> {
-        let Some(block) = self.transaction.end() else { return Ok(()) };
-        let result = self.commit_servers(&block).await;
-        match &result {
-            Ok(()) => self.adopt_committed(block.log.settings()),
-            Err(_) => self.roll_back_open().await?,
-        }
-        self.names.portals.clear();
-        self.names.cursors.clear();
-        if block.changed_catalog {
-            self.refresh_catalog().await;
-        }
-        self.release().await;
-        result
-    }
-
-    async fn commit_servers(&mut self, block: &Block) -> Result<(), Failure> {
-        let writes = |shard| block.writes.include(shard);
-        let mut writers = Vec::new();
-        for at in 0..self.link.servers.len() {
-            if writes(self.link.servers[at].shard) && !self.link.servers[at].replica {
-                writers.push(at);
-            } else {
-                self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
-            }
-        }
-        let mut plain = Plain { show_side_effects: writers.is_empty(), ..Plain::default() };
-        self.link.relay(&mut plain).await?;
-        if writers.is_empty() {
-            self.note(&plain);
-        }
-        // One Postgres would not have committed either: nothing is written yet.
-        self.pass_on_hidden_error(&plain)?;
-        let mut committed = Vec::new();
-        for at in writers {
-            let shard = self.link.servers[at].shard;
-            self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
-            let mut plain = Plain { show_side_effects: true, keep_tags: true, ..Plain::default() };
-            match self.link.relay(&mut plain).await {
-                // Some shards have it for good: the client must not be told that nothing was kept.
-                Err(LinkFault::Server { shard, cause }) if !committed.is_empty() => {
-                    let name = self.gateway.shard_name(shard);
-                    let text =
-                        format!("committed on {}; whether on \"{name}\" is not known: {cause}", committed.join(", "));
-                    return Err(Report::error("40003", text)
-                        .with_hint("Look at the shards not named before you repeat the statement.")
-                        .into());
-                }
-                result => result?,
-            };
-            self.note(&plain);
-            if committed.is_empty() {
-                self.pass_on_hidden_error(&plain)?;
-            } else if plain.hidden_error.is_some() {
-                return Err(Report::error(
-                    "40003",
-                    format!(
-                        "the transaction was committed on {} and failed on \"{}\"",
-                        committed.join(", "),
-                        self.gateway.shard_name(shard)
-                    ),
-                )
-                .with_hint(
-                    "Run \"pgbraid check\" and repeat the statement; DDL can be made repeatable with IF NOT EXISTS.",
-                )
-                .into());
-            }
-            committed.push(format!("\"{}\"", self.gateway.shard_name(shard)));
-        }
-        Ok(())
-    }
-
-    /// The session's settings have become these, on its servers too.
-    fn adopt_committed(&mut self, settings: &Arc<Settings>) {
-        self.settings = settings.clone();
-        for enlisted in &mut self.link.servers {
-            if enlisted.begun {
-                enlisted.server.settings = settings.clone();
-            }
-        }
-    }
-
     /// Rolls the block back on all its servers and ends it; without a block, does nothing.
     pub(super) async fn rollback_servers(&mut self) -> Result<(), Failure> {
         self.transaction.end();
@@ -202,7 +113,7 @@ impl Session {
         Ok(())
     }
 
-    async fn roll_back_open(&mut self) -> Result<(), Failure> {
+    pub(super) async fn roll_back_open(&mut self) -> Result<(), Failure> {
         self.link.servers.retain(|enlisted| !enlisted.server.is_broken());
         // A pipeline that an error has ended skips everything up to Sync, a ROLLBACK too.
         let mut synced = false;

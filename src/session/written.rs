@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::life::Session;
 use crate::pool::expect::Audience;
 use crate::txn::state::{BlockKind, Writes};
+use crate::wire::reply::Report;
 
 impl Session {
     /// Notes that a statement is about to run that may write a shard. To be called before the shard enlists.
@@ -15,11 +16,15 @@ impl Session {
     /// # Errors
     /// Several shards cannot commit as one here: the reason and the remedy. Nothing has been noted then.
     pub(super) async fn note_write(&mut self, shard: ShardId) -> Result<(), Failure> {
-        if !self.writes().becomes_several(shard) {
-            self.writes_mut().add(shard);
-            return Ok(());
+        match self.writes() {
+            Writes::Nothing | Writes::Everywhere => {}
+            written if written.include(shard) => {}
+            Writes::One(before) => {
+                let both = [*before, shard];
+                self.several_write(both.into_iter()).await?;
+            }
+            Writes::Several(_) => self.several_write(std::iter::once(shard)).await?,
         }
-        self.several_write().await?;
         self.writes_mut().add(shard);
         Ok(())
     }
@@ -30,14 +35,20 @@ impl Session {
     /// As [`Session::note_write`].
     pub(super) async fn note_write_everywhere(&mut self) -> Result<(), Failure> {
         if self.gateway.shards() > 1 {
-            self.several_write().await?;
+            let shards = 0..self.gateway.shards();
+            self.several_write(shards.filter_map(|at| u16::try_from(at).ok().map(ShardId))).await?;
         }
         *self.writes_mut() = Writes::Everywhere;
         Ok(())
     }
 
     /// The client's transaction is about to write a second shard.
-    async fn several_write(&mut self) -> Result<(), Failure> {
+    async fn several_write(&mut self, shards: impl Iterator<Item = ShardId>) -> Result<(), Failure> {
+        let config = self.gateway.config.load_full();
+        if let Err(not_ready) = self.gateway.commits.check(&config, &self.database, shards).await {
+            let (sqlstate, remedy) = not_ready.remedy();
+            return Err(Report::error(sqlstate, not_ready.to_string()).with_hint(remedy).into());
+        }
         self.begin_behind_pipeline();
         Ok(())
     }

@@ -82,16 +82,6 @@ impl Writes {
         }
     }
 
-    /// Whether a write on this shard would be the first on a second shard.
-    pub fn becomes_several(&self, shard: ShardId) -> bool {
-        matches!(self, Writes::One(before) if *before != shard)
-    }
-
-    /// Whether several shards may have been written.
-    pub fn are_several(&self) -> bool {
-        matches!(self, Writes::Several(_) | Writes::Everywhere)
-    }
-
     /// Whether this shard may have been written.
     pub fn include(&self, shard: ShardId) -> bool {
         match self {
@@ -185,12 +175,12 @@ mod tests {
         writes.add(ShardId(2));
         writes.add(ShardId(2));
         assert_eq!(writes, Writes::One(ShardId(2)));
-        assert!(writes.becomes_several(ShardId(1)) && !writes.becomes_several(ShardId(2)) && !writes.are_several());
+        assert!(writes.include(ShardId(2)) && !writes.include(ShardId(1)));
         for shard in [1, 2, 3, 1] {
             writes.add(ShardId(shard));
         }
         assert_eq!(writes, Writes::Several(vec![ShardId(1), ShardId(2), ShardId(3)]));
-        assert!(writes.include(ShardId(3)) && !writes.include(ShardId(0)) && writes.are_several());
+        assert!(writes.include(ShardId(3)) && !writes.include(ShardId(0)));
     }
 
     #[test]
