@@ -91,7 +91,8 @@ impl Session {
         }
         if computed.draws {
             let home = self.gateway.config.load().sharding.home;
-            return self.enlist_for(home, Access::Write).await;
+            // Not noted as a write: a number that was drawn stays so whatever becomes of the transaction.
+            return self.enlist(home, Access::Write).await;
         }
         self.enlist_any(Access::Read).await
     }

@@ -44,7 +44,7 @@ DROP TABLE notes;
 -- Transactional.
 BEGIN;
 CREATE TABLE undone (customer_id int8, x int);
--- either
+-- refused 0A000
 INSERT INTO undone VALUES (1, 1);
 ROLLBACK;
 SELECT * FROM undone WHERE customer_id = 1;
@@ -76,7 +76,7 @@ INSERT INTO linked VALUES (3, 1);
 INSERT INTO linked VALUES (99, 1);
 DROP TABLE linked;
 -- An unusable key.
--- either
+-- refused 0A000
 CREATE TABLE floats (customer_id float8, x int);
 CREATE EXTENSION IF NOT EXISTS pgcrypto;
 SELECT encode(digest('x', 'md5'), 'hex');

@@ -14,11 +14,9 @@ INSERT INTO refunds VALUES (NULL, 1, 1);
 INSERT INTO refunds (id) VALUES (1);
 -- refused 23502
 INSERT INTO refunds DEFAULT VALUES;
--- either
 INSERT INTO orders (customer_id, id) VALUES (10 + 10, 10);
--- either
 INSERT INTO orders (customer_id, id) VALUES (abs(-20), 11);
--- either
+-- refused 0A000
 INSERT INTO orders (customer_id, id) VALUES ((SELECT 20), 12);
 INSERT INTO orders (customer_id, id) VALUES (DEFAULT, 13);
 INSERT INTO orders (customer_id, id, status) VALUES (20, 14, DEFAULT);
@@ -26,9 +24,7 @@ INSERT INTO orders (customer_id, id, ts) VALUES (20, 15, now()) RETURNING id;
 UPDATE orders SET ts = '2026-02-01 00:00:00+00' WHERE customer_id = 20 AND id = 15;
 INSERT INTO orders (customer_id, id, total) VALUES (20, 7 + 9, 3 * 2.5) RETURNING id, total;
 INSERT INTO orders (customer_id, id) VALUES ('20', '17');
--- either
 INSERT INTO orders (customer_id, id) VALUES (20.0, 18);
--- either
 INSERT INTO orders (customer_id, id) VALUES (20.4, 19);
 INSERT INTO orders AS o (customer_id, id) VALUES (20, 1) ON CONFLICT (customer_id, id) DO UPDATE SET note = 'again' WHERE o.id = 1;
 -- parameters 20 | 20
@@ -41,21 +37,17 @@ INSERT INTO orders (customer_id, id) VALUES ($1, $2), ($1, 23);
 INSERT INTO orders (customer_id, id) VALUES ($1, $2);
 -- A key must not be NULL, whatever the table allows: such a row would have no shard.
 -- Rows of several keys.
--- either
 INSERT INTO refunds VALUES (1, 100, 1), (2, 100, 1), (3, 100, 1), (4, 100, 1), (5, 100, 1);
--- either
 -- parameters 1 | 2 | 3 | 4
 INSERT INTO refunds VALUES ($1, 101, 1), ($2, 101, 1), ($3, 101, 1), ($4, 101, 1);
--- either
 INSERT INTO refunds VALUES (1, 102, 1), (2, 102, 1) RETURNING customer_id;
 INSERT INTO refunds SELECT customer_id, id, total FROM orders WHERE customer_id = 20;
 INSERT INTO refunds SELECT 20, id, total FROM orders WHERE customer_id = 20;
--- either
+-- refused 0A000
 INSERT INTO refunds SELECT customer_id + 1, id, total FROM orders WHERE customer_id = 20;
--- either
 INSERT INTO refunds SELECT customer_id, id, total FROM orders;
 INSERT INTO refunds SELECT 20, 1, 1;
--- either
+-- refused 0A000
 INSERT INTO refunds SELECT g, 1, 1 FROM generate_series(1, 5) g;
 -- UPDATE and DELETE.
 UPDATE orders SET status = 'x' WHERE customer_id = 20;
@@ -68,52 +60,46 @@ UPDATE orders SET status = 'none' WHERE customer_id = 99;
 UPDATE orders SET status = 'none' WHERE customer_id = NULL;
 -- parameters 20 | 5 | p
 UPDATE orders SET note = $3 WHERE customer_id = $1 AND id = $2 RETURNING note;
--- either
 UPDATE orders SET status = 'all';
--- either
 UPDATE orders SET status = 'several' WHERE customer_id IN (1, 2, 3, 4);
--- either
+-- refused 0A000
 UPDATE orders SET customer_id = 21 WHERE customer_id = 20;
--- either
+-- refused 0A000
 UPDATE orders SET customer_id = 20 WHERE customer_id = 20 AND id = 1;
--- either
+-- refused 0A000
 UPDATE orders SET customer_id = customer_id WHERE customer_id = 20 AND id = 1;
--- either
 UPDATE orders SET status = 'x' WHERE id = 1;
--- either
+-- refused 0A000
 UPDATE orders SET status = 'sub' WHERE customer_id = 20 AND id IN (SELECT id FROM refunds);
--- either
+-- refused 0A000
 UPDATE orders SET note = r.id::text FROM refunds r WHERE orders.customer_id = 20 AND r.id = orders.id;
 DELETE FROM orders WHERE customer_id = 20 AND id = 23 RETURNING *;
 DELETE FROM orders o USING customers c WHERE o.customer_id = 3 AND c.customer_id = o.customer_id AND o.id = 9;
--- either
 DELETE FROM refunds;
--- either
 DELETE FROM refunds WHERE id = 100;
--- either
+-- refused 0A000
 DELETE FROM orders WHERE customer_id = 20 AND EXISTS (SELECT 1 FROM refunds WHERE amount > 100);
--- either
 TRUNCATE refunds;
 -- Writing CTEs, MERGE, CALL, DO.
 WITH d AS (DELETE FROM orders WHERE customer_id = 20 AND id = 22 RETURNING *) SELECT id FROM d;
--- either
+-- refused 0A000
 WITH d AS (DELETE FROM orders WHERE customer_id = 20 AND id = 21 RETURNING *) INSERT INTO refunds SELECT customer_id, id, 5 FROM d;
--- either
+-- refused 0A000
 WITH d AS (DELETE FROM orders RETURNING *) SELECT count(*) FROM d;
--- either
+-- refused 0A000
 WITH d AS (UPDATE orders SET note = 'cte' WHERE customer_id = 20 RETURNING id) SELECT c.name FROM customers c WHERE c.customer_id = 3;
--- either
+-- refused 0A000
 MERGE INTO orders o USING (VALUES (20, 1), (20, 100)) v(c, i) ON o.customer_id = v.c AND o.id = v.i AND o.customer_id = 20 WHEN MATCHED THEN UPDATE SET note = 'merged' WHEN NOT MATCHED THEN INSERT (customer_id, id) VALUES (v.c, v.i);
--- either
+-- refused 0A000
 MERGE INTO orders o USING customers c ON o.customer_id = c.customer_id WHEN MATCHED THEN UPDATE SET note = c.name;
--- either
+-- refused 0A000
 DO $$ BEGIN DELETE FROM refunds; END $$;
 CALL nothing();
--- either
+-- refused 0A000
 SELECT * INTO copied FROM orders WHERE customer_id = 3;
--- either
+-- refused 0A000
 CREATE TABLE copied AS SELECT * FROM orders WHERE customer_id = 3;
--- either
+-- refused 0A000
 CREATE TABLE copied AS SELECT * FROM orders;
 SELECT id FROM orders WHERE customer_id = 20 FOR UPDATE;
 -- In transactions.

@@ -17,41 +17,41 @@ VALUES (1, 'a'), (2, 'b');
 TABLE countries;
 SHOW server_encoding;
 SELECT pg_is_in_recovery();
--- either
+-- refused 0A000
 SELECT pg_advisory_lock(1);
 SELECT pg_advisory_xact_lock(1);
--- either
+-- refused 0A000
 SELECT pg_notify('channel', 'payload');
--- either
+-- refused 0A000
 LISTEN channel;
--- either
+-- refused 0A000
 NOTIFY channel;
 UNLISTEN *;
 SELECT pg_sleep(0);
--- either
+-- refused 0A000
 SELECT query_to_xml('SELECT count(*) FROM orders', true, true, '');
 SELECT pg_relation_size('orders') >= 0;
--- either
+-- refused 0A000
 SELECT table_to_xml('countries', true, true, '');
 CREATE FUNCTION add(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $2';
 SELECT add(1, 2);
 SELECT id, add(id::int, 1) FROM orders WHERE customer_id = 3;
 CREATE FUNCTION how_many() RETURNS int8 LANGUAGE sql STABLE AS 'SELECT count(*) FROM orders';
--- either
+-- refused 0A000
 SELECT how_many();
--- either
+-- refused 0A000
 SELECT id, how_many() FROM orders WHERE customer_id = 3;
 CREATE FUNCTION remove() RETURNS void LANGUAGE sql VOLATILE AS 'DELETE FROM refunds';
--- either
+-- refused 0A000
 SELECT remove();
--- either
+-- refused 0A000
 SELECT id, remove() FROM orders WHERE customer_id = 3;
 CREATE FUNCTION liar() RETURNS int8 LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM orders';
--- either
+-- refused 0A000
 SELECT liar();
 CREATE AGGREGATE my_sum(int8) (sfunc = int8pl, stype = int8, initcond = '0');
 SELECT my_sum(id) FROM orders WHERE customer_id = 3;
--- either
+-- refused 0A000
 SELECT my_sum(id) FROM orders;
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 CREATE TABLE moods (customer_id int8, m mood);
@@ -60,7 +60,7 @@ INSERT INTO moods VALUES (4, 'sad');
 INSERT INTO moods VALUES (5, 'nonsense');
 SELECT * FROM moods WHERE customer_id = 3;
 SELECT * FROM moods WHERE m > 'sad';
--- either
+-- refused 0A000
 -- ordered
 SELECT * FROM moods ORDER BY m DESC;
 DROP TABLE moods;
@@ -73,12 +73,11 @@ SELECT last_value FROM numbers;
 SELECT setval('numbers', 5);
 DROP SEQUENCE numbers;
 CREATE TABLE serials (customer_id int8, id bigserial, x int);
--- either
 INSERT INTO serials (customer_id, x) VALUES (3, 1);
 DROP TABLE serials;
--- either
+-- refused 0A000
 CREATE TEMP TABLE scratch (x int);
 SELECT * FROM pg_temp.scratch;
 EXPLAIN (COSTS OFF) SELECT 1;
--- either
+-- refused 0A000
 SELECT lo_create(0) > 0;
