@@ -112,6 +112,7 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             }
             text
         }
+        Ok(Destination::Move) => format!("Move ({access}): rows are taken from their shards and put where their new keys say"),
         Ok(Destination::Compute) => format!("Computed ({access}): where it runs is known when its values are"),
         Ok(Destination::All) => "All shards (write): the same on each".to_owned(),
         Ok(Destination::NeedsParameterTypes) => "One shard, known when the parameters are bound".to_owned(),
@@ -127,7 +128,7 @@ fn key_parameters(target: &Target) -> Option<String> {
             When::Several(target) => return key_parameters(target),
             When::Always => return None,
         },
-        Target::Any | Target::Home | Target::Scatter | Target::Unknown | Target::Replicated => return None,
+        Target::Any | Target::Home | Target::Scatter | Target::Unknown | Target::Replicated | Target::Moved(_) => return None,
     };
     let mut names: Vec<String> = keyed
         .pins

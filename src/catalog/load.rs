@@ -308,6 +308,7 @@ impl Relations {
     /// By schema and name, each with its kind.
     fn finish(self, rules: &Rules, elsewhere: &Elsewhere) -> HashMap<String, HashMap<String, Arc<Relation>>> {
         let rewriting = self.rewriting(elsewhere);
+        let cascading: HashSet<Oid> = self.cascades.iter().map(|(referenced, _)| *referenced).collect();
         let kinds: HashMap<Oid, RelationKind> =
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
@@ -322,6 +323,7 @@ impl Relations {
                 kind,
                 columns,
                 primary_key,
+                cascades: cascading.contains(&oid),
                 rewrites_rows,
                 guarded,
             };

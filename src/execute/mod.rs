@@ -11,6 +11,7 @@ pub mod relay;
 pub mod scatter;
 pub mod interleave;
 pub mod hoard;
+pub mod harvest;
 pub mod chorus;
 pub mod replies;
 pub mod explain;

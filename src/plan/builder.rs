@@ -37,6 +37,8 @@ pub struct Builder<'a> {
     pub draws: bool,
     /// A default that each shard would compute at a time of its own.
     pub own_time: bool,
+    /// An UPDATE sets the key.
+    pub new_key: Option<super::moving::NewKey>,
     /// The search path in force: empty inside views.
     path: &'a [String],
     owners: u32,
@@ -167,6 +169,7 @@ impl<'a> Builder<'a> {
             wanted: Vec::new(),
             draws: false,
             own_time: false,
+            new_key: None,
             path: context.search_path,
             owners: 0,
             stack: Stack::here(),
@@ -206,6 +209,7 @@ impl<'a> Builder<'a> {
             wanted: Vec::new(),
             draws: false,
             own_time: false,
+            new_key: None,
             path: &[],
             owners: self.owners,
             stack: self.stack,

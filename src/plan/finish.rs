@@ -28,7 +28,7 @@ impl Builder<'_> {
         }
         let proof = self.prove(query)?;
         let access = self.access();
-        let route = |target| Ok(Route { access, target: self.clocked(target, access)?, output: Output::Rows });
+        let route = |target| Ok(Route { access, target: self.moved(self.clocked(target, access)?)?, output: Output::Rows });
         if self.writes.iter().any(|write| self.is_reference(write)) {
             return match proof.distributes {
                 Ok(()) => route(Target::Replicated),
@@ -147,7 +147,7 @@ impl Builder<'_> {
         Solver::new(self.terms.len(), &facts).values(term).map(<[KeySource]>::to_vec)
     }
 
-    fn with_type(&self, source: KeySource) -> KeySource {
+    pub fn with_type(&self, source: KeySource) -> KeySource {
         match source {
             KeySource::Parameter { index, .. } => KeySource::Parameter { index, type_oid: self.parameter_type(index) },
             KeySource::ParameterArray { index, .. } => {

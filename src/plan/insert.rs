@@ -366,7 +366,7 @@ impl<'a> Builder<'a> {
                 self.expression(node, parts)?;
             }
         }
-        self.assignments(&conflict.target_list, relation, parts)?;
+        self.assignments(&conflict.target_list, relation, WriteVerb::Insert, parts)?;
         names::inner(&conflict.where_clause).map_or(Ok(()), |node| self.expression(node, parts))
     }
 }

@@ -28,6 +28,7 @@ mod select;
 mod from;
 mod rewrite;
 mod wanted;
+mod moving;
 mod write;
 mod insert;
 
@@ -48,6 +49,7 @@ mod shared;
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
 pub use literal::{LiteralKey, Literals};
+pub use moving::Move;
 pub use refusal::Refusal;
 pub use rewrite::{Computed, Split, When, literal, quoted};
 pub use route::{

@@ -51,6 +51,14 @@ impl Route {
                     single => single,
                 }),
             },
+            Target::Moved(moving) => match &moving.stays {
+                Some(target) => Ok(match self.resolve_target(target, map, home, arguments)? {
+                    Destination::One(shard) => Destination::One(shard),
+                    Destination::NeedsParameterTypes => Destination::NeedsParameterTypes,
+                    _ => Destination::Move,
+                }),
+                None => Ok(Destination::Move),
+            },
             Target::Any | Target::Unknown => Ok(Destination::Any),
             Target::Home => Ok(Destination::One(home)),
             Target::Scatter => Ok(several(map.shard_ids())),

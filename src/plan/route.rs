@@ -2,6 +2,7 @@
 
 use shardmap::{Bucket, Key, ShardId};
 
+use super::moving::Move;
 use super::rewrite::{Computed, Split};
 use super::{LiteralKey, Refusal};
 use crate::catalog::{KeyType, Oid};
@@ -60,6 +61,8 @@ pub enum Target {
     Unknown,
     /// Values must be computed before it can run.
     Computed(Box<Computed>),
+    /// An UPDATE of the key: rows may move to other shards.
+    Moved(Box<Move>),
     /// A write to reference tables whose every value is a constant or parameter: the same on every shard, all or nothing.
     Replicated,
 }
@@ -176,6 +179,8 @@ pub enum Destination {
     Split(Vec<ShardId>),
     /// Values of the statement must be computed first; then it is planned anew.
     Compute,
+    /// Rows are taken from their shards and put on others.
+    Move,
     /// The type of this parameter must be asked of a server first (`ParameterDescription`), then resolve again.
     NeedsParameterTypes,
 }

@@ -180,7 +180,7 @@ fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<Cursor
                 keyed.several = Several::Refuse(several());
             }
         }
-        Target::Any | Target::Home | Target::Replicated | Target::Unknown | Target::Computed(_) => {}
+        Target::Any | Target::Home | Target::Replicated | Target::Unknown | Target::Computed(_) | Target::Moved(_) => {}
     }
     Ok(CursorVerb::Declare { name: declare.portalname.clone(), route })
 }

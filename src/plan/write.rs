@@ -8,6 +8,7 @@ use super::Refusal;
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
 use super::from::unusable;
 use super::ir::{From, LeafId, Level, Parts, Stop};
+use super::moving;
 use super::scope::Scope;
 use super::wanted::tells_time;
 use crate::catalog::{Relation, RelationKind};
@@ -62,7 +63,7 @@ impl<'a> Builder<'a> {
         let relation = self.target(Some(name), WriteVerb::Update)?;
         self.with(update.with_clause.as_ref())?;
         let (target, level) = self.changed(name, &relation, &update.from_clause, |builder, parts| {
-            builder.assignments(&update.target_list, &relation, parts)?;
+            builder.assignments(&update.target_list, &relation, WriteVerb::Update, parts)?;
             names::inner(&update.where_clause).map_or(Ok(()), |condition| builder.condition(condition, parts))?;
             builder.returning(update.returning_clause.as_ref(), parts)
         })?;
@@ -108,12 +109,24 @@ impl<'a> Builder<'a> {
     }
 
     /// SET: any column but the key.
-    pub fn assignments(&mut self, targets: &'a [Wrapped], relation: &Relation, parts: &mut Parts) -> Result<(), Stop> {
+    pub fn assignments(
+        &mut self,
+        targets: &'a [Wrapped],
+        relation: &Relation,
+        verb: WriteVerb,
+        parts: &mut Parts,
+    ) -> Result<(), Stop> {
         for node in targets.iter().filter_map(|node| node.node.as_ref()) {
             let Node::ResTarget(target) = node else { continue };
             if let RelationKind::Sharded { key, .. } = relation.kind
                 && relation.columns.get(key).is_some_and(|column| column.name == target.name)
+                && !names::inner(&target.val).is_some_and(|value| moving::is_itself(value, &target.name))
             {
+                if let (WriteVerb::Update, Some(value)) = (verb, names::inner(&target.val)) {
+                    self.set_key(value, relation)?;
+                    self.expression(node, parts)?;
+                    continue;
+                }
                 return Err(Refusal::unsupported(format!(
                     "changing the sharding key \"{}\" of a row of \"{}\" is not supported yet",
                     target.name, relation.name

@@ -47,6 +47,7 @@ impl Session {
                 | Destination::All
                 | Destination::Split(_)
                 | Destination::Compute
+            | Destination::Move
                 | Destination::NeedsParameterTypes => {
                     Err(Report::error("0A000", "a cursor over several shards is not supported yet")
                         .with_hint("Restrict the query to one key, or fetch all rows with a SELECT.")

@@ -212,7 +212,7 @@ impl Session {
             let name = String::from_utf8_lossy(bind.portal);
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
-        let mut order = None;
+        let (mut order, mut moving) = (None, None);
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
@@ -221,7 +221,10 @@ impl Session {
                 if bind.more_bytes > 0 && !passes {
                     return Ok(Bound::WholeNeeded);
                 }
-                if matches!(destination, Destination::Split(_) | Destination::Compute) {
+                if destination == Destination::Move {
+                    moving = Some(bind.whole());
+                    self.bind_moving(route, bind).await?
+                } else if matches!(destination, Destination::Split(_) | Destination::Compute) {
                     let (place, rows) = self.bind_rewritten((route, destination), bind, &prepared).await?;
                     order = rows;
                     place
@@ -250,7 +253,7 @@ impl Session {
         };
         self.names
             .portals
-            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0, order, kept: None });
+            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0, order, kept: None, moving });
         Ok(Bound::Done)
     }
 
@@ -347,11 +350,13 @@ impl Session {
                     place => place,
                 })
             }
-            Destination::Split(_) | Destination::Compute | Destination::NeedsParameterTypes => Err(Failure::Told),
+            Destination::Split(_) | Destination::Compute | Destination::Move | Destination::NeedsParameterTypes => {
+                Err(Failure::Told)
+            }
         }
     }
 
-    async fn bind_on(&mut self, at: usize, bind: &Bind<'_>) -> Result<Place, Failure> {
+    pub(super) async fn bind_on(&mut self, at: usize, bind: &Bind<'_>) -> Result<Place, Failure> {
         self.engage(at).await?;
         self.send_bind(at, bind, true);
         let enlisted = &self.link.servers[at];

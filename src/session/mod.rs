@@ -16,6 +16,7 @@ pub mod enlist;
 pub mod simple;
 pub mod extended;
 pub mod rewritten;
+pub mod moving;
 pub mod long_bind;
 pub mod portal;
 pub mod transaction;

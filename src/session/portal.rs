@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::life::Session;
 use super::rewritten::RowOrder;
 use super::simple::rows_of;
-use super::statement::{Place, Prepared};
+use super::statement::{Kept, Place, Prepared};
 use super::transaction::begin_tag;
 use crate::execute::chorus::Chorus;
 use crate::execute::hoard::Hoard;
@@ -20,6 +20,7 @@ use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Output, Plan, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::txn::state::BlockKind;
+use crate::wire::fields;
 use crate::wire::frontend::Execute;
 use crate::wire::reply::{self, Report};
 
@@ -35,6 +36,14 @@ impl Session {
         let prepared = self.names.portals.get(execute.portal).map(|portal| portal.prepared.clone());
         let plan = prepared.as_ref().and_then(Prepared::plan).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
+        let moving = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.moving.take());
+        if let (Some(bound), Some(prepared), Plan::Rows(route)) = (&moving, &prepared, plan) {
+            self.execute_moving(bound, prepared, route, &execute).await?;
+            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                portal.place = Place::Done;
+            }
+            return Ok(());
+        }
         match (place, &prepared) {
             (Place::One { shard, replica }, _) => {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
@@ -110,9 +119,13 @@ impl Session {
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
         let known = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
-        let (mut rows, end) = match known {
-            Some(kept) => kept,
-            None => self.run_and_keep(shards, order, execute).await?,
+        let (mut rows, end, returns) = match known {
+            Some(Kept { rows, end, returns }) => (rows, end, returns),
+            None => {
+                let (rows, end) = self.run_and_keep(shards, order, execute).await?;
+                let returns = !rows.is_empty();
+                (rows, end, returns)
+            }
         };
         let rows_max = usize::try_from(execute.rows_max).ok().filter(|max| *max > 0).unwrap_or(usize::MAX);
         let out = &mut self.link.client.outbound;
@@ -123,11 +136,15 @@ impl Session {
         if count == rows_max {
             reply::bare(out, PORTAL_SUSPENDED);
         } else {
-            out.extend_from_slice(&end);
+            // Of the rows returned the tag counts those of the last part. Source: pquery.c, PortalRun, PORTAL_ONE_RETURNING.
+            let (words, changed) = fields::tag_rows(fields::tag(end.get(5..).unwrap_or_default()));
+            let count = if returns { Some(count as u64) } else { changed };
+            let words = String::from_utf8_lossy(words);
+            reply::complete(out, &count.map_or(words.to_string(), |count| format!("{words} {count}")));
         }
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
-            portal.kept = Some((rows, end));
+            portal.kept = Some(Kept { rows, end, returns });
         }
         Ok(())
     }

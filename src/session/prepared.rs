@@ -91,6 +91,7 @@ impl Session {
             | Destination::All
             | Destination::Split(_)
             | Destination::Compute
+            | Destination::Move
             | Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "EXECUTE on several shards is not supported yet")
                     .with_hint("Run the statement itself, or prepare it through the driver.")

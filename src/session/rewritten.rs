@@ -127,7 +127,7 @@ impl Session {
             Destination::All => plain(self.all_shards()),
             Destination::One(shard) => plain(vec![shard]),
             Destination::Any => plain(vec![self.default_shard]),
-            Destination::Compute | Destination::NeedsParameterTypes => return Err(undecided()),
+            Destination::Compute | Destination::Move | Destination::NeedsParameterTypes => return Err(undecided()),
         };
         let split = match &order {
             Some(_) => Some(split_of(&route)?),
@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// The types of a statement's parameters, before anything of it is cut out.
-    async fn types_of(&mut self, bind: &Bind<'_>, prepared: &Prepared) -> Result<Vec<u32>, Failure> {
+    pub(super) async fn types_of(&mut self, bind: &Bind<'_>, prepared: &Prepared) -> Result<Vec<u32>, Failure> {
         let declared = &prepared.compiled.types;
         let count = bind.count();
         if (0..count).all(|at| declared.get(at).is_some_and(|oid| *oid != 0)) {
@@ -198,7 +198,7 @@ impl Session {
             self.engage(at).await?;
             let mut values = Vec::new();
             for query in computed.queries() {
-                let server = self.send_text_as(at, PORTAL, query.as_bytes(), types, bind, Audience::Gateway);
+                let server = self.send_text_as(at, PORTAL, query.as_bytes(), types, bind, (Audience::Gateway, false));
                 reply::execute(&mut server.outbound, PORTAL, 0);
                 server.expects.push(Step::Execute, Audience::Gateway);
                 reply::named(&mut server.outbound, b'C', b'P', PORTAL);
@@ -219,7 +219,20 @@ impl Session {
     /// Parses a text under no name and binds it to the client's portal.
     fn send_text_bind(&mut self, at: usize, text: &[u8], types: &[u32], bind: &Bind<'_>, forward: bool) {
         let audience = if forward { Audience::Client } else { Audience::Gateway };
-        self.send_text_as(at, bind.portal, text, types, bind, audience);
+        self.send_text_as(at, bind.portal, text, types, bind, (audience, true));
+    }
+
+    /// The same for a part of what the gateway does in its place; `results`: in the client's formats, else as text.
+    pub(super) fn send_part_as(
+        &mut self,
+        at: usize,
+        portal: &[u8],
+        text: &[u8],
+        types: &[u32],
+        bind: &Bind<'_>,
+        results: bool,
+    ) -> &mut crate::pool::server::Server {
+        self.send_text_as(at, portal, text, types, bind, (Audience::Joiner, results))
     }
 
     /// The values of parameters that a text does not use are left out.
@@ -230,7 +243,7 @@ impl Session {
         text: &[u8],
         types: &[u32],
         bind: &Bind<'_>,
-        audience: Audience,
+        (audience, results): (Audience, bool),
     ) -> &mut crate::pool::server::Server {
         let used = std::str::from_utf8(text).map(tokens::parameters).unwrap_or_default();
         let mut is_used = vec![false; bind.count()];
@@ -242,7 +255,7 @@ impl Session {
         let of = |(index, used): (usize, &bool)| if *used { types.get(index).copied().unwrap_or(0) } else { TEXT };
         let types: Vec<u32> = is_used.iter().enumerate().map(of).collect();
         let keeps = |index: usize| is_used.get(index).copied().unwrap_or(false);
-        let rest = bind.with_values(keeps, portal != PORTAL);
+        let rest = bind.with_values(keeps, results);
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         let server: &mut crate::pool::server::Server = &mut enlisted.server;

@@ -240,6 +240,7 @@ impl Session {
             Destination::Many(shards) => return self.scatter(text, &shards, route).await,
             Destination::All => return self.replicated(text).await,
             Destination::Split(order) => return self.split(text, route, &order).await,
+            Destination::Move => return self.move_rows(text, route).await,
             Destination::Compute => return self.compute(text, route, alone).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());

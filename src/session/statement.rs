@@ -58,8 +58,21 @@ pub struct Portal {
     pub reached: usize,
     /// Of an INSERT whose rows are parted between shards: the shard of each row.
     pub order: Option<super::rewritten::RowOrder>,
-    /// Of a write that was run with a row limit: the rows that the client has not got, and what ends them.
-    pub kept: Option<(std::collections::VecDeque<Box<[u8]>>, bytes::BytesMut)>,
+    /// Of an UPDATE that moves rows: the body of its Bind.
+    pub moving: Option<Box<[u8]>>,
+    /// Of a write that was run with a row limit.
+    pub kept: Option<Kept>,
+}
+
+/// What is left of a write that was run with a row limit.
+#[derive(Debug)]
+pub struct Kept {
+    /// Rows that the client has not got.
+    pub rows: std::collections::VecDeque<Box<[u8]>>,
+    /// The CommandComplete that ends them.
+    pub end: bytes::BytesMut,
+    /// It returned rows.
+    pub returns: bool,
 }
 
 /// Where a portal is.

@@ -12,6 +12,7 @@ pub mod erase;
 pub mod names;
 pub mod tokens;
 pub mod values;
+pub mod update;
 pub mod clock;
 pub mod walk;
 

@@ -117,6 +117,11 @@ impl<'a> Bind<'a> {
 }
 
 impl Bind<'_> {
+    /// The body, to be kept. Only of one that is here whole.
+    pub fn whole(&self) -> Box<[u8]> {
+        [self.portal, b"\0", self.statement, b"\0", self.rest].concat().into()
+    }
+
     /// How many parameters there are.
     pub fn count(&self) -> usize {
         usize::from(self.count)

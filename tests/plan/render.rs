@@ -143,6 +143,11 @@ fn computed(target: &Target, text: &str) -> String {
     format!("{}{home}:\n  {text}", computed.queries().collect::<Vec<_>>().join("; "))
 }
 
+fn moved(target: &Target) -> String {
+    let Target::Moved(moving) = target else { return String::new() };
+    format!("{}\n  {}VALUES ...{}", moving.take, moving.put, moving.returning)
+}
+
 fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
     let access = match route.access {
         Access::Read => "read",
@@ -170,6 +175,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         | Target::Scatter
         | Target::Replicated
         | Target::Computed(_)
+        | Target::Moved(_)
         | Target::Unknown => Vec::new(),
     };
     let keys = if keys.is_empty() { String::new() } else { format!(" by {}", keys.join(", ")) };
@@ -180,6 +186,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::One(shard)) => format!("{access}{}{keys}{output}\n", shards(&[shard])),
         Ok(Destination::Many(many)) => format!("{access} scatter{}{keys}{output}\n", shards(&many)),
         Ok(Destination::Split(rows)) => format!("{access} rows{}{keys}{output}\n", shards(&rows)),
+        Ok(Destination::Move) => format!("{access} move: {}\n", moved(&route.target)),
         Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),
         Ok(Destination::All) => format!("{access} all{output}\n"),
         Ok(Destination::NeedsParameterTypes) => format!("{access} when parameter types are known{keys}{output}\n"),
