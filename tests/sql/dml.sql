@@ -62,11 +62,8 @@ UPDATE orders SET status = 'none' WHERE customer_id = NULL;
 UPDATE orders SET note = $3 WHERE customer_id = $1 AND id = $2 RETURNING note;
 UPDATE orders SET status = 'all';
 UPDATE orders SET status = 'several' WHERE customer_id IN (1, 2, 3, 4);
--- refused 0A000
 UPDATE orders SET customer_id = 21 WHERE customer_id = 20;
--- refused 0A000
 UPDATE orders SET customer_id = 20 WHERE customer_id = 20 AND id = 1;
--- refused 0A000
 UPDATE orders SET customer_id = customer_id WHERE customer_id = 20 AND id = 1;
 UPDATE orders SET status = 'x' WHERE id = 1;
 -- refused 0A000

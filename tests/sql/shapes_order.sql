@@ -90,11 +90,9 @@ SELECT id FROM orders ORDER BY id FETCH FIRST 2 ROWS WITH TIES;
 SELECT customer_id FROM customers WHERE customer_id IN (3, 1, 2) ORDER BY customer_id;
 -- ordered
 SELECT customer_id FROM customers WHERE customer_id = 3 ORDER BY customer_id;
--- either
+-- refused 0A000
 SELECT customer_id FROM customers ORDER BY customer_id FOR UPDATE;
--- either
 SELECT customer_id FROM customers FOR UPDATE;
--- either
 SELECT customer_id FROM customers FOR SHARE SKIP LOCKED;
 -- refused 0A000
 SELECT * FROM orders TABLESAMPLE BERNOULLI (100);
