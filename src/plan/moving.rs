@@ -29,6 +29,8 @@ pub struct Move {
     pub key: usize,
     /// How it is hashed.
     pub key_type: KeyType,
+    /// A row without a key is refused by any shard.
+    pub key_not_null: bool,
     /// The relation, for messages.
     pub relation: String,
     /// The key's column, for messages.
@@ -102,6 +104,7 @@ impl<'a> Builder<'a> {
             returning: texts.returning,
             key: texts.key,
             key_type,
+            key_not_null: relation.primary_key.contains(&column),
             relation: relation.name.clone(),
             column,
         })))

@@ -52,10 +52,11 @@ impl Route {
                 }),
             },
             Target::Moved(moving) => match &moving.stays {
-                Some(target) => Ok(match self.resolve_target(target, map, home, arguments)? {
-                    Destination::One(shard) => Destination::One(shard),
-                    Destination::NeedsParameterTypes => Destination::NeedsParameterTypes,
-                    _ => Destination::Move,
+                Some(target) => Ok(match self.resolve_target(target, map, home, arguments) {
+                    Ok(Destination::One(shard)) => Destination::One(shard),
+                    Ok(Destination::NeedsParameterTypes) => Destination::NeedsParameterTypes,
+                    // A new key that is NULL, too: the rows tell.
+                    Ok(_) | Err(_) => Destination::Move,
                 }),
                 None => Ok(Destination::Move),
             },

@@ -34,6 +34,7 @@ impl Session {
         let moving = move_of(route)?;
         // PostgreSQL's own errors first: types, columns, rights.
         self.probe(text, &[]).await?;
+        self.give_back_if_idle().await;
         let own = self.begin_own_block();
         let end = self.take_and_put(moving, &NoArguments, Sent::Query).await?;
         self.settle(own, &end, true).await
@@ -72,6 +73,8 @@ impl Session {
         for shard in self.all_shards() {
             self.note_write(shard).await?;
         }
+        // What that has sent to servers is answered before others are waited for.
+        self.drain().await?;
         let arguments = BoundArguments { bind: &bind, resolved_types: Some(&types) };
         let end = self.take_and_put(moving, &arguments, Sent::Bound(&bind, &types)).await?;
         self.link.client.outbound.extend_from_slice(&end);
@@ -149,6 +152,8 @@ impl Session {
         match key_of(field, moving.key_type, FieldFormat::Text, CopyEncoding::Utf8) {
             KeyDecode::Key(key) => Ok(self.gateway.map.load().shard_of(key.bucket())),
             // Source: execMain.c, ExecConstraints.
+            // The shard refuses it, in PostgreSQL's words.
+            KeyDecode::Null if moving.key_not_null => Ok(self.default_shard),
             KeyDecode::Null => Err(Report::error(
                 "23502",
                 format!(

@@ -76,6 +76,7 @@ impl Session {
             self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
             values.extend(self.row_of_values().await?);
         }
+        self.give_back_if_idle().await;
         let text = computed.apply(text, &values);
         let compiled = self.compiled(&text, &[]).await?;
         let route = planned_route(&compiled)?;
@@ -95,6 +96,13 @@ impl Session {
             return self.enlist(home, Access::Write).await;
         }
         self.enlist_any(Access::Read).await
+    }
+
+    /// What was asked of a server outside a block is done: it does not take part in what follows.
+    pub(super) async fn give_back_if_idle(&mut self) {
+        if self.transaction.block().is_none() {
+            self.give_back().await;
+        }
     }
 
     async fn row_of_values(&mut self) -> Result<Vec<Option<String>>, Failure> {
