@@ -42,6 +42,8 @@ fn config(directory: &Path, shards: Vec<Shard>) -> Config {
             held_bytes_max: 1,
             plans_max: 1,
             prepared_max: 1,
+            client_statements_max: 1,
+            client_bytes_max: 1,
             login_timeout: seconds(1),
         },
     }

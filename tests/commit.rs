@@ -6,10 +6,16 @@
 
 mod support;
 
+#[path = "commit/bank.rs"]
+mod bank;
 #[path = "commit/basics.rs"]
 mod basics;
+#[path = "commit/deadlock.rs"]
+mod deadlock;
 #[path = "commit/matrix.rs"]
 mod matrix;
+#[path = "commit/snapshot.rs"]
+mod snapshot;
 
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@ use crate::catalog::load;
 use crate::config::Config;
 use crate::plan::{self, Access, Context, Destination, KeySource, Plan, Planned, Refusal, Route, Target, When};
 use crate::session::gateway::rules;
-use crate::session::plans::Scope;
+use crate::session::scope::Scope;
 use crate::session::statement::NoArguments;
 use crate::topology::{self, ControlError, MapFile, MapFileError};
 
@@ -112,7 +112,9 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             }
             text
         }
-        Ok(Destination::Move) => format!("Move ({access}): rows are taken from their shards and put where their new keys say"),
+        Ok(Destination::Move) => {
+            format!("Move ({access}): rows are taken from their shards and put where their new keys say")
+        }
         Ok(Destination::Compute) => format!("Computed ({access}): where it runs is known when its values are"),
         Ok(Destination::All) => "All shards (write): the same on each".to_owned(),
         Ok(Destination::NeedsParameterTypes) => "One shard, known when the parameters are bound".to_owned(),
@@ -128,7 +130,9 @@ fn key_parameters(target: &Target) -> Option<String> {
             When::Several(target) => return key_parameters(target),
             When::Always => return None,
         },
-        Target::Any | Target::Home | Target::Scatter | Target::Unknown | Target::Replicated | Target::Moved(_) => return None,
+        Target::Any | Target::Home | Target::Scatter | Target::Unknown | Target::Replicated | Target::Moved(_) => {
+            return None;
+        }
     };
     let mut names: Vec<String> = keyed
         .pins

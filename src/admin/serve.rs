@@ -54,6 +54,7 @@ pub struct Served {
 /// # Errors
 /// See [`ServeError`]. Shards that cannot be reached are none: statements that need them fail until they can.
 pub async fn serve(path: &Path) -> Result<Served, ServeError> {
+    crate::net::raise_descriptor_limit();
     let config = config::load(path)?;
     let map = MapFile::new(&config).load_or_create()?;
     let lookup = Arc::new(AuthQuery { servers: ArcSwapOption::new(AuthQuery::servers(&config)?.map(Arc::new)) });

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use shardmap::ShardId;
 use tokio::sync::{Mutex, watch};
 use tokio_postgres::Client;
@@ -63,6 +64,8 @@ struct Shared {
     /// No catalog has been read while this is the version.
     before: CatalogVersion,
     published: watch::Sender<Arc<Catalog>>,
+    /// The same, to be read without a lock.
+    current: ArcSwap<Catalog>,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
     rules: Rules,
@@ -149,9 +152,11 @@ impl CatalogHandle {
         rules: Rules,
         connect: Box<dyn Connect>,
     ) -> Result<CatalogHandle, LoadError> {
-        let (published, _) = watch::channel(Arc::new(Catalog { version: before, ..Catalog::default() }));
+        let nothing = Arc::new(Catalog { version: before, ..Catalog::default() });
+        let (published, _) = watch::channel(nothing.clone());
         let shared = Shared {
             before,
+            current: ArcSwap::new(nothing),
             published,
             tickets: AtomicU64::new(0),
             rules,
@@ -167,12 +172,17 @@ impl CatalogHandle {
 
     /// The catalog as last read.
     pub fn current(&self) -> Arc<Catalog> {
-        self.shared.published.borrow().clone()
+        self.shared.current.load_full()
+    }
+
+    /// The same, for a moment: nothing is counted that other threads count too.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Catalog>> {
+        self.shared.current.load()
     }
 
     /// How the numbers of a shard's types translate; `None` if they need not, as they are those of the home shard.
     pub fn oids(&self, shard: ShardId) -> Option<Arc<OidMap>> {
-        self.shared.published.borrow().oids.get(usize::from(shard.0)).cloned().flatten()
+        self.shared.current.load().oids.get(usize::from(shard.0)).cloned().flatten()
     }
 
     /// As [`CatalogHandle::refresh`], for a number that is not known: also shards that did not answer a moment ago are asked.
@@ -245,6 +255,7 @@ impl Shared {
             let version = CatalogVersion(current.version.0 + 1);
             let base = fresh.unwrap_or_else(|| Catalog::clone(current));
             *current = Arc::new(Catalog { version, oids, ..base });
+            self.current.store(current.clone());
             true
         });
         outcome

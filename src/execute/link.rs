@@ -132,11 +132,8 @@ impl Link {
         if client.gone || client.inbound.len() >= CLIENT_READ_AHEAD_BYTES.max(client.frame_bytes_wanted) {
             return Poll::Pending;
         }
-        match ready!(poll_read(Pin::new(&mut client.stream), cx, &mut client.inbound))? {
-            0 => {
-                client.gone = true;
-                Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into())))
-            }
+        match ready!(client.poll_read(cx))? {
+            0 => Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into()))),
             _ => Poll::Ready(Ok(Turn::Client)),
         }
     }
@@ -157,7 +154,10 @@ fn poll_client_write(client: &mut ClientIo, cx: &mut Context<'_>) -> Result<bool
         client.outbound.clear();
         return Ok(false);
     }
-    Ok(poll_write(Pin::new(&mut client.stream), cx, &mut client.outbound, &mut client.unflushed)?)
+    let before = client.outbound.len();
+    let wrote = poll_write(Pin::new(&mut client.stream), cx, &mut client.outbound, &mut client.unflushed);
+    client.sent_bytes += before - client.outbound.len();
+    Ok(wrote?)
 }
 
 /// Writes what the socket takes; whether it took something. `unflushed`: TLS holds bytes that the socket did not take yet.

@@ -20,8 +20,8 @@ pub struct Replies {
 /// A server's answer.
 #[derive(Debug, Default)]
 pub struct Reply {
-    /// Tag of its last CommandComplete.
-    pub tag: Vec<u8>,
+    /// Tags of its CommandCompletes.
+    pub tags: Vec<Vec<u8>>,
     /// Its last row, of text values.
     pub row: Vec<Option<String>>,
     /// Its first error, as an ErrorResponse body.
@@ -42,9 +42,14 @@ impl Replies {
         self.servers.get_mut(server)
     }
 
-    /// Whether a server has done what ends with this tag.
+    /// Whether a server is known to have done what ends with this tag.
     pub fn has_done(&self, server: usize, tag: &[u8]) -> bool {
-        self.servers.get(server).is_some_and(|reply| reply.lost.is_none() && reply.error.is_none() && reply.tag == tag)
+        self.servers.get(server).is_some_and(|reply| reply.lost.is_none() && reply.tags.iter().any(|done| done == tag))
+    }
+
+    /// The first value of a server's last row.
+    pub fn value(&self, server: usize) -> Option<&str> {
+        self.servers.get(server)?.row.first()?.as_deref()
     }
 }
 
@@ -59,7 +64,7 @@ impl Joiner for Replies {
                 b'E' => {
                     reply.error.get_or_insert_with(|| frame.body.to_vec());
                 }
-                b'C' => reply.tag = fields::tag(frame.body).to_vec(),
+                b'C' => reply.tags.push(fields::tag(frame.body).to_vec()),
                 b'D' => reply.row = fields::text_row(frame.body),
                 _ => {}
             }

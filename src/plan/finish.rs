@@ -28,7 +28,8 @@ impl Builder<'_> {
         }
         let proof = self.prove(query)?;
         let access = self.access();
-        let route = |target| Ok(Route { access, target: self.moved(self.clocked(target, access)?)?, output: Output::Rows });
+        let route =
+            |target| Ok(Route { access, target: self.moved(self.clocked(target, access)?)?, output: Output::Rows });
         if self.writes.iter().any(|write| self.is_reference(write)) {
             return match proof.distributes {
                 Ok(()) => route(Target::Replicated),

@@ -71,9 +71,11 @@ impl<'a> Builder<'a> {
         let Some(new_key) = &self.new_key else { return Ok(found) };
         let found = match found {
             Target::Computed(_) => {
-                return Err(Refusal::unsupported("changing the sharding key together with the current time is not supported")
-                    .hint("Give the time as a constant.")
-                    .into());
+                return Err(Refusal::unsupported(
+                    "changing the sharding key together with the current time is not supported",
+                )
+                .hint("Give the time as a constant.")
+                .into());
             }
             found => found,
         };
@@ -134,10 +136,14 @@ impl Texts {
             return None;
         }
         // By name: the tree has the columns as PostgreSQL folds them.
-        let set: Vec<_> = statement.target_list.iter().filter_map(|node| match &node.node {
-            Some(Node::ResTarget(target)) if target.indirection.is_empty() => Some(target.name.as_str()),
-            _ => None,
-        }).collect();
+        let set: Vec<_> = statement
+            .target_list
+            .iter()
+            .filter_map(|node| match &node.node {
+                Some(Node::ResTarget(target)) if target.indirection.is_empty() => Some(target.name.as_str()),
+                _ => None,
+            })
+            .collect();
         if set.len() != parts.set.len() || set.len() != statement.target_list.len() {
             return None;
         }

@@ -43,6 +43,8 @@ pub enum Output {
     CopyBinary,
     /// EXPLAIN of a statement.
     Explain,
+    /// EXPLAIN (FORMAT JSON): one document.
+    ExplainJson,
 }
 
 /// On which shards a statement runs.

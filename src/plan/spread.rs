@@ -18,7 +18,8 @@ impl Builder<'_> {
         }
         if self.own_time {
             return Err(Reason {
-                text: "a default that is the current time, of which each shard has its own, is not supported here".to_owned(),
+                text: "a default that is the current time, of which each shard has its own, is not supported here"
+                    .to_owned(),
                 hint: Some("Give the value.".to_owned()),
             });
         }
@@ -97,21 +98,15 @@ impl Builder<'_> {
     fn relative_time(&self) -> bool {
         let words = |text: &str| {
             let lower = text.to_ascii_lowercase();
-            lower.split(|c: char| !c.is_ascii_alphabetic()).any(|word| {
-                matches!(word, "now" | "today" | "tomorrow" | "yesterday")
-            })
+            lower
+                .split(|c: char| !c.is_ascii_alphabetic())
+                .any(|word| matches!(word, "now" | "today" | "tomorrow" | "yesterday"))
         };
         self.text.is_some_and(|text| crate::sql::tokens::strings(text).any(words))
     }
 
     /// INSERT ... SELECT: each row that a shard selects is to be stored on that shard.
-    fn selected_alike(
-        &self,
-        write: &Write,
-        query: &Query,
-        key: Option<usize>,
-        verdict: Verdict,
-    ) -> Result<(), Reason> {
+    fn selected_alike(&self, write: &Write, query: &Query, key: Option<usize>, verdict: Verdict) -> Result<(), Reason> {
         let outputs = match &verdict.shape {
             Ok(Shape::Distributed(outputs)) => outputs.clone(),
             Ok(Shape::Replicated) | Err(_) => Vec::new(),

@@ -121,9 +121,7 @@ impl Builder<'_> {
             let refusal = Refusal::unsupported("RETURNING the current time from several shards is not supported")
                 .hint("Store it in a column and return that.");
             return match target {
-                Target::Keyed(keyed) => {
-                    Ok(Target::Keyed(super::Keyed { several: Several::Refuse(refusal), ..keyed }))
-                }
+                Target::Keyed(keyed) => Ok(Target::Keyed(super::Keyed { several: Several::Refuse(refusal), ..keyed })),
                 _ => Err(refusal.into()),
             };
         }
@@ -152,8 +150,13 @@ impl Builder<'_> {
     fn computed_if(&self, when: When, wants: impl Fn(&Wanted) -> bool) -> Result<Computed, Stop> {
         let text = self.text.unwrap_or_default();
         let wanted: Vec<_> = self.wanted.iter().filter(|wanted| wants(wanted)).collect();
-        let mut computed =
-            Computed { expressions: Vec::new(), edits: Vec::new(), draws: self.draws, statement_bytes: text.len(), when };
+        let mut computed = Computed {
+            expressions: Vec::new(),
+            edits: Vec::new(),
+            draws: self.draws,
+            statement_bytes: text.len(),
+            when,
+        };
         if wanted.is_empty() {
             return Ok(computed);
         }
@@ -167,7 +170,9 @@ impl Builder<'_> {
             for wanted in wanted.iter().filter(|wanted| wanted.row == row) {
                 let expression = places.expression(wanted).ok_or_else(unanalysed)?;
                 // Each row draws and dices for itself; the time is one.
-                let known = if wanted.late { place_of(&mut computed.expressions, expression) } else {
+                let known = if wanted.late {
+                    place_of(&mut computed.expressions, expression)
+                } else {
                     computed.expressions.push(expression);
                     computed.expressions.len() - 1
                 };

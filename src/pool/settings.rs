@@ -59,6 +59,21 @@ impl Settings {
         }
     }
 
+    /// What they take, about.
+    pub fn bytes(&self) -> usize {
+        let change = |change: &Change| match change {
+            Change::Statement(text, names) => {
+                text.len() + names.iter().flatten().map(|name| name.len() + size_of::<String>()).sum::<usize>()
+            }
+            Change::Value(value) => value.len(),
+        };
+        let entry = |entry: &Entry| {
+            let startup = entry.startup.as_ref().map_or(0, String::len);
+            size_of::<Entry>() + entry.name.len() + startup + entry.current.as_ref().map_or(0, change)
+        };
+        self.entries.iter().map(entry).sum()
+    }
+
     /// The settings of the start-up packet.
     pub fn startup(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().filter_map(|entry| Some((entry.name.as_str(), entry.startup.as_deref()?)))

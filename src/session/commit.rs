@@ -127,7 +127,7 @@ impl Session {
                 match self.resolve(active, roles).await {
                     Decision::Committed => {}
                     Decision::Aborted => {
-                        protocol::abort(&mut self.link, active, &roles.prepare).await;
+                        protocol::abort(&mut self.link, active, roles, &roles.prepare).await;
                         return Err(rolled_back(shard, &cause).into());
                     }
                     Decision::UnderWay => {
@@ -142,7 +142,7 @@ impl Session {
                 }
             }
         }
-        if !protocol::finish(&mut self.link, active, &roles.prepare).await {
+        if !protocol::finish(&mut self.link, active, roles).await {
             tracing::warn!(transaction = %active.name(), "committed; a shard that was lost will follow by recovery");
             self.gateway.commits.leave();
         }

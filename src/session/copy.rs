@@ -75,6 +75,7 @@ impl Session {
                 self.note_write_everywhere().await?;
                 self.enlist_all().await?;
                 self.link.servers.retain(|enlisted| !enlisted.replica);
+                self.link.servers.sort_by_key(|enlisted| enlisted.shard);
                 Ok(self.link.servers.len())
             }
         }

@@ -39,6 +39,9 @@ impl Session {
         verb: &CursorVerb,
         declared: Option<Destination>,
     ) -> Result<usize, Failure> {
+        if let CursorVerb::Declare { name, .. } = verb {
+            self.check_portal_room(name.as_bytes(), None)?;
+        }
         match verb {
             CursorVerb::Declare { route, .. } => match declared.unwrap_or(Destination::NeedsParameterTypes) {
                 Destination::Any => self.enlist_any(route.access).await,
@@ -47,7 +50,7 @@ impl Session {
                 | Destination::All
                 | Destination::Split(_)
                 | Destination::Compute
-            | Destination::Move
+                | Destination::Move
                 | Destination::NeedsParameterTypes => {
                     Err(Report::error("0A000", "a cursor over several shards is not supported yet")
                         .with_hint("Restrict the query to one key, or fetch all rows with a SELECT.")

@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, watch};
 use super::cancel::Cancels;
 use super::databases;
 use super::plans::Plans;
+use super::scope::Scopes;
 use crate::catalog::{CatalogHandle, CatalogVersion, LoadError, Rules};
 use crate::config::{self, Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;
@@ -45,6 +46,15 @@ pub struct WelcomeKey {
     pub settings: Arc<Settings>,
 }
 
+/// What sessions of a [`WelcomeKey`] share.
+#[derive(Debug)]
+pub struct Welcome {
+    /// What a server reports at the start of such a session.
+    pub parameters: Box<[(String, String)]>,
+    /// Those of the key: sessions that share them need not compare them when they take each other's servers.
+    pub settings: Arc<Settings>,
+}
+
 /// Shared by all clients.
 pub struct Gateway {
     /// Replaced on SIGHUP.
@@ -57,8 +67,10 @@ pub struct Gateway {
     pub rules: ArcSwap<Rules>,
     /// Compiled statements.
     pub plans: Plans,
+    /// What they were compiled under.
+    pub scopes: Scopes,
     /// What clients are told when they connect.
-    pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
+    pub welcomes: Cache<WelcomeKey, Arc<Welcome>>,
     /// Cancel keys.
     pub cancels: Cancels,
     /// Commits on several shards.
@@ -132,6 +144,7 @@ impl Gateway {
             rules: ArcSwap::from_pointee(rules(&config)),
             pools: ArcSwap::from_pointee(pools),
             plans: Plans::new(config.limits.plans_max),
+            scopes: Scopes::default(),
             welcomes: Cache::new(WELCOMES_MAX),
             cancels: Cancels::default(),
             draining: watch::Sender::new(false),

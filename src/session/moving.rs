@@ -1,13 +1,15 @@
 //! UPDATE of the sharding key: rows are taken from their shards, and put where their new keys say, in one transaction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use shardmap::ShardId;
 
 use super::failure::Failure;
 use super::life::{Ended, Session};
-use super::statement::{BoundArguments, NoArguments, Place, Prepared};
+use super::plans::Compiled;
+use super::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
 use crate::execute::harvest::Harvest;
 use crate::execute::scatter::Scatter;
@@ -56,7 +58,7 @@ impl Session {
     pub(super) async fn execute_moving(
         &mut self,
         bound: &[u8],
-        prepared: &Prepared,
+        compiled: &Arc<Compiled>,
         route: &Route,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
@@ -68,7 +70,13 @@ impl Session {
         }
         self.drain().await?;
         let bind = Bind::read(bound).map_err(super::extended::malformed)?;
-        let types = self.types_of(&bind, prepared).await?;
+        let prepared = Prepared {
+            compiled: compiled.clone(),
+            origin: Origin::Parse,
+            resolved_types: self.names.statements.get(bind.statement).and_then(|known| known.resolved_types.clone()),
+            described: None,
+        };
+        let types = self.types_of(&bind, &prepared).await?;
         // All it does is one transaction, which its Sync ends.
         for shard in self.all_shards() {
             self.note_write(shard).await?;

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::life::Session;
 use super::rewritten::RowOrder;
 use super::simple::rows_of;
-use super::statement::{Kept, Place, Prepared};
+use super::statement::{Place, Undelivered};
 use super::transaction::begin_tag;
 use crate::execute::chorus::Chorus;
 use crate::execute::hoard::Hoard;
@@ -33,18 +33,18 @@ impl Session {
         execute.portal = known_part(execute.portal);
         self.settle_parse(None).await?;
         let place = self.portal_place(execute.portal)?;
-        let prepared = self.names.portals.get(execute.portal).map(|portal| portal.prepared.clone());
-        let plan = prepared.as_ref().and_then(Prepared::plan).unwrap_or(&Plan::Empty);
+        let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
+        let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
         let moving = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.moving.take());
-        if let (Some(bound), Some(prepared), Plan::Rows(route)) = (&moving, &prepared, plan) {
-            self.execute_moving(bound, prepared, route, &execute).await?;
+        if let (Some(bound), Some(compiled), Plan::Rows(route)) = (&moving, &compiled, plan) {
+            Box::pin(self.execute_moving(bound, compiled, route, &execute)).await?;
             if let Some(portal) = self.names.portals.get_mut(execute.portal) {
                 portal.place = Place::Done;
             }
             return Ok(());
         }
-        match (place, &prepared) {
+        match (place, &compiled) {
             (Place::One { shard, replica }, _) => {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.engage(at).await?;
@@ -54,11 +54,11 @@ impl Session {
                     self.pipeline.sets.push((shard, names.clone()));
                 }
             }
-            (Place::Many(shards), _) => self.execute_many(&shards, &execute, plan).await?,
-            (Place::Every(shards), _) => self.execute_every(&shards, &execute).await?,
-            (Place::Local, Some(prepared)) => {
-                self.drain().await?;
-                self.execute_local(prepared, plan).await?;
+            (Place::Many(shards), _) => Box::pin(self.execute_many(&shards, &execute, plan)).await?,
+            (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
+            (Place::Local, Some(compiled)) => {
+                Box::pin(self.drain()).await?;
+                Box::pin(self.execute_local(&compiled.text, plan)).await?;
                 let done = !matches!(plan, Plan::Empty);
                 if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
                     portal.place = Place::Done;
@@ -87,6 +87,12 @@ impl Session {
             Plan::Rows(route) => (route.output, route.access),
             _ => (Output::Rows, Access::Read),
         };
+        let explains = matches!(output, Output::Explain | Output::ExplainJson);
+        if explains && execute.rows_max > 0 {
+            return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
+                .with_hint("Fetch all of its rows at once.")
+                .into());
+        }
         let order = self.names.portals.get(execute.portal).and_then(|portal| portal.order.clone());
         if access == Access::Write && (execute.rows_max > 0 || reached > 0) {
             return self.execute_kept(shards, order, execute).await;
@@ -101,14 +107,23 @@ impl Session {
             joiner.finish(&mut self.link.client.outbound);
             return if joiner.failed() { Err(Failure::Told) } else { Ok(()) };
         }
-        let leader = servers.first().copied().unwrap_or(0);
-        let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
-        self.relay_in_block(&mut scatter).await?;
-        scatter.finish(&mut self.link.client.outbound);
+        let failed = match self.explain_many(output, shards, servers.clone()) {
+            Some(mut explain) => {
+                self.relay_in_block(&mut explain).await?;
+                !explain.finish(&mut self.link.client.outbound)
+            }
+            None => {
+                let leader = servers.first().copied().unwrap_or(0);
+                let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+                self.relay_in_block(&mut scatter).await?;
+                scatter.finish(&mut self.link.client.outbound);
+                scatter.failed()
+            }
+        };
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
         }
-        if scatter.failed() { Err(Failure::Told) } else { Ok(()) }
+        if failed { Err(Failure::Told) } else { Ok(()) }
     }
 
     /// A write with a row limit: it runs to its end on all shards, and its rows are kept for the Executes that follow.
@@ -120,7 +135,7 @@ impl Session {
     ) -> Result<(), Failure> {
         let known = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
         let (mut rows, end, returns) = match known {
-            Some(Kept { rows, end, returns }) => (rows, end, returns),
+            Some(Undelivered { rows, end, returns }) => (rows, end, returns),
             None => {
                 let (rows, end) = self.run_and_keep(shards, order, execute).await?;
                 let returns = !rows.is_empty();
@@ -144,7 +159,7 @@ impl Session {
         }
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
-            portal.kept = Some(Kept { rows, end, returns });
+            portal.kept = Some(Undelivered { rows, end, returns });
         }
         Ok(())
     }
@@ -238,8 +253,7 @@ impl Session {
 
     /// What the gateway carries out itself. Statements before it in the same pipeline share its implicit transaction only if
     /// they are in a block.
-    async fn execute_local(&mut self, prepared: &Prepared, plan: &Plan) -> Result<(), Failure> {
-        let text = &prepared.compiled.text;
+    async fn execute_local(&mut self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
         let unsynced =
             self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
         match plan {

@@ -23,7 +23,7 @@ impl Session {
     ) -> Result<Ended, Failure> {
         match verb {
             PreparedVerb::Prepare { name, types, body, .. } => {
-                let body = super::simple::padded(&script.text, body).into_owned();
+                let body = super::simple::padded(&script.text, body, script.count()).into_owned();
                 self.prepare_sql(name, types, &body).await?;
             }
             PreparedVerb::Execute { name, arguments, tail } => {
@@ -39,6 +39,7 @@ impl Session {
         if self.names.statements.contains_key(name.as_bytes()) {
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
+        self.check_statement_room(name.as_bytes(), body)?;
         let compiled = self.compiled(body, types).await?;
         let at = self.enlist_any(Access::Read).await?;
         self.hold_sql(at, &compiled).await?;

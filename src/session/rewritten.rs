@@ -146,7 +146,8 @@ impl Session {
         }
         let places = self.enlist_many(&shards, route.access).await?;
         for (nth, (shard, at)) in shards.iter().zip(&places).enumerate() {
-            let own = split.zip(order.as_ref()).map(|(split, order)| split.text(&text, |row| order.get(row) == Some(shard)));
+            let own =
+                split.zip(order.as_ref()).map(|(split, order)| split.text(&text, |row| order.get(row) == Some(shard)));
             self.send_text_bind(*at, own.as_deref().unwrap_or(&text), &types, bind, nth == 0);
         }
         let place = match shards.first() {

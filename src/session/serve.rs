@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::accept::{Accepted, Client, Door, accept};
+use super::deadlock::Detector;
 use super::failure::Failure;
 use super::gateway::Gateway;
 use super::life::Session;
@@ -61,6 +62,7 @@ pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Ru
             tokio::join!(pools.maintain(), maintained.probe_down());
         }
     });
+    tasks.spawn(Detector::new(gateway.clone()).run());
     let recovered = gateway.clone();
     let recovery = Recovery::new(gateway.commits.clone());
     tasks.spawn(recovery.run(move || recovered.config.load_full()));

@@ -23,6 +23,8 @@ impl Session {
             SettingVerb::SetConfig { .. } => (text.clone(), true),
             SettingVerb::Set { .. } => (text.clone(), false),
         };
+        self.check_log_room(&text)?;
+        self.check_settings_room(&changed(self.current_settings(), verb, &text))?;
         if let (Some("transaction_read_only"), Some(block)) = (named(verb), self.transaction.block_mut()) {
             // To whatever it is set: a standby would not take READ WRITE.
             block.read_only = false;

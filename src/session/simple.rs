@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
+use super::lookup::Found;
 use super::plans::Compiled;
 use super::statement::NoArguments;
 use crate::catalog::{Function, RelationKind};
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
-use crate::execute::explain::ExplainMany;
+use crate::execute::explain::{ExplainMany, Notation};
 use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
@@ -24,8 +25,8 @@ use crate::wire::reply::{self, Report};
 use crate::wire::{frame, frontend};
 use shardmap::ShardId;
 
-/// Error positions in a script are kept right by padding up to this much; beyond, they count from the statement.
-const PADDED_SCRIPT_BYTES: usize = 64 * 1024;
+/// Error positions in a script are kept right by padding, of up to so much in all; beyond, they count from the statement.
+const PADDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Session {
     /// Handles a Query message.
@@ -33,30 +34,44 @@ impl Session {
         let text = frontend::query(body).map_err(super::extended::malformed)?;
         // Behind a pipeline without Sync: its answers come first.
         self.settle_parse(None).await?;
-        self.drain().await?;
-        self.commit_pipeline().await?;
+        if !self.link.is_drained() {
+            Box::pin(self.drain()).await?;
+        }
+        if self.in_implicit_block() {
+            Box::pin(self.commit_pipeline()).await?;
+        }
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
-        self.pipeline = Default::default();
-        let compiled = self.known(text, &[]).await;
+        self.pipeline.clear();
+        let compiled = match self.shared(text)? {
+            Found::Placed(access, destination) => {
+                return self.rows_at(text, destination, access, Output::Rows, true).await;
+            }
+            Found::Compiled(compiled) => compiled,
+            Found::Unknown => Box::pin(self.known(text, &[])).await,
+        };
         if compiled.statements.is_none() {
-            self.probe(text, &[]).await?;
+            Box::pin(self.probe(text, &[])).await?;
             return Err(not_understood(None).into());
         }
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
             [Planned { plan, range, .. }] => {
-                let statement = compiled.text.get(range.clone()).unwrap_or_default();
-                self.statement(&compiled, statement, plan, true).await
+                let statement = match plan {
+                    // Errors count characters from the start of what the client sent.
+                    Plan::Rows(_) => padded(&compiled.text, range, 1),
+                    _ => compiled.text.get(range.clone()).unwrap_or_default().into(),
+                };
+                self.statement(&compiled, &statement, plan, true).await
             }
             many => match self.common_place(many) {
                 Some((shard, access)) => {
                     self.count_script(many.len());
-                    self.whole_script(text, shard, access).await
+                    Box::pin(self.whole_script(text, shard, access)).await
                 }
-                None => self.script(&compiled, text).await,
+                None => Box::pin(self.script(&compiled, text)).await,
             },
         }
     }
@@ -139,23 +154,23 @@ impl Session {
                     reply::empty_query(&mut self.link.client.outbound);
                 }
             }
-            Plan::Rows(Route { target: Target::Unknown, .. }) => self.unresolved(text).await?,
+            Plan::Rows(Route { target: Target::Unknown, .. }) => Box::pin(self.unresolved(text)).await?,
             Plan::Rows(route) => return self.rows(text, route, &NoArguments, alone).await,
-            Plan::CopyIn(copy) => self.copy_in(text, copy).await?,
-            Plan::Everywhere(everywhere) => self.everywhere(text, everywhere).await?,
-            Plan::Transaction(verb) => self.transaction_verb(text, verb).await?,
-            Plan::Setting(verb) => self.setting(text, verb).await?,
+            Plan::CopyIn(copy) => Box::pin(self.copy_in(text, copy)).await?,
+            Plan::Everywhere(everywhere) => Box::pin(self.everywhere(text, everywhere)).await?,
+            Plan::Transaction(verb) => Box::pin(self.transaction_verb(text, verb)).await?,
+            Plan::Setting(verb) => Box::pin(self.setting(text, verb)).await?,
             Plan::SettingQuery(names) => {
                 let at = self.enlist_any(Access::Read).await?;
                 self.forward_query(at, text, false).await?;
-                self.ask_settings(at, names).await?;
+                Box::pin(self.ask_settings(at, names)).await?;
             }
-            Plan::Discard(verb) => self.discard(*verb, text).await?,
-            Plan::Prepared(verb) => return self.prepared_verb(compiled, verb, alone).await,
-            Plan::Cursor(verb) => return self.cursor_verb(text, verb, alone).await,
+            Plan::Discard(verb) => Box::pin(self.discard(*verb, text)).await?,
+            Plan::Prepared(verb) => return Box::pin(self.prepared_verb(compiled, verb, alone)).await,
+            Plan::Cursor(verb) => return Box::pin(self.cursor_verb(text, verb, alone)).await,
             Plan::Refuse(refusal) => {
                 // PostgreSQL's own error goes before ours, as it does when a statement is prepared.
-                self.probe(text, &[]).await?;
+                Box::pin(self.probe(text, &[])).await?;
                 return Err(refusal.clone().into());
             }
         }
@@ -234,14 +249,32 @@ impl Session {
     ) -> Result<Ended, Failure> {
         let destination = self.destination(route, arguments)?;
         self.count_rows(route, &destination);
+        match &destination {
+            Destination::Split(order) => return Box::pin(self.split(text, route, order)).await,
+            Destination::Move => return Box::pin(self.move_rows(text, route)).await,
+            Destination::Compute => return Box::pin(self.compute(text, route, alone)).await,
+            _ => {}
+        }
+        self.rows_at(text, destination, route.access, route.output, alone).await
+    }
+
+    /// Runs a statement that returns or changes rows where they are.
+    async fn rows_at(
+        &mut self,
+        text: &[u8],
+        destination: Destination,
+        access: Access,
+        output: Output,
+        alone: bool,
+    ) -> Result<Ended, Failure> {
         let at = match destination {
-            Destination::Any => self.enlist_any(route.access).await?,
-            Destination::One(shard) => self.enlist_for(shard, route.access).await?,
-            Destination::Many(shards) => return self.scatter(text, &shards, route).await,
-            Destination::All => return self.replicated(text).await,
-            Destination::Split(order) => return self.split(text, route, &order).await,
-            Destination::Move => return self.move_rows(text, route).await,
-            Destination::Compute => return self.compute(text, route, alone).await,
+            Destination::Any => self.enlist_any(access).await?,
+            Destination::One(shard) => self.enlist_for(shard, access).await?,
+            Destination::Many(shards) => return Box::pin(self.scatter(text, &shards, access, output)).await,
+            Destination::All => return Box::pin(self.replicated(text)).await,
+            Destination::Split(_) | Destination::Move | Destination::Compute => {
+                return Err(Report::error("XX000", "where the statement runs could not be decided").into());
+            }
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }
@@ -291,21 +324,25 @@ impl Session {
     }
 
     /// Runs a statement on several shards and joins their rows; all of them have changed theirs, or none.
-    async fn scatter(&mut self, text: &[u8], shards: &[ShardId], route: &Route) -> Result<Ended, Failure> {
-        let own = route.access == Access::Write && self.begin_own_block();
-        let places = self.enlist_many(shards, route.access).await?;
+    async fn scatter(
+        &mut self,
+        text: &[u8],
+        shards: &[ShardId],
+        access: Access,
+        output: Output,
+    ) -> Result<Ended, Failure> {
+        let own = access == Access::Write && self.begin_own_block();
+        let places = self.enlist_many(shards, access).await?;
         for at in &places {
             self.link.servers[*at].server.send_query(text, Audience::Joiner);
         }
         let leader = places.first().copied().unwrap_or(0);
         let mut end = bytes::BytesMut::new();
-        let succeeded = if route.output == Output::Explain {
-            let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
-            let mut explain = ExplainMany::new(places, names);
+        let succeeded = if let Some(mut explain) = self.explain_many(output, shards, places) {
             self.relay_in_block(&mut explain).await?;
             explain.finish(&mut end)
         } else {
-            let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(route.output));
+            let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
             self.relay_in_block(&mut scatter).await?;
             scatter.finish(&mut end);
             !scatter.failed()
@@ -337,9 +374,22 @@ impl Session {
         Ok(places)
     }
 
+    /// What joins the answers of an EXPLAIN; `None` for another statement.
+    pub(super) fn explain_many(&self, output: Output, shards: &[ShardId], servers: Vec<usize>) -> Option<ExplainMany> {
+        let notation = match output {
+            Output::Explain => Notation::Text,
+            Output::ExplainJson => Notation::Json,
+            Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => return None,
+        };
+        let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
+        Some(ExplainMany::new(notation, servers, names))
+    }
+
     /// Runs a write that is the same on every shard.
     async fn replicated(&mut self, text: &[u8]) -> Result<Ended, Failure> {
-        if self.transaction.block().is_none() && text.trim_ascii_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock")) {
+        if self.transaction.block().is_none()
+            && text.trim_ascii_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"))
+        {
             // PostgreSQL says that it needs a transaction block.
             let at = self.enlist_any(Access::Write).await?;
             return self.forward_query(at, text, false).await;
@@ -423,7 +473,7 @@ impl Session {
     async fn script(&mut self, compiled: &Arc<Compiled>, text: &[u8]) -> Result<Ended, Failure> {
         for planned in compiled.statements.iter().flatten() {
             self.begin_own_block();
-            let statement = padded(text, &planned.range);
+            let statement = padded(text, &planned.range, compiled.count());
             if !planned.replan {
                 self.statement(compiled, &statement, &planned.plan, false).await?;
                 continue;
@@ -445,7 +495,7 @@ impl Session {
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain => JoinFormat::Rows,
+        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson => JoinFormat::Rows,
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }
@@ -465,10 +515,11 @@ fn finish(succeeded: bool) -> Result<Ended, Failure> {
     if succeeded { Ok(Ended::NotReady) } else { Err(Failure::Told) }
 }
 
-/// A statement of a script behind as many blanks as there are characters before it, so that positions in errors are right.
-pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>) -> std::borrow::Cow<'a, [u8]> {
+/// A statement of a script of so many behind as many blanks as there are characters before it, so that positions in errors are
+/// right.
+pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>, statements: usize) -> std::borrow::Cow<'a, [u8]> {
     let statement = text.get(range.clone()).unwrap_or_default();
-    if range.start == 0 || text.len() > PADDED_SCRIPT_BYTES {
+    if range.start == 0 || range.start.saturating_mul(statements) > PADDING_BYTES_MAX {
         return statement.into();
     }
     let characters = text[..range.start].iter().filter(|byte| (**byte & 0xc0) != 0x80).count();
@@ -483,6 +534,15 @@ mod tests {
 
     #[test]
     fn positions_count_characters() {
-        assert_eq!(padded("é;select".as_bytes(), &(3..9)).as_ref(), b"  select");
+        assert_eq!(padded("é;select".as_bytes(), &(3..9), 2).as_ref(), b"  select");
+    }
+
+    #[test]
+    fn padding_does_not_grow_with_the_square_of_a_script() {
+        for statements in [10, 1_000, 100_000] {
+            let script = b"select;".repeat(statements);
+            let padded = (0..statements).map(|at| padded(&script, &(at * 7..at * 7 + 6), statements).len());
+            assert!(padded.sum::<usize>() <= script.len() + PADDING_BYTES_MAX, "{statements} statements");
+        }
     }
 }

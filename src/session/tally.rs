@@ -14,6 +14,13 @@ impl Session {
         }
     }
 
+    /// What has been read from and written to the client.
+    pub(super) fn note_bytes(&mut self) {
+        let client = &mut self.link.client;
+        self.tally.received(std::mem::take(&mut client.received_bytes));
+        self.tally.sent(std::mem::take(&mut client.sent_bytes));
+    }
+
     /// A message has been handled: outside a block, Query and Sync end the transaction.
     pub(super) fn note_handled(&mut self, tag: u8) {
         if matches!(tag, b'Q' | b'S')
@@ -30,7 +37,9 @@ impl Session {
             (Destination::Any, _) => QueryKind::AnyShard,
             (Destination::One(_), Target::Home) => QueryKind::Home,
             (Destination::One(_) | Destination::NeedsParameterTypes, _) => QueryKind::OneShard,
-            (Destination::Many(_) | Destination::Split(_) | Destination::Compute | Destination::Move, _) => QueryKind::Scatter,
+            (Destination::Many(_) | Destination::Split(_) | Destination::Compute | Destination::Move, _) => {
+                QueryKind::Scatter
+            }
             (Destination::All, _) => QueryKind::Everywhere,
         };
         self.tally.query(kind);

@@ -13,6 +13,9 @@ impl Session {
     /// BEGIN, COMMIT, SAVEPOINT and the like; everything but ReadyForQuery is answered.
     pub(super) async fn transaction_verb(&mut self, text: &[u8], verb: &TransactionVerb) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();
+        if matches!(verb, TransactionVerb::Savepoint(_) | TransactionVerb::Modes { .. }) {
+            self.check_log_room(&text)?;
+        }
         match verb {
             TransactionVerb::Begin { read_only } => return self.begin(text, *read_only == Some(true)).await,
             TransactionVerb::Commit { chain } => return self.commit(*chain).await,

@@ -4,7 +4,7 @@
 //! its number. [`super::names::constant`] has nothing to say of it. Only constants where expressions of plain operators stand
 //! are erased (WHERE, SET, the rows of VALUES): not in LIMIT, ORDER BY, GROUP BY, type names or arguments of functions.
 
-use pg_query::protobuf::{AConst, Node as Wrapped, SelectStmt, a_const::Val};
+use pg_query::protobuf::{AConst, AExprKind, Node as Wrapped, SelectStmt, a_const::Val};
 
 use super::Node;
 use super::lift::{Literal, LiteralKind};
@@ -86,8 +86,11 @@ impl Eraser<'_> {
         match node {
             Node::AConst(constant) => self.constant(constant),
             Node::AExpr(e) => {
+                // An array in a text has several values in it.
+                if !matches!(e.kind(), AExprKind::AexprOpAny | AExprKind::AexprOpAll) {
+                    self.node(&mut e.rexpr);
+                }
                 self.node(&mut e.lexpr);
-                self.node(&mut e.rexpr);
             }
             Node::BoolExpr(e) => self.list(&mut e.args),
             Node::TypeCast(e) => self.node(&mut e.arg),

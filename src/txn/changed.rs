@@ -36,6 +36,11 @@ impl Words {
         self.anything |= other.anything;
     }
 
+    /// What they take, about.
+    pub fn bytes(&self) -> usize {
+        self.words.iter().map(|word| word.len() + 2 * size_of::<String>()).sum()
+    }
+
     /// Whether it may name what has this name.
     pub fn may_name(&self, name: &str) -> bool {
         self.anything || split(&name.to_lowercase()).all(|word| self.words.contains(word))

@@ -23,6 +23,12 @@ use crate::wire::reply::{Report, Status};
 /// A transaction that has written, or locked rows, has an id. *Source*: manual of PostgreSQL 15, table 9.82.
 const ASK: &[u8] = b"SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL";
 
+/// Takes the lock, shared, that whoever takes a snapshot of all shards takes for himself. See `schema.sql`.
+pub const HOLD_OFF: &[u8] = b"SELECT pg_catalog.pg_advisory_lock_shared(31638869915036005)";
+
+/// Gives it back.
+pub const HOLD_ON: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock_shared(31638869915036005)";
+
 /// A transaction that takes longer to be prepared is rolled back: rows of the decision table that say aborted must outlive it,
 /// see `recovery::ABORT_KEPT`.
 const PREPARE_MAX: Duration = Duration::from_secs(300);
@@ -81,9 +87,7 @@ pub async fn ask(link: &mut Link, may_have: impl Fn(&Enlisted) -> bool) -> (Plai
     let mut replies = Replies::new(link.servers.len(), true);
     link.collect(&mut replies).await;
     let result = check(link, &mut replies, &expected).map(|()| {
-        asked.retain(|at| {
-            replies.of(*at).and_then(|reply| reply.row.first().cloned().flatten()).as_deref() == Some("t")
-        });
+        asked.retain(|at| replies.value(*at) == Some("t"));
         asked
     });
     (replies.plain, result)
@@ -108,7 +112,9 @@ pub async fn prepare(
     send(link, &[roles.decision], decide.as_bytes());
     send(link, &roles.prepare, prepare.as_bytes());
     send(link, &roles.rest, b"COMMIT");
+    send(link, gate(&roles.prepare), HOLD_OFF);
     expected.extend(roles.prepare.iter().map(|at| (*at, &b"PREPARE TRANSACTION"[..])));
+    expected.extend(gate(&roles.prepare).iter().map(|at| (*at, &b"SELECT 1"[..])));
     expected.extend(roles.rest.iter().map(|at| (*at, &b"COMMIT"[..])));
     let mut replies = Replies::new(link.servers.len(), true);
     link.collect(&mut replies).await;
@@ -124,7 +130,7 @@ pub async fn prepare(
         link.servers[*at].server.settings = settings.clone();
     }
     if result.is_err() {
-        abort(link, active, &prepared).await;
+        abort(link, active, roles, &prepared).await;
     } else {
         pause(Point::Prepared).await;
     }
@@ -145,7 +151,7 @@ pub async fn decide(link: &mut Link, active: &Active, roles: &Roles) -> (Plain, 
             Verdict::Committed
         }
         Err(failed) => {
-            abort(link, active, &roles.prepare).await;
+            abort(link, active, roles, &roles.prepare).await;
             Verdict::Aborted(failed)
         }
     };
@@ -153,30 +159,42 @@ pub async fn decide(link: &mut Link, active: &Active, roles: &Roles) -> (Plain, 
 }
 
 /// Commits what is prepared; whether all of it is.
-pub async fn finish(link: &mut Link, active: &Active, prepared: &[usize]) -> bool {
-    let text = format!("COMMIT PREPARED {}", active.name().literal());
-    let all = finished(link, prepared, text.as_bytes(), b"COMMIT PREPARED").await;
+pub async fn finish(link: &mut Link, active: &Active, roles: &Roles) -> bool {
+    send(link, &roles.prepare, format!("COMMIT PREPARED {}", active.name().literal()).as_bytes());
+    let gate = gate(&roles.prepare);
+    // Of two, the other may let snapshots be taken as soon as it has committed itself.
+    let alone = roles.prepare.len() == 1;
+    if alone {
+        send(link, gate, HOLD_ON);
+    }
+    let mut replies = Replies::new(link.servers.len(), false);
+    link.collect(&mut replies).await;
+    if !alone {
+        send(link, gate, HOLD_ON);
+        link.collect(&mut Replies::new(link.servers.len(), false)).await;
+    }
     pause(Point::Finished).await;
-    all
+    roles.prepare.iter().all(|at| replies.has_done(*at, b"COMMIT PREPARED"))
 }
 
 /// Rolls everything back, prepared or not; whether all that was prepared is rolled back.
-pub async fn abort(link: &mut Link, active: &Active, prepared: &[usize]) -> bool {
+pub async fn abort(link: &mut Link, active: &Active, roles: &Roles, prepared: &[usize]) -> bool {
     pause(Point::Aborting).await;
     for (_, enlisted) in link.servers.iter_mut().enumerate().filter(|(at, _)| !prepared.contains(at)) {
         if !enlisted.server.is_broken() && enlisted.server.expects.status != Status::Idle {
             enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
         }
     }
-    let text = format!("ROLLBACK PREPARED {}", active.name().literal());
-    finished(link, prepared, text.as_bytes(), b"ROLLBACK PREPARED").await
-}
-
-async fn finished(link: &mut Link, prepared: &[usize], text: &[u8], tag: &[u8]) -> bool {
-    send(link, prepared, text);
+    send(link, prepared, format!("ROLLBACK PREPARED {}", active.name().literal()).as_bytes());
+    send(link, gate(&roles.prepare), HOLD_ON);
     let mut replies = Replies::new(link.servers.len(), false);
     link.collect(&mut replies).await;
-    prepared.iter().all(|at| replies.has_done(*at, tag))
+    prepared.iter().all(|at| replies.has_done(*at, b"ROLLBACK PREPARED"))
+}
+
+/// The one of the prepared that keeps snapshots of all shards from being taken meanwhile.
+fn gate(prepare: &[usize]) -> &[usize] {
+    prepare.get(..1).unwrap_or_default()
 }
 
 /// Sends a text to those that are not lost.
@@ -204,7 +222,7 @@ fn check(link: &Link, replies: &mut Replies, expected: &[(usize, &[u8])]) -> Res
         if let Some(cause) = reply.lost.take() {
             return Err(Failed::Lost(link.servers[*at].shard, cause));
         }
-        if reply.tag != *tag {
+        if !reply.tags.iter().any(|done| done == tag) {
             // The server's transaction had failed without the gateway's knowing.
             let text = "the transaction was rolled back by a shard";
             return Err(Failed::Own(Report::error("40000", text)));

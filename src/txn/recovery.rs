@@ -13,6 +13,7 @@ use tokio_postgres::error::SqlState;
 
 use super::commits::{Commits, on_server};
 use super::name::{PREFIX, TransactionName};
+use super::protocol::{HOLD_OFF, HOLD_ON};
 use super::resolve::{self, Decision};
 use crate::config::Config;
 use crate::topology;
@@ -222,7 +223,7 @@ impl Recovery {
             }
         };
         let Some(client) = other.as_ref().or(self.clients.get(&found.shard)) else { return Ok(false) };
-        match tokio::time::timeout(QUERY_TIMEOUT, client.batch_execute(text)).await {
+        match tokio::time::timeout(QUERY_TIMEOUT, held_off(client, text)).await {
             Ok(Ok(())) => Ok(true),
             Ok(Err(error)) => match error.code() {
                 // Another gateway has finished it, or is doing so. Source: twophase.c, LockGXact.
@@ -294,6 +295,15 @@ async fn delete_old(client: &Client, open: &[String]) -> Result<u64, tokio_postg
         - CASE WHEN committed THEN $2 ELSE $3 END * interval '1 second'";
     let (commits, aborts) = (COMMIT_KEPT.as_secs_f64(), ABORT_KEPT.as_secs_f64());
     client.execute(query, &[&open, &commits, &aborts]).await
+}
+
+/// Finishes while no snapshot of all shards is taken.
+async fn held_off(client: &Client, text: &str) -> Result<(), tokio_postgres::Error> {
+    let (off, on) = (String::from_utf8_lossy(HOLD_OFF), String::from_utf8_lossy(HOLD_ON));
+    client.batch_execute(&off).await?;
+    let result = client.batch_execute(text).await;
+    client.batch_execute(&on).await?;
+    result
 }
 
 /// A query's result; `None` when it failed or took too long.

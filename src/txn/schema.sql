@@ -35,4 +35,28 @@ BEGIN ATOMIC
     INSERT INTO pgbraid.decision (txn, committed) VALUES (decide.txn, true);
 END;
 
+-- One snapshot over all shards: who takes one holds this lock on every shard for the moment, and who commits on several shards
+-- holds it, shared, on one of them from before the decision until all have committed. Another number of the same kind as above.
+-- Prepared transactions of the cluster are returned: what is prepared and decided is half visible, because its gateway died.
+CREATE OR REPLACE FUNCTION pgbraid.in_doubt() RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.string_agg(p.gid, E'\n') FROM pg_catalog.pg_prepared_xacts p, pgbraid.cluster c
+    WHERE pg_catalog.starts_with(p.gid, 'pgbraid:' || c.id || ':') AND p.database = pg_catalog.current_database();
+END;
+
+CREATE OR REPLACE FUNCTION pgbraid.hold() RETURNS text
+LANGUAGE sql VOLATILE SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT pg_catalog.pg_advisory_lock(31638869915036005);
+    SELECT pgbraid.in_doubt();
+END;
+
+-- Whether one of these transactions is committed as the caller's snapshot sees it.
+CREATE OR REPLACE FUNCTION pgbraid.decided(txns text[]) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT EXISTS (SELECT FROM pgbraid.decision d WHERE d.txn = ANY (txns) AND d.committed);
+END;
+
 COMMIT;

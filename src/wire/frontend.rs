@@ -293,7 +293,10 @@ mod tests {
     fn a_bind_is_repeated_without_some_of_its_values() {
         let bind = Bind::read(BIND).unwrap();
         assert_eq!(bind.with_values(|_| true, true), bind.rest);
-        assert_eq!(bind.with_values(|_| false, false), b"\0\x01\0\x01\0\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0");
+        assert_eq!(
+            bind.with_values(|_| false, false),
+            b"\0\x01\0\x01\0\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0"
+        );
     }
 
     #[test]

@@ -123,7 +123,9 @@ fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
             format!("execute {name} {:?} {arguments:?}\n", &text[tail.clone()])
         }
         Plan::Prepared(PreparedVerb::Deallocate(name)) => format!("deallocate {name:?}\n"),
-        Plan::Cursor(CursorVerb::Declare { name, route: rows }) => format!("declare {name}: {}", route(rows, text, values)),
+        Plan::Cursor(CursorVerb::Declare { name, route: rows }) => {
+            format!("declare {name}: {}", route(rows, text, values))
+        }
         Plan::Cursor(verb) => format!("cursor {verb:?}\n"),
         Plan::Refuse(refusal) => refuse("refuse", refusal),
     }
@@ -160,6 +162,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Output::CopyTextWithHeader => ", copy text with header",
         Output::CopyBinary => ", copy binary",
         Output::Explain => ", explain",
+        Output::ExplainJson => ", explain json",
     };
     let target = match &route.target {
         Target::Computed(computed) => match &computed.when {

@@ -160,7 +160,11 @@ impl Generator {
             )),
             3 => {
                 let keys = vec![Some(format!("{{{},{}}}", self.key(), self.key()))];
-                statement(format!("DELETE FROM orders o WHERE o.customer_id = ANY($1) AND o.id > 9{returning}"), false, Some(keys))
+                statement(
+                    format!("DELETE FROM orders o WHERE o.customer_id = ANY($1) AND o.id > 9{returning}"),
+                    false,
+                    Some(keys),
+                )
             }
             _ => plain(format!("DELETE FROM orders o WHERE {condition} AND o.id > 5{returning}")),
         }
@@ -170,11 +174,19 @@ impl Generator {
         let id = self.below(12) + 5;
         let returning = self.one_of(&["", " RETURNING *", " RETURNING id"]);
         plain(match self.below(9) {
-            0 => format!("INSERT INTO products VALUES ({id}, 'n', {id}.5), ({id} + 20, upper('m'), sqrt(4)){returning}"),
-            1 => format!("INSERT INTO products VALUES ({id}, 'c', 1) ON CONFLICT (id) DO UPDATE SET price = excluded.price + products.price{returning}"),
-            2 => format!("INSERT INTO products SELECT id + 40, name, price FROM products WHERE id = {id} ON CONFLICT DO NOTHING{returning}"),
+            0 => {
+                format!("INSERT INTO products VALUES ({id}, 'n', {id}.5), ({id} + 20, upper('m'), sqrt(4)){returning}")
+            }
+            1 => format!(
+                "INSERT INTO products VALUES ({id}, 'c', 1) ON CONFLICT (id) DO UPDATE SET price = excluded.price + products.price{returning}"
+            ),
+            2 => format!(
+                "INSERT INTO products SELECT id + 40, name, price FROM products WHERE id = {id} ON CONFLICT DO NOTHING{returning}"
+            ),
             3 => format!("UPDATE products SET price = price + 1 WHERE id > {id}{returning}"),
-            4 => format!("UPDATE products SET name = (SELECT max(name) FROM countries), price = id / ({id} - id) WHERE id = {id}{returning}"),
+            4 => format!(
+                "UPDATE products SET name = (SELECT max(name) FROM countries), price = id / ({id} - id) WHERE id = {id}{returning}"
+            ),
             5 => format!("DELETE FROM products WHERE id = {id}{returning}"),
             6 => "DELETE FROM products p USING countries c WHERE c.name = p.name".to_owned(),
             7 => format!("UPDATE settings SET value = '{id}' WHERE key = 'size'"),
@@ -191,16 +203,27 @@ impl Generator {
             _ => format!("note = 'm', customer_id = {key} + o.customer_id"),
         };
         let returning = self.one_of(&["", " RETURNING o.*", " RETURNING customer_id, id + 1"]);
-        plain(format!("UPDATE refunds o SET {} WHERE {condition}{}", set.replace("status", "amount = 3, id").replace("'moved ' || o.id", "o.id").replace(", total = 7", "").replace("note = 'm'", "amount = 2.5"), returning.replace("id + 1", "id + 2")))
+        plain(format!(
+            "UPDATE refunds o SET {} WHERE {condition}{}",
+            set.replace("status", "amount = 3, id")
+                .replace("'moved ' || o.id", "o.id")
+                .replace(", total = 7", "")
+                .replace("note = 'm'", "amount = 2.5"),
+            returning.replace("id + 1", "id + 2")
+        ))
     }
 
     fn other(&mut self) -> Statement {
         let condition = self.condition("o");
         match self.below(5) {
-            0 => plain(format!("WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) SELECT count(*) FROM d")),
+            0 => plain(format!(
+                "WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) SELECT count(*) FROM d"
+            )),
             1 => plain("TRUNCATE refunds"),
             2 => plain(format!("SELECT * FROM orders o WHERE {condition} FOR UPDATE")),
-            3 => plain(format!("UPDATE orders o SET total = 1 WHERE o.id IN (SELECT r.id FROM refunds r WHERE r.customer_id = o.customer_id) AND {condition}")),
+            3 => plain(format!(
+                "UPDATE orders o SET total = 1 WHERE o.id IN (SELECT r.id FROM refunds r WHERE r.customer_id = o.customer_id) AND {condition}"
+            )),
             _ => plain("INSERT INTO orders (customer_id, id) VALUES (NULL, 1), (1, 1)"),
         }
     }

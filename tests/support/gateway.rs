@@ -68,6 +68,13 @@ impl Gateway {
         self.wait();
     }
 
+    /// Starts it again if it was killed.
+    pub fn restart_if_killed(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.restart();
+        }
+    }
+
     /// Commits stop at this point from now on.
     pub fn pause_at(&self, point: &str) {
         fs::write(self.pauses.join(point), "").unwrap();
