@@ -170,7 +170,7 @@ impl Parts {
             typmod: -1,
             default: ColumnDefault::None,
             generated: false,
-            type_name: "pg_catalog.int8".to_owned(),
+            type_name: "pg_catalog.int4".to_owned(),
             draws: String::new(),
             always: false,
         };

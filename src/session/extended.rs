@@ -169,7 +169,7 @@ impl Session {
     }
 
     /// Makes sure a server holds a statement; the client gets its ParseComplete if it is still owed one and `answers`.
-    fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<StatementName> {
+    pub(super) fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<StatementName> {
         let prepared = self.names.statements.get_mut(name)?;
         let owed = answers && prepared.origin == Origin::ParsePending;
         if owed {
@@ -387,34 +387,6 @@ impl Session {
                 Err(Failure::Told)
             }
         }
-    }
-
-    pub(super) async fn bind_on(&mut self, at: usize, bind: &Bind<'_>) -> Result<Place, Failure> {
-        self.engage(at).await?;
-        self.send_bind(at, bind, true);
-        let enlisted = &self.link.servers[at];
-        Ok(Place::One { shard: enlisted.shard, replica: enlisted.replica })
-    }
-
-    /// Binds on several servers; the client sees the first one's answer.
-    async fn bind_many(&mut self, shards: Vec<ShardId>, access: Access, bind: &Bind<'_>) -> Result<Place, Failure> {
-        self.drain().await?;
-        let places = self.enlist_many(&shards, access).await?;
-        for (nth, at) in places.iter().enumerate() {
-            self.send_bind(*at, bind, nth == 0);
-            if nth == 0 && access == Access::Write {
-                // Bind takes locks: the first shard has them before the others are asked.
-                self.drain().await?;
-            }
-        }
-        Ok(Place::Many(shards))
-    }
-
-    fn send_bind(&mut self, at: usize, bind: &Bind<'_>, forward: bool) {
-        let name = self.hold(at, bind.statement, forward).unwrap_or_default();
-        let server: &mut Server = &mut self.link.servers[at].server;
-        reply::bind(&mut server.outbound, bind.portal, &name, bind.rest, bind.more_bytes);
-        server.expects.push(Step::Bind, if forward { Audience::Client } else { Audience::Gateway });
     }
 
     async fn describe(&mut self, body: &[u8]) -> Result<(), Failure> {

@@ -20,6 +20,7 @@ pub mod enlist;
 pub mod lookup;
 pub mod simple;
 pub mod extended;
+pub mod binding;
 pub mod rewritten;
 pub mod moving;
 pub mod long_bind;

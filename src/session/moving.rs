@@ -186,7 +186,7 @@ impl Session {
         let mut parts: Vec<(ShardId, String)> = by_shard
             .into_iter()
             .map(|(shard, rows)| {
-                let rows: Vec<String> = rows.iter().map(|row| row_text(row)).collect();
+                let rows: Vec<String> = rows.iter().map(row_text).collect();
                 (shard, format!("{}VALUES {}{}", moving.put, rows.join(", "), moving.returning))
             })
             .collect();
