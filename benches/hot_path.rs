@@ -170,8 +170,12 @@ impl Parts {
             typmod: -1,
             default: ColumnDefault::None,
             generated: false,
+            type_name: "pg_catalog.int4".to_owned(),
+            draws: String::new(),
+            always: false,
         };
         let accounts = Relation {
+            cascades: false,
             schema: "public".to_owned(),
             name: "pgbench_accounts".to_owned(),
             kind: RelationKind::Sharded { key: 0, key_type: KeyType::Integer },

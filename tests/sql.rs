@@ -18,6 +18,8 @@ mod random;
 #[path = "sql/script.rs"]
 mod script;
 mod support;
+#[path = "sql/writes.rs"]
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -189,4 +191,55 @@ fn random_queries_are_answered_as_by_one_postgres_or_refused() {
     println!("seed {seed}: {equal} answered alike, {refused} refused, {} different", failures.len());
     assert!(failures.is_empty(), "seed {seed}: {} differences:\n{}", failures.len(), failures.join("\n"));
     assert!(equal * 4 > queries, "only {equal} of {queries} answered: the generator tests nothing");
+}
+
+/// Both sides after a statement; whether the block it is in must be given up, because the gateway refused.
+fn both(sides: &mut Sides, statement: &Statement, tally: &mut [u64; 2], failures: &mut Vec<String>) -> bool {
+    match sides.compare(statement) {
+        Verdict::Equal => tally[0] += 1,
+        Verdict::Refused(reason) => {
+            if std::env::var_os("SQL_SHOW").is_some() {
+                println!("refused: {}\n    {reason}", statement.sql);
+            }
+            tally[1] += 1;
+            return true;
+        }
+        Verdict::Different(how) => {
+            failures.push(format!("{} {:?}\n    {how}", statement.sql, statement.parameters));
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn random_writes_come_to_what_they_come_to_on_one_postgres_or_are_refused() {
+    let setting = Setting::start();
+    let mut sides = setting.sides();
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (seed, units) = (number("SQL_SEED", 1), number("SQL_WRITES", 300));
+    let mut generator = random::Generator::new(seed);
+    let (mut tally, mut failures) = ([0, 0], Vec::new());
+    for nth in 0..units {
+        let unit = generator.unit();
+        for statement in &unit.statements {
+            let given_up = both(&mut sides, statement, &mut tally, &mut failures);
+            if given_up && unit.block {
+                sides.gateway.query("ROLLBACK");
+                sides.postgres.query("ROLLBACK");
+                break;
+            }
+        }
+        if nth % 25 == 24 || nth + 1 == units {
+            for table in fixture::TABLES {
+                if let Verdict::Different(how) = sides.compare(&contents(table)) {
+                    failures.push(format!("after {nth}: contents of {table}\n    {how}"));
+                }
+            }
+        }
+        assert!(failures.is_empty(), "seed {seed}, {nth} done: differences:\n{}", failures.join("\n"));
+    }
+    let [equal, refused] = tally;
+    println!("seed {seed}: {equal} statements came to the same, {refused} were refused");
+    assert!(equal > refused * 4, "{refused} refused of {}: the generator tests nothing", equal + refused);
 }

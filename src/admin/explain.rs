@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::catalog::load;
 use crate::config::Config;
-use crate::plan::{self, Access, Context, Destination, KeySource, Plan, Planned, Refusal, Route, Target};
+use crate::plan::{self, Access, Context, Destination, KeySource, Plan, Planned, Refusal, Route, Target, When};
 use crate::session::gateway::rules;
 use crate::session::scope::Scope;
 use crate::session::statement::NoArguments;
@@ -102,6 +102,20 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             }
             text
         }
+        Ok(Destination::Split(rows)) => {
+            let mut shards = rows.clone();
+            shards.sort_unstable();
+            shards.dedup();
+            let mut text = format!("Split ({access}): {} rows, each to the shard of its key", rows.len());
+            for shard in shards {
+                let _ = write!(text, "\n  ->  {}", name(shard));
+            }
+            text
+        }
+        Ok(Destination::Move) => {
+            format!("Move ({access}): rows are taken from their shards and put where their new keys say")
+        }
+        Ok(Destination::Compute) => format!("Computed ({access}): where it runs is known when its values are"),
         Ok(Destination::All) => "All shards (write): the same on each".to_owned(),
         Ok(Destination::NeedsParameterTypes) => "One shard, known when the parameters are bound".to_owned(),
         Err(refusal) => refused(&refusal),
@@ -110,7 +124,16 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
 
 /// The parameters that a keyed statement's place depends on.
 fn key_parameters(target: &Target) -> Option<String> {
-    let Target::Keyed(keyed) = target else { return None };
+    let keyed = match target {
+        Target::Keyed(keyed) => keyed,
+        Target::Computed(computed) => match &computed.when {
+            When::Several(target) => return key_parameters(target),
+            When::Always => return None,
+        },
+        Target::Any | Target::Home | Target::Scatter | Target::Unknown | Target::Replicated | Target::Moved(_) => {
+            return None;
+        }
+    };
     let mut names: Vec<String> = keyed
         .pins
         .iter()

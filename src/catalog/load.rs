@@ -128,12 +128,18 @@ const COLUMNS: &str = "
                 WHERE p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND p.objid = d.oid
                 AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.relkind = 'S'),
         coalesce(d.expression, CASE WHEN t.typtype = 'd' THEN t.typdefault END),
-        coalesce(l.collisdeterministic, true)
+        coalesce(l.collisdeterministic, true),
+        pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.typname),
+        CASE WHEN a.attidentity <> '' THEN pg_catalog.format('pg_catalog.nextval(%L)', pg_catalog.pg_get_serial_sequence(
+            pg_catalog.format('%I.%I', cn.nspname, c.relname), a.attname)) ELSE coalesce(d.expression, '') END,
+        a.attidentity = 'a'
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     LEFT JOIN LATERAL (SELECT ad.oid, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression
         FROM pg_catalog.pg_attrdef ad WHERE ad.adrelid = a.attrelid AND ad.adnum = a.attnum AND a.atthasdef) d ON true
+    JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
     LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
     ORDER BY a.attrelid, a.attnum";
@@ -292,13 +298,17 @@ impl Relations {
             raw.nondeterministic.push(name.clone());
         }
         let (type_oid, typmod) = (row.try_get(2)?, row.try_get(3)?);
-        raw.columns.push(Column { name, type_oid, typmod, default, generated });
+        let type_name: Option<String> = row.try_get(8)?;
+        let (draws, always) = (row.try_get(9)?, row.try_get(10)?);
+        let type_name = type_name.unwrap_or_default();
+        raw.columns.push(Column { name, type_oid, typmod, default, generated, type_name, draws, always });
         Ok(())
     }
 
     /// By schema and name, each with its kind.
     fn finish(self, rules: &Rules, elsewhere: &Elsewhere) -> HashMap<String, HashMap<String, Arc<Relation>>> {
         let rewriting = self.rewriting(elsewhere);
+        let cascading: HashSet<Oid> = self.cascades.iter().map(|(referenced, _)| *referenced).collect();
         let kinds: HashMap<Oid, RelationKind> =
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
@@ -313,6 +323,7 @@ impl Relations {
                 kind,
                 columns,
                 primary_key,
+                cascades: cascading.contains(&oid),
                 rewrites_rows,
                 guarded,
             };

@@ -63,6 +63,8 @@ pub struct Relation {
     pub columns: Vec<Column>,
     /// Columns of the primary key in its order; none when there is no primary key.
     pub primary_key: Vec<String>,
+    /// A foreign key of another table has an action (CASCADE, SET NULL, SET DEFAULT) when a row here is deleted or its key changed.
+    pub cascades: bool,
     /// A trigger or a rule, its own or of a table that a foreign key's action reaches, may change the row or the statement after
     /// routing, or read or write rows elsewhere;
     /// or a constraint, default or index calls a function that may read tables.
@@ -114,6 +116,12 @@ pub struct Column {
     pub default: ColumnDefault,
     /// `pg_attribute.attgenerated <> ''`: never in a column list of COPY.
     pub generated: bool,
+    /// The type's qualified name, quoted where needed, without its modifier; empty when it is not known.
+    pub type_name: String,
+    /// For a default that draws from a sequence, the expression that does; empty when it is not known.
+    pub draws: String,
+    /// GENERATED ALWAYS AS IDENTITY.
+    pub always: bool,
 }
 
 /// What an INSERT that leaves a column out stores.

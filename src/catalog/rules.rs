@@ -83,7 +83,16 @@ mod tests {
     use crate::catalog::ColumnDefault;
 
     fn column(name: &str, type_oid: Oid, typmod: i32) -> Column {
-        Column { name: name.to_owned(), type_oid, typmod, default: ColumnDefault::None, generated: false }
+        Column {
+            name: name.to_owned(),
+            type_oid,
+            typmod,
+            default: ColumnDefault::None,
+            generated: false,
+            type_name: String::new(),
+            draws: String::new(),
+            always: false,
+        }
     }
 
     fn rules() -> Rules {

@@ -87,6 +87,11 @@ impl Scatter {
         }
     }
 
+    /// Words of the tag, in place of the servers'.
+    pub fn call_it(&mut self, words: &str) {
+        self.words = words.as_bytes().to_vec();
+    }
+
     fn fail(&mut self, failure: Failure) -> Handling {
         self.error.get_or_insert(failure);
         Handling::Drop

@@ -29,6 +29,16 @@ pub struct Builder<'a> {
     /// Named windows of each level under construction.
     pub windows: Vec<Vec<(String, Vec<Option<Term>>)>>,
     pub view_depth: usize,
+    /// The statement's text, if it may be changed.
+    pub text: Option<&'a str>,
+    /// Values to be computed before it runs.
+    pub wanted: Vec<super::wanted::Wanted>,
+    /// One of them draws numbers.
+    pub draws: bool,
+    /// A default that each shard would compute at a time of its own.
+    pub own_time: bool,
+    /// An UPDATE sets the key.
+    pub new_key: Option<super::moving::NewKey>,
     /// The search path in force: empty inside views.
     path: &'a [String],
     owners: u32,
@@ -155,6 +165,11 @@ impl<'a> Builder<'a> {
             writes: Vec::new(),
             windows: Vec::new(),
             view_depth: 0,
+            text: None,
+            wanted: Vec::new(),
+            draws: false,
+            own_time: false,
+            new_key: None,
             path: context.search_path,
             owners: 0,
             stack: Stack::here(),
@@ -190,6 +205,11 @@ impl<'a> Builder<'a> {
             writes: Vec::new(),
             windows: Vec::new(),
             view_depth: self.view_depth + 1,
+            text: None,
+            wanted: Vec::new(),
+            draws: false,
+            own_time: false,
+            new_key: None,
             path: &[],
             owners: self.owners,
             stack: self.stack,

@@ -23,19 +23,18 @@ struct Proof {
 impl Builder<'_> {
     /// The route of the statement that was built; `query` is `None` for one that is only a write.
     pub fn finish(&self, query: Option<&Query>) -> Result<Route, Stop> {
+        if let Some(target) = self.computed()? {
+            return Ok(Route { access: Access::Write, target, output: Output::Rows });
+        }
         let proof = self.prove(query)?;
         let access = self.access();
-        let route = |target| Ok(Route { access, target, output: Output::Rows });
-        if let Some(write) = self.writes.iter().find(|write| self.is_reference(write)) {
-            let alone = query.is_none() && self.writes.len() == 1 && matches!(write.body, WriteBody::Level(_));
-            if alone && proof.pins.is_empty() && proof.unpinned.is_empty() && !proof.home && !self.effects.sequence {
-                return route(Target::Replicated);
-            }
-            return Err(Refusal::unsupported(
-                "writing to a reference table together with other tables is not supported yet",
-            )
-            .hint("Use a statement of its own, with constants or parameters.")
-            .into());
+        let route =
+            |target| Ok(Route { access, target: self.moved(self.clocked(target, access)?)?, output: Output::Rows });
+        if self.writes.iter().any(|write| self.is_reference(write)) {
+            return match proof.distributes {
+                Ok(()) => route(Target::Replicated),
+                Err(reason) => Err(self.refusal(&reason, None).into()),
+            };
         }
         if proof.pins.is_empty() && proof.unpinned.is_empty() {
             // A lock or a number drawn must be the same for everybody.
@@ -45,16 +44,22 @@ impl Builder<'_> {
         self.check_effects(&proof)?;
         if !proof.unpinned.is_empty() {
             return match &proof.distributes {
-                Ok(()) if self.writes.is_empty() => route(Target::Scatter),
-                Ok(()) => Err(self.unpinned(&proof, None)),
+                Ok(()) if proof.home => Err(self.unpinned(&proof, None)),
+                Ok(()) => route(Target::Scatter),
                 Err(reason) => Err(self.unpinned(&proof, Some(reason.clone()))),
             };
         }
         let several = match proof.distributes {
-            Ok(()) if self.writes.is_empty() && !proof.home => Several::Scatter,
-            Ok(()) => Several::Refuse(self.several_writes()),
-            Err(reason) if self.writes.is_empty() => Several::Refuse(self.refusal(&reason, proof.pins.first())),
-            Err(_) => Several::Refuse(self.several_writes()),
+            Ok(()) if proof.home => Several::Refuse(self.several_writes()),
+            Ok(()) if self.inserts_values() => match proof.pins.as_slice() {
+                [pin] if pin.sources.len() > 1 => match self.split() {
+                    Some(split) => Several::Split(split),
+                    None => Several::Refuse(self.several_writes()),
+                },
+                _ => Several::Refuse(self.several_writes()),
+            },
+            Ok(()) => Several::Scatter,
+            Err(reason) => Several::Refuse(self.refusal(&reason, proof.pins.first())),
         };
         let keyed = Keyed { pins: proof.pins, touches_home: proof.home, several, utf8: self.context.utf8 };
         route(Target::Keyed(keyed))
@@ -62,6 +67,12 @@ impl Builder<'_> {
 
     fn is_reference(&self, write: &Write) -> bool {
         self.leaves.get(write.target.0).is_some_and(|leaf| leaf.relation.kind == RelationKind::Reference)
+    }
+
+    /// Its rows are in the text.
+    fn inserts_values(&self) -> bool {
+        let values = |write: &Write| write.verb == WriteVerb::Insert && matches!(write.body, WriteBody::Level(_));
+        self.writes.iter().any(values)
     }
 
     fn access(&self) -> Access {
@@ -77,8 +88,9 @@ impl Builder<'_> {
     fn prove(&self, query: Option<&Query>) -> Result<Proof, Stop> {
         let mut prover = Prover::new(&self.leaves, &self.terms);
         let mut verdict = query.map(|query| prover.query(query, &Vec::new()));
+        let mut verdicts = Vec::with_capacity(self.writes.len());
         for write in &self.writes {
-            self.prove_write(write, &mut prover);
+            verdicts.push(self.prove_write(write, &mut prover));
         }
         if prover.overflow {
             return Err(Refusal::too_complex().into());
@@ -105,23 +117,25 @@ impl Builder<'_> {
                 None => proof.unpinned.push(LeafId(at)),
             }
         }
-        if let Some(verdict) = verdict.take() {
-            proof.distributes = distributes(verdict);
-        }
+        proof.distributes = match verdict.take() {
+            Some(verdict) if self.writes.is_empty() => distributes(verdict),
+            _ if self.writes.is_empty() => Ok(()),
+            _ if self.writes.iter().any(|write| self.is_reference(write)) => self.replicates(query, verdicts),
+            _ => self.spreads(query, verdicts),
+        };
         Ok(proof)
     }
 
-    fn prove_write<'q>(&'q self, write: &'q Write, prover: &mut Prover<'q>) {
+    fn prove_write<'q>(&'q self, write: &'q Write, prover: &mut Prover<'q>) -> Verdict {
         match &write.body {
-            WriteBody::Level(level) => {
-                prover.level(level, &Vec::new());
-            }
+            WriteBody::Level(level) => prover.level(level, &Vec::new()),
             WriteBody::Select { query, extra, key } => {
-                prover.query(query, &Vec::new());
+                let verdict = prover.query(query, &Vec::new());
                 prover.level(extra, &Vec::new());
                 if let Some(slot) = prover.found.get_mut(write.target.0) {
                     *slot = Some(key.and_then(|key| self.selected_key(query, key)));
                 }
+                verdict
             }
         }
     }
@@ -134,7 +148,7 @@ impl Builder<'_> {
         Solver::new(self.terms.len(), &facts).values(term).map(<[KeySource]>::to_vec)
     }
 
-    fn with_type(&self, source: KeySource) -> KeySource {
+    pub fn with_type(&self, source: KeySource) -> KeySource {
         match source {
             KeySource::Parameter { index, .. } => KeySource::Parameter { index, type_oid: self.parameter_type(index) },
             KeySource::ParameterArray { index, .. } => {
@@ -181,17 +195,11 @@ impl Builder<'_> {
             let (_, key_type) = leaf.key?;
             Some(Pin { relation: leaf.relation.name.clone(), key_type, sources: Vec::new(), null: NullKey::Nothing })
         });
-        let target = proof.unpinned.iter().any(|id| self.writes.iter().any(|write| write.target == *id));
-        let reason = match self.writes.first() {
-            Some(write) if target => Reason::new(match write.verb {
-                WriteVerb::Insert => "an INSERT whose sharding key is not known before it runs is not supported yet",
-                WriteVerb::Update => "an UPDATE that is not restricted to one sharding key is not supported yet",
-                WriteVerb::Delete => "a DELETE that is not restricted to one sharding key is not supported yet",
-                WriteVerb::Merge => "MERGE on sharded tables is not supported yet",
-            }),
-            Some(_) => Reason::new("a write that reads rows of several shards is not supported yet"),
-            None => reason.unwrap_or_else(|| Reason::new("this query over several shards is not supported yet")),
+        let text = match self.writes.first() {
+            Some(_) => "a write that reads rows of several shards is not supported yet",
+            None => "this query over several shards is not supported yet",
         };
+        let reason = reason.unwrap_or_else(|| Reason::new(text));
         Stop::Refuse(self.refusal(&reason, pin.as_ref()))
     }
 
@@ -212,7 +220,8 @@ impl Builder<'_> {
     }
 }
 
-fn distributes(verdict: Verdict) -> Result<(), Reason> {
+/// Why the union of the answers over each shard's rows is not the answer, if it is not.
+pub fn distributes(verdict: Verdict) -> Result<(), Reason> {
     match (verdict.shape, verdict.local, verdict.unsteady) {
         (Err(reason), _, _) => Err(reason),
         (Ok(_), Some(local), _) => Err(Reason::new(format!("{local}; over several shards that is not supported"))),

@@ -10,7 +10,7 @@ use super::function::Call;
 use super::ir::{LeafId, Level, Parts, Stop};
 use super::key::{self, Class, oid};
 use super::scope::{Columns, Item, Scope};
-use super::write::reference;
+use super::wanted::{Computable, Wanted, tells_time};
 use super::{KeySource, Refusal};
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
 use crate::sql::{self, Node, names, walk};
@@ -29,7 +29,7 @@ impl<'a> Builder<'a> {
         };
         let body = match names::inner(&insert.select_stmt) {
             None => {
-                self.check_omitted(&relation, &[])?;
+                self.want_defaults(&relation, &[], 0)?;
                 let sources =
                     key.map(|(key, key_type)| self.key_sources(&relation, key, key_type, &[None])).transpose()?;
                 self.store(target, sources);
@@ -62,21 +62,27 @@ impl<'a> Builder<'a> {
     ) -> Result<WriteBody, Stop> {
         let mut parts = Parts::default();
         let mut keys = Vec::new();
-        for row in &select.values_lists {
+        for (number, row) in select.values_lists.iter().enumerate() {
             let Some(Node::List(row)) = &row.node else { continue };
             let mut given = Vec::new();
-            for (value, at) in row.items.iter().filter_map(|node| node.node.as_ref()).zip(columns) {
+            let mut defaulted = Vec::new();
+            let items = row.items.iter().filter_map(|node| node.node.as_ref());
+            for (item, (value, at)) in items.zip(columns).enumerate() {
                 if matches!(value, Node::SetToDefault(_)) {
+                    defaulted.push((*at, item));
+                    continue;
+                }
+                given.push(*at);
+                self.inferred(value, relation.columns.get(*at));
+                if self.want_value(value, relation, key, number, *at, item)? {
                     continue;
                 }
                 self.expression(value, &mut parts)?;
-                self.inferred(value, relation.columns.get(*at));
-                if relation.kind == RelationKind::Reference {
-                    constant_value(value, relation.columns.get(*at))?;
-                }
-                given.push(*at);
             }
-            self.check_omitted(relation, &given)?;
+            self.want_defaults(relation, &given, number)?;
+            for wanted in self.wanted.iter_mut().filter(|wanted| wanted.row == number && wanted.item.is_none()) {
+                wanted.item = defaulted.iter().find(|(at, _)| *at == wanted.column).map(|(_, item)| *item);
+            }
             if let Some((key, _)) = key {
                 let place = columns.iter().position(|at| *at == key);
                 keys.push(place.and_then(|at| row.items.get(at)).and_then(|node| node.node.as_ref()));
@@ -87,6 +93,68 @@ impl<'a> Builder<'a> {
             self.store(target, Some(sources));
         }
         Ok(WriteBody::Level(expressions(parts)))
+    }
+
+    /// Notes a value that must be computed before the statement runs: a key that is no constant, a number to be drawn, what each
+    /// shard would compute for itself. Whether it is one.
+    fn want_value(
+        &mut self,
+        value: &'a Node,
+        relation: &Relation,
+        key: Option<(usize, KeyType)>,
+        row: usize,
+        at: usize,
+        item: usize,
+    ) -> Result<bool, Stop> {
+        let reference = relation.kind == RelationKind::Reference;
+        let Some(column) = relation.columns.get(at).filter(|_| reference || key.is_some()) else { return Ok(false) };
+        let constant = match key {
+            _ if reference => constant_value(value, Some(column)),
+            Some((key, key_type)) if key == at => {
+                // A parameter is counted once.
+                let known = matches!(value, Node::ParamRef(_))
+                    || self.is_source(value, Class::of_key(key_type), column.type_oid);
+                if known { Ok(()) } else { Err(not_constant(relation, column).into()) }
+            }
+            _ => match self.computable(value)? {
+                Computable::Draws => Err(sequence_value().into()),
+                Computable::No | Computable::Anywhere => Ok(()),
+            },
+        };
+        let Err(refusal) = constant else { return Ok(false) };
+        let computable = self.computable(value)?;
+        if computable == Computable::No && reference {
+            // A sub-select over reference tables gives the same everywhere, which is proved later.
+            let mut worst = Call::Steady;
+            self.worst_call(value, &mut worst)?;
+            return if worst == Call::Steady { Ok(false) } else { Err(refusal) };
+        }
+        if computable == Computable::No || !self.can_rewrite() || column.type_name.is_empty() {
+            return Err(refusal);
+        }
+        self.draws |= computable == Computable::Draws;
+        self.wanted.push(Wanted { row, column: at, item: Some(item), default: false, late: false });
+        Ok(true)
+    }
+
+    /// Notes the defaults of columns left out that must be computed before the statement runs.
+    fn want_defaults(&mut self, relation: &Relation, given: &[usize], row: usize) -> Result<(), Stop> {
+        if relation.kind != RelationKind::Reference && !matches!(relation.kind, RelationKind::Sharded { .. }) {
+            return Ok(());
+        }
+        for (column, late) in self.wanted_defaults(relation, given)? {
+            self.draws |= relation.columns.get(column).is_some_and(|column| column.default == ColumnDefault::Sequence);
+            self.wanted.push(Wanted { row, column, item: None, default: true, late });
+        }
+        Ok(())
+    }
+
+    /// Whether an expression is certainly a key's value.
+    fn is_source(&mut self, value: &'a Node, class: Class, type_oid: u32) -> bool {
+        let before = self.parameters.clone();
+        let known = self.source(value, class, type_oid).is_some();
+        self.parameters = before;
+        known
     }
 
     /// A bare parameter takes the type of the column it is stored into.
@@ -109,7 +177,12 @@ impl<'a> Builder<'a> {
         let Some(column) = relation.columns.get(at) else { return Ok(Vec::new()) };
         let class = Class::of_key(key_type);
         let mut sources = Vec::new();
-        for value in values {
+        for (row, value) in values.iter().enumerate() {
+            if self.wanted.iter().any(|wanted| wanted.row == row && wanted.column == at && !wanted.late) {
+                // Planned anew when it is known.
+                sources.push(KeySource::Null);
+                continue;
+            }
             let value = match value {
                 None | Some(Node::SetToDefault(_)) => return Err(key_left_out(relation, column)),
                 Some(value) => *value,
@@ -127,13 +200,7 @@ impl<'a> Builder<'a> {
                     KeySource::Constant(key::stored(key, key_type).ok_or_else(|| too_long(column))?)
                 }
                 Some(source) => source,
-                None => {
-                    return Err(Refusal::unsupported(format!(
-                        "the sharding key \"{}\" of a new row of \"{}\" must be a constant or a parameter",
-                        column.name, relation.name
-                    ))
-                    .hint("Compute the value first, then insert it."));
-                }
+                None => return Err(not_constant(relation, column)),
             });
         }
         Ok(sources)
@@ -142,34 +209,38 @@ impl<'a> Builder<'a> {
     /// Columns that are left out take their defaults: those must not be numbers of a sequence of one shard, nor, in a reference
     /// table, differ from shard to shard.
     fn check_omitted(&self, relation: &Relation, given: &[usize]) -> Result<(), Stop> {
-        let reference = relation.kind == RelationKind::Reference;
-        if !reference && !matches!(relation.kind, RelationKind::Sharded { .. }) {
+        if relation.kind != RelationKind::Reference && !matches!(relation.kind, RelationKind::Sharded { .. }) {
             return Ok(());
         }
-        for (at, column) in relation.columns.iter().enumerate() {
-            if given.contains(&at) {
-                continue;
-            }
-            match &column.default {
-                ColumnDefault::None => {}
-                ColumnDefault::Sequence => return Err(sequence_default(relation, column).into()),
-                ColumnDefault::Expression(_) if column.generated && !reference => {}
-                ColumnDefault::Expression(text) => match self.default_call(text)? {
-                    Call::Sequence => return Err(sequence_default(relation, column).into()),
-                    Call::Steady if !reference || constant_text(text) => {}
-                    _ if reference => {
-                        return Err(Refusal::unsupported(format!(
-                            "the default of \"{}\" may differ from shard to shard, and \"{}\" is a reference table",
-                            column.name, relation.name
-                        ))
-                        .hint(format!("Give a value for \"{}\".", column.name))
-                        .into());
-                    }
-                    _ => {}
-                },
+        for (_, column) in relation.columns.iter().enumerate().filter(|(at, _)| !given.contains(at)) {
+            if let Some(refusal) = self.own_default(relation, column)? {
+                return Err(refusal.into());
             }
         }
         Ok(())
+    }
+
+    /// Why each shard must not compute a column's default for itself, if it must not.
+    pub fn own_default(&self, relation: &Relation, column: &Column) -> Result<Option<Refusal>, Stop> {
+        let reference = relation.kind == RelationKind::Reference;
+        let differs = || {
+            Refusal::unsupported(format!(
+                "the default of \"{}\" may differ from shard to shard, and \"{}\" is a reference table",
+                column.name, relation.name
+            ))
+            .hint(format!("Give a value for \"{}\".", column.name))
+        };
+        Ok(match &column.default {
+            ColumnDefault::None => None,
+            ColumnDefault::Sequence => Some(sequence_default(relation, column)),
+            ColumnDefault::Expression(_) if column.generated && !reference => None,
+            ColumnDefault::Expression(text) => match self.default_call(text)? {
+                Call::Sequence => Some(sequence_default(relation, column)),
+                Call::Steady if !reference || constant_text(text) => None,
+                _ if reference => Some(differs()),
+                _ => None,
+            },
+        })
     }
 
     /// The same for COPY FROM with these columns; without its key COPY is refused in words of its own.
@@ -217,12 +288,12 @@ impl<'a> Builder<'a> {
         columns: &[usize],
         key: Option<(usize, KeyType)>,
     ) -> Result<WriteBody, Stop> {
-        if relation.kind == RelationKind::Reference {
-            return Err(reference(relation).into());
-        }
         let query = self.query(source)?;
         let width = if query.open { columns.len() } else { query.columns.len().min(columns.len()) };
-        self.check_omitted(relation, columns.get(..width).unwrap_or_default())?;
+        let given = columns.get(..width).unwrap_or_default();
+        self.check_omitted(relation, given)?;
+        let omitted = relation.columns.iter().enumerate().filter(|(at, _)| !given.contains(at));
+        self.own_time |= omitted.into_iter().any(|(_, column)| tells_time(column));
         let mut place = None;
         if let Some((key, key_type)) = key {
             let Some(column) = relation.columns.get(key) else { return Err(Stop::Fails) };
@@ -252,9 +323,6 @@ impl<'a> Builder<'a> {
         relation: &Arc<Relation>,
         mut body: WriteBody,
     ) -> Result<WriteBody, Stop> {
-        if insert.on_conflict_clause.is_some() && relation.kind == RelationKind::Reference {
-            return Err(reference(relation).into());
-        }
         let mut scope = Scope::default();
         let alias = name.alias.as_ref().map_or(&relation.name, |alias| &alias.aliasname);
         for shown in [alias.as_str(), "excluded"] {
@@ -272,8 +340,14 @@ impl<'a> Builder<'a> {
         self.scopes.pop();
         result?;
         match &mut body {
-            WriteBody::Level(level) => level.parts.sublinks.append(&mut parts.sublinks),
-            WriteBody::Select { extra, .. } => extra.parts.sublinks.append(&mut parts.sublinks),
+            WriteBody::Level(level) => {
+                level.parts.sublinks.append(&mut parts.sublinks);
+                level.tail = parts.unsteady;
+            }
+            WriteBody::Select { extra, .. } => {
+                extra.parts.sublinks.append(&mut parts.sublinks);
+                extra.tail = parts.unsteady;
+            }
         }
         Ok(body)
     }
@@ -292,7 +366,7 @@ impl<'a> Builder<'a> {
                 self.expression(node, parts)?;
             }
         }
-        self.assignments(&conflict.target_list, relation, parts)?;
+        self.assignments(&conflict.target_list, relation, WriteVerb::Insert, parts)?;
         names::inner(&conflict.where_clause).map_or(Ok(()), |node| self.expression(node, parts))
     }
 }
@@ -359,6 +433,19 @@ fn relative_time(text: &str) -> bool {
 /// A default without a function or keyword of the current time or user.
 fn constant_text(text: &str) -> bool {
     !relative_time(text) && !text.to_ascii_uppercase().contains("CURRENT") && !text.contains('(')
+}
+
+fn not_constant(relation: &Relation, column: &Column) -> Refusal {
+    Refusal::unsupported(format!(
+        "the sharding key \"{}\" of a new row of \"{}\" must be a value that can be computed before the row is stored",
+        column.name, relation.name
+    ))
+    .hint("Compute the value first, then insert it.")
+}
+
+fn sequence_value() -> Refusal {
+    Refusal::unsupported("sequences in a statement on sharded tables are not supported yet")
+        .hint("Draw the number first with SELECT nextval(...), then use it as a constant or parameter.")
 }
 
 fn key_left_out(relation: &Relation, column: &Column) -> Refusal {

@@ -189,6 +189,8 @@ pub struct Level {
     pub distinct: Distinct,
     /// Where each output column is taken from.
     pub sources: Vec<Option<Term>>,
+    /// Of INSERT: why two shards may compute something different in ON CONFLICT or RETURNING.
+    pub tail: Option<&'static str>,
 }
 
 /// DISTINCT.

@@ -162,7 +162,16 @@ fn column(definition: &ColumnDef) -> Column {
         Some(_) => ColumnDefault::Expression(String::new()),
         None => ColumnDefault::None,
     };
-    Column { name: definition.colname.clone(), type_oid, typmod, default, generated: false }
+    Column {
+        name: definition.colname.clone(),
+        type_oid,
+        typmod,
+        default,
+        generated: false,
+        type_name: String::new(),
+        draws: String::new(),
+        always: false,
+    }
 }
 
 fn default_of(definition: &ColumnDef) -> Option<&Node> {

@@ -26,6 +26,9 @@ mod predicate;
 mod with;
 mod select;
 mod from;
+mod rewrite;
+mod wanted;
+mod moving;
 mod write;
 mod insert;
 
@@ -33,6 +36,7 @@ mod solver;
 mod hold;
 mod prove;
 mod finish;
+mod spread;
 
 mod copy;
 mod setting;
@@ -45,7 +49,9 @@ mod shared;
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
 pub use literal::{LiteralKey, Literals};
+pub use moving::Move;
 pub use refusal::Refusal;
+pub use rewrite::{Computed, Split, When, literal, quoted};
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };

@@ -255,6 +255,9 @@ impl<'a> Builder<'a> {
                 return self.sublink(link, Vec::new(), false, parts);
             }
             Node::FuncCall(call) => return self.function(node, call, parts),
+            Node::CurrentOfExpr(_) => {
+                parts.local.get_or_insert_with(|| "a cursor is on one shard".to_owned());
+            }
             Node::JsonObjectAgg(_) | Node::JsonArrayAgg(_) => {
                 parts.aggregate = true;
                 parts.unsteady.get_or_insert("an aggregate that depends on the order of rows");

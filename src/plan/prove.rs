@@ -146,7 +146,6 @@ impl<'q> Prover<'q> {
             let reason = match query {
                 Query { limit: true, .. } => Some("LIMIT and OFFSET over several shards are not supported yet"),
                 Query { order: true, .. } => Some("ORDER BY over several shards is not supported yet"),
-                Query { locking: true, .. } => Some("row locks on several shards are not supported yet"),
                 _ => None,
             };
             if let Some(reason) = reason {

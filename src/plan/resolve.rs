@@ -5,7 +5,7 @@ use shardmap::{Key, ShardId};
 use super::key::{self, Class};
 use super::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Pin, Placement, Refusal, Route, Several,
-    Target,
+    Target, When,
 };
 use crate::catalog::Oid;
 
@@ -33,7 +33,33 @@ impl Route {
         home: ShardId,
         arguments: &dyn Arguments,
     ) -> Result<Destination, Refusal> {
-        match &self.target {
+        self.resolve_target(&self.target, map, home, arguments)
+    }
+
+    fn resolve_target(
+        &self,
+        target: &Target,
+        map: &dyn Placement,
+        home: ShardId,
+        arguments: &dyn Arguments,
+    ) -> Result<Destination, Refusal> {
+        match target {
+            Target::Computed(computed) => match &computed.when {
+                When::Always => Ok(Destination::Compute),
+                When::Several(target) => Ok(match self.resolve_target(target, map, home, arguments)? {
+                    Destination::Many(_) | Destination::All | Destination::Split(_) => Destination::Compute,
+                    single => single,
+                }),
+            },
+            Target::Moved(moving) => match &moving.stays {
+                Some(target) => Ok(match self.resolve_target(target, map, home, arguments) {
+                    Ok(Destination::One(shard)) => Destination::One(shard),
+                    Ok(Destination::NeedsParameterTypes) => Destination::NeedsParameterTypes,
+                    // A new key that is NULL, too: the rows tell.
+                    Ok(_) | Err(_) => Destination::Move,
+                }),
+                None => Ok(Destination::Move),
+            },
             Target::Any | Target::Unknown => Ok(Destination::Any),
             Target::Home => Ok(Destination::One(home)),
             Target::Scatter => Ok(several(map.shard_ids())),
@@ -58,11 +84,18 @@ impl Route {
             Access::Read | Access::ReadPrimary | Access::Write => Destination::One(home),
         };
         let mut shards = Shards::default();
+        let mut of_rows = matches!(keyed.several, Several::Split(_)).then(Vec::new);
         for pin in &keyed.pins {
             for source in &pin.sources {
                 for value in values(source, pin, keyed.utf8, arguments) {
                     match value {
-                        Value::Key(key) => shards.add(map.shard_of(key.bucket())),
+                        Value::Key(key) => {
+                            let shard = map.shard_of(key.bucket());
+                            shards.add(shard);
+                            if let Some(of_rows) = &mut of_rows {
+                                of_rows.push(shard);
+                            }
+                        }
                         Value::Null if pin.null == NullKey::Nothing => {}
                         Value::Null => return Err(null_key(pin)),
                         Value::Invalid => return Ok(nowhere),
@@ -78,7 +111,8 @@ impl Route {
         match (shards.destination(), &keyed.several) {
             (Destination::Any, _) => Ok(nowhere),
             (Destination::Many(_), Several::Refuse(refusal)) => Err(refusal.clone()),
-            (destination, Several::Scatter | Several::Refuse(_)) => Ok(destination),
+            (Destination::Many(_), Several::Split(_)) => Ok(Destination::Split(of_rows.unwrap_or_default())),
+            (destination, Several::Scatter | Several::Split(_) | Several::Refuse(_)) => Ok(destination),
         }
     }
 }

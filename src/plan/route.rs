@@ -2,6 +2,8 @@
 
 use shardmap::{Bucket, Key, ShardId};
 
+use super::moving::Move;
+use super::rewrite::{Computed, Split};
 use super::{LiteralKey, Refusal};
 use crate::catalog::{KeyType, Oid};
 use crate::sql::lift::LiteralKind;
@@ -59,6 +61,10 @@ pub enum Target {
     /// It names a relation, column or option that is not known. Read the catalog again and plan again; if it is still unknown,
     /// any server raises the error before it reads anything.
     Unknown,
+    /// Values must be computed before it can run.
+    Computed(Box<Computed>),
+    /// An UPDATE of the key: rows may move to other shards.
+    Moved(Box<Move>),
     /// A write to reference tables whose every value is a constant or parameter: the same on every shard, all or nothing.
     Replicated,
 }
@@ -81,6 +87,8 @@ pub struct Keyed {
 pub enum Several {
     /// It distributes: the union of those shards' rows is the answer.
     Scatter,
+    /// Each of those shards gets its own rows of INSERT ... VALUES; the one pin has a source for each row.
+    Split(Split),
     /// It does not.
     Refuse(Refusal),
 }
@@ -169,6 +177,12 @@ pub enum Destination {
     Many(Vec<ShardId>),
     /// All shards, each doing the same write.
     All,
+    /// Several shards, each with its own rows of INSERT ... VALUES: the shard of each row, in order.
+    Split(Vec<ShardId>),
+    /// Values of the statement must be computed first; then it is planned anew.
+    Compute,
+    /// Rows are taken from their shards and put on others.
+    Move,
     /// The type of this parameter must be asked of a server first (`ParameterDescription`), then resolve again.
     NeedsParameterTypes,
 }

@@ -83,9 +83,11 @@ fn share(
 /// Kinds of routes of which it is known that constants decide keys and nothing else.
 fn is_simple(route: &Route) -> bool {
     let target = match &route.target {
-        Target::Any | Target::Home | Target::Keyed(_) | Target::Scatter => true,
+        // The places of rows in the text are those of one text.
+        Target::Keyed(keyed) => !matches!(keyed.several, Several::Split(_)),
+        Target::Any | Target::Home | Target::Scatter => true,
         // Constants decide what a reference table may be given.
-        Target::Unknown | Target::Replicated => false,
+        Target::Unknown | Target::Replicated | Target::Computed(_) | Target::Moved(_) => false,
     };
     target && route.output == Output::Rows
 }

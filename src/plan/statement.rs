@@ -53,11 +53,11 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
                     names.iter().try_for_each(|setting| setting::check_value(&setting.name, None))?;
                     Ok(Plan::SettingQuery(names))
                 }
-                None => rows(node, context).map(Plan::Rows),
+                None => rows(node, None, context).map(Plan::Rows),
             },
         },
         Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
-            rows(node, context).map(Plan::Rows)
+            rows(node, source.text.get(source.range.clone()), context).map(Plan::Rows)
         }
         Node::CopyStmt(copy) => copy::plan(copy, context),
         Node::VariableSetStmt(set) => setting::plan(set),
@@ -71,9 +71,10 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
     }
 }
 
-/// Plans a query or a statement that changes rows.
-pub fn rows(node: &Node, context: &Context<'_>) -> Result<Route, Stop> {
+/// Plans a query or a statement that changes rows, whose text may be changed if it is given.
+pub fn rows(node: &Node, text: Option<&str>, context: &Context<'_>) -> Result<Route, Stop> {
     let mut builder = Builder::new(context);
+    builder.text = text;
     match node {
         Node::SelectStmt(select) => {
             let query = builder.select(select)?;

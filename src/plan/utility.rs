@@ -119,7 +119,7 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
     // A type the gateway does not know is still declared: its parameter must not be taken for a key.
     let declared: Vec<_> = types.iter().map(|oid| if *oid == 0 { key::oid::NUMERIC } else { *oid }).collect();
     let inner = Context { declared_types: &declared, ..*context };
-    let plan = match statement::rows(node, &inner) {
+    let plan = match statement::rows(node, None, &inner) {
         Ok(route) => Plan::Rows(route),
         Err(Stop::Refuse(refusal)) => Plan::Refuse(refusal),
         Err(Stop::Fails) => Plan::Rows(statement::fails()),
@@ -168,7 +168,7 @@ fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<Cursor
             .into());
     }
     let Some(query) = names::inner(&declare.query) else { return Err(Stop::Fails) };
-    let mut route = statement::rows(query, context)?;
+    let mut route = statement::rows(query, None, context)?;
     let several = || {
         Refusal::unsupported("a cursor over several shards is not supported yet")
             .hint("Fetch all rows, or restrict the query to one key.")
@@ -187,7 +187,7 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
     });
     let mut route = match node {
         Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
-            statement::rows(node, context)?
+            statement::rows(node, None, context)?
         }
         _ => {
             return Err(Refusal::unsupported("EXPLAIN of this kind of statement is not supported yet")
@@ -227,17 +227,21 @@ fn format(explain: &ExplainStmt) -> Option<String> {
 fn on_one_shard(route: &mut Route, refusal: impl Fn() -> Refusal) -> Result<(), Refusal> {
     match &mut route.target {
         Target::Scatter => return Err(refusal()),
-        Target::Keyed(keyed) if matches!(keyed.several, Several::Scatter) => keyed.several = Several::Refuse(refusal()),
+        Target::Keyed(keyed) if matches!(keyed.several, Several::Scatter | Several::Split(_)) => {
+            keyed.several = Several::Refuse(refusal())
+        }
         Target::Keyed(_) | Target::Any | Target::Home | Target::Replicated | Target::Unknown => {}
+        Target::Computed(_) | Target::Moved(_) => {}
     }
     Ok(())
 }
 
 // LOCK TABLE, TRUNCATE
 
-/// Statements on whole tables, which must all be home tables.
+/// Statements on whole tables.
 fn whole_tables(tables: &[Wrapped], verb: &str, context: &Context<'_>) -> Result<Route, Stop> {
     let builder = Builder::new(context);
+    let mut target = Target::Home;
     for node in tables {
         let Some(Node::RangeVar(RangeVar { schemaname, relname, .. })) = &node.node else { continue };
         let schema = (!schemaname.is_empty()).then_some(schemaname.as_str());
@@ -245,20 +249,16 @@ fn whole_tables(tables: &[Wrapped], verb: &str, context: &Context<'_>) -> Result
         match &relation.kind {
             RelationKind::Home | RelationKind::Sequence => {}
             RelationKind::Unusable { reason } => return Err(unusable(relation, reason).into()),
-            RelationKind::Sharded { .. }
-            | RelationKind::Reference
-            | RelationKind::System
-            | RelationKind::View { .. } => {
-                return Err(Refusal::unsupported(format!(
-                    "{verb} of \"{}\", which lives on several shards, is not supported yet",
-                    relation.name
-                ))
-                .hint("It comes when several shards commit as one.")
-                .into());
+            // A home table has no rows on the other shards.
+            RelationKind::Sharded { .. } | RelationKind::Reference => target = Target::Replicated,
+            RelationKind::System | RelationKind::View { .. } => {
+                return Err(Refusal::unsupported(format!("{verb} of \"{}\" is not supported", relation.name))
+                    .hint("Name the tables themselves.")
+                    .into());
             }
         }
     }
-    Ok(Route { access: Access::Write, target: Target::Home, output: Output::Rows })
+    Ok(Route { access: Access::Write, target, output: Output::Rows })
 }
 
 fn locked(lock: &LockStmt, context: &Context<'_>) -> Result<Route, Stop> {
@@ -270,7 +270,7 @@ fn truncated(truncate: &TruncateStmt, context: &Context<'_>) -> Result<Route, St
     for node in &truncate.relations {
         let Some(Node::RangeVar(RangeVar { schemaname, relname, .. })) = &node.node else { continue };
         let schema = (!schemaname.is_empty()).then_some(schemaname.as_str());
-        if let Some(relation) = builder.relation(schema, relname).filter(|found| found.kind == RelationKind::Home) {
+        if let Some(relation) = builder.relation(schema, relname) {
             untriggered(relation)?;
         }
     }

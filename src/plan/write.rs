@@ -8,7 +8,9 @@ use super::Refusal;
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
 use super::from::unusable;
 use super::ir::{From, LeafId, Level, Parts, Stop};
+use super::moving;
 use super::scope::Scope;
+use super::wanted::tells_time;
 use crate::catalog::{Relation, RelationKind};
 use crate::sql::{Node, names};
 
@@ -42,7 +44,7 @@ impl<'a> Builder<'a> {
             RelationKind::System => {
                 return Err(Refusal::unsupported("writing to system catalogs is not supported").into());
             }
-            RelationKind::Reference if verb != WriteVerb::Insert => return Err(reference(&relation).into()),
+            RelationKind::Reference if verb == WriteVerb::Merge => return Err(reference(&relation).into()),
             RelationKind::Sharded { .. } if verb == WriteVerb::Merge => {
                 return Err(Refusal::unsupported("MERGE on sharded tables is not supported yet")
                     .hint("Use INSERT ... ON CONFLICT, or UPDATE and DELETE, for one key.")
@@ -61,7 +63,7 @@ impl<'a> Builder<'a> {
         let relation = self.target(Some(name), WriteVerb::Update)?;
         self.with(update.with_clause.as_ref())?;
         let (target, level) = self.changed(name, &relation, &update.from_clause, |builder, parts| {
-            builder.assignments(&update.target_list, &relation, parts)?;
+            builder.assignments(&update.target_list, &relation, WriteVerb::Update, parts)?;
             names::inner(&update.where_clause).map_or(Ok(()), |condition| builder.condition(condition, parts))?;
             builder.returning(update.returning_clause.as_ref(), parts)
         })?;
@@ -107,18 +109,39 @@ impl<'a> Builder<'a> {
     }
 
     /// SET: any column but the key.
-    pub fn assignments(&mut self, targets: &'a [Wrapped], relation: &Relation, parts: &mut Parts) -> Result<(), Stop> {
+    pub fn assignments(
+        &mut self,
+        targets: &'a [Wrapped],
+        relation: &Relation,
+        verb: WriteVerb,
+        parts: &mut Parts,
+    ) -> Result<(), Stop> {
         for node in targets.iter().filter_map(|node| node.node.as_ref()) {
             let Node::ResTarget(target) = node else { continue };
             if let RelationKind::Sharded { key, .. } = relation.kind
                 && relation.columns.get(key).is_some_and(|column| column.name == target.name)
+                && !names::inner(&target.val).is_some_and(|value| moving::is_itself(value, &target.name))
             {
+                if let (WriteVerb::Update, Some(value)) = (verb, names::inner(&target.val)) {
+                    self.set_key(value, relation)?;
+                    self.expression(node, parts)?;
+                    continue;
+                }
                 return Err(Refusal::unsupported(format!(
                     "changing the sharding key \"{}\" of a row of \"{}\" is not supported yet",
                     target.name, relation.name
                 ))
                 .hint("DELETE the row and INSERT it with the new key.")
                 .into());
+            }
+            if let Some(Node::SetToDefault(_)) = names::inner(&target.val)
+                && let Some(column) = relation.columns.iter().find(|column| column.name == target.name)
+                && !matches!(relation.kind, RelationKind::Home)
+            {
+                self.own_time |= tells_time(column);
+                if let Some(refusal) = self.own_default(relation, column)? {
+                    return Err(refusal.into());
+                }
             }
             if let Some(value) = names::inner(&target.val) {
                 let column = relation.columns.iter().find(|column| column.name == target.name);
@@ -187,8 +210,8 @@ pub fn untriggered(relation: &Relation) -> Result<(), Refusal> {
 /// A write to a reference table that is not supported.
 pub fn reference(relation: &Relation) -> Refusal {
     Refusal::unsupported(format!(
-        "\"{}\" is a reference table, which lives on every shard: only INSERT ... VALUES of constants and COPY are supported yet",
+        "\"{}\" is a reference table, which lives on every shard: MERGE into it is not supported yet",
         relation.name
     ))
-    .hint("Other writes come when several shards commit as one.")
+    .hint("Use INSERT ... ON CONFLICT, UPDATE and DELETE.")
 }

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
+use super::binding::Binding;
 use super::failure::Failure;
 use super::life::Session;
 use super::numbers::Protocol;
-use super::plans::{Compiled, Embeds};
+use super::plans::Compiled;
 use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::execute::relay::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, Route};
 use crate::pool::expect::{Audience, StatementId, Step};
-use crate::pool::renumber;
 use crate::pool::server::{Server, StatementName, statement_name};
 use crate::wire::frontend::{self, Bind, Malformed, Named};
 use crate::wire::reply::{self, Report};
@@ -172,7 +172,7 @@ impl Session {
     }
 
     /// Makes sure a server holds a statement; the client gets its ParseComplete if it is still owed one and `answers`.
-    fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<StatementName> {
+    pub(super) fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<StatementName> {
         let prepared = self.names.statements.get_mut(name)?;
         let owed = answers && prepared.origin == Origin::ParsePending;
         if owed {
@@ -241,17 +241,32 @@ impl Session {
         if bind.more_bytes > 0 && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
             return Ok(Bound::WholeNeeded);
         }
+        let (mut order, mut moving) = (None, None);
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
                 self.count_rows(route, &destination);
-                if bind.more_bytes > 0 && matches!(destination, Destination::Many(_) | Destination::All) {
+                let passes = matches!(destination, Destination::Any | Destination::One(_));
+                if bind.more_bytes > 0 && !passes {
                     return Ok(Bound::WholeNeeded);
                 }
                 if route.output == Output::CopyBinary {
                     self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
                 }
-                self.place(destination, route.access, (bind, embeds.as_ref())).await?
+                let rewritten = matches!(destination, Destination::Move | Destination::Split(_) | Destination::Compute);
+                if rewritten && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
+                    return Err(super::numbers::not_rewritten());
+                }
+                if destination == Destination::Move {
+                    moving = Some(bind.whole());
+                    Box::pin(self.bind_moving(route, bind)).await?
+                } else if matches!(destination, Destination::Split(_) | Destination::Compute) {
+                    let (place, rows) = Box::pin(self.bind_rewritten((route, destination), bind, &prepared)).await?;
+                    order = rows;
+                    place
+                } else {
+                    self.place(destination, route.access, (bind, embeds.as_ref())).await?
+                }
             }
             Plan::Cursor(verb) => {
                 let declared = match verb {
@@ -273,8 +288,19 @@ impl Session {
             }
         };
         let binary_rows = bind.asks_for_binary();
-        let (compiled, statement) = (prepared.compiled, bind.statement.into());
-        self.names.portals.insert(bind.portal.into(), Portal { place, compiled, statement, binary_rows, reached: 0 });
+        self.names.portals.insert(
+            bind.portal.into(),
+            Portal {
+                place,
+                compiled: prepared.compiled,
+                statement: bind.statement.into(),
+                binary_rows,
+                reached: 0,
+                order,
+                moving,
+                kept: None,
+            },
+        );
         Ok(Bound::Done)
     }
 
@@ -326,7 +352,7 @@ impl Session {
     }
 
     /// Parameter types as a server resolves them.
-    async fn ask_types(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Arc<[u32]>, Failure> {
+    pub(super) async fn ask_types(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Arc<[u32]>, Failure> {
         let types: Arc<[u32]> = self.ask(name, compiled).await?.parameter_types.into();
         if let Some(prepared) = self.names.statements.get_mut(name) {
             prepared.resolved_types = Some(types.clone());
@@ -365,7 +391,7 @@ impl Session {
                 let at = self.enlist_for(shard, access).await?;
                 self.bind_on(at, bind).await
             }
-            Destination::Many(shards) => Box::pin(self.bind_many(shards, Access::Read, bind)).await,
+            Destination::Many(shards) => Box::pin(self.bind_many(shards, access, bind)).await,
             Destination::All => {
                 self.drain().await?;
                 self.note_write_everywhere().await?;
@@ -376,42 +402,10 @@ impl Session {
                     place => place,
                 })
             }
-            Destination::NeedsParameterTypes => Err(Failure::Told),
-        }
-    }
-
-    async fn bind_on(&mut self, at: usize, bind: Binding<'_>) -> Result<Place, Failure> {
-        self.engage(at).await?;
-        self.send_bind(at, bind, true);
-        let enlisted = &self.link.servers[at];
-        Ok(Place::One { shard: enlisted.shard, replica: enlisted.replica })
-    }
-
-    /// Binds on several servers; the client sees the first one's answer.
-    async fn bind_many(&mut self, shards: Vec<ShardId>, access: Access, bind: Binding<'_>) -> Result<Place, Failure> {
-        self.drain().await?;
-        let mut places = Vec::with_capacity(shards.len());
-        for shard in &shards {
-            places.push(self.enlist(*shard, access).await?);
-        }
-        for (nth, at) in places.iter().enumerate() {
-            self.send_bind(*at, bind, nth == 0);
-            if nth == 0 && access == Access::Write {
-                // Bind takes locks: the first shard has them before the others are asked.
-                self.drain().await?;
+            Destination::Split(_) | Destination::Compute | Destination::Move | Destination::NeedsParameterTypes => {
+                Err(Failure::Told)
             }
         }
-        Ok(Place::Many(shards))
-    }
-
-    fn send_bind(&mut self, at: usize, (bind, embeds): Binding<'_>, forward: bool) {
-        let numbers = self.bound_numbers(at, bind, embeds);
-        let name = self.hold(at, bind.statement, forward).unwrap_or_default();
-        let server: &mut Server = &mut self.link.servers[at].server;
-        reply::bind(&mut server.outbound, bind.portal, &name, bind.rest, bind.more_bytes);
-        let start = server.outbound.len().saturating_sub(bind.rest.len());
-        renumber::write(&mut server.outbound[start..], &numbers);
-        server.expects.push(Step::Bind, if forward { Audience::Client } else { Audience::Gateway });
     }
 
     async fn describe(&mut self, body: &[u8]) -> Result<(), Failure> {
@@ -652,9 +646,6 @@ impl Session {
         Ok(direct)
     }
 }
-
-/// A Bind, and what its statement's values hold of numbers of types, where they must be translated.
-type Binding<'a> = (&'a Bind<'a>, Option<&'a Embeds>);
 
 /// What became of a Bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

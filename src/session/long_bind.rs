@@ -204,6 +204,8 @@ fn deciding_parameters(plan: &Plan) -> Option<usize> {
     };
     match &route.target {
         Target::Any | Target::Home | Target::Unknown => Some(0),
+        // Its text changes.
+        Target::Computed(_) | Target::Moved(_) => None,
         // One shard if there is only one.
         Target::Scatter | Target::Replicated => Some(0),
         Target::Keyed(keyed) => {

@@ -255,6 +255,13 @@ fn words(text: &[u8]) -> std::collections::HashSet<String> {
     words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
+/// A statement whose values are parted between shards, or which moves rows, binds the client's values again.
+pub(super) fn not_rewritten() -> Failure {
+    Report::error("0A000", "binary arrays or composites of users' types are not supported in a write whose rows are parted between shards while shards differ in the numbers of these types")
+        .with_hint("Send such values in text format, or one statement for each key.")
+        .into()
+}
+
 fn binary_copy() -> Failure {
     Report::error("0A000", "a binary COPY of arrays or composites of users' types is not supported while shards differ in the numbers of these types")
         .with_hint("Use COPY in text or CSV format.")

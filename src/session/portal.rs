@@ -1,19 +1,26 @@
 //! Execute: runs a portal, wherever it is.
 
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
 use shardmap::ShardId;
 
 use super::extended::{known_part, malformed, no_portal};
 use super::failure::Failure;
 use super::life::Session;
+use super::rewritten::RowOrder;
 use super::simple::rows_of;
-use super::statement::Place;
+use super::statement::{Place, Undelivered};
 use super::transaction::begin_tag;
 use crate::execute::chorus::Chorus;
+use crate::execute::hoard::Hoard;
+use crate::execute::interleave::Interleave;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Output, Plan, TransactionVerb};
+use crate::plan::{Access, Output, Plan, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::txn::state::BlockKind;
+use crate::wire::fields;
 use crate::wire::frontend::Execute;
 use crate::wire::reply::{self, Report};
 
@@ -29,6 +36,14 @@ impl Session {
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
+        let moving = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.moving.take());
+        if let (Some(bound), Some(compiled), Plan::Rows(route)) = (&moving, &compiled, plan) {
+            Box::pin(self.execute_moving(bound, compiled, route, &execute)).await?;
+            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                portal.place = Place::Done;
+            }
+            return Ok(());
+        }
         match (place, &compiled) {
             (Place::One { shard, replica }, _) => {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
@@ -75,9 +90,9 @@ impl Session {
     async fn execute_many(&mut self, shards: &[ShardId], execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
         self.drain().await?;
         let reached = self.names.portals.get(execute.portal).map_or(0, |portal| portal.reached);
-        let output = match plan {
-            Plan::Rows(route) => route.output,
-            _ => Output::Rows,
+        let (output, access) = match plan {
+            Plan::Rows(route) => (route.output, route.access),
+            _ => (Output::Rows, Access::Read),
         };
         let explains = matches!(output, Output::Explain | Output::ExplainJson);
         if explains && execute.rows_max > 0 {
@@ -85,10 +100,20 @@ impl Session {
                 .with_hint("Fetch all of its rows at once.")
                 .into());
         }
+        let order = self.names.portals.get(execute.portal).and_then(|portal| portal.order.clone());
+        if access == Access::Write && (execute.rows_max > 0 || reached > 0) {
+            return self.execute_kept(shards, order, execute).await;
+        }
         if execute.rows_max > 0 || reached > 0 {
             return self.execute_portion(shards, reached, execute).await;
         }
         let servers = self.send_to_all(shards, execute)?;
+        if let Some(order) = order {
+            let mut joiner = Interleave::new(self.servers_of(&order), self.link.servers.len());
+            self.relay_in_block(&mut joiner).await?;
+            joiner.finish(&mut self.link.client.outbound);
+            return if joiner.failed() { Err(Failure::Told) } else { Ok(()) };
+        }
         let failed = match self.explain_many(output, shards, servers.clone()) {
             Some(mut explain) => {
                 self.relay_in_block(&mut explain).await?;
@@ -106,6 +131,78 @@ impl Session {
             portal.reached = shards.len();
         }
         if failed { Err(Failure::Told) } else { Ok(()) }
+    }
+
+    /// A write with a row limit: it runs to its end on all shards, and its rows are kept for the Executes that follow.
+    async fn execute_kept(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+    ) -> Result<(), Failure> {
+        let known = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
+        let (mut rows, end, returns) = match known {
+            Some(Undelivered { rows, end, returns }) => (rows, end, returns),
+            None => {
+                let (rows, end) = self.run_and_keep(shards, order, execute).await?;
+                let returns = !rows.is_empty();
+                (rows, end, returns)
+            }
+        };
+        let rows_max = usize::try_from(execute.rows_max).ok().filter(|max| *max > 0).unwrap_or(usize::MAX);
+        let out = &mut self.link.client.outbound;
+        let count = rows.len().min(rows_max);
+        for row in rows.drain(..count) {
+            crate::wire::frame::write(out, b'D', |to| to.extend_from_slice(&row));
+        }
+        if count == rows_max {
+            reply::bare(out, PORTAL_SUSPENDED);
+        } else {
+            // Of the rows returned the tag counts those of the last part. Source: pquery.c, PortalRun, PORTAL_ONE_RETURNING.
+            let (words, changed) = fields::tag_rows(fields::tag(end.get(5..).unwrap_or_default()));
+            let count = if returns { Some(count as u64) } else { changed };
+            let words = String::from_utf8_lossy(words);
+            reply::complete(out, &count.map_or(words.to_string(), |count| format!("{words} {count}")));
+        }
+        if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+            portal.reached = shards.len();
+            portal.kept = Some(Undelivered { rows, end, returns });
+        }
+        Ok(())
+    }
+
+    async fn run_and_keep(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+    ) -> Result<(VecDeque<Box<[u8]>>, BytesMut), Failure> {
+        let servers = self.send_to_all(shards, &Execute { rows_max: 0, ..*execute })?;
+        let bytes_max = self.gateway.config.load().limits.held_bytes_max;
+        let mut end = BytesMut::new();
+        let count = self.link.servers.len();
+        let (rows, overflow, failed) = if let Some(order) = order {
+            let mut hoard = Hoard::new(Interleave::new(self.servers_of(&order), count), bytes_max);
+            self.relay_in_block(&mut hoard).await?;
+            hoard.inner.finish(&mut end);
+            (hoard.rows, hoard.overflow, hoard.inner.failed())
+        } else {
+            let leader = servers.first().copied().unwrap_or(0);
+            let mut hoard = Hoard::new(Scatter::new(leader, count, rows_of(Output::Rows)), bytes_max);
+            self.relay_in_block(&mut hoard).await?;
+            hoard.inner.finish(&mut end);
+            (hoard.rows, hoard.overflow, hoard.inner.failed())
+        };
+        if overflow {
+            return Err(Report::error("54000", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
+                .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
+                .into());
+        }
+        if failed {
+            self.link.client.outbound.extend_from_slice(&end);
+            return Err(Failure::Told);
+        }
+        Ok((rows, end))
     }
 
     /// A part of the rows: one shard after the other, from where the last part ended.

@@ -88,7 +88,12 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_anywhere(&prepared.compiled.text, route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
-            Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {
+            Destination::Many(_)
+            | Destination::All
+            | Destination::Split(_)
+            | Destination::Compute
+            | Destination::Move
+            | Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "EXECUTE on several shards is not supported yet")
                     .with_hint("Run the statement itself, or prepare it through the driver.")
                     .into());

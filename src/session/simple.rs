@@ -117,7 +117,7 @@ impl Session {
     }
 
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
-    async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
+    pub(super) async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
         let at = self.enlist_any(Access::ReadPrimary).await?;
         self.probe_on(at, text, types).await
     }
@@ -257,6 +257,12 @@ impl Session {
     ) -> Result<Ended, Failure> {
         let destination = self.destination(route, arguments)?;
         self.count_rows(route, &destination);
+        match &destination {
+            Destination::Split(order) => return Box::pin(self.split(text, route, order)).await,
+            Destination::Move => return Box::pin(self.move_rows(text, route)).await,
+            Destination::Compute => return Box::pin(self.compute(text, route, alone)).await,
+            _ => {}
+        }
         self.rows_at(text, destination, route.access, route.output, alone).await
     }
 
@@ -275,8 +281,11 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_anywhere(text, access).await?,
             Destination::One(shard) => self.enlist_for(shard, access).await?,
-            Destination::Many(shards) => return Box::pin(self.scatter(text, &shards, output)).await,
+            Destination::Many(shards) => return Box::pin(self.scatter(text, &shards, access, output)).await,
             Destination::All => return Box::pin(self.replicated(text)).await,
+            Destination::Split(_) | Destination::Move | Destination::Compute => {
+                return Err(Report::error("XX000", "where the statement runs could not be decided").into());
+            }
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }
@@ -325,24 +334,55 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a statement on several shards and joins their rows.
-    async fn scatter(&mut self, text: &[u8], shards: &[ShardId], output: Output) -> Result<Ended, Failure> {
-        let mut places = Vec::with_capacity(shards.len());
-        for shard in shards {
-            places.push(self.enlist(*shard, Access::Read).await?);
-        }
+    /// Runs a statement on several shards and joins their rows; all of them have changed theirs, or none.
+    async fn scatter(
+        &mut self,
+        text: &[u8],
+        shards: &[ShardId],
+        access: Access,
+        output: Output,
+    ) -> Result<Ended, Failure> {
+        let own = access == Access::Write && self.begin_own_block();
+        let places = self.enlist_many(shards, access).await?;
         for at in &places {
             self.link.servers[*at].server.send_query(text, Audience::Joiner);
         }
         let leader = places.first().copied().unwrap_or(0);
-        if let Some(mut explain) = self.explain_many(output, shards, places) {
+        let mut end = bytes::BytesMut::new();
+        let succeeded = if let Some(mut explain) = self.explain_many(output, shards, places) {
             self.relay_in_block(&mut explain).await?;
-            return finish(explain.finish(&mut self.link.client.outbound));
+            explain.finish(&mut end)
+        } else {
+            let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+            self.relay_in_block(&mut scatter).await?;
+            scatter.finish(&mut end);
+            !scatter.failed()
+        };
+        self.settle(own, &end, succeeded).await
+    }
+
+    /// Ends a statement on several shards: its own block commits before the client hears that it is complete.
+    /// *Source*: postgres.c, exec_simple_query, finish_xact_command before EndCommand.
+    pub(super) async fn settle(&mut self, own: bool, end: &[u8], succeeded: bool) -> Result<Ended, Failure> {
+        if own && succeeded {
+            self.commit_block().await?;
         }
-        let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
-        self.relay_in_block(&mut scatter).await?;
-        scatter.finish(&mut self.link.client.outbound);
-        finish(!scatter.failed())
+        self.link.client.outbound.extend_from_slice(end);
+        finish(succeeded)
+    }
+
+    /// Enlists several shards, after noting that all may be written.
+    pub(super) async fn enlist_many(&mut self, shards: &[ShardId], access: Access) -> Result<Vec<usize>, Failure> {
+        if access == Access::Write {
+            for shard in shards {
+                self.note_write(*shard).await?;
+            }
+        }
+        let mut places = Vec::with_capacity(shards.len());
+        for shard in shards {
+            places.push(self.enlist(*shard, access).await?);
+        }
+        Ok(places)
     }
 
     /// What joins the answers of an EXPLAIN; `None` for another statement.
@@ -358,17 +398,28 @@ impl Session {
 
     /// Runs a write that is the same on every shard.
     async fn replicated(&mut self, text: &[u8]) -> Result<Ended, Failure> {
+        if self.transaction.block().is_none()
+            && text.trim_ascii_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"))
+        {
+            // PostgreSQL says that it needs a transaction block.
+            let at = self.enlist_any(Access::Write).await?;
+            return self.forward_query(at, text, false).await;
+        }
         let own = self.begin_own_block();
         self.enlist_all().await?;
-        self.chorus(text).await?;
-        if own {
-            self.commit_block().await?;
-        }
-        Ok(Ended::NotReady)
+        let end = self.sing(text).await?;
+        self.settle(own, &end, true).await
     }
 
     /// Has every server of the block run a text; the client sees the first one's answer.
     pub(super) async fn chorus(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let end = self.sing(text).await?;
+        self.link.client.outbound.extend_from_slice(&end);
+        Ok(())
+    }
+
+    /// The same; what ends the answer is returned, to be sent when all is done.
+    async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
         self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
@@ -382,7 +433,12 @@ impl Session {
             }
             self.relay_in_block(&mut chorus).await?;
         }
-        if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
+        let mut end = bytes::BytesMut::new();
+        if chorus.finish(&mut end) {
+            return Ok(end);
+        }
+        self.link.client.outbound.extend_from_slice(&end);
+        Err(Failure::Told)
     }
 
     /// Enlists all shards for writing, and puts them in their order: whatever a block did before, what runs on all shards

@@ -55,6 +55,23 @@ pub struct Portal {
     pub binary_rows: bool,
     /// On several shards: how many of them have given all their rows.
     pub reached: usize,
+    /// Of an INSERT whose rows are parted between shards: the shard of each row.
+    pub order: Option<super::rewritten::RowOrder>,
+    /// Of an UPDATE that moves rows: the body of its Bind.
+    pub moving: Option<Box<[u8]>>,
+    /// Of a write that was run with a row limit.
+    pub kept: Option<Undelivered>,
+}
+
+/// What is left of a write that was run with a row limit.
+#[derive(Debug)]
+pub struct Undelivered {
+    /// Rows that the client has not got.
+    pub rows: std::collections::VecDeque<Box<[u8]>>,
+    /// The CommandComplete that ends them.
+    pub end: bytes::BytesMut,
+    /// It returned rows.
+    pub returns: bool,
 }
 
 /// Where a portal is.

@@ -37,7 +37,9 @@ impl Session {
             (Destination::Any, _) => QueryKind::AnyShard,
             (Destination::One(_), Target::Home) => QueryKind::Home,
             (Destination::One(_) | Destination::NeedsParameterTypes, _) => QueryKind::OneShard,
-            (Destination::Many(_), _) => QueryKind::Scatter,
+            (Destination::Many(_) | Destination::Split(_) | Destination::Compute | Destination::Move, _) => {
+                QueryKind::Scatter
+            }
             (Destination::All, _) => QueryKind::Everywhere,
         };
         self.tally.query(kind);

@@ -11,6 +11,9 @@ pub mod lift;
 pub mod erase;
 pub mod names;
 pub mod tokens;
+pub mod values;
+pub mod update;
+pub mod clock;
 pub mod walk;
 
 pub use pg_query::protobuf as ast;

@@ -69,6 +69,25 @@ pub fn copied_query(text: &str) -> Option<String> {
     })
 }
 
+/// The string constants, as written.
+pub fn strings(text: &str) -> impl Iterator<Item = &str> {
+    let tokens = pg_query::scan_tokens(text).unwrap_or_default();
+    tokens.into_iter().filter(|token| token.token == Token::Sconst as i32).filter_map(move |token| {
+        let (start, end) = bounds(text, token.start, token.end)?;
+        text.get(start..end)
+    })
+}
+
+/// The parameters `$n` in order, counted from 0, each as often as it is written.
+pub fn parameters(text: &str) -> Vec<usize> {
+    let tokens = pg_query::scan_tokens(text).unwrap_or_default();
+    let of = |token: &pg_query::protobuf::ScanToken| {
+        let (start, end) = bounds(text, token.start, token.end)?;
+        text.get(start..end)?.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+    };
+    tokens.iter().filter(|token| token.token == Token::Param as i32).filter_map(of).collect()
+}
+
 fn bounds(text: &str, start: i32, end: i32) -> Option<(usize, usize)> {
     let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
     text.get(start..end).map(|_| (start, end))
@@ -94,6 +113,11 @@ mod tests {
         );
         assert_eq!(query("copy a.\"B\" (x, y) to stdout with binary"), "SELECT x, y FROM a.\"B\"");
         assert_eq!(query("COPY BINARY t TO STDOUT"), "SELECT * FROM t");
+    }
+
+    #[test]
+    fn parameters_are_listed_as_written() {
+        assert_eq!(parameters("SELECT $2, '$3', $1::int + $2 -- $4"), [1, 0, 1]);
     }
 
     #[test]

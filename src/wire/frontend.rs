@@ -145,6 +145,40 @@ impl<'a> Bind<'a> {
     }
 }
 
+impl Bind<'_> {
+    /// The body, to be kept. Only of one that is here whole.
+    pub fn whole(&self) -> Box<[u8]> {
+        [self.portal, b"\0", self.statement, b"\0", self.rest].concat().into()
+    }
+
+    /// How many parameters there are.
+    pub fn count(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// What stands behind the names in a Bind with the same parameters, NULL where `keeps` says no; with the formats of the results
+    /// or, if not `results`, all as text.
+    pub fn with_values(&self, keeps: impl Fn(usize) -> bool, results: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.rest.len());
+        let formats = u16::try_from(self.formats.len() / 2).unwrap_or(0);
+        out.extend_from_slice(&formats.to_be_bytes());
+        out.extend_from_slice(self.formats);
+        out.extend_from_slice(&self.count.to_be_bytes());
+        let mut at = self.values;
+        for index in 0..self.count() {
+            let Ok((bytes, rest)) = value(at) else { break };
+            let taken = at.len() - rest.len();
+            match bytes {
+                Some(_) if keeps(index) => out.extend_from_slice(at.get(..taken).unwrap_or_default()),
+                Some(_) | None => out.extend_from_slice(&(-1i32).to_be_bytes()),
+            }
+            at = rest;
+        }
+        out.extend_from_slice(if results { at } else { &[0, 0] });
+        out
+    }
+}
+
 impl<'a> BindHead<'a> {
     /// Reads the first bytes of a Bind body of `body_bytes`; `None` when the parameters have not begun yet.
     ///
@@ -292,6 +326,16 @@ mod tests {
         assert_eq!(&bind.rest[10..12], b"hi");
         assert!(bind.sends_binary() && !bind.asks_for_binary());
         assert!(BindHead::read(BIND, BIND.len()).unwrap().unwrap().bind.asks_for_binary());
+    }
+
+    #[test]
+    fn a_bind_is_repeated_without_some_of_its_values() {
+        let bind = Bind::read(BIND).unwrap();
+        assert_eq!(bind.with_values(|_| true, true), bind.rest);
+        assert_eq!(
+            bind.with_values(|_| false, false),
+            b"\0\x01\0\x01\0\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0"
+        );
     }
 
     #[test]

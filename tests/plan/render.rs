@@ -2,7 +2,7 @@
 
 use pgbraid::plan::{
     Access, Argument, Arguments, Context, CopyFormat, CopyIn, CopyTarget, CursorVerb, Destination, KeySource, Output,
-    Placement, Plan, PreparedVerb, Refusal, Route, Target, compile,
+    Placement, Plan, PreparedVerb, Refusal, Route, Target, When, compile,
 };
 use shardmap::{BUCKETS, Bucket, ShardId};
 
@@ -105,7 +105,7 @@ pub fn case(input: &str, schema: &Schema) -> String {
 fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
     match plan {
         Plan::Empty => "empty\n".to_owned(),
-        Plan::Rows(rows) => route(rows, values),
+        Plan::Rows(rows) => route(rows, text, values),
         Plan::CopyIn(copy) => copy_in(copy),
         Plan::Everywhere(everywhere) => {
             let alone = if everywhere.in_transaction { "" } else { ", not in a transaction" };
@@ -123,7 +123,9 @@ fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
             format!("execute {name} {:?} {arguments:?}\n", &text[tail.clone()])
         }
         Plan::Prepared(PreparedVerb::Deallocate(name)) => format!("deallocate {name:?}\n"),
-        Plan::Cursor(CursorVerb::Declare { name, route: rows }) => format!("declare {name}: {}", route(rows, values)),
+        Plan::Cursor(CursorVerb::Declare { name, route: rows }) => {
+            format!("declare {name}: {}", route(rows, text, values))
+        }
         Plan::Cursor(verb) => format!("cursor {verb:?}\n"),
         Plan::Refuse(refusal) => refuse("refuse", refusal),
     }
@@ -134,7 +136,21 @@ fn refuse(word: &str, refusal: &Refusal) -> String {
     format!("{word} {}: {}\n{hint}", refusal.sqlstate, refusal.reason)
 }
 
-fn route(route: &Route, values: &dyn Arguments) -> String {
+/// What is computed, and the text with the places of the values.
+fn computed(target: &Target, text: &str) -> String {
+    let Target::Computed(computed) = target else { return String::new() };
+    let values: Vec<_> = (1..=computed.expressions.len()).map(|number| Some(format!("?{number}"))).collect();
+    let text = String::from_utf8_lossy(&computed.apply(text.as_bytes(), &values)).into_owned();
+    let home = if computed.draws { " at home" } else { "" };
+    format!("{}{home}:\n  {text}", computed.queries().collect::<Vec<_>>().join("; "))
+}
+
+fn moved(target: &Target) -> String {
+    let Target::Moved(moving) = target else { return String::new() };
+    format!("{}\n  {}VALUES ...{}", moving.take, moving.put, moving.returning)
+}
+
+fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
     let access = match route.access {
         Access::Read => "read",
         Access::ReadPrimary => "read-primary",
@@ -148,9 +164,22 @@ fn route(route: &Route, values: &dyn Arguments) -> String {
         Output::Explain => ", explain",
         Output::ExplainJson => ", explain json",
     };
-    let keys = match &route.target {
+    let target = match &route.target {
+        Target::Computed(computed) => match &computed.when {
+            When::Several(target) => target,
+            When::Always => &route.target,
+        },
+        target => target,
+    };
+    let keys = match target {
         Target::Keyed(keyed) => keyed.pins.iter().flat_map(|pin| &pin.sources).filter_map(source).collect(),
-        Target::Any | Target::Home | Target::Scatter | Target::Replicated | Target::Unknown => Vec::new(),
+        Target::Any
+        | Target::Home
+        | Target::Scatter
+        | Target::Replicated
+        | Target::Computed(_)
+        | Target::Moved(_)
+        | Target::Unknown => Vec::new(),
     };
     let keys = if keys.is_empty() { String::new() } else { format!(" by {}", keys.join(", ")) };
     let shards = |shards: &[ShardId]| shards.iter().map(|shard| format!(" s{}", shard.0)).collect::<String>();
@@ -159,6 +188,9 @@ fn route(route: &Route, values: &dyn Arguments) -> String {
         Ok(Destination::Any) => format!("{access} any{keys}{output}\n"),
         Ok(Destination::One(shard)) => format!("{access}{}{keys}{output}\n", shards(&[shard])),
         Ok(Destination::Many(many)) => format!("{access} scatter{}{keys}{output}\n", shards(&many)),
+        Ok(Destination::Split(rows)) => format!("{access} rows{}{keys}{output}\n", shards(&rows)),
+        Ok(Destination::Move) => format!("{access} move: {}\n", moved(&route.target)),
+        Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),
         Ok(Destination::All) => format!("{access} all{output}\n"),
         Ok(Destination::NeedsParameterTypes) => format!("{access} when parameter types are known{keys}{output}\n"),
         Err(refusal) => refuse("refuse at bind", &refusal),

@@ -73,7 +73,16 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
     let name = name.replace('"', "");
     let (schema, name) = name.split_once('.').unwrap_or(("public", &name));
     let (schema, name) = (schema.to_owned(), name.to_owned());
-    Relation { schema, name, kind, columns: Vec::new(), primary_key: Vec::new(), rewrites_rows: false, guarded: None }
+    Relation {
+        schema,
+        name,
+        kind,
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        cascades: false,
+        rewrites_rows: false,
+        guarded: None,
+    }
 }
 
 fn read_column(text: &str) -> Column {
@@ -92,7 +101,17 @@ fn read_column(text: &str) -> Column {
         None if extra == "generated" => ColumnDefault::Expression("(quantity * price)".to_owned()),
         None => ColumnDefault::None,
     };
-    Column { name: name.to_owned(), type_oid: type_oid(type_name), typmod, default, generated: extra == "generated" }
+    let draws = if default == ColumnDefault::Sequence { "nextval('drawn')".to_owned() } else { String::new() };
+    Column {
+        name: name.to_owned(),
+        type_oid: type_oid(type_name),
+        typmod,
+        default,
+        generated: extra == "generated",
+        type_name: format!("pg_catalog.{type_name}"),
+        draws,
+        always: false,
+    }
 }
 
 /// *Source*: pg_type.dat.

@@ -73,7 +73,6 @@ SELECT last_value FROM numbers;
 SELECT setval('numbers', 5);
 DROP SEQUENCE numbers;
 CREATE TABLE serials (customer_id int8, id bigserial, x int);
--- refused 0A000
 INSERT INTO serials (customer_id, x) VALUES (3, 1);
 DROP TABLE serials;
 -- refused 0A000

@@ -25,15 +25,15 @@ impl Generator {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    fn key(&mut self) -> String {
+    pub fn key(&mut self) -> String {
         (self.below(CUSTOMERS as u64 + 2) + 1).to_string()
     }
 
@@ -81,7 +81,7 @@ impl Generator {
         }
     }
 
-    fn condition(&mut self, alias: &str) -> String {
+    pub fn condition(&mut self, alias: &str) -> String {
         match self.below(5) {
             0 => self.on_column(alias),
             1 => format!("{} AND {}", self.on_key(alias), self.on_column(alias)),

@@ -92,9 +92,7 @@ SELECT customer_id FROM customers WHERE customer_id IN (3, 1, 2) ORDER BY custom
 SELECT customer_id FROM customers WHERE customer_id = 3 ORDER BY customer_id;
 -- refused 0A000
 SELECT customer_id FROM customers ORDER BY customer_id FOR UPDATE;
--- refused 0A000
 SELECT customer_id FROM customers FOR UPDATE;
--- refused 0A000
 SELECT customer_id FROM customers FOR SHARE SKIP LOCKED;
 -- refused 0A000
 SELECT * FROM orders TABLESAMPLE BERNOULLI (100);

@@ -25,7 +25,6 @@ SELECT customer_id FROM customers WHERE customer_id <> 7;
 SELECT customer_id FROM customers WHERE customer_id = 7 OR true;
 SELECT customer_id FROM customers WHERE customer_id = 7 OR name LIKE '%1%';
 SELECT customer_id FROM customers WHERE customer_id = 7 IS NOT DISTINCT FROM false;
--- refused 0A000
 UPDATE customers SET vip = (customer_id = 7);
 UPDATE customers SET vip = (customer_id = 7) WHERE customer_id = 3;
 -- refused 0A000

@@ -1,0 +1,207 @@
+//! UPDATE of the sharding key: rows that are taken from where they are and put where their new key says.
+
+use pg_query::protobuf::UpdateStmt;
+
+use super::builder::Builder;
+use super::ir::Stop;
+use super::key::Class;
+use super::rewrite::quoted;
+use super::{Keyed, NullKey, Pin, Refusal, Several, Target};
+use crate::catalog::{KeyType, Relation, RelationKind};
+use crate::sql::{Node, names, update};
+
+/// An UPDATE that may move rows to other shards, as the DELETE that gives the changed rows and the INSERT that stores them.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// DELETE ... RETURNING the rows as they will be, a column each.
+    pub take: String,
+    /// Where it runs.
+    pub from: Box<Target>,
+    /// The statement itself, if all rows and the new key are on one shard.
+    pub stays: Option<Box<Target>>,
+    /// INSERT INTO ... up to VALUES.
+    pub put: String,
+    /// A query for no row of these columns.
+    pub nothing: String,
+    /// RETURNING ..., or nothing.
+    pub returning: String,
+    /// The key's place among the columns.
+    pub key: usize,
+    /// How it is hashed.
+    pub key_type: KeyType,
+    /// A row without a key is refused by any shard.
+    pub key_not_null: bool,
+    /// The relation, for messages.
+    pub relation: String,
+    /// The key's column, for messages.
+    pub column: String,
+}
+
+/// What the builder notes of a SET of the key.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// The value, if it is certain.
+    pub sources: Option<Vec<super::KeySource>>,
+}
+
+impl<'a> Builder<'a> {
+    /// Notes a SET of the key in an UPDATE; refuses it where rows cannot be moved.
+    pub fn set_key(&mut self, value: &'a Node, relation: &Relation) -> Result<(), Stop> {
+        let RelationKind::Sharded { key, key_type } = relation.kind else { return Ok(()) };
+        let Some(column) = relation.columns.get(key) else { return Ok(()) };
+        let plain = |node: &Node| matches!(node, Node::SetToDefault(_) | Node::MultiAssignRef(_));
+        if self.text.is_none() || plain(value) || relation.columns.iter().any(|column| column.type_name.is_empty()) {
+            return Err(unmoved(relation, &column.name).into());
+        }
+        if relation.cascades {
+            return Err(Refusal::unsupported(format!(
+                "changing the sharding key \"{}\" of \"{}\" is not supported: a foreign key's action would change rows of other tables",
+                column.name, relation.name
+            ))
+            .hint("Change the rows of both tables by DELETE and INSERT.")
+            .into());
+        }
+        let sources = self.source(value, Class::of_key(key_type), column.type_oid).map(|source| vec![source]);
+        self.new_key = Some(NewKey { sources });
+        Ok(())
+    }
+
+    /// The route of an UPDATE of the key, whose rows are to be found like this.
+    pub fn moved(&self, found: Target) -> Result<Target, Stop> {
+        let Some(new_key) = &self.new_key else { return Ok(found) };
+        let found = match found {
+            Target::Computed(_) => {
+                return Err(Refusal::unsupported(
+                    "changing the sharding key together with the current time is not supported",
+                )
+                .hint("Give the time as a constant.")
+                .into());
+            }
+            found => found,
+        };
+        let target = self.writes.first().and_then(|write| self.leaves.get(write.target.0));
+        let (Some(text), Some(leaf)) = (self.text, target) else { return Err(unanalysed().into()) };
+        let RelationKind::Sharded { key, key_type } = leaf.relation.kind else { return Ok(found) };
+        let relation = &leaf.relation;
+        let stays = match (&found, &new_key.sources) {
+            (Target::Keyed(keyed), Some(sources)) => {
+                let sources = sources.iter().cloned().map(|source| self.with_type(source)).collect();
+                let new = Pin { relation: relation.name.clone(), key_type, sources, null: NullKey::Refused };
+                let pins = keyed.pins.iter().cloned().chain([new]).collect();
+                Some(Box::new(Target::Keyed(Keyed { pins, several: Several::Scatter, ..keyed.clone() })))
+            }
+            _ => None,
+        };
+        let column = relation.columns.get(key).map(|column| column.name.clone()).unwrap_or_default();
+        if let Target::Keyed(Keyed { several: Several::Refuse(refusal), .. }) = &found {
+            return Err(refusal.clone().into());
+        }
+        let texts = Texts::of(text, relation, key).ok_or_else(|| unmoved(relation, &column))?;
+        Ok(Target::Moved(Box::new(Move {
+            take: texts.take,
+            from: Box::new(found),
+            stays,
+            put: texts.put,
+            nothing: texts.nothing,
+            returning: texts.returning,
+            key: texts.key,
+            key_type,
+            key_not_null: relation.primary_key.contains(&column),
+            relation: relation.name.clone(),
+            column,
+        })))
+    }
+}
+
+struct Texts {
+    take: String,
+    put: String,
+    nothing: String,
+    returning: String,
+    key: usize,
+}
+
+impl Texts {
+    fn of(text: &str, relation: &Relation, key: usize) -> Option<Texts> {
+        let parts = update::parts(text)?;
+        let node = crate::sql::parse(text).ok()?;
+        let Some(Node::UpdateStmt(statement)) = node.statements.first()?.node() else { return None };
+        let shown = shown_name(statement)?;
+        let piece = |range: &Option<std::ops::Range<usize>>, word: &str| match range {
+            Some(range) => text.get(range.clone()).map(|text| format!(" {word} {text}")),
+            None => Some(String::new()),
+        };
+        // With other tables in FROM, RETURNING may name their columns.
+        if parts.from.is_some() && parts.returning.is_some() {
+            return None;
+        }
+        // By name: the tree has the columns as PostgreSQL folds them.
+        let set: Vec<_> = statement
+            .target_list
+            .iter()
+            .filter_map(|node| match &node.node {
+                Some(Node::ResTarget(target)) if target.indirection.is_empty() => Some(target.name.as_str()),
+                _ => None,
+            })
+            .collect();
+        if set.len() != parts.set.len() || set.len() != statement.target_list.len() {
+            return None;
+        }
+        let stored: Vec<_> = relation.columns.iter().enumerate().filter(|(_, column)| !column.generated).collect();
+        let mut values = Vec::new();
+        let mut names = Vec::new();
+        for (_, column) in &stored {
+            let name = quoted(&column.name);
+            values.push(match set.iter().position(|set| *set == column.name) {
+                Some(at) => format!("({})::{}", text.get(parts.set.get(at)?.1.clone())?, column.type_name),
+                None => format!("{shown}.{name}"),
+            });
+            names.push(name);
+        }
+        // A generated column cannot be set, and PostgreSQL says so.
+        if set.iter().any(|set| !stored.iter().any(|(_, column)| column.name == *set)) {
+            return None;
+        }
+        let table = format!("{}.{}", quoted(&relation.schema), quoted(&relation.name));
+        let from = piece(&parts.from, "USING")?;
+        let condition = piece(&parts.condition, "WHERE")?;
+        let whole = text.get(parts.table.clone())?;
+        Some(Texts {
+            take: format!("DELETE FROM {whole}{from}{condition} RETURNING {}", values.join(", ")),
+            put: format!("INSERT INTO {table} AS {shown} ({}) OVERRIDING SYSTEM VALUE ", names.join(", ")),
+            nothing: format!("SELECT {} FROM {table} WHERE false", names.join(", ")),
+            returning: piece(&parts.returning, "RETURNING")?,
+            key: stored.iter().position(|(at, _)| *at == key)?,
+        })
+    }
+}
+
+/// The name under which an UPDATE's expressions know its table.
+fn shown_name(statement: &UpdateStmt) -> Option<String> {
+    let relation = statement.relation.as_ref()?;
+    Some(quoted(relation.alias.as_ref().map_or(&relation.relname, |alias| &alias.aliasname)))
+}
+
+/// Whether a SET of the key sets it to itself.
+pub fn is_itself(value: &Node, key: &str) -> bool {
+    match value {
+        Node::ColumnRef(column) => {
+            names::strings(&column.fields).is_some_and(|fields| fields.last().is_some_and(|name| *name == key))
+                && column.fields.len() == 1
+        }
+        _ => false,
+    }
+}
+
+/// The key's changing that is not supported.
+pub fn unmoved(relation: &Relation, column: &str) -> Refusal {
+    Refusal::unsupported(format!(
+        "changing the sharding key \"{column}\" of a row of \"{}\" is not supported in this form",
+        relation.name
+    ))
+    .hint("Use UPDATE ... SET column = expression, or DELETE the row and INSERT it with the new key.")
+}
+
+fn unanalysed() -> Refusal {
+    Refusal::unsupported("this UPDATE cannot be taken apart").hint("DELETE the row and INSERT it with the new key.")
+}

@@ -1,0 +1,230 @@
+//! Random writes and transactions of several statements, with errors in their middle.
+
+use crate::random::Generator;
+use crate::script::{Expectation, Statement};
+
+/// Statements that belong together: one alone, or a block.
+pub struct Unit {
+    /// In order, BEGIN and its end included.
+    pub statements: Vec<Statement>,
+    /// They are a block.
+    pub block: bool,
+}
+
+fn statement(sql: String, ordered: bool, parameters: Option<Vec<Option<String>>>) -> Statement {
+    Statement { line: 0, either_line: None, sql, expectation: Expectation::Either, ordered, parameters }
+}
+
+/// A statement of these words, by the simple protocol.
+pub fn plain(sql: impl Into<String>) -> Statement {
+    statement(sql.into(), false, None)
+}
+
+impl Generator {
+    /// A statement alone or a block.
+    pub fn unit(&mut self) -> Unit {
+        if self.below(3) > 0 {
+            return Unit { statements: vec![self.write()], block: false };
+        }
+        let mut statements = vec![plain("BEGIN")];
+        for _ in 0..self.below(5) + 1 {
+            match self.below(8) {
+                0 => statements.push(plain("SAVEPOINT a")),
+                1 => statements.push(plain("ROLLBACK TO a")),
+                2 => statements.push(self.read()),
+                _ => statements.push(self.write()),
+            }
+        }
+        statements.push(plain(self.one_of(&["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"])));
+        Unit { statements, block: true }
+    }
+
+    fn read(&mut self) -> Statement {
+        let (condition, lock) = (self.condition("o"), self.one_of(&["", " FOR UPDATE", " FOR KEY SHARE"]));
+        plain(format!("SELECT * FROM orders o WHERE {condition}{lock}"))
+    }
+
+    fn write(&mut self) -> Statement {
+        match self.below(16) {
+            0..=3 => self.insert_rows(),
+            4..=5 => self.insert_parameters(),
+            6 => self.insert_select(),
+            7..=9 => self.update(),
+            10..=11 => self.delete(),
+            12..=13 => self.reference(),
+            14 => self.move_rows(),
+            _ => self.other(),
+        }
+    }
+
+    fn returning(&mut self) -> &'static str {
+        self.one_of(&["", "", " RETURNING *", " RETURNING id, customer_id + 1 AS next", " RETURNING customer_id"])
+    }
+
+    fn key_value(&mut self) -> String {
+        let key = self.key();
+        match self.below(8) {
+            0 => format!("{key} + 0"),
+            1 => format!("'{key}'"),
+            2 => format!("abs(-{key})"),
+            3 => format!("{key}.0"),
+            _ => key,
+        }
+    }
+
+    fn insert_rows(&mut self) -> Statement {
+        let count = self.below(5) + 1;
+        let rows: Vec<String> = (0..count)
+            .map(|_| {
+                let (key, id, total) = (self.key_value(), self.below(40), self.below(900));
+                let ts = self.one_of(&["NULL", "DEFAULT", "date_trunc('millennium', now())", "'2026-01-01 00:00Z'"]);
+                format!("({key}, {id}, 's{}', {total} / 10.0, {ts})", id % 3)
+            })
+            .collect();
+        let conflict = self.one_of(&[
+            "",
+            "",
+            " ON CONFLICT DO NOTHING",
+            " ON CONFLICT (customer_id, id) DO UPDATE SET note = 'again', total = excluded.total + orders.total",
+            " ON CONFLICT (customer_id, id) DO UPDATE SET note = excluded.status WHERE orders.id % 2 = 0",
+        ]);
+        let returning = self.returning();
+        let sql = format!(
+            "INSERT INTO orders (customer_id, id, status, total, ts) VALUES {}{conflict}{returning}",
+            rows.join(", ")
+        );
+        statement(sql, conflict.is_empty(), None)
+    }
+
+    fn insert_parameters(&mut self) -> Statement {
+        let rows = self.below(4) + 1;
+        let mut parameters = Vec::new();
+        let mut texts = Vec::new();
+        for _ in 0..rows {
+            let (key, id) = (self.key(), self.below(40).to_string());
+            let at = parameters.len();
+            let key_text = self.one_of(&["$K", "$K", "$K", "$K::int8 + 0"]).replace("$K", &format!("${}", at + 1));
+            texts.push(format!("({key_text}, ${}, ${})", at + 2, at + 3));
+            let status = if self.below(4) == 0 { None } else { Some(format!("p'{id}")) };
+            parameters.extend([Some(key), Some(id), status]);
+        }
+        let returning = self.returning();
+        let sql = format!("INSERT INTO orders (customer_id, id, status) VALUES {}{returning}", texts.join(", "));
+        statement(sql, true, Some(parameters))
+    }
+
+    fn insert_select(&mut self) -> Statement {
+        let condition = self.condition("o");
+        plain(match self.below(4) {
+            0 => format!("INSERT INTO refunds SELECT o.customer_id, o.id, o.total FROM orders o WHERE {condition}"),
+            1 => format!(
+                "INSERT INTO orders (customer_id, id, note) SELECT o.customer_id, o.id + 100, o.status FROM orders o WHERE {condition} AND o.id < 40 ON CONFLICT DO NOTHING"
+            ),
+            2 => format!(
+                "INSERT INTO refunds SELECT i.customer_id, i.order_id, o.total FROM orders o JOIN items i ON i.customer_id = o.customer_id AND i.order_id = o.id WHERE {condition} RETURNING *"
+            ),
+            _ => format!("INSERT INTO refunds SELECT o.customer_id + 1, o.id, o.total FROM orders o WHERE {condition}"),
+        })
+    }
+
+    fn update(&mut self) -> Statement {
+        let condition = self.condition("o");
+        let set = self.one_of(&[
+            "total = coalesce(total, 0) + 1",
+            "status = 'u' || o.id, note = NULL",
+            "ts = date_trunc('millennium', now()), total = 10 / nullif(o.id, 99)",
+            "total = 1 / (o.id - 1)",
+            "note = (SELECT c.name FROM customers c WHERE c.customer_id = o.customer_id)",
+            "note = (SELECT name FROM countries WHERE code = 'DE')",
+            "(status, note) = (o.note, o.status)",
+        ]);
+        let (from, extra) = match self.below(4) {
+            0 => (" FROM customers c", " AND c.customer_id = o.customer_id AND c.vip"),
+            1 => (" FROM products c", " AND c.id = o.id"),
+            _ => ("", ""),
+        };
+        let returning = self.one_of(&["", "", " RETURNING o.*", " RETURNING o.id, o.total"]);
+        plain(format!("UPDATE orders o SET {set}{from} WHERE {condition}{extra}{returning}"))
+    }
+
+    fn delete(&mut self) -> Statement {
+        let condition = self.condition("o");
+        let returning = self.one_of(&["", "", " RETURNING *", " RETURNING id"]);
+        match self.below(6) {
+            0 => plain(format!("DELETE FROM refunds o WHERE {condition}{returning}")),
+            1 => plain(format!(
+                "DELETE FROM orders o USING refunds r WHERE r.customer_id = o.customer_id AND r.id = o.id AND {condition}"
+            )),
+            2 => plain(format!(
+                "DELETE FROM orders o WHERE {condition} AND NOT EXISTS (SELECT 1 FROM items i WHERE i.customer_id = o.customer_id AND i.order_id = o.id)"
+            )),
+            3 => {
+                let keys = vec![Some(format!("{{{},{}}}", self.key(), self.key()))];
+                statement(
+                    format!("DELETE FROM orders o WHERE o.customer_id = ANY($1) AND o.id > 9{returning}"),
+                    false,
+                    Some(keys),
+                )
+            }
+            _ => plain(format!("DELETE FROM orders o WHERE {condition} AND o.id > 5{returning}")),
+        }
+    }
+
+    fn reference(&mut self) -> Statement {
+        let id = self.below(12) + 5;
+        let returning = self.one_of(&["", " RETURNING *", " RETURNING id"]);
+        plain(match self.below(9) {
+            0 => {
+                format!("INSERT INTO products VALUES ({id}, 'n', {id}.5), ({id} + 20, upper('m'), sqrt(4)){returning}")
+            }
+            1 => format!(
+                "INSERT INTO products VALUES ({id}, 'c', 1) ON CONFLICT (id) DO UPDATE SET price = excluded.price + products.price{returning}"
+            ),
+            2 => format!(
+                "INSERT INTO products SELECT id + 40, name, price FROM products WHERE id = {id} ON CONFLICT DO NOTHING{returning}"
+            ),
+            3 => format!("UPDATE products SET price = price + 1 WHERE id > {id}{returning}"),
+            4 => format!(
+                "UPDATE products SET name = (SELECT max(name) FROM countries), price = id / ({id} - id) WHERE id = {id}{returning}"
+            ),
+            5 => format!("DELETE FROM products WHERE id = {id}{returning}"),
+            6 => "DELETE FROM products p USING countries c WHERE c.name = p.name".to_owned(),
+            7 => format!("UPDATE settings SET value = '{id}' WHERE key = 'size'"),
+            _ => format!("INSERT INTO settings VALUES ('k{id}', 'x') ON CONFLICT DO NOTHING"),
+        })
+    }
+
+    fn move_rows(&mut self) -> Statement {
+        let (condition, key) = (self.condition("o"), self.key());
+        let set = match self.below(4) {
+            0 => format!("customer_id = {key}"),
+            1 => format!("customer_id = {key}, status = 'moved ' || o.id, total = 7"),
+            2 => "customer_id = o.customer_id + 1".to_owned(),
+            _ => format!("note = 'm', customer_id = {key} + o.customer_id"),
+        };
+        let returning = self.one_of(&["", " RETURNING o.*", " RETURNING customer_id, id + 1"]);
+        plain(format!(
+            "UPDATE refunds o SET {} WHERE {condition}{}",
+            set.replace("status", "amount = 3, id")
+                .replace("'moved ' || o.id", "o.id")
+                .replace(", total = 7", "")
+                .replace("note = 'm'", "amount = 2.5"),
+            returning.replace("id + 1", "id + 2")
+        ))
+    }
+
+    fn other(&mut self) -> Statement {
+        let condition = self.condition("o");
+        match self.below(5) {
+            0 => plain(format!(
+                "WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) SELECT count(*) FROM d"
+            )),
+            1 => plain("TRUNCATE refunds"),
+            2 => plain(format!("SELECT * FROM orders o WHERE {condition} FOR UPDATE")),
+            3 => plain(format!(
+                "UPDATE orders o SET total = 1 WHERE o.id IN (SELECT r.id FROM refunds r WHERE r.customer_id = o.customer_id) AND {condition}"
+            )),
+            _ => plain("INSERT INTO orders (customer_id, id) VALUES (NULL, 1), (1, 1)"),
+        }
+    }
+}
