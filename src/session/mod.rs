@@ -21,6 +21,7 @@ pub mod lookup;
 pub mod simple;
 pub mod numbers;
 pub mod extended;
+pub mod sync;
 pub mod binding;
 pub mod rewritten;
 pub mod moving;
