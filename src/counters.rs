@@ -19,6 +19,8 @@ pub enum QueryKind {
     Home,
     /// On several shards, the union of rows being the answer.
     Scatter,
+    /// Parts of it on the shards, the rest on a merge server.
+    Gather,
     /// On every shard: DDL, writes to reference tables.
     Everywhere,
     /// COPY FROM STDIN.
@@ -29,11 +31,12 @@ pub enum QueryKind {
 
 impl QueryKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [QueryKind; 7] = [
+    pub const ALL: [QueryKind; 8] = [
         QueryKind::OneShard,
         QueryKind::AnyShard,
         QueryKind::Home,
         QueryKind::Scatter,
+        QueryKind::Gather,
         QueryKind::Everywhere,
         QueryKind::CopyIn,
         QueryKind::Control,
@@ -46,6 +49,7 @@ impl QueryKind {
             QueryKind::AnyShard => "any_shard",
             QueryKind::Home => "home",
             QueryKind::Scatter => "scatter",
+            QueryKind::Gather => "gather",
             QueryKind::Everywhere => "everywhere",
             QueryKind::CopyIn => "copy_in",
             QueryKind::Control => "control",
@@ -305,7 +309,7 @@ mod tests {
         drop(tally);
         let expected = Totals {
             transactions: 1,
-            queries: [0, 0, 0, 1, 0, 0, 0],
+            queries: [0, 0, 0, 1, 0, 0, 0, 0],
             received_bytes: 10,
             sent_bytes: 5,
             waits: 1,

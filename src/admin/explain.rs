@@ -95,6 +95,14 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             }
             text
         }
+        Ok(Destination::Gather(gather)) => {
+            let mut text = format!("Gather ({access}): {}", gather.reason);
+            let _ = write!(text, "\n  merge: {}", gather.merge);
+            for part in &gather.parts {
+                let _ = write!(text, "\n  ->  {}: {}", part.name, part.text);
+            }
+            text
+        }
         Ok(Destination::All) => "All shards (write): the same on each".to_owned(),
         Ok(Destination::NeedsParameterTypes) => "One shard, known when the parameters are bound".to_owned(),
         Err(refusal) => refused(&refusal),

@@ -12,6 +12,7 @@ use crate::sql;
 
 mod refusal;
 mod route;
+mod gather;
 mod verb;
 mod key;
 mod resolve;
@@ -42,6 +43,7 @@ mod statement;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
+pub use gather::{Gather, Part};
 pub use refusal::Refusal;
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,

@@ -41,6 +41,7 @@ impl Route {
                 Destination::Many(_) => Destination::All,
                 one => one,
             }),
+            Target::Gather(gather) => Ok(Destination::Gather(gather.clone())),
             Target::Keyed(keyed) => self.keyed(keyed, map, home, arguments),
         }
     }
@@ -80,7 +81,8 @@ impl Route {
         match (several(shards), &keyed.several) {
             (Destination::Any, _) => Ok(nowhere),
             (Destination::Many(_), Several::Refuse(refusal)) => Err(refusal.clone()),
-            (destination, Several::Scatter | Several::Refuse(_)) => Ok(destination),
+            (Destination::Many(_), Several::Gather(gather)) => Ok(Destination::Gather(gather.clone())),
+            (destination, Several::Scatter | Several::Refuse(_) | Several::Gather(_)) => Ok(destination),
         }
     }
 }

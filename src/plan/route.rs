@@ -1,8 +1,10 @@
 //! Where a statement runs: the part of a plan that waits for parameter values and the map. `resolve` turns it into shards.
 
+use std::sync::Arc;
+
 use shardmap::{Bucket, Key, ShardId};
 
-use super::Refusal;
+use super::{Gather, Refusal};
 use crate::catalog::{KeyType, Oid};
 
 /// Where a row-returning or row-changing statement runs.
@@ -41,7 +43,7 @@ pub enum Output {
 }
 
 /// On which shards a statement runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Touches no row that differs between shards: any shard, always the same one within a session.
     Any,
@@ -56,10 +58,12 @@ pub enum Target {
     Unknown,
     /// A write to reference tables whose every value is a constant or parameter: the same on every shard, all or nothing.
     Replicated,
+    /// A query that does not distribute.
+    Gather(Arc<Gather>),
 }
 
 /// A statement whose sharded relations are all pinned to keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyed {
     /// One per sharded relation instance.
     pub pins: Vec<Pin>,
@@ -72,16 +76,18 @@ pub struct Keyed {
 }
 
 /// What happens when a keyed statement's keys live on several shards.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Several {
     /// It distributes: the union of those shards' rows is the answer.
     Scatter,
     /// It does not.
     Refuse(Refusal),
+    /// It does not, and is answered by way of a merge server.
+    Gather(Arc<Gather>),
 }
 
 /// The values that a sharded relation's key is proved to be one of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     /// The relation, for messages.
     pub relation: String,
@@ -103,7 +109,7 @@ pub enum NullKey {
 }
 
 /// Where a key value comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// A constant of the statement.
     Constant(Key),
@@ -158,6 +164,8 @@ pub enum Destination {
     Many(Vec<ShardId>),
     /// All shards, each doing the same write.
     All,
+    /// Parts of it on the shards, the rest on a merge server.
+    Gather(Arc<Gather>),
     /// The type of this parameter must be asked of a server first (`ParameterDescription`), then resolve again.
     NeedsParameterTypes,
 }

@@ -173,9 +173,9 @@ fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<Cursor
             .hint("Fetch all rows, or restrict the query to one key.")
     };
     match &mut route.target {
-        Target::Scatter => return Err(several().into()),
+        Target::Scatter | Target::Gather(_) => return Err(several().into()),
         Target::Keyed(keyed) => {
-            if matches!(keyed.several, Several::Scatter) {
+            if matches!(keyed.several, Several::Scatter | Several::Gather(_)) {
                 keyed.several = Several::Refuse(several());
             }
         }

@@ -43,7 +43,7 @@ impl Session {
             CursorVerb::Declare { route, .. } => match declared.unwrap_or(Destination::NeedsParameterTypes) {
                 Destination::Any => self.enlist_any(route.access).await,
                 Destination::One(shard) => self.enlist_for(shard, route.access).await,
-                Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {
+                Destination::Many(_) | Destination::Gather(_) | Destination::All | Destination::NeedsParameterTypes => {
                     Err(Report::error("0A000", "a cursor over several shards is not supported yet")
                         .with_hint("Restrict the query to one key, or fetch all rows with a SELECT.")
                         .into())

@@ -342,6 +342,9 @@ impl Session {
                     place => place,
                 })
             }
+            Destination::Gather(gather) => {
+                Err(crate::plan::Refusal::unsupported(format!("{} is not supported yet", gather.reason)).into())
+            }
             Destination::NeedsParameterTypes => Err(Failure::Told),
         }
     }

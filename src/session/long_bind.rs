@@ -206,6 +206,7 @@ fn deciding_parameters(plan: &Plan) -> Option<usize> {
         Target::Any | Target::Home | Target::Unknown => Some(0),
         // One shard if there is only one.
         Target::Scatter | Target::Replicated => Some(0),
+        Target::Gather(_) => None,
         Target::Keyed(keyed) => {
             let counts = keyed.pins.iter().flat_map(|pin| &pin.sources).map(|source| match source {
                 KeySource::Constant(_) | KeySource::Null => 0,

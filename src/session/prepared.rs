@@ -86,7 +86,7 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_any(route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
-            Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {
+            Destination::Many(_) | Destination::Gather(_) | Destination::All | Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "EXECUTE on several shards is not supported yet")
                     .with_hint("Run the statement itself, or prepare it through the driver.")
                     .into());

@@ -225,6 +225,9 @@ impl Session {
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Many(shards) => return self.scatter(text, &shards, route.output).await,
             Destination::All => return self.replicated(text).await,
+            Destination::Gather(gather) => {
+                return Err(crate::plan::Refusal::unsupported(format!("{} is not supported yet", gather.reason)).into());
+            }
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }

@@ -32,6 +32,7 @@ impl Session {
             (Destination::One(_) | Destination::NeedsParameterTypes, _) => QueryKind::OneShard,
             (Destination::Many(_), _) => QueryKind::Scatter,
             (Destination::All, _) => QueryKind::Everywhere,
+            (Destination::Gather(_), _) => QueryKind::Gather,
         };
         self.tally.query(kind);
     }

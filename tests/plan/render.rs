@@ -147,7 +147,9 @@ fn route(route: &Route, values: &dyn Arguments) -> String {
     };
     let keys = match &route.target {
         Target::Keyed(keyed) => keyed.pins.iter().flat_map(|pin| &pin.sources).filter_map(source).collect(),
-        Target::Any | Target::Home | Target::Scatter | Target::Replicated | Target::Unknown => Vec::new(),
+        Target::Any | Target::Home | Target::Scatter | Target::Replicated | Target::Gather(_) | Target::Unknown => {
+            Vec::new()
+        }
     };
     let keys = if keys.is_empty() { String::new() } else { format!(" by {}", keys.join(", ")) };
     let shards = |shards: &[ShardId]| shards.iter().map(|shard| format!(" s{}", shard.0)).collect::<String>();
@@ -157,6 +159,11 @@ fn route(route: &Route, values: &dyn Arguments) -> String {
         Ok(Destination::One(shard)) => format!("{access}{}{keys}{output}\n", shards(&[shard])),
         Ok(Destination::Many(many)) => format!("{access} scatter{}{keys}{output}\n", shards(&many)),
         Ok(Destination::All) => format!("{access} all{output}\n"),
+        Ok(Destination::Gather(gather)) => {
+            let part = |part: &pgbraid::plan::Part| format!("    {}: {}\n", part.name, part.text);
+            let parts: String = gather.parts.iter().map(part).collect();
+            format!("{access} gather{keys}{output}\n{parts}    merge: {}\n", gather.merge)
+        }
         Ok(Destination::NeedsParameterTypes) => format!("{access} when parameter types are known{keys}{output}\n"),
         Err(refusal) => refuse("refuse at bind", &refusal),
     }

@@ -1,0 +1,32 @@
+//! A query that does not distribute: parts of it run on the shards, their rows become temporary tables on a merge server, and
+//! what remains of the query runs there, as PostgreSQL runs it.
+
+use super::Target;
+
+/// How a query is answered by way of a merge server.
+///
+/// Parameters keep their numbers in every text: a text need not use all of them, and the client's Bind is valid for each. Above them
+/// comes one of the gateway's own, see [`Gather::now_parameter`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// What is read from the shards; independent of each other.
+    pub parts: Vec<Part>,
+    /// The rest of the query, over temporary tables that are named as the parts. One SELECT with the columns of the client's statement.
+    pub merge: String,
+    /// `Some(n)`: texts use `$n` (1-based, one above the client's parameters) of type `timestamptz` where the statement says `now()` or the like;
+    /// its value is the transaction's start, the same for all.
+    pub now_parameter: Option<usize>,
+    /// Why it is needed, for EXPLAIN: "an aggregate over several shards".
+    pub reason: String,
+}
+
+/// Rows that are read from shards and shipped to the merge server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Of the temporary table; a plain lower-case identifier, the same for the same statement, used in [`Gather::merge`] as `pg_temp.name`.
+    pub name: String,
+    /// A SELECT; its output columns have distinct names. `CREATE TEMPORARY TABLE name AS (text) WITH NO DATA` makes the table.
+    pub text: String,
+    /// Where it runs; never [`Target::Gather`], and a `Keyed` target's `several` is `Scatter`.
+    pub target: Target,
+}
