@@ -7,6 +7,7 @@ pub mod accept;
 pub mod databases;
 pub mod gateway;
 pub mod cancel;
+pub mod parameters;
 pub mod plans;
 pub mod statement;
 pub mod failure;
@@ -16,6 +17,9 @@ pub mod simple;
 pub mod extended;
 pub mod long_bind;
 pub mod portal;
+pub mod described;
+pub mod gather;
+
 pub mod transaction;
 pub mod setting;
 pub mod copy;
