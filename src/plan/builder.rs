@@ -29,6 +29,8 @@ pub struct Builder<'a> {
     /// Named windows of each level under construction.
     pub windows: Vec<Vec<(String, Vec<Option<Term>>)>>,
     pub view_depth: usize,
+    /// The query will run over copies of its tables on one server: what only matters where it runs is let pass.
+    pub gathering: bool,
     /// The search path in force: empty inside views.
     path: &'a [String],
     owners: u32,
@@ -153,6 +155,7 @@ impl<'a> Builder<'a> {
             writes: Vec::new(),
             windows: Vec::new(),
             view_depth: 0,
+            gathering: false,
             path: context.search_path,
             owners: 0,
             stack: Stack::here(),
@@ -188,6 +191,7 @@ impl<'a> Builder<'a> {
             writes: Vec::new(),
             windows: Vec::new(),
             view_depth: self.view_depth + 1,
+            gathering: self.gathering,
             path: &[],
             owners: self.owners,
             stack: self.stack,

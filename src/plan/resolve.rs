@@ -76,7 +76,10 @@ impl Route {
         shards.sort_unstable();
         shards.dedup();
         if keyed.touches_home && shards.iter().any(|shard| *shard != home) {
-            return Err(away_from_home(&keyed.pins));
+            return match &keyed.several {
+                Several::Gather(gather) => Ok(Destination::Gather(gather.clone())),
+                Several::Scatter | Several::Refuse(_) => Err(away_from_home(&keyed.pins)),
+            };
         }
         match (several(shards), &keyed.several) {
             (Destination::Any, _) => Ok(nowhere),

@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, Target, copy, ddl, setting, utility};
+use super::{Access, Context, Output, Plan, Refusal, Route, Target, copy, ddl, gather, setting, utility};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -68,8 +68,8 @@ pub fn rows(node: &Node, context: &Context<'_>) -> Result<Route, Stop> {
     let mut builder = Builder::new(context);
     match node {
         Node::SelectStmt(select) => {
-            let query = builder.select(select)?;
-            builder.finish(Some(&query))
+            let route = builder.select(select).and_then(|query| builder.finish(Some(&query)));
+            gather::instead(route, select, context)
         }
         _ => {
             builder.write(node)?;

@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use pg_query::protobuf::{RawStmt, node::Node as NodeEnum};
 
+pub mod edit;
 pub mod names;
+mod same;
 pub mod tokens;
 pub mod walk;
 

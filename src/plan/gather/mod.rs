@@ -1,7 +1,23 @@
 //! A query that does not distribute: parts of it run on the shards, their rows become temporary tables on a merge server, and
 //! what remains of the query runs there, as PostgreSQL runs it.
+//!
+//! A statement's way: `plan` (checks, the order of the steps) -> `view` (views become sub-selects) -> `clock` (one `now()` for all) ->
+//! `whole` (each table is shipped, as far as the statement names its columns). Every part is a statement of its own, whose route the planner has proved.
 
 use super::Target;
+
+mod node;
+mod label;
+mod clock;
+mod part;
+mod view;
+mod survey;
+mod row;
+mod group;
+mod whole;
+mod plan;
+
+pub use plan::instead;
 
 /// How a query is answered by way of a merge server.
 ///

@@ -1,0 +1,110 @@
+//! Decides whether a query is answered by way of a merge server, and takes the steps in their order.
+
+use std::sync::Arc;
+
+use pg_query::protobuf::SelectStmt;
+
+use super::clock::Clock;
+use super::part::{Parts, one_shard};
+use super::{Gather, label, view, whole};
+use crate::plan::builder::Builder;
+use crate::plan::function::Call;
+use crate::plan::ir::Stop;
+use crate::plan::{Access, Context, Output, Refusal, Route, Several, Target};
+use crate::sql::{Node, edit, names};
+
+/// The route of a query, given the one it has by itself: a refusal over several shards becomes a [`Gather`] where that is possible.
+///
+/// # Errors
+/// The refusal, where it is not.
+pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Context<'_>) -> Result<Route, Stop> {
+    match route {
+        Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
+            if let Several::Refuse(refusal) = &keyed.several
+                && (keyed.touches_home || !one_shard(&keyed))
+                && access == Access::Read
+                && let Ok(gather) = gather(select, &refusal.reason, context)
+            {
+                keyed.several = Several::Gather(Arc::new(gather));
+            }
+            Ok(Route { access, target: Target::Keyed(keyed), output })
+        }
+        Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context) {
+            Ok(gather) => {
+                Ok(Route { access: Access::Read, target: Target::Gather(Arc::new(gather)), output: Output::Rows })
+            }
+            Err(GatherStop::NotForIt) => Err(Stop::Refuse(refusal)),
+            Err(GatherStop::Stop(stop)) => Err(stop),
+        },
+        route => route,
+    }
+}
+
+/// Why there is no gather plan.
+enum GatherStop {
+    /// Not because of where rows live: the first refusal stands.
+    NotForIt,
+    Stop(Stop),
+}
+
+impl From<Stop> for GatherStop {
+    fn from(stop: Stop) -> GatherStop {
+        GatherStop::Stop(stop)
+    }
+}
+
+/// What the deparser prints is not what it was given.
+pub fn unprintable() -> Stop {
+    Refusal::unsupported("this query cannot be taken apart for several shards").into()
+}
+
+fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Gather, GatherStop> {
+    let mut tree = Node::SelectStmt(Box::new(select.clone()));
+    view::expand(&mut tree, context)?;
+    let Node::SelectStmt(expanded) = &tree else { return Err(GatherStop::NotForIt) };
+    let mut builder = Builder::new(context);
+    builder.gathering = true;
+    match builder.select(expanded) {
+        Ok(_) => {}
+        Err(Stop::Refuse(_)) => return Err(GatherStop::NotForIt),
+        Err(Stop::Fails) => return Err(GatherStop::Stop(Stop::Fails)),
+    }
+    let effects = &builder.effects;
+    if !builder.writes.is_empty() || effects.sequence || effects.transaction_lock || effects.locks {
+        return Err(GatherStop::NotForIt);
+    }
+    let count = builder.parameters.len().max(context.declared_types.len());
+    let types = (0..count).map(|index| builder.parameter_type(index)).collect();
+    let mut names = Builder::new(context);
+    functions(&mut tree.clone(), &mut names)?;
+    label::everywhere(&mut tree)?;
+    let mut clock = Clock::new(count + 1);
+    clock.replace(&mut tree)?;
+    let mut parts = Parts::new(context, types);
+    whole::ship(&mut tree, context, &mut parts)?;
+    let Node::SelectStmt(merge) = &tree else { return Err(GatherStop::NotForIt) };
+    Ok(Gather {
+        merge: edit::print(merge).ok_or_else(unprintable)?,
+        parts: parts.made,
+        now_parameter: clock.used.then_some(count + 1),
+        reason: reason.strip_suffix(" is not supported yet").unwrap_or(reason).to_owned(),
+    })
+}
+
+/// Refuses functions whose answer would be the merge server's own.
+fn functions(node: &mut Node, builder: &mut Builder<'_>) -> Result<(), Stop> {
+    if let Node::FuncCall(call) = node
+        && let Some((schema, name)) = names::qualified(&call.funcname)
+    {
+        let refuse = |what: String| {
+            Err(Refusal::unsupported(format!("{what}; over several shards that is not supported")).into())
+        };
+        match builder.call(schema, name)?.0 {
+            Call::Steady | Call::Fresh | Call::Aggregate | Call::Window | Call::Missing => {}
+            Call::Identity => return refuse(format!("{name} differs between shards")),
+            Call::Changing => return refuse(format!("function {name} may change something on each shard")),
+            Call::Sequence | Call::TransactionLock => return refuse(format!("function {name} has effects")),
+        }
+    }
+    edit::children(node, &mut |child| functions(child, builder))
+}
