@@ -40,7 +40,7 @@ impl Merge {
 
     fn of_rows(&mut self, frame: &Frame<'_>, client: &mut BytesMut) -> Handling {
         match frame.tag {
-            b'D' | b'N' => return Handling::Forward,
+            b'D' | b'N' | b'H' | b'd' | b'c' => return Handling::Forward,
             b'C' => self.tag = Some(fields::tag(frame.body).to_vec()),
             b's' => self.suspended = true,
             b'T' if row_description::same_types(frame.body, self.columns.body()) => {

@@ -78,6 +78,8 @@ pub struct Gateway {
     /// Where catalogs are read.
     primaries: Arc<ArcSwap<Vec<ServerAddress>>>,
     turns: AtomicUsize,
+    /// Merge servers that may be held by cursors and portals at once: half of what one shard may have, so that others find some.
+    pub held_merges: Arc<tokio::sync::Semaphore>,
 }
 
 /// What a reloaded configuration must not change.
@@ -139,6 +141,7 @@ impl Gateway {
             opened: AtomicU64::new(0),
             primaries: Arc::new(ArcSwap::from_pointee(databases::primaries(&config))),
             turns: AtomicUsize::new(0),
+            held_merges: Arc::new(tokio::sync::Semaphore::new((config.pool.merge_max / 2).max(1))),
             config: ArcSwap::from_pointee(config),
         }
     }

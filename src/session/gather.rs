@@ -79,16 +79,20 @@ impl Session {
     ) -> Result<Ended, Failure> {
         match output {
             Output::Rows => {}
-            Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary | Output::Explain => {
-                return Err(
-                    crate::plan::Refusal::unsupported(format!("{} is not supported yet here", gather.reason)).into()
-                );
+            Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => {
+                return self.gather_copy(text, gather).await;
             }
+            Output::Explain => return self.gather_explain(text, gather).await,
         }
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
+        self.gather_query(&gathering).await
+    }
+
+    /// The same with what is needed at hand.
+    pub(super) async fn gather_query(&mut self, gathering: &Gathering) -> Result<Ended, Failure> {
         let run = Run { wire: Wire::Simple, tells_columns: true, rows_max: 0, statement: None };
-        let merged = self.run_gather(&gathering, run).await?;
+        let merged = self.run_gather(gathering, run).await?;
         if let Some(tag) = merged.tag {
             reply::complete(&mut self.link.client.outbound, &String::from_utf8_lossy(&tag));
         }

@@ -19,6 +19,9 @@ pub mod long_bind;
 pub mod portal;
 pub mod described;
 pub mod gather;
+pub mod gather_portal;
+pub mod gather_cursor;
+pub mod gather_output;
 
 pub mod transaction;
 pub mod setting;

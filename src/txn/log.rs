@@ -113,6 +113,11 @@ impl Log {
         self.entries.push(Entry::Savepoint { name, text, settings, effective });
     }
 
+    /// How many savepoints there are.
+    pub fn savepoints(&self) -> usize {
+        self.entries.iter().filter(|entry| matches!(entry, Entry::Savepoint { .. })).count()
+    }
+
     /// RELEASE: forgets the savepoint and those after it, keeps what was set since. False when there is none of this name.
     pub fn release(&mut self, name: &str) -> bool {
         let Some(at) = self.position(name) else { return false };
