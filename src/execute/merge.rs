@@ -71,6 +71,10 @@ impl Joiner for Merge {
         Handling::Drop
     }
 
+    fn stops_at_copy_in(&self) -> bool {
+        false
+    }
+
     fn cancels(&mut self) -> bool {
         self.failed() && !std::mem::replace(&mut self.cancelled, true)
     }

@@ -47,6 +47,10 @@ pub trait Joiner {
     fn admits(&self, server: usize, expected: Option<Step>) -> bool;
     /// What becomes of a frame. Called once per frame.
     fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling;
+    /// A server that waits for COPY data ends the relay; not so when the data is on its way already.
+    fn stops_at_copy_in(&self) -> bool {
+        true
+    }
     /// All servers that still owe something shall be told to stop. Asked after each round; true once.
     fn cancels(&mut self) -> bool {
         false
@@ -170,8 +174,10 @@ impl Link {
     pub async fn relay(&mut self, joiner: &mut impl Joiner) -> Result<RelayEnd, LinkFault> {
         let mut cancels = tokio::task::JoinSet::new();
         loop {
-            if let Some(server) = self.pump_all(joiner)? {
-                return Ok(RelayEnd::CopyIn(server));
+            match self.pump_all(joiner)? {
+                Some(server) if joiner.stops_at_copy_in() => return Ok(RelayEnd::CopyIn(server)),
+                Some(_) => continue,
+                None => {}
             }
             if joiner.cancels() {
                 for enlisted in self.servers.iter().filter(|enlisted| !enlisted.server.expects.is_empty()) {

@@ -386,6 +386,10 @@ impl Joiner for Silence {
         Handling::Drop
     }
 
+    fn stops_at_copy_in(&self) -> bool {
+        false
+    }
+
     fn cancels(&mut self) -> bool {
         std::mem::take(&mut self.cancel)
     }

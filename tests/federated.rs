@@ -1,0 +1,173 @@
+//! Queries of every shape over all shards, against one Postgres with the same rows: random ones, and TPC-H's.
+//!
+//! `FEDERATED_SEED` is the first seed, `FEDERATED_QUERIES` how many queries (the long run), `FEDERATED_SQL` one query to look at. A query that
+//! differs is made smaller before it is shown.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "federated/choices.rs"]
+mod choices;
+#[path = "wire/client.rs"]
+#[allow(dead_code)]
+mod client;
+#[path = "sql/compare.rs"]
+#[allow(dead_code)]
+mod compare;
+#[path = "federated/data.rs"]
+mod data;
+#[path = "federated/generate.rs"]
+mod generate;
+#[path = "wire/login.rs"]
+mod login;
+#[path = "sql/script.rs"]
+#[allow(dead_code)]
+mod script;
+mod support;
+
+use std::collections::BTreeMap;
+
+use choices::Choices;
+use client::{Client, Login};
+use compare::{Protocol, ask, difference};
+use generate::Generator;
+use script::{Expectation, Statement};
+use support::{Cluster, Setup, block_on};
+
+/// Queries of a run without orders: some seconds' worth.
+const QUERIES: u64 = 400;
+
+/// Both systems with the same rows.
+struct Both {
+    gateway: Client,
+    postgres: Client,
+    login: Login,
+    _cluster: Cluster,
+}
+
+/// What comparing a query came to.
+enum Outcome {
+    Alike,
+    /// Both raise the same error.
+    Error,
+    /// The reason.
+    Refused(String),
+    Different(String),
+}
+
+impl Both {
+    fn start() -> Both {
+        let cluster = Cluster::with(Setup { shards: 4, config: data::CONFIG, ..Setup::default() });
+        let login = login::of(cluster.url());
+        let mut gateway = Client::connect(&login).unwrap();
+        let left_out = customers_of_the_last_shard(&cluster, &mut gateway);
+        let mut postgres = Client::connect(&login::of(login::database().url())).unwrap();
+        for client in [&mut gateway, &mut postgres] {
+            data::make(client, &left_out);
+            client.run("SET statement_timeout TO '20s'");
+        }
+        Both { gateway, postgres, login, _cluster: cluster }
+    }
+
+    fn compare(&mut self, sql: &str, ordered: bool, protocol: Protocol) -> Outcome {
+        let statement = Statement {
+            line: 0,
+            either_line: None,
+            sql: sql.to_owned(),
+            expectation: Expectation::Either,
+            ordered,
+            parameters: None,
+        };
+        let got = ask(&mut self.gateway, &statement, protocol);
+        if got.lost.is_some() {
+            self.gateway = Client::connect(&self.login).unwrap();
+            return Outcome::Different(format!("connection: {:?} {:?}", got.lost, got.error));
+        }
+        let wanted = ask(&mut self.postgres, &statement, protocol);
+        match (&wanted.error, &got.error) {
+            (Some((code, _)), _) if code == "57014" => Outcome::Error,
+            (None, Some((code, reason))) if code == "0A000" => Outcome::Refused(reason.clone()),
+            (Some((wanted, _)), Some((got, _))) if wanted == got || got == "0A000" => Outcome::Error,
+            _ => difference(wanted, got, ordered).map_or(Outcome::Alike, Outcome::Different),
+        }
+    }
+}
+
+/// Those customers among all whose rows would be on the last shard, which is left empty.
+fn customers_of_the_last_shard(cluster: &Cluster, gateway: &mut Client) -> Vec<i64> {
+    gateway.run("CREATE TABLE probe (customer_id int8)");
+    for customer in 1..=data::CUSTOMERS {
+        gateway.run(&format!("INSERT INTO probe VALUES ({customer})"));
+    }
+    let url = cluster.shard_url(3).to_owned();
+    let rows = block_on(async move {
+        let shard = support::connect(&url).await;
+        shard.query("SELECT customer_id FROM probe", &[]).await.unwrap()
+    });
+    gateway.run("DROP TABLE probe");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Simple, Protocol::Text, Protocol::Binary];
+
+#[test]
+fn random_queries_of_every_shape_are_answered_as_by_one_postgres() {
+    let mut both = Both::start();
+    if let Ok(sql) = std::env::var("FEDERATED_SQL") {
+        for protocol in PROTOCOLS {
+            println!("{protocol:?}: {}", told(&both.compare(&sql, false, protocol)));
+        }
+        return;
+    }
+    let (first, queries) = (number("FEDERATED_SEED", 1), number("FEDERATED_QUERIES", QUERIES));
+    let mut refusals: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    let (mut alike, mut errors, mut failures) = (0, 0, Vec::new());
+    for seed in first..first + queries {
+        let mut generator = Generator::new(Choices::from_seed(seed));
+        let query = generator.statement();
+        let protocol = PROTOCOLS[(seed % 3) as usize];
+        match both.compare(&query.sql, query.ordered, protocol) {
+            Outcome::Alike => alike += 1,
+            Outcome::Error => errors += 1,
+            Outcome::Refused(reason) => refusals.entry(reason).or_insert((0, query.sql)).0 += 1,
+            Outcome::Different(_) => {
+                failures.push(smallest(&mut both, generator.choices, seed, protocol));
+                if failures.len() >= 20 {
+                    break;
+                }
+            }
+        }
+    }
+    let refused: u64 = refusals.values().map(|(count, _)| count).sum();
+    println!(
+        "seeds from {first}: {alike} answered alike, {errors} errors alike, {refused} refused, {} different",
+        failures.len()
+    );
+    refusals.iter().for_each(|(reason, (count, sql))| println!("{count:6} {reason}\n         {sql}"));
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(errors * 4 < queries, "{errors} of {queries} are errors: the generator tests little");
+    assert!(refused * 5 < queries, "{refused} of {queries} refused");
+}
+
+/// The smallest query found that still differs, and how.
+fn smallest(both: &mut Both, choices: Choices, seed: u64, protocol: Protocol) -> String {
+    let small = choices.shrink(|choices| {
+        let query = Generator::new(choices).statement();
+        matches!(both.compare(&query.sql, query.ordered, protocol), Outcome::Different(_))
+    });
+    let query = Generator::new(small).statement();
+    let how = told(&both.compare(&query.sql, query.ordered, protocol));
+    format!("seed {seed} [{protocol:?}]: {}\n    {how}", query.sql)
+}
+
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Alike => "alike".to_owned(),
+        Outcome::Error => "an error on both sides".to_owned(),
+        Outcome::Refused(reason) => format!("refused: {reason}"),
+        Outcome::Different(how) => how.clone(),
+    }
+}
