@@ -99,6 +99,8 @@ pub struct Counters {
     queries: [AtomicU64; QueryKind::ALL.len()],
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
+    shipped_rows: AtomicU64,
+    shipped_bytes: AtomicU64,
     waits: AtomicU64,
     wait_micros: AtomicU64,
     transaction_micros: AtomicU64,
@@ -114,6 +116,8 @@ impl Default for Counters {
             queries: Default::default(),
             received_bytes: AtomicU64::default(),
             sent_bytes: AtomicU64::default(),
+            shipped_rows: AtomicU64::default(),
+            shipped_bytes: AtomicU64::default(),
             waits: AtomicU64::default(),
             wait_micros: AtomicU64::default(),
             transaction_micros: AtomicU64::default(),
@@ -135,6 +139,10 @@ pub struct Totals {
     pub received_bytes: u64,
     /// Bytes written to clients.
     pub sent_bytes: u64,
+    /// Rows shipped from shards to merge servers.
+    pub shipped_rows: u64,
+    /// Their bytes.
+    pub shipped_bytes: u64,
     /// Times a client waited for a server.
     pub waits: u64,
     /// Microseconds clients waited for servers.
@@ -175,6 +183,8 @@ impl Counters {
             queries: self.queries.each_ref().map(load),
             received_bytes: load(&self.received_bytes),
             sent_bytes: load(&self.sent_bytes),
+            shipped_rows: load(&self.shipped_rows),
+            shipped_bytes: load(&self.shipped_bytes),
             waits: load(&self.waits),
             wait_micros: load(&self.wait_micros),
             transaction_micros: load(&self.transaction_micros),
@@ -242,6 +252,12 @@ impl Tally {
     pub fn wait(&mut self, took: Duration) {
         self.waits += 1;
         self.wait_micros += micros(took);
+    }
+
+    /// Rows have been shipped from shards to a merge server.
+    pub fn shipped(&self, rows: u64, bytes: u64) {
+        add(&self.shared.shipped_rows, rows);
+        add(&self.shared.shipped_bytes, bytes);
     }
 
     /// Bytes read from the client.

@@ -12,6 +12,8 @@ pub mod scatter;
 pub mod chorus;
 pub mod explain;
 pub mod portion;
+pub mod ship;
+pub mod merge;
 pub mod copy_in;
 pub mod copy_lines;
 pub mod copy_key;

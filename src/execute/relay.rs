@@ -220,7 +220,7 @@ impl Link {
         self.servers.iter().position(|enlisted| enlisted.server.partial.is_some_and(|partial| partial.forward))
     }
 
-    fn pump(&mut self, index: usize, joiner: &mut impl Joiner) -> Result<Pumped, ServerFault> {
+    pub(super) fn pump(&mut self, index: usize, joiner: &mut impl Joiner) -> Result<Pumped, ServerFault> {
         let server: &mut Server = &mut self.servers[index].server;
         let out = &mut self.client.outbound;
         let mut pumped = Pumped { moved: false, copy_in: false };
@@ -297,8 +297,10 @@ impl Link {
     }
 }
 
-struct Pumped {
-    moved: bool,
+/// What handling a server's bytes has come to.
+pub(super) struct Pumped {
+    /// Something was handled.
+    pub(super) moved: bool,
     copy_in: bool,
 }
 

@@ -173,13 +173,13 @@ fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<Cursor
             .hint("Fetch all rows, or restrict the query to one key.")
     };
     match &mut route.target {
-        Target::Scatter | Target::Gather(_) => return Err(several().into()),
+        Target::Scatter => return Err(several().into()),
         Target::Keyed(keyed) => {
-            if matches!(keyed.several, Several::Scatter | Several::Gather(_)) {
+            if matches!(keyed.several, Several::Scatter) {
                 keyed.several = Several::Refuse(several());
             }
         }
-        Target::Any | Target::Home | Target::Replicated | Target::Unknown => {}
+        Target::Any | Target::Home | Target::Gather(_) | Target::Replicated | Target::Unknown => {}
     }
     Ok(CursorVerb::Declare { name: declare.portalname.clone(), route })
 }

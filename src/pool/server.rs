@@ -208,6 +208,12 @@ pub struct CancelServer {
 }
 
 impl CancelServer {
+    /// Both mean the same session of the same server.
+    pub fn is(&self, other: &CancelServer) -> bool {
+        (self.process_id, &self.secret) == (other.process_id, &other.secret)
+            && self.target.address == other.target.address
+    }
+
     /// Asks the server to stop what it is doing; returns when the request has been taken.
     pub async fn cancel(&self) {
         if let Err(error) = connect::cancel(&self.target, self.process_id, &self.secret).await {

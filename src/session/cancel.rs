@@ -82,6 +82,14 @@ impl CancelSlot {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(server);
     }
 
+    /// One server does not work for the client any more; waits as [`CancelSlot::clear`] does.
+    pub async fn remove(&self, server: &CancelServer) {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| !known.is(server));
+        if self.under_way.try_write().is_err() {
+            let _all_done = self.under_way.write().await;
+        }
+    }
+
     /// No server works for the client any more; waits for requests under way, so that none hits the servers' next client.
     pub async fn clear(&self) {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();

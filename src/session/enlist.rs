@@ -157,7 +157,7 @@ impl Session {
     }
 
     /// Waits until a server has taken the session's settings.
-    async fn confirm(&mut self, at: usize) -> Result<(), Failure> {
+    pub(super) async fn confirm(&mut self, at: usize) -> Result<(), Failure> {
         for enlisted in &mut self.link.servers[..at] {
             if !enlisted.server.expects.is_empty() {
                 enlisted.server.send_flush();
@@ -206,7 +206,7 @@ impl Session {
     }
 
     /// Waits for a server. A cancel request, or the client's leaving, ends the wait.
-    async fn checkout(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
+    pub(super) async fn checkout(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
         let pool = match self.pools.get(&(shard, role)) {
             Some(pool) if !pool.is_closed() => pool.clone(),
             Some(_) | None => {

@@ -216,8 +216,19 @@ impl Session {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
                 self.count_rows(route, &destination);
-                if bind.more_bytes > 0 && matches!(destination, Destination::Many(_) | Destination::All) {
+                if bind.more_bytes > 0
+                    && matches!(destination, Destination::Many(_) | Destination::All | Destination::Gather(_))
+                {
                     return Ok(Bound::WholeNeeded);
+                }
+                if let Destination::Gather(gather) = &destination {
+                    if route.output != crate::plan::Output::Rows {
+                        return Err(super::gather_output::extended_refused());
+                    }
+                    let place = self.bind_gather(gather, bind, &prepared).await?;
+                    let portal = Portal { place, prepared, statement: bind.statement.into(), reached: 0 };
+                    self.names.portals.insert(bind.portal.into(), portal);
+                    return Ok(Bound::Done);
                 }
                 self.place(destination, route.access, bind).await?
             }
@@ -342,10 +353,7 @@ impl Session {
                     place => place,
                 })
             }
-            Destination::Gather(gather) => {
-                Err(crate::plan::Refusal::unsupported(format!("{} is not supported yet", gather.reason)).into())
-            }
-            Destination::NeedsParameterTypes => Err(Failure::Told),
+            Destination::Gather(_) | Destination::NeedsParameterTypes => Err(Failure::Told),
         }
     }
 
@@ -409,6 +417,10 @@ impl Session {
                 self.say(NO_DATA);
                 return Ok(());
             }
+            Place::Gather(gathering) => {
+                self.describe_gather(name, &gathering);
+                return Ok(());
+            }
             Place::One { shard, replica } => self.portal_server(shard, Some(replica), name)?,
             Place::Many(shards) | Place::Every(shards) => {
                 // All of them owe their BindComplete; the first one's answers go to the client.
@@ -462,6 +474,12 @@ impl Session {
     async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
         let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
             None | Some(Place::Local | Place::Done) => {
+                self.say(CLOSE_COMPLETE);
+                return Ok(());
+            }
+            Some(Place::Gather(_)) => {
+                self.drain().await?;
+                self.end_held(&super::gather_portal::HeldName::Portal(name.into())).await?;
                 self.say(CLOSE_COMPLETE);
                 return Ok(());
             }

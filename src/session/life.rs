@@ -44,6 +44,8 @@ pub struct Session {
     pub(super) names: Names,
     pub(super) pipeline: Pipeline,
     pub(super) cancel: Arc<CancelSlot>,
+    /// Merge servers that hold cursors and portals.
+    pub(super) merges: Vec<super::gather_portal::Held>,
     /// Where statements go that any shard can answer.
     pub(super) default_shard: ShardId,
     pub(super) pools: HashMap<(ShardId, Role), ServerPool>,
@@ -104,6 +106,7 @@ impl Session {
             settings: Arc::new(Settings::from_startup(&client.settings)),
             names: Names::default(),
             pipeline: Pipeline::default(),
+            merges: Vec::new(),
             default_shard,
             pools: HashMap::new(),
             draining: gateway.draining.subscribe(),
@@ -349,6 +352,9 @@ impl Session {
 
     /// Gives all servers back, and forgets what lived on them.
     pub(super) async fn release(&mut self) {
+        if !self.merges.is_empty() {
+            self.end_all_held().await;
+        }
         self.give_back().await;
         self.names.portals.clear();
         self.names.cursors.clear();

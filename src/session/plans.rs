@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
 
+use super::described::Described;
 use crate::catalog::{Catalog, CatalogVersion, Oid, Rules};
-use crate::plan::{self, Plan, Planned, Target};
+use crate::plan::{self, Gather, Plan, Planned, Target};
 use crate::pool::expect::StatementId;
 use crate::pool::settings::{SearchPath, Settings};
 
@@ -125,13 +126,30 @@ impl Equivalent<Key> for KeyRef<'_> {
 #[derive(Debug)]
 pub struct Plans {
     cache: Cache<Key, Arc<Compiled>>,
+    /// By the address of the plan, which each entry keeps alive.
+    described: Cache<usize, Arc<Described>>,
     last: AtomicU64,
 }
 
 impl Plans {
     /// Keeps `plans_max` compiled texts.
     pub fn new(plans_max: usize) -> Self {
-        Plans { cache: Cache::new(plans_max), last: AtomicU64::new(0) }
+        Plans { cache: Cache::new(plans_max), described: Cache::new(plans_max), last: AtomicU64::new(0) }
+    }
+
+    /// What servers have said of a plan's texts.
+    pub fn described(&self, gather: &Arc<Gather>) -> Option<Arc<Described>> {
+        self.described.get(&Arc::as_ptr(gather).addr())
+    }
+
+    /// Keeps what servers have said.
+    pub fn keep_described(&self, described: Arc<Described>) {
+        self.described.insert(Arc::as_ptr(&described.gather).addr(), described);
+    }
+
+    /// A name for a text on servers.
+    pub fn next_id(&self) -> StatementId {
+        StatementId(self.last.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The compiled text, from the cache if it is still true.
@@ -164,7 +182,7 @@ impl Plans {
             utf8: scope.utf8 && utf8,
         };
         let statements = plan::compile(&readable, &context).ok();
-        let id = StatementId(self.last.fetch_add(1, Ordering::Relaxed));
+        let id = self.next_id();
         Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements }
     }
 }

@@ -39,6 +39,7 @@ impl Session {
                 }
             }
             (Place::Many(shards), _) => self.execute_many(&shards, &execute, plan).await?,
+            (Place::Gather(gathering), _) => self.execute_gather(&execute, &gathering).await?,
             (Place::Every(shards), _) => self.execute_every(&shards, &execute).await?,
             (Place::Local, Some(prepared)) => {
                 self.drain().await?;

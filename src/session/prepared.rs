@@ -86,7 +86,10 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_any(route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
-            Destination::Many(_) | Destination::Gather(_) | Destination::All | Destination::NeedsParameterTypes => {
+            Destination::Gather(gather) => {
+                return self.execute_sql_gather(&gather, &prepared.compiled, arguments).await;
+            }
+            Destination::Many(_) | Destination::All | Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "EXECUTE on several shards is not supported yet")
                     .with_hint("Run the statement itself, or prepare it through the driver.")
                     .into());

@@ -225,9 +225,7 @@ impl Session {
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Many(shards) => return self.scatter(text, &shards, route.output).await,
             Destination::All => return self.replicated(text).await,
-            Destination::Gather(gather) => {
-                return Err(crate::plan::Refusal::unsupported(format!("{} is not supported yet", gather.reason)).into());
-            }
+            Destination::Gather(gather) => return self.gather_simple(text, &gather, route.output).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }

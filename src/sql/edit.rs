@@ -199,6 +199,12 @@ pub fn print(select: &SelectStmt) -> Option<String> {
         .then_some(text)
 }
 
+/// The text of a statement of any kind.
+pub fn print_statement(statement: RawStmt) -> Option<String> {
+    let tree = ParseResult { version: VERSION, stmts: vec![statement] };
+    super::guarded(|| pg_query::deparse(&tree, DeparseOptions::default()))?.ok()
+}
+
 /// PG_VERSION_NUM of the parser; the printer does not look at it.
 const VERSION: i32 = 180_000;
 

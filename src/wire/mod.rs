@@ -7,6 +7,7 @@
 pub mod frame;
 pub mod frontend;
 pub mod fields;
+pub mod row_description;
 pub mod reply;
 pub mod copy;
 pub mod startup;
