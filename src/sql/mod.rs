@@ -9,7 +9,7 @@ use pg_query::protobuf::{RawStmt, node::Node as NodeEnum};
 
 pub mod edit;
 pub mod names;
-mod same;
+pub mod same;
 pub mod tokens;
 pub mod walk;
 

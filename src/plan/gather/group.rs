@@ -4,6 +4,8 @@
 use pg_query::protobuf::{Node as Wrapped, SelectStmt};
 
 use super::node;
+use super::qualify::Known;
+use super::reference::Content;
 use super::survey::{self, Survey};
 use super::whole::Tables;
 use crate::catalog::Oid;
@@ -40,6 +42,34 @@ fn level(select: &mut SelectStmt, tables: &Tables, survey: &Survey) {
         added.extend(missing.map(|column| node::wrap(node::column(&[shown, &column.name]))));
     }
     select.group_clause.extend(added);
+}
+
+/// The same for one level of a qualified tree: the columns that are used.
+pub fn complete_level(select: &mut SelectStmt, known: &Known) -> Result<(), Stop> {
+    if select.group_clause.is_empty() {
+        return Ok(());
+    }
+    let mut used = Content::default();
+    let parts = [&select.target_list, &select.sort_clause, &select.distinct_clause, &select.window_clause];
+    for item in parts.into_iter().flatten().chain(select.having_clause.as_deref()).filter_map(|item| item.node.as_ref())
+    {
+        used.add(&mut item.clone())?;
+    }
+    let mut added = Vec::new();
+    for (table, column) in &used.columns {
+        let Some(relation) = known.tables.get(table) else { continue };
+        let grouped = |column: &String| select.group_clause.iter().any(|item| is(item, table, column));
+        let type_oid = known.types.get(&(table.clone(), column.clone()));
+        if !relation.primary_key.is_empty()
+            && relation.primary_key.iter().all(grouped)
+            && !grouped(column)
+            && type_oid.is_some_and(|type_oid| !UNGROUPABLE.contains(type_oid))
+        {
+            added.push(node::wrap(node::column(&[table, column])));
+        }
+    }
+    select.group_clause.extend(added);
+    Ok(())
 }
 
 fn is(item: &Wrapped, table: &str, column: &str) -> bool {

@@ -26,6 +26,14 @@ fn targets(select: &mut SelectStmt) {
     }
 }
 
+/// A labelled output column.
+pub fn labelled(target: &pg_query::protobuf::Node) -> Option<(String, Node)> {
+    match &target.node {
+        Some(Node::ResTarget(target)) => Some((target.name.clone(), names::inner(&target.val)?.clone())),
+        _ => None,
+    }
+}
+
 /// The name PostgreSQL gives the output column of an expression; `None` for `?column?`.
 ///
 /// *Source*: FigureColnameInternal, parse_target.c of PostgreSQL 15.

@@ -15,6 +15,15 @@ mod survey;
 mod row;
 mod group;
 mod whole;
+mod condition;
+mod types;
+mod qualify;
+mod reference;
+mod engine;
+mod combine;
+mod aggregate;
+mod peel;
+mod piece;
 mod plan;
 
 pub use plan::instead;

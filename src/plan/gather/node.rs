@@ -104,3 +104,22 @@ pub fn call(function: &str, arguments: Vec<Node>) -> pg_query::protobuf::FuncCal
         ..pg_query::protobuf::FuncCall::default()
     }
 }
+
+/// `ROW(...)`.
+pub fn row(fields: impl Iterator<Item = Node>) -> Node {
+    Node::RowExpr(Box::new(pg_query::protobuf::RowExpr {
+        args: fields.map(wrap).collect(),
+        row_format: CoercionForm::CoerceExplicitCall as i32,
+        ..pg_query::protobuf::RowExpr::default()
+    }))
+}
+
+/// `(query) AS alias(columns)`.
+pub fn subselect(query: Node, alias: &str, columns: &[String]) -> Node {
+    let colnames = columns.iter().map(|column| name(column)).collect();
+    Node::RangeSubselect(Box::new(pg_query::protobuf::RangeSubselect {
+        lateral: false,
+        subquery: boxed(query),
+        alias: Some(Alias { aliasname: alias.to_owned(), colnames }),
+    }))
+}

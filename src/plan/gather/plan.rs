@@ -6,7 +6,8 @@ use pg_query::protobuf::SelectStmt;
 
 use super::clock::Clock;
 use super::part::{Parts, one_shard};
-use super::{Gather, label, view, whole};
+use super::{Gather, Part, engine, label, view, whole};
+use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
@@ -74,21 +75,39 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Ga
         return Err(GatherStop::NotForIt);
     }
     let count = builder.parameters.len().max(context.declared_types.len());
-    let types = (0..count).map(|index| builder.parameter_type(index)).collect();
+    let types: Vec<_> = (0..count).map(|index| builder.parameter_type(index)).collect();
     let mut names = Builder::new(context);
     functions(&mut tree.clone(), &mut names)?;
     label::everywhere(&mut tree)?;
     let mut clock = Clock::new(count + 1);
     clock.replace(&mut tree)?;
-    let mut parts = Parts::new(context, types);
-    whole::ship(&mut tree, context, &mut parts)?;
-    let Node::SelectStmt(merge) = &tree else { return Err(GatherStop::NotForIt) };
+    let (parts, merge) = match pieces(&tree, context, &types) {
+        Ok(found) => found,
+        Err(_) => tables(tree, context, &types)?,
+    };
     Ok(Gather {
-        merge: edit::print(merge).ok_or_else(unprintable)?,
-        parts: parts.made,
+        merge,
+        parts,
         now_parameter: clock.used.then_some(count + 1),
         reason: reason.strip_suffix(" is not supported yet").unwrap_or(reason).to_owned(),
     })
+}
+
+/// The largest pieces that distribute run on the shards.
+fn pieces(tree: &Node, context: &Context<'_>, types: &[Option<Oid>]) -> Result<(Vec<Part>, String), Stop> {
+    let Node::SelectStmt(select) = tree else { return Err(unprintable()) };
+    let mut select = select.as_ref().clone();
+    let mut parts = Parts::new(context, types.to_vec());
+    engine::split(&mut select, context, &mut parts)?;
+    Ok((parts.made, edit::print(&select).ok_or_else(unprintable)?))
+}
+
+/// Every table is shipped.
+fn tables(mut tree: Node, context: &Context<'_>, types: &[Option<Oid>]) -> Result<(Vec<Part>, String), Stop> {
+    let mut parts = Parts::new(context, types.to_vec());
+    whole::ship(&mut tree, context, &mut parts)?;
+    let Node::SelectStmt(merge) = &tree else { return Err(unprintable()) };
+    Ok((parts.made, edit::print(merge).ok_or_else(unprintable)?))
 }
 
 /// Refuses functions whose answer would be the merge server's own.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use pg_query::protobuf::{AExpr, AExprKind, CaseExpr, CaseWhen, CoercionForm, RangeVar, RowExpr, SelectStmt};
+use pg_query::protobuf::{AExpr, AExprKind, CaseExpr, CaseWhen, RangeVar, SelectStmt};
 
 use super::node;
 use super::survey;
@@ -139,12 +139,7 @@ impl Rows<'_> {
             return None;
         }
         let (relation, columns) = self.names.shown.get(name)?.as_ref()?;
-        let fields = columns.iter().map(|column| node::wrap(node::column(&[name, column]))).collect();
-        let row = Node::RowExpr(Box::new(RowExpr {
-            args: fields,
-            row_format: CoercionForm::CoerceExplicitCall as i32,
-            ..RowExpr::default()
-        }));
+        let row = node::row(columns.iter().map(|column| node::column(&[name, column])));
         Some(unless_missing(name, node::cast(row, &[&relation.schema, &relation.name], &[])))
     }
 }
