@@ -24,6 +24,7 @@ mod combine;
 mod aggregate;
 mod peel;
 mod piece;
+mod lookup;
 mod plan;
 
 pub use plan::instead;
@@ -54,4 +55,7 @@ pub struct Part {
     pub text: String,
     /// Where it runs; never [`Target::Gather`], and a `Keyed` target's `several` is `Scatter`.
     pub target: Target,
+    /// Columns by which the merge query finds rows of it one by one, for each row of something else: an index on them pays if there
+    /// are many rows.
+    pub lookups: Vec<Vec<String>>,
 }
