@@ -95,11 +95,9 @@ impl Engine<'_, '_> {
             {
                 return Ok(());
             }
-            if left.is_empty() {
-                clusters = vec![together];
-            }
         }
-        while let Some(joined) = self.join_two(&level, &mut clusters)? {
+        let mut apart = HashSet::new();
+        while let Some(joined) = self.join_two(&level, &mut clusters, &mut apart)? {
             clusters.push(joined);
         }
         for cluster in &mut clusters {
@@ -252,8 +250,14 @@ impl Engine<'_, '_> {
         Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), target }))
     }
 
-    /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first.
-    fn join_two(&self, level: &Level, clusters: &mut Vec<Cluster>) -> Result<Option<Cluster>, Stop> {
+    /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first. `apart`: units of
+    /// which it is known that they do not.
+    fn join_two(
+        &self,
+        level: &Level,
+        clusters: &mut Vec<Cluster>,
+        apart: &mut HashSet<Vec<usize>>,
+    ) -> Result<Option<Cluster>, Stop> {
         if level.units.len() > ITEMS_MAX {
             return Ok(None);
         }
@@ -263,10 +267,13 @@ impl Engine<'_, '_> {
                 let found = |unique: &[Vec<Reference>], joined: &HashSet<Reference>| {
                     unique.iter().any(|columns| columns.iter().all(|column| joined.contains(column)))
                 };
-                let one_left = found(&l.unique, &level.joined(&l.items, &r.items));
+                let columns = level.joined(&l.items, &r.items);
+                let one_left = found(&l.unique, &columns);
                 let one_right = found(&r.unique, &level.joined(&r.items, &l.items));
-                if one_left || one_right {
-                    let everywhere = [&l.target, &r.target].iter().filter(|target| ***target == Target::Any).count();
+                let everywhere = [&l.target, &r.target].iter().filter(|target| ***target == Target::Any).count();
+                // Of tables that have no primary key and are sharded alike the best is hoped.
+                let unknown = everywhere == 0 && !columns.is_empty() && (l.unique.is_empty() || r.unique.is_empty());
+                if one_left || one_right || unknown {
                     pairs.push((everywhere, left, right, one_left, one_right));
                 }
             }
@@ -274,16 +281,22 @@ impl Engine<'_, '_> {
         pairs.sort_unstable();
         for (_, left, right, one_left, one_right) in pairs {
             let (Some(l), Some(r)) = (clusters.get(left), clusters.get(right)) else { continue };
-            let units = l.units.iter().chain(&r.units).copied().collect();
-            let items = l.items.union(&r.items).cloned().collect();
-            if let Some(mut joined) = self.cluster(level, units, items)? {
-                // Where each row of one finds one of the other, it stays the only one of its kind.
-                joined.unique.extend(one_right.then(|| l.unique.clone()).into_iter().flatten());
-                joined.unique.extend(one_left.then(|| r.unique.clone()).into_iter().flatten());
-                clusters.remove(right);
-                clusters.remove(left);
-                return Ok(Some(joined));
+            let mut units: Vec<usize> = l.units.iter().chain(&r.units).copied().collect();
+            units.sort_unstable();
+            if apart.contains(&units) {
+                continue;
             }
+            let items = l.items.union(&r.items).cloned().collect();
+            let Some(mut joined) = self.cluster(level, units.clone(), items)? else {
+                apart.insert(units);
+                continue;
+            };
+            // Where each row of one finds one of the other, it stays the only one of its kind.
+            joined.unique.extend(one_right.then(|| l.unique.clone()).into_iter().flatten());
+            joined.unique.extend(one_left.then(|| r.unique.clone()).into_iter().flatten());
+            clusters.remove(right);
+            clusters.remove(left);
+            return Ok(Some(joined));
         }
         Ok(None)
     }
