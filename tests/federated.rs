@@ -23,8 +23,11 @@ mod login;
 #[allow(dead_code)]
 mod script;
 mod support;
+#[path = "federated/tpch.rs"]
+mod tpch;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use choices::Choices;
 use client::{Client, Login};
@@ -41,6 +44,8 @@ struct Both {
     gateway: Client,
     postgres: Client,
     login: Login,
+    /// Of the last statement: the gateway, and one Postgres.
+    took: (Duration, Duration),
     _cluster: Cluster,
 }
 
@@ -55,17 +60,26 @@ enum Outcome {
 }
 
 impl Both {
-    fn start() -> Both {
-        let cluster = Cluster::with(Setup { shards: 4, config: data::CONFIG, ..Setup::default() });
+    fn new(config: &str) -> Both {
+        let cluster = Cluster::with(Setup { shards: 4, config, ..Setup::default() });
         let login = login::of(cluster.url());
-        let mut gateway = Client::connect(&login).unwrap();
-        let left_out = customers_of_the_last_shard(&cluster, &mut gateway);
-        let mut postgres = Client::connect(&login::of(login::database().url())).unwrap();
-        for client in [&mut gateway, &mut postgres] {
+        Both {
+            gateway: Client::connect(&login).unwrap(),
+            postgres: Client::connect(&login::of(login::database().url())).unwrap(),
+            login,
+            took: Default::default(),
+            _cluster: cluster,
+        }
+    }
+
+    fn start() -> Both {
+        let mut both = Both::new(data::CONFIG);
+        let left_out = customers_of_the_last_shard(&both._cluster, &mut both.gateway);
+        for client in [&mut both.gateway, &mut both.postgres] {
             data::make(client, &left_out);
             client.run("SET statement_timeout TO '20s'");
         }
-        Both { gateway, postgres, login, _cluster: cluster }
+        both
     }
 
     fn compare(&mut self, sql: &str, ordered: bool, protocol: Protocol) -> Outcome {
@@ -77,12 +91,16 @@ impl Both {
             ordered,
             parameters: None,
         };
+        let asked = Instant::now();
         let got = ask(&mut self.gateway, &statement, protocol);
+        self.took.0 = asked.elapsed();
         if got.lost.is_some() {
             self.gateway = Client::connect(&self.login).unwrap();
             return Outcome::Different(format!("connection: {:?} {:?}", got.lost, got.error));
         }
+        let asked = Instant::now();
         let wanted = ask(&mut self.postgres, &statement, protocol);
+        self.took.1 = asked.elapsed();
         match (&wanted.error, &got.error) {
             (Some((code, _)), _) if code == "57014" => Outcome::Error,
             (None, Some((code, reason))) if code == "0A000" => Outcome::Refused(reason.clone()),
@@ -170,4 +188,41 @@ fn told(outcome: &Outcome) -> String {
         Outcome::Refused(reason) => format!("refused: {reason}"),
         Outcome::Different(how) => how.clone(),
     }
+}
+
+#[test]
+fn tpch_with_facts_by_order_is_answered_as_by_one_postgres() {
+    tpch_answers(tpch::BY_ORDER);
+}
+
+#[test]
+fn tpch_with_every_table_by_its_own_key_is_answered_as_by_one_postgres() {
+    tpch_answers(tpch::BY_OWN_KEYS);
+}
+
+/// `TPCH_SCALE` is the scale factor, `TPCH_QUERY` one query to run.
+fn tpch_answers(config: &str) {
+    let scale = std::env::var("TPCH_SCALE").map_or(0.01, |text| text.parse().unwrap());
+    let mut both = Both::new(config);
+    tpch::load(&mut both.gateway, scale);
+    tpch::load(&mut both.postgres, scale);
+    let only = number("TPCH_QUERY", 0);
+    let (mut failures, mut logarithms) = (Vec::new(), 0.0);
+    for query in (1..=22).filter(|query| only == 0 || *query as u64 == only) {
+        let sql = tpch::statement(query);
+        match both.compare(&sql, false, Protocol::Simple) {
+            Outcome::Alike => {}
+            other => failures.push(format!("Q{query}: {}", told(&other))),
+        }
+        let (gateway, postgres) = both.took;
+        let ratio = gateway.as_secs_f64() / postgres.as_secs_f64();
+        logarithms += ratio.ln();
+        println!(
+            "Q{query:<2} {:8.1} ms  {:8.1} ms  {ratio:6.2}",
+            gateway.as_secs_f64() * 1e3,
+            postgres.as_secs_f64() * 1e3
+        );
+    }
+    println!("geometric mean {:.2}", (logarithms / 22.0).exp());
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
