@@ -17,6 +17,8 @@ mod compare;
 mod data;
 #[path = "federated/generate.rs"]
 mod generate;
+#[path = "federated/hazards.rs"]
+mod hazards;
 #[path = "wire/login.rs"]
 mod login;
 #[path = "sql/script.rs"]
