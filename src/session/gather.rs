@@ -115,22 +115,20 @@ impl Session {
         if ended {
             self.drop_last_merge(&key).await?;
         }
-        let tag = match result {
-            Ok(tag) => tag,
-            Err(failure) => return Err(failure),
-        };
-        Ok(Merged { tag, held: if ended { None } else { self.link.servers.pop() } })
+        Ok(Merged { tag: result?, held: if ended { None } else { self.link.servers.pop() } })
     }
 
     /// Ends the transaction of the merge server, which is the link's last, and gives it back.
     pub(super) async fn drop_last_merge(&mut self, key: &crate::pool::server::CancelServer) -> Result<(), Failure> {
         let at = self.link.servers.len().saturating_sub(1);
         let mut result = Ok(());
-        if let Some(enlisted) = self.link.servers.last_mut().filter(|enlisted| !enlisted.server.is_broken()) {
-            if enlisted.server.expects.is_empty() && enlisted.server.expects.status != Status::Idle {
-                enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
-                result = self.link.relay(&mut Silence::default()).await.map(|_| ());
-            }
+        if let Some(enlisted) = self.link.servers.last_mut()
+            && !enlisted.server.is_broken()
+            && enlisted.server.expects.is_empty()
+            && enlisted.server.expects.status != Status::Idle
+        {
+            enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
+            result = self.link.relay(&mut Silence::default()).await.map(|_| ());
         }
         self.cancel.remove(key).await;
         self.link.servers.truncate(at);
