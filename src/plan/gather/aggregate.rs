@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use pg_query::protobuf::{FuncCall, Node as Wrapped, SelectStmt, a_const::Val};
 
 use super::combine;
-use super::engine::Engine;
+use super::engine::{self, Engine};
 use super::reference::{self, Content};
 use super::{label, node};
 use crate::plan::builder::Builder;
@@ -64,7 +64,15 @@ struct Rewriter<'e, 'p, 'c> {
 
 impl Engine<'_, '_> {
     /// Puts a part with partial aggregates in place of a level's rows, if its aggregates can be combined exactly.
-    pub fn aggregate(&mut self, select: &mut SelectStmt, from: &[&Node], conditions: &[Node]) -> Result<bool, Stop> {
+    ///
+    /// `correlated`: conditions that are decided on the merge server, for which the parts are grouped by their columns too.
+    pub fn aggregate(
+        &mut self,
+        select: &mut SelectStmt,
+        from: &[&Node],
+        conditions: &[Node],
+        mut correlated: Vec<Node>,
+    ) -> Result<bool, Stop> {
         if !self.is_aggregate(select)? {
             return Ok(false);
         }
@@ -82,8 +90,18 @@ impl Engine<'_, '_> {
         };
         let mut level = select.clone();
         rewriter.level(&mut level)?;
+        for condition in &mut correlated {
+            reference::substitute(condition, &mut |node| {
+                let (item, _) = reference::of(node)?;
+                rewriter.items.contains(item).then(|| rewriter.partial.key(node))
+            })?;
+        }
+        level.where_clause = super::condition::all(correlated);
         let Rewriter { partial, failed, .. } = rewriter;
-        if failed || (partial.keys.is_empty() && partial.aggregates.is_empty()) {
+        if failed
+            || !partial.keys.iter().all(|(key, _)| engine::shippable(key))
+            || (partial.keys.is_empty() && partial.aggregates.is_empty())
+        {
             return Ok(false);
         }
         let arguments = partial.aggregates.iter().flat_map(|(call, _)| {

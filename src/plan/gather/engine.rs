@@ -21,6 +21,8 @@ pub struct Engine<'p, 'c> {
     pub parts: &'p mut Parts<'c>,
     /// Columns of pieces -> columns of the parts that hold them.
     pub moved: HashMap<Reference, Node>,
+    /// By table: conditions on what is shipped of it.
+    pub hoisted: HashMap<String, Vec<Node>>,
 }
 
 /// A query is not taken apart in this way.
@@ -41,18 +43,23 @@ pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut 
     if let Node::SelectStmt(plain) = sql::same::without_places(Node::SelectStmt(Box::new(std::mem::take(select)))) {
         *select = *plain;
     }
-    let mut engine = Engine { context, known, parts, moved: HashMap::new() };
+    let mut engine = Engine { context, known, parts, moved: HashMap::new(), hoisted: HashMap::new() };
     engine.query(select, true)?;
+    if !engine.hoisted.is_empty() {
+        return Err(unfit());
+    }
     let moved = engine.moved;
     let mut tree = Node::SelectStmt(Box::new(std::mem::take(select)));
     let replaced = reference::substitute(&mut tree, &mut |node| {
         let (item, column) = reference::of(node)?;
         moved.get(&(item.to_owned(), column.to_owned())).cloned()
     });
+    replaced?;
+    super::lookup::note(&mut tree, engine.parts)?;
     if let Node::SelectStmt(tree) = tree {
         *select = *tree;
     }
-    replaced
+    Ok(())
 }
 
 impl Engine<'_, '_> {

@@ -1,8 +1,10 @@
 //! A query that does not distribute: parts of it run on the shards, their rows become temporary tables on a merge server, and
 //! what remains of the query runs there, as PostgreSQL runs it.
 //!
-//! A statement's way: `plan` (checks, the order of the steps) -> `view` (views become sub-selects) -> `clock` (one `now()` for all) ->
-//! `whole` (each table is shipped, as far as the statement names its columns). Every part is a statement of its own, whose route the planner has proved.
+//! A statement's way: `plan` (checks, the order of the steps) -> `view` (views become sub-selects) -> `clock` (one `now()` for all) -> `qualify` (a
+//! name of its own for everything) -> `engine`, which walks over the levels: `peel` (ORDER BY, LIMIT, DISTINCT over what distributes), `piece` (joins and
+//! filters), `aggregate` and `combine` (partial aggregates). Where names are not certain: `whole`, which ships each table as far as the
+//! statement names its columns. Every part reads rows that are a statement of their own, whose route the prover has decided.
 
 use super::Target;
 
@@ -24,6 +26,7 @@ mod combine;
 mod aggregate;
 mod peel;
 mod piece;
+mod lookup;
 mod plan;
 
 pub use plan::instead;
@@ -54,4 +57,7 @@ pub struct Part {
     pub text: String,
     /// Where it runs; never [`Target::Gather`], and a `Keyed` target's `several` is `Scatter`.
     pub target: Target,
+    /// Columns by which the merge query finds rows of it one by one, for each row of something else: an index on them pays if there
+    /// are many rows.
+    pub lookups: Vec<Vec<String>>,
 }

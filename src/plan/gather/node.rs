@@ -1,8 +1,8 @@
 //! Builds pieces of syntax trees.
 
 use pg_query::protobuf::{
-    AConst, AStar, Alias, CoercionForm, ColumnRef, Integer, LimitOption, Node as Wrapped, ParamRef, RangeVar,
-    ResTarget, SelectStmt, SetOperation, String as Name, TypeCast, TypeName, a_const::Val,
+    AConst, Alias, CoercionForm, ColumnRef, Integer, LimitOption, Node as Wrapped, ParamRef, RangeVar, ResTarget,
+    SelectStmt, SetOperation, String as Name, TypeCast, TypeName, a_const::Val,
 };
 
 use crate::sql::Node;
@@ -25,13 +25,6 @@ pub fn name(text: &str) -> Wrapped {
 /// `a`, `a.b`.
 pub fn column(fields: &[&str]) -> Node {
     Node::ColumnRef(ColumnRef { fields: fields.iter().map(|field| name(field)).collect(), location: 0 })
-}
-
-/// `a.*`.
-pub fn star(qualifier: &[&str]) -> Node {
-    let mut fields: Vec<_> = qualifier.iter().map(|field| name(field)).collect();
-    fields.push(wrap(Node::AStar(AStar {})));
-    Node::ColumnRef(ColumnRef { fields, location: 0 })
 }
 
 /// A whole number.

@@ -23,15 +23,19 @@ struct Condition {
     steady: bool,
     sublinks: bool,
     equality: bool,
+    /// Others say it too.
+    implied: bool,
 }
 
 /// FROM items that run together on the shards.
-pub struct Cluster {
+struct Cluster {
     /// Positions in FROM.
     units: Vec<usize>,
     items: HashSet<String>,
     conditions: Vec<usize>,
-    pub target: Target,
+    /// Columns that tell its rows apart.
+    unique: Vec<Vec<Reference>>,
+    target: Target,
 }
 
 /// A FROM clause without its inner joins.
@@ -45,6 +49,30 @@ impl Level {
         units.iter().filter_map(|at| self.units.get(*at)).collect()
     }
 
+    fn implied(&self, at: usize) -> bool {
+        self.conditions.get(at).is_some_and(|condition| condition.implied)
+    }
+
+    /// It compares columns of these items with columns of queries around.
+    fn correlated(&self, at: usize, items: &HashSet<String>) -> bool {
+        self.conditions.get(at).is_some_and(|condition| {
+            condition.equality && condition.steady && !condition.sublinks && !condition.items.is_subset(items)
+        })
+    }
+
+    /// The columns of these items that are equal to something of the others.
+    fn joined(&self, items: &HashSet<String>, others: &HashSet<String>) -> HashSet<Reference> {
+        let mut found = HashSet::new();
+        for condition in self.conditions.iter().filter(|condition| condition.equality && condition.steady) {
+            let Node::AExpr(e) = &condition.node else { continue };
+            let within = condition.items.iter().all(|item| items.contains(item) || others.contains(item));
+            let sides = [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).filter_map(reference::of);
+            let own = sides.filter(|(item, _)| items.contains(*item) && within && !condition.items.is_subset(items));
+            found.extend(own.map(|(item, column)| (item.to_owned(), column.to_owned())));
+        }
+        found
+    }
+
     fn conditions(&self, chosen: &[usize]) -> Vec<Node> {
         chosen.iter().filter_map(|at| self.conditions.get(*at)).map(|condition| condition.node.clone()).collect()
     }
@@ -55,16 +83,33 @@ impl Engine<'_, '_> {
     pub fn pieces(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
         let mut level = self.flatten(select)?;
         let mut clusters = self.clusters(&level)?;
+        if clusters.len() == level.units.len()
+            && let Some(together) = self.together(&level, &clusters)?
+        {
+            let left: Vec<usize> = (0..level.conditions.len())
+                .filter(|at| !together.conditions.contains(at) && !level.implied(*at))
+                .collect();
+            let conditions = level.conditions(&together.conditions);
+            if left.iter().all(|at| level.correlated(*at, &together.items))
+                && self.aggregate(select, &level.nodes(&together.units), &conditions, level.conditions(&left))?
+            {
+                return Ok(());
+            }
+            if left.is_empty() {
+                clusters = vec![together];
+            }
+        }
+        while let Some(joined) = self.join_two(&level, &mut clusters)? {
+            clusters.push(joined);
+        }
         for cluster in &mut clusters {
             self.with_sublinks(&level, cluster)?;
         }
-        if let [cluster] = clusters.as_slice()
-            && cluster.units.len() == level.units.len()
-            && cluster.conditions.len() == level.conditions.len()
-            && self.aggregate(select, &level.nodes(&cluster.units), &level.conditions(&cluster.conditions))?
-        {
-            return Ok(());
-        }
+        self.assemble(select, &mut level, &clusters)
+    }
+
+    /// Puts the parts of the clusters in their places, and takes apart what is left.
+    fn assemble(&mut self, select: &mut SelectStmt, level: &mut Level, clusters: &[Cluster]) -> Result<(), Stop> {
         self.all_sublinks(select)?;
         let pushed: HashSet<usize> = clusters.iter().flat_map(|cluster| cluster.conditions.iter().copied()).collect();
         let clustered: HashSet<usize> = clusters.iter().flat_map(|cluster| cluster.units.iter().copied()).collect();
@@ -72,7 +117,7 @@ impl Engine<'_, '_> {
             level.conditions.iter().filter(|c| c.steady && !c.sublinks).map(|c| c.node.clone()).collect();
         let mut rest = Vec::new();
         for (at, condition) in level.conditions.iter_mut().enumerate() {
-            if !pushed.contains(&at) {
+            if !pushed.contains(&at) && !condition.implied {
                 self.sublinks(&mut condition.node)?;
                 rest.push(condition.node.clone());
             }
@@ -80,6 +125,7 @@ impl Engine<'_, '_> {
         select.where_clause = condition::all(rest);
         for (at, unit) in level.units.iter_mut().enumerate() {
             if !clustered.contains(&at) {
+                self.hoist(unit)?;
                 // Its own needs are seen by those around it.
                 select.from_clause.push(node::wrap(unit.clone()));
             }
@@ -91,20 +137,64 @@ impl Engine<'_, '_> {
         }
         select.from_clause.clear();
         let mut shipped = HashMap::new();
-        for cluster in &clusters {
+        for cluster in clusters {
             let (nodes, conditions) = (level.nodes(&cluster.units), level.conditions(&cluster.conditions));
             let item = self.ship(&nodes, &conditions, &cluster.items, &needed)?;
             if let Some(first) = cluster.units.first() {
                 shipped.insert(*first, item);
             }
         }
-        for (at, mut unit) in level.units.into_iter().enumerate() {
+        for (at, mut unit) in std::mem::take(&mut level.units).into_iter().enumerate() {
             if let Some(item) = shipped.remove(&at) {
                 select.from_clause.push(node::wrap(item));
             } else if !clustered.contains(&at) {
                 self.tree(&mut unit, &filters, &needed)?;
                 select.from_clause.push(node::wrap(unit));
             }
+        }
+        Ok(())
+    }
+
+    /// All units in one, with every condition that can be decided on the shards.
+    fn together(&self, level: &Level, clusters: &[Cluster]) -> Result<Option<Cluster>, Stop> {
+        let items = clusters.iter().flat_map(|cluster| cluster.items.iter().cloned()).collect();
+        let Some(mut cluster) = self.cluster(level, (0..level.units.len()).collect(), items)? else { return Ok(None) };
+        cluster.conditions.retain(|at| !level.implied(*at));
+        self.with_sublinks(level, &mut cluster)?;
+        Ok(Some(cluster))
+    }
+
+    /// Conditions in ON that are only about the table an outer join may leave out are conditions on what is shipped of it.
+    fn hoist(&mut self, item: &mut Node) -> Result<(), Stop> {
+        let Node::JoinExpr(_) = item else { return Ok(()) };
+        let content = Content::of(&mut item.clone())?;
+        if content.closed() && self.steady(&content)? && self.rows(&[item], &[], Vec::new())?.is_some() {
+            return Ok(());
+        }
+        let Node::JoinExpr(join) = item else { return Ok(()) };
+        let optional = match join.jointype() {
+            JoinType::JoinLeft => names::inner(&join.rarg),
+            JoinType::JoinRight => names::inner(&join.larg),
+            _ => None,
+        };
+        if let Some(Node::RangeVar(name)) = optional
+            && !name.schemaname.is_empty()
+            && let Some(alias) = name.alias.as_ref().map(|alias| alias.aliasname.clone())
+        {
+            let mut kept = Vec::new();
+            for mut node in condition::split(join.quals.take()) {
+                let about = Content::of(&mut node)?;
+                let only = about.outside().len() == 1 && about.outside().contains(alias.as_str());
+                if only && !about.sublinks && about.bare.is_empty() && self.steady(&about)? {
+                    self.hoisted.entry(alias.clone()).or_default().push(node);
+                } else {
+                    kept.push(node);
+                }
+            }
+            join.quals = condition::all(kept).or_else(|| node::boxed(node::yes()));
+        }
+        for side in [&mut join.larg, &mut join.rarg].into_iter().flatten().filter_map(|side| side.node.as_mut()) {
+            self.hoist(side)?;
         }
         Ok(())
     }
@@ -122,8 +212,10 @@ impl Engine<'_, '_> {
             let named = content.bare.iter().all(|name| content.ctes.contains(name));
             let steady = named && self.steady(&content)?;
             let equality = matches!(&node, Node::AExpr(e) if e.kind() == AExprKind::AexprOp && names::operator(&e.name).is_some_and(|(name, _)| name == "="));
-            conditions.push(Condition { node, items, steady, sublinks: content.sublinks, equality });
+            conditions.push(Condition { node, items, steady, sublinks: content.sublinks, equality, implied: false });
         }
+        let implied = implied(&conditions)?;
+        conditions.extend(implied);
         Ok(Level { units, conditions })
     }
 
@@ -134,15 +226,17 @@ impl Engine<'_, '_> {
             if content.tables.is_empty() || !content.closed() || !self.steady(&content)? {
                 continue;
             }
-            if let Some(cluster) = self.cluster(level, vec![at], content.items)? {
+            if let Some(mut cluster) = self.cluster(level, vec![at], content.items)? {
+                if let Node::RangeVar(name) = unit
+                    && let Some(alias) = name.alias.as_ref().filter(|alias| alias.colnames.is_empty())
+                    && let Some(table) =
+                        self.known.tables.get(&alias.aliasname).filter(|table| !table.primary_key.is_empty())
+                {
+                    let column = |column: &String| (alias.aliasname.clone(), column.clone());
+                    cluster.unique.push(table.primary_key.iter().map(column).collect());
+                }
                 clusters.push(cluster);
             }
-        }
-        if level.units.len() > ITEMS_MAX {
-            return Ok(clusters);
-        }
-        while let Some(joined) = self.join_two(level, &mut clusters)? {
-            clusters.push(joined);
         }
         Ok(clusters)
     }
@@ -155,34 +249,37 @@ impl Engine<'_, '_> {
         let conditions: Vec<usize> =
             level.conditions.iter().enumerate().filter(|(_, c)| chosen(c)).map(|(at, _)| at).collect();
         let found = self.rows(&level.nodes(&units), &level.conditions(&conditions), Vec::new())?;
-        Ok(found.map(|(_, target)| Cluster { units, items, conditions, target }))
+        Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), target }))
     }
 
-    /// Joins two clusters that are connected by an equality and distribute together; sharded ones first.
+    /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first.
     fn join_two(&self, level: &Level, clusters: &mut Vec<Cluster>) -> Result<Option<Cluster>, Stop> {
+        if level.units.len() > ITEMS_MAX {
+            return Ok(None);
+        }
         let mut pairs = Vec::new();
         for (left, l) in clusters.iter().enumerate() {
             for (right, r) in clusters.iter().enumerate().skip(left + 1) {
-                let connects = |condition: &Condition| {
-                    condition.equality
-                        && condition.steady
-                        && !condition.sublinks
-                        && !condition.items.is_disjoint(&l.items)
-                        && !condition.items.is_disjoint(&r.items)
-                        && condition.items.iter().all(|item| l.items.contains(item) || r.items.contains(item))
+                let found = |unique: &[Vec<Reference>], joined: &HashSet<Reference>| {
+                    unique.iter().any(|columns| columns.iter().all(|column| joined.contains(column)))
                 };
-                if level.conditions.iter().any(connects) {
+                let one_left = found(&l.unique, &level.joined(&l.items, &r.items));
+                let one_right = found(&r.unique, &level.joined(&r.items, &l.items));
+                if one_left || one_right {
                     let everywhere = [&l.target, &r.target].iter().filter(|target| ***target == Target::Any).count();
-                    pairs.push((everywhere, left, right));
+                    pairs.push((everywhere, left, right, one_left, one_right));
                 }
             }
         }
         pairs.sort_unstable();
-        for (_, left, right) in pairs {
+        for (_, left, right, one_left, one_right) in pairs {
             let (Some(l), Some(r)) = (clusters.get(left), clusters.get(right)) else { continue };
             let units = l.units.iter().chain(&r.units).copied().collect();
             let items = l.items.union(&r.items).cloned().collect();
-            if let Some(joined) = self.cluster(level, units, items)? {
+            if let Some(mut joined) = self.cluster(level, units, items)? {
+                // Where each row of one finds one of the other, it stays the only one of its kind.
+                joined.unique.extend(one_right.then(|| l.unique.clone()).into_iter().flatten());
+                joined.unique.extend(one_left.then(|| r.unique.clone()).into_iter().flatten());
                 clusters.remove(right);
                 clusters.remove(left);
                 return Ok(Some(joined));
@@ -245,7 +342,13 @@ impl Engine<'_, '_> {
             && self.steady(&content)?
             && !matches!(item, Node::RangeSubselect(_))
         {
-            let mut own = Vec::new();
+            let mut own = match item {
+                Node::RangeVar(name) => {
+                    let alias = name.alias.as_ref().map(|alias| alias.aliasname.as_str());
+                    alias.and_then(|alias| self.hoisted.remove(alias)).unwrap_or_default()
+                }
+                _ => Vec::new(),
+            };
             for filter in filters {
                 let about = Content::of(&mut filter.clone())?;
                 if about.outside().iter().all(|name| content.items.contains(*name)) && !about.outside().is_empty() {
@@ -310,6 +413,35 @@ fn flatten(item: Node, units: &mut Vec<Node>, conditions: &mut Vec<Node>) {
         }
         item => units.push(item),
     }
+}
+
+/// What an OR over several items says of each of them alone: one of what its arms say of that item.
+fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
+    let mut found = Vec::new();
+    for condition in conditions.iter().filter(|c| c.steady && !c.sublinks && c.items.len() > 1) {
+        let Some(arms) = condition::arms(&condition.node) else { continue };
+        for item in &condition.items {
+            let mut own = Vec::new();
+            for arm in &arms {
+                let mut about = Vec::new();
+                for node in arm {
+                    let content = Content::of(&mut node.clone())?;
+                    if content.outside().len() == 1 && content.outside().contains(item.as_str()) {
+                        about.push(node.clone());
+                    }
+                }
+                own.push(about);
+            }
+            if own.iter().any(Vec::is_empty) {
+                continue;
+            }
+            if let Some(node) = condition::either(own) {
+                let items = HashSet::from([item.clone()]);
+                found.push(Condition { node, items, steady: true, sublinks: false, equality: false, implied: true });
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A part that reads one table names its columns bare, so that equal parts have equal texts.

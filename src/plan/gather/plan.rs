@@ -71,6 +71,14 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Ga
         Err(Stop::Fails) => return Err(GatherStop::Stop(Stop::Fails)),
     }
     let effects = &builder.effects;
+    if effects.locks && !effects.locks_reference && builder.writes.is_empty() {
+        let refusal =
+            Refusal::unsupported("row locks in a query that does not distribute over the shards are not supported");
+        return Err(Stop::from(
+            refusal.hint("Restrict it to one key, or lock rows by their keys in a statement of its own."),
+        )
+        .into());
+    }
     if !builder.writes.is_empty() || effects.sequence || effects.transaction_lock || effects.locks {
         return Err(GatherStop::NotForIt);
     }

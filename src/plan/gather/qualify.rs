@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{
     Alias, CoalesceExpr, CommonTableExpr, JoinExpr, JoinType, Node as Wrapped, RangeFunction, RangeSubselect, RangeVar,
-    SelectStmt, SetOperation,
+    SelectStmt, SetOperation, SubLinkType,
 };
 
 use super::{condition, label, node, types};
@@ -486,6 +486,9 @@ impl Namer<'_> {
             }
             Node::SubLink(link) => {
                 self.one(&mut link.testexpr)?;
+                if link.sub_link_type() == SubLinkType::ExistsSublink {
+                    without_outputs(link.subselect.as_deref_mut());
+                }
                 match link.subselect.as_mut().and_then(|node| node.node.as_mut()) {
                     Some(Node::SelectStmt(query)) => self.select(query).map(|_| ()),
                     _ => Err(Unsure),
@@ -610,6 +613,25 @@ fn output(name: &str, targets: &[(String, Node)]) -> Result<Option<Node>, Unsure
         return Err(Unsure);
     }
     Ok(Some(first.clone()))
+}
+
+/// What a sub-select of EXISTS selects does not matter, where it is columns.
+fn without_outputs(query: Option<&mut Wrapped>) {
+    let Some(Node::SelectStmt(query)) = query.and_then(|query| query.node.as_mut()) else { return };
+    let column = |target: &Wrapped| match &target.node {
+        Some(Node::ResTarget(target)) => {
+            matches!(names::inner(&target.val), Some(Node::ColumnRef(_) | Node::AConst(_)))
+        }
+        _ => false,
+    };
+    let plain = query.group_clause.is_empty()
+        && query.having_clause.is_none()
+        && query.distinct_clause.is_empty()
+        && query.sort_clause.is_empty()
+        && !query.from_clause.is_empty();
+    if plain && query.target_list.iter().all(column) {
+        query.target_list = vec![node::target(node::integer(1), "")];
+    }
 }
 
 impl Item {
