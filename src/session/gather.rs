@@ -82,7 +82,7 @@ impl Session {
             Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => {
                 return self.gather_copy(text, gather).await;
             }
-            Output::Explain => return self.gather_explain(text, gather).await,
+            Output::Explain | Output::ExplainJson => return self.gather_explain(text, gather).await,
         }
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
@@ -301,7 +301,7 @@ impl Session {
                 server.prepare(known.id, part.text.as_bytes(), &described.types, Audience::Gateway);
                 let name = crate::pool::server::statement_name(known.id);
                 let rest = parameters.bind_rest(&[format]);
-                reply::bind(&mut server.outbound, PART_PORTAL, name.as_bytes(), &rest, 0);
+                reply::bind(&mut server.outbound, PART_PORTAL, &name, &rest, 0);
                 server.expects.push(Step::Bind, Audience::Gateway);
                 reply::execute(&mut server.outbound, PART_PORTAL, 0);
                 server.expects.push(Step::Execute, Audience::Gateway);
