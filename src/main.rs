@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use pgbraid::admin::{check, explain, init, serve};
+use pgbraid::admin::{check, explain, init, serve, status};
 use pgbraid::config::{self, Config};
 use pgbraid::demo;
 
@@ -28,6 +28,12 @@ enum Command {
     },
     /// Checks configuration, shards, schemas and map; the exit status says whether all is well.
     Check {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Shows transactions over several shards that are prepared and not finished.
+    Status {
         /// The configuration file.
         #[arg(long)]
         config: PathBuf,
@@ -73,6 +79,14 @@ async fn run(command: Command) -> ExitCode {
                 let report = check::check(&config).await;
                 say(&format!("{report}\n"));
                 if report.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            })
+            .await
+        }
+        Command::Status { config } => {
+            with_config(&config, async |config| {
+                let (text, problems) = status::status(&config).await;
+                say(&text);
+                if problems > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
             })
             .await
         }

@@ -44,6 +44,8 @@ fn config(directory: &Path, shards: Vec<Shard>) -> Config {
             shipped_bytes_max: 1,
             plans_max: 1,
             prepared_max: 1,
+            client_statements_max: 1,
+            client_bytes_max: 1,
             login_timeout: seconds(1),
         },
     }

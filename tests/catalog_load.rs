@@ -174,6 +174,72 @@ fn what_rewrites_rows(catalog: &Catalog) {
     assert!(!rewriting("big_customers"), "the rule every view has");
 }
 
+/// Rows that cannot be read or written without calling what may read tables.
+const ELSEWHERE: &str = "
+    CREATE TABLE looked_up (id int);
+    CREATE FUNCTION known(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT EXISTS (SELECT 1 FROM looked_up WHERE id = $1)';
+    CREATE FUNCTION short(text) RETURNS boolean LANGUAGE sql IMMUTABLE
+        AS 'SELECT length(trim(both ''x'' from $1)) < 9 AND $1 IS DISTINCT FROM ''''';
+    CREATE OPERATOR ?! (FUNCTION = known, RIGHTARG = int);
+    CREATE DOMAIN real_id AS int CHECK (known(VALUE));
+    CREATE DOMAIN short_text AS text CHECK (short(VALUE));
+    CREATE DOMAIN realer_id AS real_id;
+    CREATE TYPE pair AS (a int, b realer_id);
+    CREATE TABLE e_check (customer_id int, x int CHECK (known(x)));
+    CREATE TABLE e_operator (customer_id int, x int CHECK (?! x));
+    CREATE TABLE e_default (customer_id int, x boolean DEFAULT known(1));
+    CREATE TABLE e_generated (customer_id int, x int, y boolean GENERATED ALWAYS AS (known(x)) STORED);
+    CREATE TABLE e_index (customer_id int, x int);
+    CREATE INDEX ON e_index (known(x));
+    CREATE TABLE e_domain (customer_id int, x real_id);
+    CREATE TABLE e_array (customer_id int, x realer_id[]);
+    CREATE TABLE e_pair (customer_id int, x pair);
+    CREATE TABLE e_innocent (customer_id int, x text CHECK (short(x)), y short_text);
+    CREATE TABLE p_own (customer_id int, owner name);
+    CREATE POLICY own ON p_own USING (owner = current_user);
+    CREATE TABLE p_sub (customer_id int);
+    CREATE POLICY sub ON p_sub USING (EXISTS (SELECT 1 FROM looked_up WHERE id = p_sub.customer_id));
+    CREATE TABLE p_function (customer_id int);
+    CREATE POLICY function ON p_function USING (known(customer_id));
+    CREATE TABLE p_reference (customer_id int);
+    CREATE POLICY reference ON p_reference USING (EXISTS (SELECT 1 FROM products WHERE id = p_reference.customer_id));
+    CREATE TABLE p_home (x int);
+    CREATE POLICY home ON p_home USING (EXISTS (SELECT 1 FROM looked_up WHERE id = x));
+    CREATE TABLE p_off (customer_id int);
+    CREATE POLICY off ON p_off USING (EXISTS (SELECT 1 FROM looked_up WHERE id = p_off.customer_id));
+    CREATE TABLE p_forced (customer_id int);
+    CREATE POLICY forced ON p_forced USING (known(customer_id));
+    ALTER TABLE p_own ENABLE ROW LEVEL SECURITY; ALTER TABLE p_sub ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE p_function ENABLE ROW LEVEL SECURITY; ALTER TABLE p_reference ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE p_home ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE p_forced ENABLE ROW LEVEL SECURITY; ALTER TABLE p_forced FORCE ROW LEVEL SECURITY;
+    CREATE ROLE owner_of_sub; CREATE ROLE anybody;
+    ALTER TABLE p_sub OWNER TO owner_of_sub; ALTER TABLE p_forced OWNER TO owner_of_sub";
+
+#[tokio::test]
+async fn rows_that_need_a_look_elsewhere_are_known() {
+    let server = Postgres::start(&[]);
+    let client = server.connect("postgres").await;
+    client.batch_execute("CREATE TABLE products (id int)").await.unwrap();
+    client.batch_execute(ELSEWHERE).await.unwrap();
+    let catalog = load(&client).await;
+    let names = |wanted: &dyn Fn(&Relation) -> bool| {
+        let relations = catalog.schemas["public"].values();
+        let mut names: Vec<&str> = relations.filter(|found| wanted(found)).map(|found| found.name.as_str()).collect();
+        names.sort_unstable();
+        names.join(" ")
+    };
+    assert_eq!(
+        names(&|relation| relation.rewrites_rows),
+        "e_array e_check e_default e_domain e_generated e_index e_operator e_pair"
+    );
+    assert_eq!(names(&|relation| relation.guarded.is_some()), "p_forced p_function p_sub");
+    let exempt = |name: &str, role: &str| relation(&catalog, name).guarded.as_ref().unwrap().iter().any(|r| r == role);
+    assert!(exempt("p_sub", "owner_of_sub") && exempt("p_sub", "postgres"));
+    assert!(!exempt("p_sub", "anybody") && !exempt("p_function", "owner_of_sub"));
+    assert!(!exempt("p_forced", "owner_of_sub"), "FORCE ROW LEVEL SECURITY");
+}
+
 fn functions(catalog: &Catalog) {
     let one = |name: &str| match catalog.functions.get(name).map(Vec::as_slice) {
         Some([function]) => function.clone(),

@@ -12,14 +12,26 @@ mod client;
 mod login;
 mod support;
 
+#[path = "faults/beside.rs"]
+mod beside;
+#[path = "faults/blocks.rs"]
+mod blocks;
 #[path = "faults/cancelled.rs"]
 mod cancelled;
+#[path = "faults/elsewhere.rs"]
+mod elsewhere;
+#[path = "faults/explain.rs"]
+mod explain;
+#[path = "faults/limits.rs"]
+mod limits;
 #[path = "faults/long_bind.rs"]
 mod long_bind;
 #[path = "faults/lying.rs"]
 mod lying;
 #[path = "faults/memory.rs"]
 mod memory;
+#[path = "faults/order.rs"]
+mod order;
 #[path = "faults/queue.rs"]
 mod queue;
 #[path = "faults/serve.rs"]

@@ -15,6 +15,9 @@ mod render;
 #[path = "plan/properties.rs"]
 mod properties;
 
+#[path = "plan/sharing.rs"]
+mod sharing;
+
 use std::path::{Path, PathBuf};
 
 struct Case {

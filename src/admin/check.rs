@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::admin::commits;
 use crate::admin::placement;
 use crate::admin::probe::probe;
 use crate::admin::report::Report;
@@ -25,6 +26,7 @@ pub async fn check(config: &Config) -> Report {
     check_map(config, &mut report);
     let primaries = probe(config, &mut report).await;
     check_placement(config, &primaries, &mut report).await;
+    commits::check_commits(config, &primaries, &mut report).await;
     check_schemas(config, &primaries, &mut report).await;
     let home = primaries.get(usize::from(config.sharding.home.0)).and_then(Option::as_ref);
     if let Some(client) = home {

@@ -6,7 +6,7 @@ use crate::catalog::load;
 use crate::config::Config;
 use crate::plan::{self, Access, Context, Destination, KeySource, Plan, Planned, Refusal, Route, Target};
 use crate::session::gateway::rules;
-use crate::session::plans::Scope;
+use crate::session::scope::Scope;
 use crate::session::statement::NoArguments;
 use crate::topology::{self, ControlError, MapFile, MapFileError};
 
@@ -41,8 +41,14 @@ pub async fn explain(config: &Config, sql: &str) -> Result<String, ExplainError>
     let catalog = load(&client, &rules, crate::catalog::CatalogVersion(1)).await?;
     let map = MapFile::new(config).load()?;
     let scope = Scope::new(&home.primary.database, &home.primary.user, &catalog, &Default::default(), true);
-    let context =
-        Context { catalog: &catalog, rules: &rules, search_path: &scope.search_path, declared_types: &[], utf8: true };
+    let context = Context {
+        catalog: &catalog,
+        rules: &rules,
+        search_path: &scope.search_path,
+        role: &scope.role,
+        declared_types: &[],
+        utf8: true,
+    };
     let statements = plan::compile(sql, &context).map_err(|error| ExplainError::Syntax(error.to_string()))?;
     let name = |shard: shardmap::ShardId| {
         config.shards.get(usize::from(shard.0)).map_or_else(|| shard.0.to_string(), |shard| shard.name.clone())
@@ -80,6 +86,7 @@ fn describe(plan: &Plan, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::ShardId)
 fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::ShardId) -> String) -> String {
     let access = match route.access {
         Access::Read => "read",
+        Access::ReadPrimary => "read of the primary",
         Access::Write => "write",
     };
     if let Some(parameters) = key_parameters(&route.target) {
@@ -120,7 +127,7 @@ fn key_parameters(target: &Target) -> Option<String> {
             KeySource::Parameter { index, .. } | KeySource::ParameterArray { index, .. } => {
                 Some(format!("${}", index + 1))
             }
-            KeySource::Constant(_) | KeySource::Null => None,
+            KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => None,
         })
         .collect();
     names.sort();

@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::admin::placement;
 use crate::config::{Config, Shard};
 use crate::topology::{self, ControlError, Place};
+use crate::txn::install as commits;
 
 /// Why a shard could not be prepared. Those before it, in the order of the configuration, are.
 #[derive(Debug, Error)]
@@ -46,6 +47,21 @@ pub enum InitError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// It belongs to another cluster.
+    #[error(
+        "shard {shard}: its database belongs to cluster {found}, the shards before it to {expected}: correct the addresses, or drop its schema pgbraid if it is a copy"
+    )]
+    OtherCluster {
+        /// The shard's name.
+        shard: String,
+        /// Its cluster.
+        found: String,
+        /// The others'.
+        expected: String,
+    },
+    /// The system gives no random numbers.
+    #[error(transparent)]
+    Random(#[from] std::io::Error),
     /// The functions do not hash as the gateway does.
     #[error(
         "shard {shard}: pgbraid.bucket gives {found:?} where the gateway gives {expected}: report this, and do not route by it"
@@ -65,15 +81,30 @@ pub enum InitError {
 /// # Errors
 /// At the first shard that cannot be prepared.
 pub async fn init(config: &Config) -> Result<(), InitError> {
+    let cluster = cluster(config).await?;
     for shard in &config.shards {
-        install(shard).await?;
-        println!("{}: pgbraid.bucket installed and tested on {}", shard.name, Place::new(&shard.primary, None));
+        install(shard, &cluster).await?;
+        println!("{}: the schema pgbraid is installed and tested on {}", shard.name, Place::new(&shard.primary, None));
     }
     Ok(())
 }
 
+/// The id that one of the shards has, or a new one.
+async fn cluster(config: &Config) -> Result<String, InitError> {
+    for shard in &config.shards {
+        let name = || shard.name.clone();
+        let connected = topology::connect(&shard.primary, None).await;
+        let client = connected.map_err(|source| InitError::Connect { shard: name(), source })?;
+        let found = commits::cluster(&client).await;
+        if let Some(id) = found.map_err(|source| InitError::Statement { shard: name(), source })? {
+            return Ok(id);
+        }
+    }
+    Ok(commits::random_id()?)
+}
+
 /// Installs on one shard and tests the result.
-async fn install(shard: &Shard) -> Result<(), InitError> {
+async fn install(shard: &Shard, cluster: &str) -> Result<(), InitError> {
     let name = || shard.name.clone();
     let place = Place::new(&shard.primary, None);
     let connected = topology::connect(&shard.primary, None).await;
@@ -89,6 +120,10 @@ async fn install(shard: &Shard) -> Result<(), InitError> {
         return Err(InitError::TooOld { shard: name(), place, version: row.try_get(1).map_err(failed)? });
     }
     client.batch_execute(BUCKET_SQL).await.map_err(failed)?;
+    let found = commits::install(&client, cluster).await.map_err(failed)?;
+    if found != cluster {
+        return Err(InitError::OtherCluster { shard: name(), found, expected: cluster.to_owned() });
+    }
     match placement::first_misplaced(&client).await.map_err(failed)? {
         Some(wrong) => Err(InitError::Misplaced { shard: name(), expected: wrong.expected, found: wrong.found }),
         None => Ok(()),

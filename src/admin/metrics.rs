@@ -43,6 +43,21 @@ const METRICS: &[(&str, Kind, Unit, &str)] = &[
     ("pgbraid_server_logins_total", Kind::Counter, Unit::Count, "Servers connected and logged in to."),
     ("pgbraid_servers_lost_total", Kind::Counter, Unit::Count, "Servers that died while a client used them."),
     ("pgbraid_checkout_failures_total", Kind::Counter, Unit::Count, "Clients that got no server."),
+    ("pgbraid_deadlocks_total", Kind::Counter, Unit::Count, "Deadlocks over several shards that were broken."),
+    ("pgbraid_several_shards_commits_total", Kind::Counter, Unit::Count, "Commits in two phases begun."),
+    (
+        "pgbraid_prepared_transactions",
+        Kind::Gauge,
+        Unit::Count,
+        "Transactions found prepared on shards at the last look.",
+    ),
+    (
+        "pgbraid_recovered_transactions_total",
+        Kind::Counter,
+        Unit::Count,
+        "Transactions left prepared, and finished since.",
+    ),
+    ("pgbraid_recovery_failures_total", Kind::Counter, Unit::Count, "Attempts to finish a transaction that failed."),
 ];
 
 /// The recorder of this process.

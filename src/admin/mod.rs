@@ -11,7 +11,9 @@ mod placement;
 mod schema;
 mod probe;
 pub mod init;
+mod commits;
 pub mod check;
+pub mod status;
 pub mod explain;
 
 pub use check::check;

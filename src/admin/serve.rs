@@ -54,12 +54,13 @@ pub struct Served {
 /// # Errors
 /// See [`ServeError`]. Shards that cannot be reached are none: statements that need them fail until they can.
 pub async fn serve(path: &Path) -> Result<Served, ServeError> {
+    crate::net::raise_descriptor_limit();
     let config = config::load(path)?;
     let map = MapFile::new(&config).load_or_create()?;
     let lookup = Arc::new(AuthQuery { servers: ArcSwapOption::new(AuthQuery::servers(&config)?.map(Arc::new)) });
     let door = Arc::new(Door::new(&config, Some(lookup.clone()))?);
     let http_listen = config.gateway.http_listen;
-    let gateway = Arc::new(Gateway::new(config, map));
+    let gateway = Arc::new(Gateway::new(config, map)?);
     let metrics = Arc::new(Metrics::new());
     if metrics.install().is_err() {
         tracing::warn!("the process has a metrics recorder already; rare events are counted there");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio_postgres::{Client, Row};
 
+use crate::catalog::elsewhere::{Elsewhere, reads_tables};
 use crate::catalog::{
     Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules,
     Volatility,
@@ -146,17 +147,18 @@ const CASCADES: &str = "
 
 /// Overloads that differ in nothing the gateway asks about are one.
 /// A function whose body has a word that statements about tables have is not believed when it says that it is immutable.
-const FUNCTIONS: &str = "
-    SELECT DISTINCT p.proname::text, n.nspname::text,
+const FUNCTIONS: &str = concat!(
+    "SELECT DISTINCT p.proname::text, n.nspname::text,
         CASE WHEN l.lanname NOT IN ('internal', 'c') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-            AND coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc)
-                ~* '\\m(from|insert|update|delete|merge|execute|perform|table|copy|call)\\M'
-            THEN 'v'::\"char\" ELSE p.provolatile END,
+            AND ",
+    reads_tables!(),
+    " THEN 'v'::\"char\" ELSE p.provolatile END,
         p.prokind,
         l.lanname IN ('internal', 'c'), p.proretset
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
+    WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
+);
 
 /// Reads all of a database's catalog under one snapshot.
 ///
@@ -207,9 +209,10 @@ async fn read(
     for row in client.query_typed(SCHEMAS, &[]).await? {
         empty_schemas.insert(row.try_get::<_, String>(0)?);
     }
-    let schemas = relations.finish(rules);
+    let elsewhere = Elsewhere::read(client).await?;
+    let schemas = relations.finish(rules, &elsewhere);
     empty_schemas.retain(|schema| !schemas.contains_key(schema));
-    Ok(Catalog { version, schemas, functions, search_paths, empty_schemas })
+    Ok(Catalog { version, schemas, functions, search_paths, empty_schemas, oids: Default::default() })
 }
 
 /// The search path of a role for which neither it nor the database has a setting of its own.
@@ -294,8 +297,8 @@ impl Relations {
     }
 
     /// By schema and name, each with its kind.
-    fn finish(self, rules: &Rules) -> HashMap<String, HashMap<String, Arc<Relation>>> {
-        let rewriting = self.rewriting();
+    fn finish(self, rules: &Rules, elsewhere: &Elsewhere) -> HashMap<String, HashMap<String, Arc<Relation>>> {
+        let rewriting = self.rewriting(elsewhere);
         let kinds: HashMap<Oid, RelationKind> =
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
@@ -303,18 +306,26 @@ impl Relations {
             let Raw { schema, name, columns, primary_key, .. } = raw;
             let kind = kinds.get(&oid).cloned().unwrap_or(RelationKind::Home);
             let rewrites_rows = rewriting.contains(&oid);
-            let relation =
-                Relation { schema: schema.clone(), name: name.clone(), kind, columns, primary_key, rewrites_rows };
+            let guarded = elsewhere.guarded(oid, &kinds);
+            let relation = Relation {
+                schema: schema.clone(),
+                name: name.clone(),
+                kind,
+                columns,
+                primary_key,
+                rewrites_rows,
+                guarded,
+            };
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
         }
         schemas
     }
 
     /// Relations a write to which may meet triggers or rules.
-    fn rewriting(&self) -> HashSet<Oid> {
+    fn rewriting(&self, elsewhere: &Elsewhere) -> HashSet<Oid> {
         let mut rewriting = HashSet::new();
-        let mut next: Vec<Oid> =
-            self.relations.iter().filter(|(_, raw)| raw.rewrites_rows).map(|(oid, _)| *oid).collect();
+        let rewrites = |(oid, raw): &(&Oid, &Raw)| raw.rewrites_rows || elsewhere.is_written(**oid);
+        let mut next: Vec<Oid> = self.relations.iter().filter(rewrites).map(|(oid, _)| *oid).collect();
         while let Some(oid) = next.pop() {
             if rewriting.insert(oid) {
                 // A row inserted into the root meets the triggers of the partition it ends up in.

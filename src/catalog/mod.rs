@@ -1,18 +1,23 @@
 //! What the gateway knows of the database: relations, their columns and keys, functions and their volatility.
 //!
 //! The types here are plain data, so that planning is tested without a database. `load` reads them from a shard;
-//! `watch` keeps them fresh. Callers: `plan` (lookups), `session` (the current catalog), `admin` (comparison of shards).
+//! `oids` says which number a user's type has on which shard; `watch` keeps them fresh. Callers: `plan` (lookups), `session` (the current catalog), `admin` (comparison of shards).
 
 mod rules;
+mod elsewhere;
 mod load;
+mod oids;
+mod shards;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use load::{LoadError, load};
+pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
 pub use rules::{Rules, key_type};
-pub use watch::{CatalogHandle, Connect, ConnectFailure, fingerprint};
+pub use shards::OidMaps;
+pub use watch::{CatalogHandle, Connect, ConnectFailure, Connecting, fingerprint};
 
 /// A type's `pg_type.oid`.
 pub type Oid = u32;
@@ -34,6 +39,15 @@ pub struct Catalog {
     pub search_paths: BTreeMap<String, String>,
     /// Schemas that exist and hold no relation still count for search paths.
     pub empty_schemas: HashSet<String>,
+    /// How the numbers of each shard's types translate; not read by [`load`].
+    pub oids: OidMaps,
+}
+
+impl Catalog {
+    /// Some shard has other numbers for users' types or relations than the home shard.
+    pub fn numbers_differ(&self) -> bool {
+        self.oids.iter().flatten().any(|map| !map.is_same())
+    }
 }
 
 /// A table, view, index-less relation or foreign table.
@@ -50,8 +64,11 @@ pub struct Relation {
     /// Columns of the primary key in its order; none when there is no primary key.
     pub primary_key: Vec<String>,
     /// A trigger or a rule, its own or of a table that a foreign key's action reaches, may change the row or the statement after
-    /// routing, or read or write rows elsewhere.
+    /// routing, or read or write rows elsewhere;
+    /// or a constraint, default or index calls a function that may read tables.
     pub rewrites_rows: bool,
+    /// Its policies of row security may read what is not on the shard, but for these roles, to whom they do not apply.
+    pub guarded: Option<Vec<String>>,
 }
 
 /// Where a relation's rows live.

@@ -6,14 +6,17 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use shardmap::ShardId;
 use tokio::sync::{Mutex, watch};
 use tokio_postgres::Client;
 
-use crate::catalog::{Catalog, CatalogVersion, LoadError, Rules, load};
+use super::shards::ShardNumbers;
+use crate::catalog::{Catalog, CatalogVersion, LoadError, OidMap, Rules, load};
 
 /// How often the fingerprint is asked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,8 +30,26 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Opens a control connection to the database; its driver runs in a task of its own.
 pub trait Connect: Send + Sync + 'static {
     /// A new connection. Must time out by itself.
-    fn connect(&self) -> Pin<Box<dyn Future<Output = Result<Client, ConnectFailure>> + Send + '_>>;
+    fn connect(&self) -> Connecting<'_>;
+
+    /// How many shards there are.
+    fn shards(&self) -> usize {
+        1
+    }
+
+    /// Which of them is the home shard.
+    fn home(&self) -> usize {
+        0
+    }
+
+    /// A connection to a shard's primary and to no other. Must time out by itself.
+    fn connect_shard(&self, _shard: usize) -> Connecting<'_> {
+        self.connect()
+    }
 }
+
+/// A connection that is being made.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Client, ConnectFailure>> + Send + 'a>>;
 
 /// Why there is no connection.
 pub type ConnectFailure = Box<dyn std::error::Error + Send + Sync>;
@@ -43,10 +64,14 @@ struct Shared {
     /// No catalog has been read while this is the version.
     before: CatalogVersion,
     published: watch::Sender<Arc<Catalog>>,
+    /// The same, to be read without a lock.
+    current: ArcSwap<Catalog>,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
     rules: Rules,
     connect: Box<dyn Connect>,
+    /// Somebody waits for a shard's numbers: it is to be asked although it did not answer a moment ago.
+    insist: AtomicBool,
     reader: Mutex<Reader>,
 }
 
@@ -55,6 +80,7 @@ struct Shared {
 struct Reader {
     client: Option<Client>,
     fingerprint: Option<String>,
+    numbers: ShardNumbers,
     /// All tickets up to this one are answered, with this outcome.
     answered: u64,
     failure: Option<LoadError>,
@@ -78,7 +104,8 @@ const FINGERPRINT: &str = "
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.inhrelid::bigint << 32 | i.inhparent::bigint, i.xmin::text::bigint))
             FROM pg_catalog.pg_inherits i),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
-            FROM pg_catalog.pg_constraint WHERE contype = 'f'),
+            FROM pg_catalog.pg_constraint WHERE contype IN ('f', 'c')),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint)) FROM pg_catalog.pg_policy),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(i.indexrelid::bigint, i.xmin::text::bigint))
             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
             WHERE i.indisprimary AND c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p')),
@@ -125,13 +152,16 @@ impl CatalogHandle {
         rules: Rules,
         connect: Box<dyn Connect>,
     ) -> Result<CatalogHandle, LoadError> {
-        let (published, _) = watch::channel(Arc::new(Catalog { version: before, ..Catalog::default() }));
+        let nothing = Arc::new(Catalog { version: before, ..Catalog::default() });
+        let (published, _) = watch::channel(nothing.clone());
         let shared = Shared {
             before,
+            current: ArcSwap::new(nothing),
             published,
             tickets: AtomicU64::new(0),
             rules,
             connect,
+            insist: AtomicBool::new(false),
             reader: Mutex::new(Reader::default()),
         };
         let handle = CatalogHandle { shared: Arc::new(shared) };
@@ -142,7 +172,26 @@ impl CatalogHandle {
 
     /// The catalog as last read.
     pub fn current(&self) -> Arc<Catalog> {
-        self.shared.published.borrow().clone()
+        self.shared.current.load_full()
+    }
+
+    /// The same, for a moment: nothing is counted that other threads count too.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Catalog>> {
+        self.shared.current.load()
+    }
+
+    /// How the numbers of a shard's types translate; `None` if they need not, as they are those of the home shard.
+    pub fn oids(&self, shard: ShardId) -> Option<Arc<OidMap>> {
+        self.shared.current.load().oids.get(usize::from(shard.0)).cloned().flatten()
+    }
+
+    /// As [`CatalogHandle::refresh`], for a number that is not known: also shards that did not answer a moment ago are asked.
+    ///
+    /// # Errors
+    /// As for `refresh`; the numbers may have been read all the same.
+    pub async fn refresh_numbers(&self) -> Result<(), LoadError> {
+        self.shared.insist.store(true, Ordering::SeqCst);
+        self.refresh().await
     }
 
     /// For those who wait for changes.
@@ -180,35 +229,65 @@ enum Unchanged {
 }
 
 impl Shared {
-    /// Reads the fingerprint, then the catalog, and publishes it if it differs from the current one.
+    /// Reads what has changed, of the catalog and of the shards' numbers, and publishes it if it differs.
     async fn reload(&self, reader: &mut Reader, unchanged: Unchanged) -> Result<(), LoadError> {
+        let insist = self.insist.swap(false, Ordering::SeqCst);
+        let Reader { client, fingerprint, numbers, .. } = reader;
+        let (read, ()) =
+            tokio::join!(self.read(client, fingerprint, unchanged), numbers.read(self.connect.as_ref(), insist));
+        let oids = numbers.maps();
+        let (catalog, outcome) = match read {
+            Ok(catalog) => (catalog, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.published.send_if_modified(|current| {
+            let first = current.version == self.before;
+            // Nothing is published before the first catalog.
+            let fresh = match catalog {
+                Some(catalog) if first || !same(current, &catalog) => Some(catalog),
+                Some(_) => None,
+                None if first => return false,
+                None => None,
+            };
+            if fresh.is_none() && Arc::ptr_eq(&current.oids, &oids) {
+                return false;
+            }
+            let version = CatalogVersion(current.version.0 + 1);
+            let base = fresh.unwrap_or_else(|| Catalog::clone(current));
+            *current = Arc::new(Catalog { version, oids, ..base });
+            self.current.store(current.clone());
+            true
+        });
+        outcome
+    }
+
+    /// Reads the fingerprint, then the catalog; `None` if it has not changed.
+    async fn read(
+        &self,
+        client: &mut Option<Client>,
+        known: &mut Option<String>,
+        unchanged: Unchanged,
+    ) -> Result<Option<Catalog>, LoadError> {
         // Taken out, so that a connection on which something failed, or was dropped half-way, is not used again.
-        let client = match reader.client.take().filter(|client| !client.is_closed()) {
+        let used = match client.take().filter(|client| !client.is_closed()) {
             Some(client) => client,
             None => self.connect.connect().await.map_err(|error| LoadError::Connect(error.into()))?,
         };
         let reading = async {
             // Before the catalog: what changes between the two shows in the next fingerprint.
-            let fingerprint = fingerprint(&client).await?;
-            if unchanged == Unchanged::Keep && reader.fingerprint.as_ref() == Some(&fingerprint) {
+            let fingerprint = fingerprint(&used).await?;
+            if unchanged == Unchanged::Keep && known.as_ref() == Some(&fingerprint) {
                 return Ok(None);
             }
-            let version = CatalogVersion(self.published.borrow().version.0 + 1);
-            Ok(Some((fingerprint, load(&client, &self.rules, version).await?)))
+            Ok(Some((fingerprint, load(&used, &self.rules, CatalogVersion::default()).await?)))
         };
-        let read = tokio::time::timeout(ANSWER_TIMEOUT, reading).await;
-        if let Some((fingerprint, catalog)) = read.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT)))? {
-            reader.fingerprint = Some(fingerprint);
-            self.published.send_if_modified(|current| {
-                let changed = current.version == self.before || !same(current, &catalog);
-                if changed {
-                    *current = Arc::new(catalog);
-                }
-                changed
-            });
-        }
-        reader.client = Some(client);
-        Ok(())
+        let read =
+            tokio::time::timeout(ANSWER_TIMEOUT, reading).await.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT)))?;
+        *client = Some(used);
+        Ok(read.map(|(fingerprint, catalog)| {
+            *known = Some(fingerprint);
+            catalog
+        }))
     }
 }
 

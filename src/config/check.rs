@@ -304,6 +304,8 @@ impl Check<'_> {
             shipped_bytes_max: self.positive("shipped_bytes_max", written.shipped_bytes_max, 1 << 30),
             plans_max: self.positive("plans_max", written.plans_max, 10_000),
             prepared_max: self.positive("prepared_max", written.prepared_max, 500),
+            client_statements_max: self.positive("client_statements_max", written.client_statements_max, 10_000),
+            client_bytes_max: self.positive("client_bytes_max", written.client_bytes_max, 64 << 20),
             login_timeout: self.lasting("login_timeout", written.login_timeout, 60),
         }
     }

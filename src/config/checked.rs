@@ -308,6 +308,10 @@ pub struct Limits {
     pub plans_max: usize,
     /// Prepared statements kept per server. Default 500.
     pub prepared_max: usize,
+    /// Prepared statements of one client, and portals with cursors; one more gets 53400. Default 10,000.
+    pub client_statements_max: usize,
+    /// What one client's statements, portals and transaction block take; more gets 53400. Default 64 MiB.
+    pub client_bytes_max: usize,
     /// From connect to authenticated. Default 60 s, as PostgreSQL's authentication_timeout.
     pub login_timeout: Duration,
 }

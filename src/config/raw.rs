@@ -150,6 +150,10 @@ pub(super) struct RawLimits {
     pub plans_max: Setting<u64>,
     /// `prepared_max`: prepared statements kept per server. Default 500.
     pub prepared_max: Setting<u64>,
+    /// `client_statements_max`: prepared statements of one client, and as many portals and cursors; one more gets 53400. Default 10000.
+    pub client_statements_max: Setting<u64>,
+    /// `client_bytes_max`: what one client's prepared statements, portals and transaction block take; more gets 53400. Default `"64MB"`.
+    pub client_bytes_max: Setting<u64>,
     /// `login_timeout`: from connect to authenticated. Default `"60s"`.
     pub login_timeout: Setting<Duration>,
 }
@@ -234,6 +238,8 @@ impl RawLimits {
         replace(&mut self.shipped_bytes_max, extra.shipped_bytes_max);
         replace(&mut self.plans_max, extra.plans_max);
         replace(&mut self.prepared_max, extra.prepared_max);
+        replace(&mut self.client_statements_max, extra.client_statements_max);
+        replace(&mut self.client_bytes_max, extra.client_bytes_max);
         replace(&mut self.login_timeout, extra.login_timeout);
     }
 }

@@ -111,6 +111,8 @@ fn limits(section: &mut Section) -> RawLimits {
         shipped_bytes_max: section.bytes("shipped_bytes_max"),
         plans_max: section.count("plans_max"),
         prepared_max: section.count("prepared_max"),
+        client_statements_max: section.count("client_statements_max"),
+        client_bytes_max: section.bytes("client_bytes_max"),
         login_timeout: section.duration("login_timeout"),
     }
 }

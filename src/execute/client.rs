@@ -1,9 +1,14 @@
 //! The client's end: its socket and the bytes read and not yet handled, made and not yet sent.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::{Buf as _, BytesMut};
+use tokio::io::AsyncWrite as _;
 
 use crate::net::ClientStream;
 
@@ -20,12 +25,25 @@ pub struct ClientIo {
     pub unflushed: bool,
     /// Length of a frame that must be held whole; it may exceed what is read ahead.
     pub frame_bytes_wanted: usize,
-    /// The client has closed its end.
+    /// Somebody has had a server cancelled because of a deadlock over several shards: the error says so.
+    pub deadlocked: Arc<AtomicBool>,
+    /// The client has closed its end, or its socket has failed: it is neither read nor written any more. Only a commit that is
+    /// under way goes on then.
     pub gone: bool,
+    /// What the next read asks for.
+    read_bytes: usize,
+    /// Read since somebody last took note.
+    pub received_bytes: usize,
+    /// Written since somebody last took note.
+    pub sent_bytes: usize,
 }
 
 /// One read asks for this much. 16 KiB holds most statements and most answers whole.
 pub const READ_BYTES: usize = 16 * 1024;
+
+/// A client is asked for this much until it has sent as much at once: its buffer is made anew for each transaction, and most
+/// messages are short.
+const SHORT_READ_BYTES: usize = 1000;
 
 impl ClientIo {
     /// `read_ahead`: what came behind the start-up packet.
@@ -36,19 +54,47 @@ impl ClientIo {
             outbound: BytesMut::new(),
             unflushed: false,
             frame_bytes_wanted: 0,
+            deadlocked: Arc::default(),
             gone: false,
+            read_bytes: SHORT_READ_BYTES,
+            received_bytes: 0,
+            sent_bytes: 0,
         }
     }
 
     /// Reads more from the client; 0 when it has closed its end.
     ///
+    /// While there is nothing to read and nothing to be sent, the client has no buffers: most clients are idle most of the time.
+    ///
     /// # Cancel safety
     /// Cancel safe: either bytes are in `inbound` or nothing was read.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        self.inbound.reserve(READ_BYTES);
-        let count = self.stream.read_buf(&mut self.inbound).await?;
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// See [`ClientIo::fill`].
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = self.poll_read(cx);
+        if read.is_pending() && self.inbound.is_empty() && self.outbound.is_empty() {
+            self.inbound = BytesMut::new();
+            self.outbound = BytesMut::new();
+        }
+        read
+    }
+
+    /// Reads more, as [`ClientIo::fill`] does. Takes memory only when there is something to read.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // TLS may hold what has been read; its socket's readiness says nothing.
+        if let ClientStream::Tcp(tcp) = &self.stream {
+            ready!(tcp.poll_read_ready(cx))?;
+        }
+        self.inbound.reserve(self.read_bytes);
+        let room = self.inbound.capacity() - self.inbound.len();
+        let count = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbound))?;
+        self.read_bytes = if count == room { READ_BYTES } else { SHORT_READ_BYTES };
         self.gone |= count == 0;
-        Ok(count)
+        self.received_bytes += count;
+        Poll::Ready(Ok(count))
     }
 
     /// Writes all that is to be written.
@@ -56,11 +102,24 @@ impl ClientIo {
     /// # Cancel safety
     /// Cancel safe: what was written has left `outbound`.
     pub async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // One buffer, so `send` and not `writev`, which costs the kernel more.
         while !self.outbound.is_empty() {
-            if self.stream.write_buf(&mut self.outbound).await? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.outbound))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.outbound.advance(count);
+            self.sent_bytes += count;
+            self.unflushed = true;
         }
-        self.stream.flush().await
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::client::{ClientIo, READ_BYTES};
 use super::fault::{LinkFault, ServerFault};
 use crate::pool::lend::Lent;
+use crate::pool::server::Server;
 use crate::wire::reply::Status;
 
 /// Above this much unsent, the servers are not read: a slow client stops its shards, not the gateway's memory.
@@ -97,22 +98,21 @@ impl Link {
             if server.is_broken() {
                 continue;
             }
-            let torn = server.partial.is_some_and(|partial| partial.forward);
-            let lost = |cause: ServerFault| match torn {
-                true => LinkFault::Torn(enlisted.shard),
-                false => LinkFault::Server { shard: enlisted.shard, cause },
-            };
-            if poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound, &mut server.unflushed)
-                .map_err(|e| lost(e.into()))?
-            {
-                progress = Some(Turn::Written);
+            let shard = enlisted.shard;
+            match poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound, &mut server.unflushed) {
+                Ok(wrote) => {
+                    if wrote {
+                        progress = Some(Turn::Written);
+                    }
+                }
+                Err(error) => return Poll::Ready(Err(lost(server, shard, error.into()))),
             }
             let owes = !server.expects.is_empty();
             if owes && may_read && server.inbound.len() < SERVER_WINDOW_BYTES.max(server.frame_bytes_wanted) {
                 match poll_read(Pin::new(&mut server.stream), cx, &mut server.inbound) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(lost(ServerFault::Closed))),
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(lost(server, shard, ServerFault::Closed))),
                     Poll::Ready(Ok(_)) => progress = Some(Turn::Server),
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(error.into()))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(server, shard, error.into()))),
                     Poll::Pending => {}
                 }
             }
@@ -129,21 +129,35 @@ impl Link {
 
     fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn, LinkFault>> {
         let client = &mut self.client;
-        if client.inbound.len() >= CLIENT_READ_AHEAD_BYTES.max(client.frame_bytes_wanted) {
+        if client.gone || client.inbound.len() >= CLIENT_READ_AHEAD_BYTES.max(client.frame_bytes_wanted) {
             return Poll::Pending;
         }
-        match ready!(poll_read(Pin::new(&mut client.stream), cx, &mut client.inbound))? {
-            0 => {
-                client.gone = true;
-                Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into())))
-            }
+        match ready!(client.poll_read(cx))? {
+            0 => Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into()))),
             _ => Poll::Ready(Ok(Turn::Client)),
         }
     }
 }
 
+/// A server that is not to be used again, and whose loss the caller learns of.
+fn lost(server: &mut Server, shard: ShardId, cause: ServerFault) -> LinkFault {
+    let torn = server.partial.is_some_and(|partial| partial.forward);
+    server.mark_broken();
+    match torn {
+        true => LinkFault::Torn(shard),
+        false => LinkFault::Server { shard, cause },
+    }
+}
+
 fn poll_client_write(client: &mut ClientIo, cx: &mut Context<'_>) -> Result<bool, LinkFault> {
-    Ok(poll_write(Pin::new(&mut client.stream), cx, &mut client.outbound, &mut client.unflushed)?)
+    if client.gone {
+        client.outbound.clear();
+        return Ok(false);
+    }
+    let before = client.outbound.len();
+    let wrote = poll_write(Pin::new(&mut client.stream), cx, &mut client.outbound, &mut client.unflushed);
+    client.sent_bytes += before - client.outbound.len();
+    Ok(wrote?)
 }
 
 /// Writes what the socket takes; whether it took something. `unflushed`: TLS holds bytes that the socket did not take yet.

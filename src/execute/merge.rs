@@ -43,12 +43,10 @@ impl Merge {
             b'D' | b'N' | b'H' | b'd' | b'c' => return Handling::Forward,
             b'C' => self.tag = Some(fields::tag(frame.body).to_vec()),
             b's' => self.suspended = true,
-            b'T' if row_description::same_types(frame.body, self.columns.body()) => {
-                if std::mem::take(&mut self.tells) {
-                    frame::write(client, b'T', |to| to.extend_from_slice(self.columns.body()));
-                }
+            b'T' | b'n' if !row_description::same_types(frame.body, self.columns.body()) => self.differs = true,
+            b'T' if std::mem::take(&mut self.tells) => {
+                frame::write(client, b'T', |to| to.extend_from_slice(self.columns.body()));
             }
-            b'T' | b'n' => self.differs = true,
             _ => {}
         }
         Handling::Drop

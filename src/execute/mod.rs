@@ -10,6 +10,7 @@ pub mod link;
 pub mod relay;
 pub mod scatter;
 pub mod chorus;
+pub mod replies;
 pub mod explain;
 pub mod portion;
 pub mod ship;

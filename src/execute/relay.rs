@@ -3,6 +3,8 @@
 //! A [`Joiner`] says what becomes of each frame; the plain one forwards what the client asked for and hides the rest.
 //! Whole runs of forwarded frames move as one slice; a buffer that is forwarded whole is not even copied.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
 
@@ -108,6 +110,8 @@ pub struct Plain {
     pub longer_by: usize,
     /// Parameters that have changed.
     pub parameters: Vec<Parameter>,
+    /// Do not note `described` (which costs copies).
+    pub skip_described: bool,
     /// RowDescription (or none) of each Describe that the client has got an answer to, in order.
     pub described: Vec<Option<Vec<u8>>>,
     /// From the last RowDescription that was hidden.
@@ -145,7 +149,10 @@ impl Joiner for Plain {
             }
             b'Z' | b'S' if self.hide_ready => return Handling::Drop,
             b'N' if self.show_side_effects => return Handling::Forward,
-            b'T' | b'n' if matches!(frame.verdict.step, Some(Step::DescribeStatement | Step::DescribePortal)) => {
+            b'T' | b'n'
+                if !(self.skip_described && frame.verdict.forward)
+                    && matches!(frame.verdict.step, Some(Step::DescribeStatement | Step::DescribePortal)) =>
+            {
                 let columns = (frame.tag == b'T').then(|| without_table_oids(frame.body));
                 if frame.verdict.forward {
                     self.described.push(columns);
@@ -172,7 +179,7 @@ impl Link {
     /// # Cancel safety
     /// Cancel safe, but the servers are then in the middle of an answer and are closed when the link is dropped.
     pub async fn relay(&mut self, joiner: &mut impl Joiner) -> Result<RelayEnd, LinkFault> {
-        let mut cancels = tokio::task::JoinSet::new();
+        let mut cancels: Option<tokio::task::JoinSet<()>> = None;
         loop {
             match self.pump_all(joiner)? {
                 Some(server) if joiner.stops_at_copy_in() => return Ok(RelayEnd::CopyIn(server)),
@@ -182,12 +189,14 @@ impl Link {
             if joiner.cancels() {
                 for enlisted in self.servers.iter().filter(|enlisted| !enlisted.server.expects.is_empty()) {
                     let key = enlisted.server.cancel_key();
-                    cancels.spawn(async move { key.cancel().await });
+                    cancels.get_or_insert_default().spawn(async move { key.cancel().await });
                 }
             }
             if self.is_drained() {
                 // A request still under way must not hit the server's next statement.
-                while cancels.join_next().await.is_some() {}
+                while let Some(cancels) = &mut cancels
+                    && cancels.join_next().await.is_some()
+                {}
                 return Ok(RelayEnd::Drained);
             }
             self.turn().await?;
@@ -265,6 +274,7 @@ impl Link {
             if header.tag == b'E' && matches!(fields::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
                 return Err(ServerFault::fatal(body));
             }
+            let deadlock = (header.tag == b'E').then(|| as_deadlock(body, &self.client.deadlocked)).flatten();
             let verdict = server
                 .expects
                 .frame(header.tag, body.first().copied().unwrap_or(0))
@@ -273,7 +283,12 @@ impl Link {
                 note_parameter(&mut server.parameters, body);
             }
             let before = out.len();
-            let handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body }, out);
+            let told = deadlock.as_deref().unwrap_or(body);
+            let mut handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body: told }, out);
+            if let (Some(deadlock), Handling::Forward) = (&deadlock, handling) {
+                crate::wire::frame::write(out, b'E', |out| out.extend_from_slice(deadlock));
+                handling = Handling::Drop;
+            }
             let forward = handling == Handling::Forward;
             pumped.moved = true;
             pumped.copy_in = header.tag == b'G';
@@ -335,6 +350,23 @@ pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
     copy
 }
 
+/// What a cancelled statement's error becomes when it was cancelled because of a deadlock. *Source*: deadlock.c, DeadLockReport.
+fn as_deadlock(body: &[u8], deadlocked: &AtomicBool) -> Option<Vec<u8>> {
+    if fields::field(body, b'C') != Some(b"57014") || !deadlocked.swap(false, Ordering::Relaxed) {
+        return None;
+    }
+    let mut out = Vec::new();
+    let detail = (b'D', &b"Transactions wait for each other on several shards."[..]);
+    let severity = fields::fields(body).filter(|(code, _)| matches!(code, b'S' | b'V'));
+    for (code, value) in severity.chain([(b'C', &b"40P01"[..]), (b'M', b"deadlock detected"), detail]) {
+        out.push(code);
+        out.extend_from_slice(value);
+        out.push(0);
+    }
+    out.push(0);
+    Some(out)
+}
+
 /// An ErrorResponse's body with the client's names of statements in place of the servers'.
 fn renamed(body: &[u8], aliases: &[(StatementId, Box<[u8]>)]) -> Vec<u8> {
     let mut body = body.to_vec();
@@ -374,12 +406,15 @@ fn note_parameter(parameters: &mut Vec<(String, String)>, body: &[u8]) {
     }
 }
 
-/// Moves the first `count` bytes; without copying when that is all there is.
+/// Fewer bytes are copied, so that each side keeps its buffer.
+const SWAPPED_BYTES: usize = 4 * 1024;
+
+/// Moves the first `count` bytes; without copying when that is all there is, and much.
 fn move_run(from: &mut BytesMut, count: usize, to: &mut BytesMut) {
     if count == 0 {
         return;
     }
-    if to.is_empty() && count == from.len() {
+    if to.is_empty() && count == from.len() && count >= SWAPPED_BYTES {
         std::mem::swap(from, to);
     } else {
         to.extend_from_slice(&from[..count]);

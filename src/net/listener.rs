@@ -10,6 +10,18 @@ use tokio::net::{TcpListener, TcpStream};
 /// How long accepting rests when the process or the system is out of descriptors or memory: other sessions have to end first.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Lets the process have as many descriptors as the system allows it: each client is one. Shells give 1,024 of them, for the
+/// sake of programs that use select(2).
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit of file descriptors stays as it is");
+    }
+}
+
 /// Sockets that accept clients.
 #[derive(Debug)]
 pub struct Listener {

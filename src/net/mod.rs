@@ -5,6 +5,6 @@ pub mod listener;
 pub mod tls;
 mod verify;
 
-pub use listener::Listener;
+pub use listener::{Listener, raise_descriptor_limit};
 pub use stream::{ClientStream, ServerStream};
 pub use tls::{ClientTls, TlsError, client_config, server_end_point};

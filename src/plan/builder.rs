@@ -75,6 +75,8 @@ pub struct Effects {
     pub locks_reference: bool,
     /// FOR UPDATE and its kin.
     pub locks: bool,
+    /// It asks the server about itself.
+    pub asks_server: bool,
 }
 
 /// How a parameter is used.
@@ -229,6 +231,7 @@ impl<'a> Builder<'a> {
 
     /// A new instance of a relation.
     pub fn leaf(&mut self, relation: &Arc<Relation>) -> Result<LeafId, Stop> {
+        self.check_guard(relation)?;
         let owner = self.owner()?;
         let id = LeafId(self.leaves.len());
         let home = matches!(relation.kind, RelationKind::Home | RelationKind::Sequence);
@@ -241,6 +244,20 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(id)
+    }
+
+    /// Policies of row security run on the shard where the row is. Those of tables in a view apply to the view's owner.
+    pub fn check_guard(&self, relation: &Relation) -> Result<(), Refusal> {
+        let applies =
+            |exempt: &&Vec<String>| self.view_depth > 0 || !exempt.iter().any(|role| role == self.context.role);
+        match relation.guarded.as_ref().filter(applies) {
+            None => Ok(()),
+            Some(_) => Err(Refusal::unsupported(format!(
+                "row security policies of \"{}\" may read rows that are not on the same shard",
+                relation.name
+            ))
+            .hint("Let policies look at the row itself and at reference tables, or use a role that bypasses them.")),
+        }
     }
 
     /// A new term.

@@ -233,7 +233,9 @@ fn copy_out(copy: &CopyStmt, options: &Options<'_>, context: &Context<'_>) -> Re
     let mut route = match names::inner(&copy.query) {
         Some(query) => super::statement::rows(query, context)?,
         None => {
-            let relation = relation(copy, &Builder::new(context))?;
+            let builder = Builder::new(context);
+            let relation = relation(copy, &builder)?;
+            builder.check_guard(&relation)?;
             let target = match relation.kind {
                 RelationKind::Sharded { .. } => Target::Scatter,
                 RelationKind::Home | RelationKind::Sequence => Target::Home,

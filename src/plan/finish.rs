@@ -67,7 +67,11 @@ impl Builder<'_> {
     fn access(&self) -> Access {
         let effects = &self.effects;
         let writes = !self.writes.is_empty() || effects.changes || effects.sequence || effects.transaction_lock;
-        if writes || effects.locks { Access::Write } else { Access::Read }
+        match writes || effects.locks {
+            true => Access::Write,
+            false if effects.asks_server => Access::ReadPrimary,
+            false => Access::Read,
+        }
     }
 
     fn prove(&self, query: Option<&Query>) -> Result<Proof, Stop> {
@@ -136,7 +140,7 @@ impl Builder<'_> {
             KeySource::ParameterArray { index, .. } => {
                 KeySource::ParameterArray { index, type_oid: self.parameter_type(index) }
             }
-            KeySource::Constant(_) | KeySource::Null => source,
+            KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => source,
         }
     }
 

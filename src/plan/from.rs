@@ -69,11 +69,8 @@ impl<'a> Builder<'a> {
             RelationKind::System if matches!(relation.name.as_str(), "pg_prepared_statements" | "pg_cursors") => {
                 return Err(function::own_statements().into());
             }
-            RelationKind::Sharded { .. }
-            | RelationKind::Reference
-            | RelationKind::Home
-            | RelationKind::System
-            | RelationKind::Sequence => {}
+            RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Sequence => {}
+            RelationKind::System => self.effects.asks_server = true,
         }
         Ok(From::Leaf(self.relation_item(name, &relation)?))
     }

@@ -15,6 +15,7 @@ mod route;
 mod gather;
 mod verb;
 mod key;
+mod literal;
 mod resolve;
 
 mod function;
@@ -40,14 +41,18 @@ mod utility;
 mod kind;
 mod ddl;
 mod statement;
+mod shared;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
 pub use gather::{Gather, Part};
+pub use literal::{LiteralKey, Literals};
 pub use refusal::Refusal;
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
+pub use setting::check_value as check_setting;
+pub use shared::{Shared, Sharing, compile_shared};
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 
 /// What a statement means depends on.
@@ -59,6 +64,8 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// Schemas as resolved (`"$user"` replaced), in order; `pg_catalog` only where it was written.
     pub search_path: &'a [String],
+    /// The role in force: `SET ROLE`'s, or the one that logs in to the shards.
+    pub role: &'a str,
     /// Parameter types of Parse; may be fewer than the parameters, 0 for those left open.
     pub declared_types: &'a [Oid],
     /// `client_encoding` is UTF8 or SQL_ASCII. If not, a literal or name with other than ASCII characters is never used as a key.
@@ -110,9 +117,12 @@ pub enum Plan {
 /// # Errors
 /// When the text is not SQL; the words are to be had from a server.
 pub fn compile(text: &str, context: &Context<'_>) -> Result<Vec<Planned>, sql::SyntaxError> {
-    let script = sql::parse(text)?;
+    Ok(plan_script(text, &sql::parse(text)?, context))
+}
+
+fn plan_script(text: &str, script: &sql::Script, context: &Context<'_>) -> Vec<Planned> {
     if script.statements.is_empty() {
-        return Ok(vec![Planned { range: 0..text.len(), plan: Plan::Empty, replan: false }]);
+        return vec![Planned { range: 0..text.len(), plan: Plan::Empty, replan: false }];
     }
     let mut replan = false;
     let mut planned = Vec::with_capacity(script.statements.len());
@@ -122,5 +132,5 @@ pub fn compile(text: &str, context: &Context<'_>) -> Result<Vec<Planned>, sql::S
         planned.push(Planned { range: parsed.range.clone(), plan, replan });
         replan |= changes;
     }
-    Ok(planned)
+    planned
 }

@@ -162,7 +162,9 @@ impl<'a> Builder<'a> {
                 self.equal(left, right, facts);
                 // NULL IS NOT DISTINCT FROM NULL: only a constant that is not NULL says something.
                 let constant = |fact: &Fact| match fact {
-                    Fact::OneOf { sources, .. } => sources.iter().all(|s| matches!(s, KeySource::Constant(_))),
+                    Fact::OneOf { sources, .. } => {
+                        sources.iter().all(|s| matches!(s, KeySource::Constant(_) | KeySource::Literal(_)))
+                    }
                     Fact::Equal { .. } => false,
                 };
                 let kept: Vec<_> = facts.drain(before..).filter(constant).collect();
@@ -274,6 +276,7 @@ impl<'a> Builder<'a> {
             parts.windows.push(partition);
             parts.unsteady.get_or_insert("a window function");
         }
+        self.effects.asks_server |= kind == Call::Identity || name == "current_setting";
         match kind {
             Call::Steady | Call::Window => {}
             Call::Missing if is_syntax_aggregate(call) => parts.aggregate |= !windowed,

@@ -55,15 +55,15 @@ impl Route {
     ) -> Result<Destination, Refusal> {
         // Where a statement goes that changes no row, or only raises an error.
         let nowhere = match self.access {
-            Access::Read if !keyed.touches_home => Destination::Any,
-            Access::Read | Access::Write => Destination::One(home),
+            Access::Read | Access::ReadPrimary if !keyed.touches_home => Destination::Any,
+            Access::Read | Access::ReadPrimary | Access::Write => Destination::One(home),
         };
-        let mut shards = Vec::new();
+        let mut shards = Shards::default();
         for pin in &keyed.pins {
             for source in &pin.sources {
                 for value in values(source, pin, keyed.utf8, arguments) {
                     match value {
-                        Value::Key(key) => shards.push(map.shard_of(key.bucket())),
+                        Value::Key(key) => shards.add(map.shard_of(key.bucket())),
                         Value::Null if pin.null == NullKey::Nothing => {}
                         Value::Null => return Err(null_key(pin)),
                         Value::Invalid => return Ok(nowhere),
@@ -73,19 +73,50 @@ impl Route {
                 }
             }
         }
-        shards.sort_unstable();
-        shards.dedup();
-        if keyed.touches_home && shards.iter().any(|shard| *shard != home) {
+        if keyed.touches_home && shards.any(|shard| shard != home) {
             return match &keyed.several {
                 Several::Gather(gather) => Ok(Destination::Gather(gather.clone())),
                 Several::Scatter | Several::Refuse(_) => Err(away_from_home(&keyed.pins)),
             };
         }
-        match (several(shards), &keyed.several) {
+        match (shards.destination(), &keyed.several) {
             (Destination::Any, _) => Ok(nowhere),
             (Destination::Many(_), Several::Refuse(refusal)) => Err(refusal.clone()),
             (Destination::Many(_), Several::Gather(gather)) => Ok(Destination::Gather(gather.clone())),
             (destination, Several::Scatter | Several::Refuse(_) | Several::Gather(_)) => Ok(destination),
+        }
+    }
+}
+
+/// The shards of keys, gathered. One shard, which is the rule, takes no allocation.
+#[derive(Default)]
+struct Shards {
+    first: Option<ShardId>,
+    others: Vec<ShardId>,
+}
+
+impl Shards {
+    fn add(&mut self, shard: ShardId) {
+        match self.first {
+            None => self.first = Some(shard),
+            Some(first) if first == shard => {}
+            Some(_) => self.others.push(shard),
+        }
+    }
+
+    fn any(&self, is: impl Fn(ShardId) -> bool) -> bool {
+        self.first.iter().chain(&self.others).any(|shard| is(*shard))
+    }
+
+    fn destination(mut self) -> Destination {
+        match self.first {
+            Some(only) if self.others.is_empty() => Destination::One(only),
+            first => {
+                self.others.extend(first);
+                self.others.sort_unstable();
+                self.others.dedup();
+                several(self.others)
+            }
         }
     }
 }
@@ -98,28 +129,54 @@ fn several(shards: Vec<ShardId>) -> Destination {
     }
 }
 
-fn values(source: &KeySource, pin: &Pin, utf8: bool, arguments: &dyn Arguments) -> Vec<Value> {
-    match source {
-        KeySource::Constant(key) => vec![stored(pin, Some(key.clone())).map_or(Value::Invalid, Value::Key)],
-        KeySource::Null => vec![Value::Null],
+/// One value without an allocation, or those of an array.
+enum Values {
+    One(Option<Value>),
+    Many(std::vec::IntoIter<Value>),
+}
+
+impl Values {
+    fn one(value: Value) -> Values {
+        Values::One(Some(value))
+    }
+}
+
+impl Iterator for Values {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        match self {
+            Values::One(value) => value.take(),
+            Values::Many(values) => values.next(),
+        }
+    }
+}
+
+fn values(source: &KeySource, pin: &Pin, utf8: bool, arguments: &dyn Arguments) -> Values {
+    Values::one(match source {
+        KeySource::Constant(key) => stored(pin, Some(key.clone())).map_or(Value::Invalid, Value::Key),
+        KeySource::Null => Value::Null,
+        KeySource::Literal(literal) => literal.key(pin, arguments).map_or(Value::Unsupported, Value::Key),
         KeySource::Parameter { index, type_oid } => {
-            vec![match (arguments.argument(*index), type_of(*index, *type_oid, arguments)) {
+            match (arguments.argument(*index), type_of(*index, *type_oid, arguments)) {
                 (Argument::Missing, _) => Value::Invalid,
                 (Argument::Null, _) => Value::Null,
                 (_, None) => Value::TypeNeeded,
                 (argument, Some(type_oid)) => scalar(pin, utf8, type_oid, argument),
-            }]
+            }
         }
         KeySource::ParameterArray { index, type_oid } => {
             match (arguments.argument(*index), type_of(*index, *type_oid, arguments)) {
-                (Argument::Missing, _) => vec![Value::Invalid],
+                (Argument::Missing, _) => Value::Invalid,
                 // NULL array: the comparison is NULL.
-                (Argument::Null, _) => vec![Value::Null],
-                (_, None) => vec![Value::TypeNeeded],
-                (argument, Some(type_oid)) => array(pin, utf8, type_oid, argument),
+                (Argument::Null, _) => Value::Null,
+                (_, None) => Value::TypeNeeded,
+                (argument, Some(type_oid)) => {
+                    return Values::Many(array(pin, utf8, type_oid, argument).into_iter());
+                }
             }
         }
-    }
+    })
 }
 
 fn type_of(index: usize, known: Option<Oid>, arguments: &dyn Arguments) -> Option<Oid> {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use shardmap::{Bucket, Key, ShardId};
 
-use super::{Gather, Refusal};
+use super::{Gather, LiteralKey, Refusal};
 use crate::catalog::{KeyType, Oid};
+use crate::sql::lift::LiteralKind;
 
 /// Where a row-returning or row-changing statement runs.
 #[derive(Clone, Debug)]
@@ -19,10 +20,12 @@ pub struct Route {
 }
 
 /// Whether a statement may change anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// Provably read-only: replicas may serve it.
     Read,
+    /// Provably read-only, but a replica would say something else of itself: SHOW, `pg_is_in_recovery()`, system catalogs.
+    ReadPrimary,
     /// Writes, locks, or cannot be proved not to.
     Write,
 }
@@ -40,6 +43,8 @@ pub enum Output {
     CopyBinary,
     /// EXPLAIN of a statement.
     Explain,
+    /// EXPLAIN (FORMAT JSON): one document.
+    ExplainJson,
 }
 
 /// On which shards a statement runs.
@@ -115,6 +120,8 @@ pub enum KeySource {
     Constant(Key),
     /// A constant NULL.
     Null,
+    /// A literal of the text, in a plan that is shared by all texts which differ in their literals only.
+    Literal(LiteralKey),
     /// `$n`, n counted from 0.
     Parameter {
         /// 0-based.
@@ -138,6 +145,10 @@ pub trait Arguments: Sync {
     fn argument(&self, index: usize) -> Argument<'_>;
     /// The type the server has resolved for parameter `index`, where it has been asked; 0 or `None` when not.
     fn resolved_type(&self, index: usize) -> Option<Oid>;
+    /// Literal `slot` of the text, for a plan that is shared: its kind and token.
+    fn literal(&self, _slot: usize) -> Option<(LiteralKind, &str)> {
+        None
+    }
 }
 
 /// One parameter value.

@@ -3,6 +3,7 @@
 use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, VariableSetKind, VariableSetStmt};
 
 use super::ir::Stop;
+use super::utility;
 use super::{Plan, Refusal, SettingName, SettingVerb, TransactionVerb};
 use crate::sql::{Node, names};
 
@@ -14,7 +15,9 @@ pub fn plan(set: &VariableSetStmt) -> Result<Plan, Stop> {
         VariableSetKind::VarReset => SettingVerb::Reset { name },
         VariableSetKind::VarSetMulti => {
             return match name.as_str() {
-                "transaction" => Ok(Plan::Transaction(TransactionVerb::Modes)),
+                "transaction" => {
+                    Ok(Plan::Transaction(TransactionVerb::Modes { read_only: utility::read_only(&set.args) }))
+                }
                 "session characteristics" => {
                     Ok(Plan::Setting(SettingVerb::Set { name, local: false, to_default: false, search_path: None }))
                 }
@@ -30,11 +33,59 @@ pub fn plan(set: &VariableSetStmt) -> Result<Plan, Stop> {
         // SET ... FROM CURRENT is for functions only; the server says so.
         VariableSetKind::VarSetCurrent => return Err(Stop::Fails),
         VariableSetKind::VarSetValue | VariableSetKind::Undefined => {
-            let search_path = (name == "search_path").then(|| schemas(&set.args));
+            let values = schemas(&set.args);
+            check_value(&name, values.first().map(String::as_str))?;
+            let search_path = matches!(name.as_str(), "search_path" | "role").then_some(values);
             SettingVerb::Set { name, local: set.is_local, to_default: false, search_path }
         }
     };
     Ok(Plan::Setting(verb))
+}
+
+/// Settings that change what a text means to the planner, and the only value with which it reads it right.
+///
+/// Not among them: `backslash_quote` only refuses texts; `DateStyle`, `IntervalStyle`, `lc_*` concern types that are no keys;
+/// `quote_all_identifiers` concerns what servers print; `session_replication_role` and `row_security` switch off what the planner
+/// takes to be on; `xmloption`, `bytea_output`, `extra_float_digits` concern values that are passed on;
+/// `plpgsql.*` the inside of functions. `search_path`, `role`, `client_encoding` and `standard_conforming_strings` are followed.
+/// *Source*: manual of PostgreSQL 15, chapter 20.
+const ONLY_VALUES: [(&str, bool, &str); 2] = [
+    ("transform_null_equals", false, "Write IS NULL where NULL is meant."),
+    ("array_nulls", true, "Write the text \"NULL\" in double quotes where it is meant."),
+];
+
+/// Whether a setting may have a value; `None` when that is computed.
+///
+/// # Errors
+/// It would make the gateway's reading of statements wrong.
+pub fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal> {
+    if name == "session_authorization" && value != Some("default") {
+        return Err(Refusal::unsupported(
+            "SET SESSION AUTHORIZATION is not supported: servers are shared by the sessions of a user",
+        )
+        .hint("Use SET ROLE, or connect as that user."));
+    }
+    match ONLY_VALUES.iter().find(|(known, _, _)| *known == name) {
+        // What is no boolean, a server refuses.
+        Some((_, only, hint)) if value.is_none_or(|value| boolean(value) == Some(!only)) => {
+            let only = if *only { "on" } else { "off" };
+            Err(Refusal::unsupported(format!("{name} other than {only} is not supported")).hint(*hint))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// *Source*: bool.c, parse_bool_with_len: any beginning of a word, in any case.
+fn boolean(value: &str) -> Option<bool> {
+    let value = value.to_ascii_lowercase();
+    let begins = |word: &str, least: usize| value.len() >= least && word.starts_with(&value);
+    match value.as_str() {
+        "1" => Some(true),
+        "0" => Some(false),
+        _ if begins("true", 1) || begins("yes", 1) || begins("on", 2) => Some(true),
+        _ if begins("false", 1) || begins("no", 1) || begins("off", 2) => Some(false),
+        _ => None,
+    }
 }
 
 fn schemas(values: &[Wrapped]) -> Vec<String> {

@@ -93,7 +93,7 @@ impl<'q> Solver<'q> {
 /// Fewer values are better; of as many, those known when the plan is made.
 fn weight(sources: &[KeySource]) -> usize {
     let later = |source: &&KeySource| match source {
-        KeySource::Constant(_) | KeySource::Null => false,
+        KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => false,
         KeySource::Parameter { .. } | KeySource::ParameterArray { .. } => true,
     };
     let arrays = sources.iter().filter(|source| matches!(source, KeySource::ParameterArray { .. })).count();

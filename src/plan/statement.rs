@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, Target, copy, ddl, gather, setting, utility};
+use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, setting, utility};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -42,9 +42,17 @@ pub fn fails() -> Route {
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     match node {
         Node::SelectStmt(select) => match setting::set_config(select) {
-            Some(verb) => Ok(Plan::Setting(verb)),
+            Some(verb) => {
+                if let SettingVerb::SetConfig { name, value, .. } = &verb {
+                    setting::check_value(name, Some(value))?;
+                }
+                Ok(Plan::Setting(verb))
+            }
             None => match setting::setting_query(select) {
-                Some(names) => Ok(Plan::SettingQuery(names)),
+                Some(names) => {
+                    names.iter().try_for_each(|setting| setting::check_value(&setting.name, None))?;
+                    Ok(Plan::SettingQuery(names))
+                }
                 None => rows(node, context).map(Plan::Rows),
             },
         },
@@ -54,7 +62,7 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
         Node::CopyStmt(copy) => copy::plan(copy, context),
         Node::VariableSetStmt(set) => setting::plan(set),
         Node::VariableShowStmt(_) => {
-            Ok(Plan::Rows(Route { access: Access::Read, target: Target::Any, output: Output::Rows }))
+            Ok(Plan::Rows(Route { access: Access::ReadPrimary, target: Target::Any, output: Output::Rows }))
         }
         _ => match utility::plan(node, source, context)? {
             Some(plan) => Ok(plan),

@@ -27,7 +27,7 @@ pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<O
     let any = Plan::Rows(Route { access: Access::Read, target: Target::Any, output: Output::Rows });
     Ok(Some(match node {
         Node::TransactionStmt(transaction) => Plan::Transaction(transaction_verb(transaction)?),
-        Node::ConstraintsSetStmt(_) => Plan::Transaction(TransactionVerb::Modes),
+        Node::ConstraintsSetStmt(_) => Plan::Transaction(TransactionVerb::Modes { read_only: None }),
         Node::DiscardStmt(discard) => Plan::Discard(match discard.target() {
             DiscardMode::DiscardAll => DiscardVerb::All,
             DiscardMode::DiscardPlans
@@ -92,7 +92,8 @@ fn transaction_verb(transaction: &TransactionStmt) -> Result<TransactionVerb, Re
     })
 }
 
-fn read_only(options: &[Wrapped]) -> Option<bool> {
+/// READ ONLY or READ WRITE, where it is said.
+pub fn read_only(options: &[Wrapped]) -> Option<bool> {
     options.iter().rev().find_map(|node| match &node.node {
         Some(Node::DefElem(element)) if element.defname == "transaction_read_only" => names::option_flag(element),
         _ => None,
@@ -172,15 +173,7 @@ fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<Cursor
         Refusal::unsupported("a cursor over several shards is not supported yet")
             .hint("Fetch all rows, or restrict the query to one key.")
     };
-    match &mut route.target {
-        Target::Scatter => return Err(several().into()),
-        Target::Keyed(keyed) => {
-            if matches!(keyed.several, Several::Scatter) {
-                keyed.several = Several::Refuse(several());
-            }
-        }
-        Target::Any | Target::Home | Target::Gather(_) | Target::Replicated | Target::Unknown => {}
-    }
+    on_one_shard(&mut route, several)?;
     Ok(CursorVerb::Declare { name: declare.portalname.clone(), route })
 }
 
@@ -205,8 +198,39 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
     if matches!(route.target, Target::Replicated) && !analyze {
         route.target = Target::Any;
     }
-    route.output = Output::Explain;
+    route.output = match format(explain).as_deref() {
+        None | Some("text") => Output::Explain,
+        Some("json") => Output::ExplainJson,
+        Some(format @ ("xml" | "yaml")) => {
+            on_one_shard(&mut route, || {
+                Refusal::unsupported(format!("EXPLAIN in the format {format} over several shards is not supported"))
+                    .hint("Use FORMAT TEXT or FORMAT JSON.")
+            })?;
+            Output::Explain
+        }
+        Some(_) => return Err(Stop::Fails),
+    };
     Ok(route)
+}
+
+/// In lower case; the last one counts. *Source*: explain.c, ExplainQuery.
+fn format(explain: &ExplainStmt) -> Option<String> {
+    explain.options.iter().rev().find_map(|node| match &node.node {
+        Some(Node::DefElem(element)) if element.defname == "format" => {
+            names::value_text(names::inner(&element.arg)?).map(|format| format.to_ascii_lowercase())
+        }
+        _ => None,
+    })
+}
+
+/// Refuses a route over several shards.
+fn on_one_shard(route: &mut Route, refusal: impl Fn() -> Refusal) -> Result<(), Refusal> {
+    match &mut route.target {
+        Target::Scatter => return Err(refusal()),
+        Target::Keyed(keyed) if matches!(keyed.several, Several::Scatter) => keyed.several = Several::Refuse(refusal()),
+        Target::Keyed(_) | Target::Any | Target::Home | Target::Gather(_) | Target::Replicated | Target::Unknown => {}
+    }
+    Ok(())
 }
 
 // LOCK TABLE, TRUNCATE

@@ -4,18 +4,21 @@
 use pg_query::protobuf::{TypeCast, a_const::Val};
 use shardmap::Key;
 
-use super::KeySource;
 use super::builder::Builder;
 use super::key::{self, Class, oid};
+use super::{KeySource, LiteralKey};
 use crate::catalog::Oid;
-use crate::sql::{Node, names};
+use crate::sql::{Node, erase, names};
 
 impl Builder<'_> {
     /// The value of an expression compared with (or stored into) a column of this class and type.
     pub fn source(&mut self, node: &Node, class: Class, type_oid: Oid) -> Option<KeySource> {
         match node {
             Node::AConst(_) if names::is_null(node) => Some(KeySource::Null),
-            Node::AConst(_) => self.literal(names::constant(node)?, class).map(KeySource::Constant),
+            Node::AConst(_) => match erase::erased(node) {
+                Some(erased) => LiteralKey::new(erased, class, None).map(KeySource::Literal),
+                None => self.literal(names::constant(node)?, class).map(KeySource::Constant),
+            },
             Node::ParamRef(parameter) => self.parameter_source(parameter.number, type_oid),
             Node::TypeCast(cast) => self.cast_source(cast, class),
             _ => None,
@@ -40,6 +43,9 @@ impl Builder<'_> {
             return None;
         }
         let argument = names::inner(&cast.arg)?;
+        if let Some(erased) = erase::erased(argument) {
+            return LiteralKey::new(erased, class, Some(target)).map(KeySource::Literal);
+        }
         match (argument, class, names::constant(argument)) {
             (Node::ParamRef(parameter), _, _) => self.parameter_source(parameter.number, target),
             (_, Class::Text | Class::Padded, Some(Val::Sval(_)))
@@ -118,7 +124,7 @@ impl Builder<'_> {
 }
 
 /// Whether an integer fits its type; out of range the server raises an error.
-fn in_range(key: &Key, type_oid: Oid) -> bool {
+pub fn in_range(key: &Key, type_oid: Oid) -> bool {
     match (key, type_oid) {
         (Key::Integer(value), oid::INT2) => i16::try_from(*value).is_ok(),
         (Key::Integer(value), oid::INT4) => i32::try_from(*value).is_ok(),

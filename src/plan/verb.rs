@@ -37,7 +37,10 @@ pub enum TransactionVerb {
     /// ROLLBACK TO SAVEPOINT.
     RollbackTo(String),
     /// SET TRANSACTION ..., SET CONSTRAINTS ...: replayed on each shard that enlists.
-    Modes,
+    Modes {
+        /// READ ONLY / READ WRITE, when said.
+        read_only: Option<bool>,
+    },
 }
 
 /// A setting that a query sets.

@@ -177,7 +177,8 @@ pub fn untriggered(relation: &Relation) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::unsupported(format!(
-        "writes to \"{}\" meet a trigger or a rule, which may change a row after it was routed, or read or write rows elsewhere",
+        "writes to \"{}\" meet a trigger or a rule, or a function in a constraint, default or index, which may change a row after it was \
+         routed, or read or write rows elsewhere",
         relation.name
     ))
     .hint("Use a generated column or a default, or let the application do it in the same transaction."))

@@ -31,17 +31,19 @@ impl ServerManager {
 }
 
 impl Manager for ServerManager {
-    type Type = Server;
+    /// Boxed, because the pool moves it a dozen times for each loan.
+    type Type = Box<Server>;
     type Error = ConnectError;
 
-    async fn create(&self) -> Result<Server, ConnectError> {
-        let connected = connect::connect(&self.target).await?;
+    async fn create(&self) -> Result<Box<Server>, ConnectError> {
+        // On the heap: with TLS its future is large, and it would lie in the future of every client.
+        let connected = Box::pin(connect::connect(&self.target)).await?;
         metrics::counter!("pgbraid_server_logins_total").increment(1);
-        Ok(Server::new(connected, self.target.clone(), self.prepared_max))
+        Ok(Box::new(Server::new(connected, self.target.clone(), self.prepared_max)))
     }
 
     /// No round trip: a server that died while idle has its socket readable, which costs nothing to know.
-    async fn recycle(&self, server: &mut Server, _: &Metrics) -> RecycleResult<ConnectError> {
+    async fn recycle(&self, server: &mut Box<Server>, _: &Metrics) -> RecycleResult<ConnectError> {
         if !server.is_clean() || server.stream.has_pending_input() {
             return Err(RecycleError::message("the server has something to say, or has gone"));
         }

@@ -90,6 +90,16 @@ impl Pools {
         Ok(pool)
     }
 
+    /// Lends a server if one is idle and nobody waits for it.
+    pub fn idle(pool: &ServerPool) -> Option<Lent> {
+        let now = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
+        let status = pool.status();
+        if status.available == 0 || status.waiting > 0 {
+            return None;
+        }
+        pool.timeout_get(&now).now_or_never()?.ok().map(Lent::new)
+    }
+
     /// Lends a server. First come, first served; a caller that is dropped while waiting loses nothing.
     ///
     /// # Cancel safety
@@ -107,8 +117,10 @@ impl Pools {
         }
     }
 
-    /// Closes servers that have been idle or alive for too long, and opens what `[pool] min` asks for.
+    /// Closes servers that have been idle or alive for too long, and opens what `[pool] min` asks for. Pools that nobody uses
+    /// are forgotten, so that users and databases that came once leave nothing behind.
     pub async fn maintain(&self) {
+        self.forget_unused();
         let pools: Vec<(Purpose, ServerPool)> = {
             let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
             pools.iter().map(|((.., purpose), (_, pool))| (*purpose, pool.clone())).collect()
@@ -131,6 +143,20 @@ impl Pools {
                 }
             }
         }
+    }
+
+    /// A session that still knows the pool finds it closed and asks for another, as after a reload.
+    fn forget_unused(&self) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|_, (_, pool)| {
+            let status = pool.status();
+            // One that connects its first server counts as waiting.
+            let used = status.size > 0 || status.waiting > 0;
+            if !used {
+                pool.close();
+            }
+            used
+        });
     }
 
     /// Servers per address, database and user, whatever they are for: open, idle, clients waiting.
@@ -186,5 +212,49 @@ async fn open_another(pool: &ServerPool) -> bool {
     match decided {
         Poll::Ready(opened) => opened.is_ok(),
         Poll::Pending => opening.await.is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn target(user: &str) -> Target {
+        let tls =
+            config::ServerTls { mode: config::SslMode::Disable, root_certificate: None, certificate: None, key: None };
+        let (host, database, user) = ("127.0.0.1".to_owned(), "shop".to_owned(), user.to_owned());
+        let address = config::ServerAddress {
+            host,
+            port: 1,
+            database: database.clone(),
+            user: user.clone(),
+            password: None,
+            tls,
+        };
+        Target { address, database, user, password: None, tls: None, timeout: Duration::from_secs(1) }
+    }
+
+    #[tokio::test]
+    async fn pools_that_nobody_uses_are_forgotten_and_made_anew() {
+        let second = Duration::from_secs(1);
+        let settings = config::Pool {
+            max: 2,
+            min: 0,
+            idle_timeout: second,
+            lifetime: second,
+            wait_timeout: second,
+            connect_timeout: second,
+        };
+        let pools = Pools::new(settings, 1);
+        let kept: Vec<ServerPool> = (0..100).map(|at| pools.pool(target(&format!("u{at}")), 2).unwrap()).collect();
+        assert_eq!(pools.status().len(), 100);
+        // Somebody is at it.
+        let mut connecting = Box::pin(kept[7].get());
+        assert!(futures_util::poll!(&mut connecting).is_pending());
+        pools.maintain().await;
+        assert_eq!(pools.status().len(), 1);
+        assert!(kept[8].is_closed() && !kept[7].is_closed());
+        assert!(!pools.pool(target("u8"), 2).unwrap().is_closed());
     }
 }

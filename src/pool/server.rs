@@ -1,6 +1,7 @@
 //! One connection to a Postgres, with what the gateway must remember of it between messages.
 
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -176,10 +177,10 @@ impl Server {
         if let Some((evicted, ())) = self.prepared.push(statement, ())
             && evicted != statement
         {
-            reply::named(&mut self.outbound, b'C', b'S', statement_name(evicted).as_bytes());
+            reply::named(&mut self.outbound, b'C', b'S', &statement_name(evicted));
             self.expects.push(Step::Evict(evicted), Audience::Gateway);
         }
-        reply::parse(&mut self.outbound, statement_name(statement).as_bytes(), text, types);
+        reply::parse(&mut self.outbound, &statement_name(statement), text, types);
         self.expects.push(Step::Parse(Some(statement)), audience);
         true
     }
@@ -194,9 +195,42 @@ impl Server {
 /// What the names of statements on servers begin with.
 pub const STATEMENT_PREFIX: &[u8] = b"pgbraid_";
 
+/// Prefix and the digits of the largest number.
+const NAME_BYTES: usize = STATEMENT_PREFIX.len() + 20;
+
+/// A name under which servers hold a statement, made without allocating.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatementName {
+    bytes: [u8; NAME_BYTES],
+    length: usize,
+}
+
+impl Deref for StatementName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for StatementName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self))
+    }
+}
+
 /// The name under which servers hold a statement.
-pub fn statement_name(statement: StatementId) -> String {
-    format!("{}{}", String::from_utf8_lossy(STATEMENT_PREFIX), statement.0)
+pub fn statement_name(statement: StatementId) -> StatementName {
+    let mut digits = itoa::Buffer::new();
+    let mut name = StatementName::default();
+    for part in [STATEMENT_PREFIX, digits.format(statement.0).as_bytes()] {
+        let end = name.length + part.len();
+        if let Some(place) = name.bytes.get_mut(name.length..end) {
+            place.copy_from_slice(part);
+            name.length = end;
+        }
+    }
+    name
 }
 
 /// What a CancelRequest needs.
@@ -212,6 +246,16 @@ impl CancelServer {
     pub fn is(&self, other: &CancelServer) -> bool {
         (self.process_id, &self.secret) == (other.process_id, &other.secret)
             && self.target.address == other.target.address
+    }
+
+    /// Where it is.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The process that serves it there.
+    pub fn process_id(&self) -> i32 {
+        self.process_id
     }
 
     /// Asks the server to stop what it is doing; returns when the request has been taken.

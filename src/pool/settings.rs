@@ -29,7 +29,7 @@ pub enum SearchPath<'a> {
 /// How a session changed a setting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// By this SET statement, replayed as it is; of `search_path` also the schemas it names.
+    /// By this SET statement, replayed as it is; of `search_path` also the schemas it names, of `role` its name.
     Statement(String, Option<Vec<String>>),
     /// By `set_config` with this value.
     Value(String),
@@ -59,6 +59,26 @@ impl Settings {
         }
     }
 
+    /// What they take, about.
+    pub fn bytes(&self) -> usize {
+        let change = |change: &Change| match change {
+            Change::Statement(text, names) => {
+                text.len() + names.iter().flatten().map(|name| name.len() + size_of::<String>()).sum::<usize>()
+            }
+            Change::Value(value) => value.len(),
+        };
+        let entry = |entry: &Entry| {
+            let startup = entry.startup.as_ref().map_or(0, String::len);
+            size_of::<Entry>() + entry.name.len() + startup + entry.current.as_ref().map_or(0, change)
+        };
+        self.entries.iter().map(entry).sum()
+    }
+
+    /// The settings of the start-up packet.
+    pub fn startup(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().filter_map(|entry| Some((entry.name.as_str(), entry.startup.as_deref()?)))
+    }
+
     /// The start-up value of a setting, which RESET goes back to.
     pub fn startup_value(&self, name: &str) -> Option<&str> {
         self.entries.iter().find(|entry| entry.name == name)?.startup.as_deref()
@@ -72,6 +92,18 @@ impl Settings {
             (Some(Change::Value(value)), _) | (None, Some(value)) => Some(SearchPath::Text(value)),
             (None, None) => None,
         }
+    }
+
+    /// The role that SET ROLE has made the current one; `None` for the one that logged in. *Source*: manual of PostgreSQL 15,
+    /// SET ROLE.
+    pub fn role(&self) -> Option<&str> {
+        let entry = self.entries.iter().find(|entry| entry.name == "role")?;
+        let name = match (&entry.current, &entry.startup) {
+            (Some(Change::Statement(_, names)), _) => names.as_deref()?.first()?,
+            (Some(Change::Value(value)), _) | (None, Some(value)) => value,
+            (None, None) => return None,
+        };
+        (name != "none").then_some(name)
     }
 
     /// With this change.

@@ -1,7 +1,7 @@
 //! Cancel keys: which client a CancelRequest means, and which servers work for it now.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -21,10 +21,32 @@ pub struct CancelSlot {
     /// The client's "process id".
     pub process_id: i32,
     secret: Vec<u8>,
-    servers: Mutex<Vec<CancelServer>>,
-    /// Held (shared) while requests are under way: servers are not given back meanwhile.
-    under_way: tokio::sync::RwLock<()>,
+    work: Mutex<Work>,
+    /// No request is under way any more.
+    done: Notify,
     waiting: Notify,
+    /// See [`crate::execute::client::ClientIo::deadlocked`].
+    pub deadlocked: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    servers: Vec<CancelServer>,
+    /// Requests that are being passed on: servers are not given back meanwhile.
+    under_way: usize,
+}
+
+/// A request that is being passed on.
+struct UnderWay<'a>(&'a CancelSlot);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut work = self.0.work();
+        work.under_way -= 1;
+        if work.under_way == 0 {
+            self.0.done.notify_waiters();
+        }
+    }
 }
 
 impl Cancels {
@@ -37,9 +59,10 @@ impl Cancels {
                 let slot = Arc::new(CancelSlot {
                     process_id,
                     secret,
-                    servers: Mutex::default(),
-                    under_way: tokio::sync::RwLock::default(),
+                    work: Mutex::default(),
+                    done: Notify::new(),
                     waiting: Notify::new(),
+                    deadlocked: Arc::default(),
                 });
                 clients.insert(process_id, slot.clone());
                 return slot;
@@ -56,14 +79,27 @@ impl Cancels {
     pub async fn cancel(&self, process_id: i32, secret: &[u8]) {
         let slot = self.lock().get(&process_id).cloned();
         let Some(slot) = slot.filter(|slot| same(&slot.secret, secret)) else { return };
-        let _under_way = slot.under_way.read().await;
+        let (_under_way, servers) = {
+            let mut work = slot.work();
+            work.under_way += 1;
+            (UnderWay(&slot), work.servers.clone())
+        };
         slot.waiting.notify_waiters();
-        let servers = slot.servers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut requests = tokio::task::JoinSet::new();
         for server in servers {
             requests.spawn(async move { server.cancel().await });
         }
         while requests.join_next().await.is_some() {}
+    }
+
+    /// The clients for whom several servers work, with those.
+    pub fn with_several_servers(&self) -> Vec<(Arc<CancelSlot>, Vec<CancelServer>)> {
+        let slots: Vec<Arc<CancelSlot>> = self.lock().values().cloned().collect();
+        let with_servers = slots.into_iter().map(|slot| {
+            let servers = slot.work().servers.clone();
+            (slot, servers)
+        });
+        with_servers.filter(|(_, servers)| servers.len() > 1).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Arc<CancelSlot>>> {
@@ -79,23 +115,62 @@ impl CancelSlot {
 
     /// A server works for the client from now on.
     pub fn add(&self, server: CancelServer) {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+        self.work().servers.push(server);
     }
 
     /// One server does not work for the client any more; waits as [`CancelSlot::clear`] does.
     pub async fn remove(&self, server: &CancelServer) {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| !known.is(server));
-        if self.under_way.try_write().is_err() {
-            let _all_done = self.under_way.write().await;
+        let settled = {
+            let mut work = self.work();
+            work.servers.retain(|known| !known.is(server));
+            work.under_way == 0
+        };
+        if !settled {
+            Box::pin(self.settled()).await;
         }
     }
 
     /// No server works for the client any more; waits for requests under way, so that none hits the servers' next client.
     pub async fn clear(&self) {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        if self.under_way.try_write().is_err() {
-            let _all_done = self.under_way.write().await;
+        let settled = {
+            let mut work = self.work();
+            work.servers.clear();
+            self.deadlocked.store(false, Ordering::Relaxed);
+            work.under_way == 0
+        };
+        if !settled {
+            Box::pin(self.settled()).await;
         }
+    }
+
+    /// Ends a wait of this client's on a server, as a deadlock, unless the client has gone on.
+    pub async fn break_deadlock(&self, server: &CancelServer) {
+        let _under_way = {
+            let mut work = self.work();
+            if !work.servers.iter().any(|known| known.process_id() == server.process_id()) {
+                return;
+            }
+            work.under_way += 1;
+            self.deadlocked.store(true, Ordering::Relaxed);
+            UnderWay(self)
+        };
+        server.cancel().await;
+    }
+
+    /// Returns when no request is under way.
+    async fn settled(&self) {
+        loop {
+            let mut done = std::pin::pin!(self.done.notified());
+            done.as_mut().enable();
+            if self.work().under_way == 0 {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    fn work(&self) -> std::sync::MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns when the client asks for cancellation.

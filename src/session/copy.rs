@@ -72,17 +72,10 @@ impl Session {
                 Ok(1)
             }
             CopyTarget::Reference | CopyTarget::Sharded { .. } => {
-                let several = self.gateway.shards() > 1;
-                let writes = self.transaction.block().map(|block| block.writes).unwrap_or_default();
-                if several && matches!(writes, crate::txn::state::Writes::One(_)) {
-                    return Err(super::enlist::second_shard());
-                }
+                self.note_write_everywhere().await?;
                 self.enlist_all().await?;
                 self.link.servers.retain(|enlisted| !enlisted.replica);
                 self.link.servers.sort_by_key(|enlisted| enlisted.shard);
-                if let Some(block) = self.transaction.block_mut() {
-                    block.writes = crate::txn::state::Writes::Everywhere;
-                }
                 Ok(self.link.servers.len())
             }
         }
@@ -96,18 +89,7 @@ impl Session {
         mut answers: CopyAnswers,
         parts: usize,
     ) -> Result<u64, Failure> {
-        for enlisted in &mut self.link.servers[..parts] {
-            enlisted.server.send_query(text, Audience::Joiner);
-        }
-        // All have answered when each waits or has failed, in which case it owes nothing.
-        loop {
-            while self.link.pump_all(&mut answers)?.is_some() {}
-            let mut servers = self.link.servers[..parts].iter().enumerate();
-            if servers.all(|(at, enlisted)| answers.waits(at) || enlisted.server.expects.is_empty()) {
-                break;
-            }
-            self.link.turn().await?;
-        }
+        self.start_copy(text, &mut answers, parts).await?;
         let mut stopped = None;
         if answers.error.is_none() {
             if let Some(response) = &answers.response {
@@ -141,6 +123,29 @@ impl Session {
             Some(report) => Err(Failure::Statement(report)),
             None => Ok(answers.rows),
         }
+    }
+
+    /// Sends the statement and waits until each server waits for data or has failed, in which case it owes nothing. The first
+    /// shard goes first: it has its locks before another is asked, so that two such statements wait for each other there and
+    /// nowhere else.
+    async fn start_copy(&mut self, text: &[u8], answers: &mut CopyAnswers, parts: usize) -> Result<(), Failure> {
+        for part in [0..parts.min(1), 1..parts] {
+            if answers.error.is_some() {
+                return Ok(());
+            }
+            for enlisted in self.link.servers.get_mut(part.clone()).unwrap_or_default() {
+                enlisted.server.send_query(text, Audience::Joiner);
+            }
+            loop {
+                while self.link.pump_all(answers)?.is_some() {}
+                let mut servers = self.link.servers[..part.end.min(parts)].iter().enumerate();
+                if servers.all(|(at, enlisted)| answers.waits(at) || enlisted.server.expects.is_empty()) {
+                    break;
+                }
+                self.link.turn().await?;
+            }
+        }
+        Ok(())
     }
 
     /// Passes the client's data on until CopyDone (`None`), or until something is wrong with it.

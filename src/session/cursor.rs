@@ -46,6 +46,9 @@ impl Session {
         verb: &CursorVerb,
         declared: Option<Destination>,
     ) -> Result<usize, Failure> {
+        if let CursorVerb::Declare { name, .. } = verb {
+            self.check_portal_room(name.as_bytes(), None)?;
+        }
         match verb {
             CursorVerb::Declare { route, .. } => match declared.unwrap_or(Destination::NeedsParameterTypes) {
                 Destination::Any => self.enlist_any(route.access).await,

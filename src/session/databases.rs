@@ -1,12 +1,11 @@
 //! Opens databases: their catalogs are read from the home shard, or from another one while that is down.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use shardmap::ShardId;
 
-use crate::catalog::{CatalogHandle, CatalogVersion, Connect, ConnectFailure, LoadError, Rules};
+use crate::catalog::{CatalogHandle, CatalogVersion, Connect, ConnectFailure, Connecting, LoadError, Rules};
 use crate::config::{Config, ServerAddress};
 use crate::topology;
 
@@ -27,25 +26,39 @@ pub async fn open(
     before: CatalogVersion,
     rules: Rules,
     primaries: Arc<ArcSwap<Vec<ServerAddress>>>,
+    home: ShardId,
     database: &str,
 ) -> Result<CatalogHandle, LoadError> {
-    CatalogHandle::start_after(before, rules, Box::new(Servers { primaries, database: database.to_owned() })).await
+    CatalogHandle::start_after(
+        before,
+        rules,
+        Box::new(Servers { primaries, home: home.0.into(), database: database.to_owned() }),
+    )
+    .await
 }
 
 /// Primaries in the order in which they are asked, as the configuration has them when it is asked.
 struct Servers {
     primaries: Arc<ArcSwap<Vec<ServerAddress>>>,
+    home: usize,
     database: String,
 }
 
+impl Servers {
+    /// Primaries, the home shard's first, and the database's name where it is not that of their URLs: it may differ from server to
+    /// server, and clients know it by its name on the home shard.
+    fn addresses(&self) -> (Arc<Vec<ServerAddress>>, Option<&str>) {
+        let primaries = self.primaries.load_full();
+        let main = primaries.first().is_some_and(|home| home.database == self.database);
+        (primaries, (!main).then_some(self.database.as_str()))
+    }
+}
+
 impl Connect for Servers {
-    fn connect(&self) -> Pin<Box<dyn Future<Output = Result<tokio_postgres::Client, ConnectFailure>> + Send + '_>> {
+    fn connect(&self) -> Connecting<'_> {
         Box::pin(async {
-            let mut last: ConnectFailure = "no shard is configured".into();
-            let primaries = self.primaries.load_full();
-            // The database's name may differ from server to server; clients know it by its name on the home shard.
-            let main = primaries.first().is_some_and(|home| home.database == self.database);
-            let database = (!main).then_some(self.database.as_str());
+            let mut last: ConnectFailure = NONE_CONFIGURED.into();
+            let (primaries, database) = self.addresses();
             for address in primaries.iter() {
                 match topology::connect(address, database).await {
                     Ok(client) => return Ok(client),
@@ -55,4 +68,23 @@ impl Connect for Servers {
             Err(last)
         })
     }
+
+    fn shards(&self) -> usize {
+        self.primaries.load().len()
+    }
+
+    fn home(&self) -> usize {
+        self.home
+    }
+
+    fn connect_shard(&self, shard: usize) -> Connecting<'_> {
+        Box::pin(async move {
+            let (primaries, database) = self.addresses();
+            let count = primaries.len().max(1);
+            let address = primaries.get((shard + count - self.home % count) % count).ok_or(NONE_CONFIGURED)?;
+            Ok(topology::connect(address, database).await?)
+        })
+    }
 }
+
+const NONE_CONFIGURED: &str = "no shard is configured";

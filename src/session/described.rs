@@ -69,10 +69,7 @@ impl Session {
         let mut texts_types = parameter_types.clone();
         texts_types.extend(gather.now_parameter.map(|_| TIMESTAMPTZ));
         let texts: Vec<&[u8]> = gather.parts.iter().map(|part| part.text.as_bytes()).collect();
-        let answers = match self.ask_of(at, &texts, &texts_types, wire).await {
-            Ok(answers) => answers,
-            Err(failure) => return Err(failure),
-        };
+        let answers = self.ask_of(at, &texts, &texts_types, wire).await?;
         let parts = answers.into_iter().map(|(_, columns)| {
             let types = Columns::new(columns.unwrap_or_default()).types();
             let binary = types.into_iter().all(travels_in_binary);

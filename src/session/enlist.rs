@@ -5,15 +5,15 @@ use std::sync::Arc;
 use shardmap::ShardId;
 
 use super::failure::Failure;
-use super::gateway::{Role, WelcomeKey};
+use super::gateway::{Role, Welcome, WelcomeKey};
 use super::life::Session;
 use crate::config::Reads;
 use crate::execute::link::Enlisted;
-use crate::execute::relay::{Parameter, Plain};
-use crate::plan::{Access, Destination, Refusal, Route, Target};
+use crate::execute::relay::Plain;
+use crate::plan::{Access, Destination, Route, Target, check_setting};
 use crate::pool::expect::Audience;
 use crate::pool::lend::Lent;
-use crate::pool::pools::CheckoutError;
+use crate::pool::pools::{CheckoutError, Pools, ServerPool};
 use crate::txn::state::{Transaction, Writes};
 use crate::wire::reply::{self, Report, Status};
 
@@ -23,21 +23,28 @@ impl Session {
     /// # Errors
     /// No shard can be reached, or none accepts the client's start-up settings: the client is told and the session ends.
     pub(super) async fn welcome(&mut self) -> Result<(), Failure> {
-        let parameters = match self.parameters().await {
-            Ok(parameters) => parameters,
+        for (name, value) in self.settings.startup() {
+            if let Err(refusal) = check_setting(&name.to_ascii_lowercase(), Some(value)) {
+                let mut report = Report::fatal(refusal.sqlstate, refusal.reason);
+                report.hint = refusal.hint;
+                return Err(Failure::Fatal(Box::new(report)));
+            }
+        }
+        let welcome = match self.shared_welcome().await {
+            Ok(welcome) => welcome,
             Err(Failure::Statement(mut report)) => {
                 report.severity = reply::Severity::Fatal;
                 return Err(Failure::Fatal(report));
             }
             Err(failure) => return Err(failure),
         };
-        let told =
-            |(name, value): &(String, String)| Parameter { name: name.clone(), value: value.clone(), told: true };
-        self.note(&Plain { parameters: parameters.iter().map(told).collect(), ..Plain::default() });
-        let out = &mut self.link.client.outbound;
-        for (name, value) in parameters.iter() {
-            reply::parameter_status(out, name, value);
+        self.settings = welcome.settings.clone();
+        for (name, value) in &welcome.parameters {
+            self.note_parameter(name, value);
+            reply::parameter_status(&mut self.link.client.outbound, name, value);
         }
+        self.reported.at_start = Some(welcome);
+        let out = &mut self.link.client.outbound;
         reply::key_data(out, self.cancel.process_id, self.cancel.secret());
         reply::ready(out, Status::Idle);
         self.link.client.flush().await?;
@@ -46,25 +53,30 @@ impl Session {
 
     /// What a server reports to a client with these start-up settings: asked once per user, database and settings, so that
     /// a crowd of clients can connect while all servers are busy.
-    async fn parameters(&mut self) -> Result<Arc<[(String, String)]>, Failure> {
+    async fn shared_welcome(&mut self) -> Result<Arc<Welcome>, Failure> {
         let key = WelcomeKey {
             catalog: self.catalog.current().version,
             user: self.user.server_user.clone(),
             database: self.database.clone(),
             settings: self.settings.clone(),
         };
-        if let Some(parameters) = self.gateway.welcomes.get(&key) {
-            return Ok(parameters);
+        if let Some(welcome) = self.gateway.welcomes.get(&key) {
+            return Ok(welcome);
         }
-        let at = self.enlist_any(Access::Read).await?;
+        // What a standby reports (in_hot_standby) is not true of where the client's writes go.
+        let at = match self.enlist_any(Access::ReadPrimary).await {
+            Err(Failure::Statement(_)) if self.user.reads != Reads::Primary => self.enlist_any(Access::Read).await?,
+            at => at?,
+        };
         let server = &self.link.servers[at].server;
-        let parameters: Arc<[(String, String)]> = server.parameters.clone().into();
+        let parameters = server.parameters.clone().into();
         self.release().await;
-        self.gateway.welcomes.insert(key, parameters.clone());
-        Ok(parameters)
+        let welcome = Arc::new(Welcome { parameters, settings: self.settings.clone() });
+        self.gateway.welcomes.insert(key, welcome.clone());
+        Ok(welcome)
     }
 
-    /// Where a statement runs, given its arguments; a transaction that would write a second shard is refused.
+    /// Where a statement runs, given its arguments.
     pub(super) fn destination(
         &self,
         route: &Route,
@@ -83,24 +95,12 @@ impl Session {
         Ok(route.resolve(&**map, home, arguments)?)
     }
 
-    /// Notes that a statement may write a shard.
-    ///
-    /// # Errors
-    /// Another shard of the same transaction has been written.
-    pub(super) fn note_write(&mut self, shard: ShardId) -> Result<(), Failure> {
-        let writes = match self.transaction.block_mut() {
-            Some(block) => &mut block.writes,
-            None => &mut self.pipeline.writes,
-        };
-        *writes = writes.and(shard).ok_or_else(second_shard)?;
-        Ok(())
-    }
-
     /// The place of a shard's server in the link, enlisting one if needed, with the block's log replayed on it.
     ///
     /// # Cancel safety
     /// Cancel safe: a server is in the link or back in its pool.
     pub(super) async fn enlist(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
+        self.take_snapshot().await?;
         let reads_only = access == Access::Read && self.may_use_replica();
         let found = |enlisted: &Enlisted| {
             enlisted.shard == shard && (!enlisted.replica || reads_only) && !enlisted.server.is_broken()
@@ -131,7 +131,7 @@ impl Session {
         self.link.servers.push(Enlisted { shard, server, begun, needs_sync: false, replica: role != Role::Primary });
         let at = self.link.servers.len() - 1;
         if wait {
-            self.confirm(at).await?;
+            Box::pin(self.confirm(at)).await?;
         }
         Ok(at)
     }
@@ -151,7 +151,7 @@ impl Session {
         }
         enlisted.server.send_query(block.log.replay().as_bytes(), Audience::Gateway);
         if !block.log.is_only_begin() || enlisted.replica {
-            self.confirm(at).await?;
+            Box::pin(self.confirm(at)).await?;
         }
         Ok(at)
     }
@@ -177,6 +177,7 @@ impl Session {
     /// A server for a statement that any shard can answer: one that is enlisted, else the session's own; when that shard is
     /// down, another, which then is the session's own.
     pub(super) async fn enlist_any(&mut self, access: Access) -> Result<usize, Failure> {
+        self.take_snapshot().await?;
         if let Some(at) =
             self.link.servers.iter().position(|enlisted| !enlisted.server.is_broken() && !enlisted.replica)
         {
@@ -207,17 +208,32 @@ impl Session {
 
     /// Waits for a server. A cancel request, or the client's leaving, ends the wait.
     pub(super) async fn checkout(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
-        let pool = match self.pools.get(&(shard, role)) {
-            Some(pool) if !pool.is_closed() => pool.clone(),
-            Some(_) | None => {
-                let pool = self
-                    .gateway
-                    .pool(shard, role, &self.user, &self.database)
-                    .map_err(|error| self.checkout_failure(shard, &error))?;
-                self.pools.insert((shard, role), pool.clone());
-                pool
-            }
-        };
+        if let Some((_, pool)) = self.pools.iter().find(|(key, _)| *key == (shard, role))
+            && let Some(lent) = Pools::idle(pool)
+        {
+            let lent = Ok(lent);
+            self.gateway.note_checkout(pool, &lent);
+            return lent.map_err(|error| self.checkout_failure(shard, &error));
+        }
+        Box::pin(self.wait_for_server(shard, role)).await
+    }
+
+    fn pool(&mut self, shard: ShardId, role: Role) -> Result<ServerPool, Failure> {
+        let known = self.pools.iter().find(|(key, _)| *key == (shard, role));
+        if let Some((_, pool)) = known.filter(|(_, pool)| !pool.is_closed()) {
+            return Ok(pool.clone());
+        }
+        let pool = self
+            .gateway
+            .pool(shard, role, &self.user, &self.database)
+            .map_err(|error| self.checkout_failure(shard, &error))?;
+        self.pools.retain(|(key, _)| *key != (shard, role));
+        self.pools.push(((shard, role), pool.clone()));
+        Ok(pool)
+    }
+
+    async fn wait_for_server(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
+        let pool = self.pool(shard, role)?;
         let pools = self.gateway.pools.load_full();
         let slot = self.cancel.clone();
         // Without an idle server there is a wait: for a client to give one back, or for one to be connected.
@@ -232,7 +248,7 @@ impl Session {
                     self.gateway.note_checkout(&pool, &lent);
                     if matches!(lent, Err(CheckoutError::Closed)) && !*self.gateway.draining.borrow() {
                         // The configuration was reloaded: the client waits on in the new pool.
-                        return Box::pin(self.checkout(shard, role)).await;
+                        return Box::pin(self.wait_for_server(shard, role)).await;
                     }
                     return lent.map_err(|error| self.checkout_failure(shard, &error));
                 }
@@ -266,14 +282,4 @@ impl Session {
             CheckoutError::Closed => Report::error("57P01", format!("shard \"{name}\": {error}")).into(),
         }
     }
-}
-
-/// A transaction may write one shard only until several commit as one.
-pub(super) fn second_shard() -> Failure {
-    Refusal {
-        sqlstate: "0A000",
-        reason: "a transaction that writes on several shards is not supported yet".to_owned(),
-        hint: Some("Write the rows of different shards in transactions of their own.".to_owned()),
-    }
-    .into()
 }

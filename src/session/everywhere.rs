@@ -5,6 +5,7 @@ use super::life::Session;
 use crate::execute::chorus::Chorus;
 use crate::plan::Everywhere;
 use crate::pool::expect::Audience;
+use crate::txn::changed::Words;
 use crate::txn::state::BlockKind;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -22,7 +23,7 @@ impl Session {
         self.chorus(text).await?;
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
-            block.ddl_words.extend(super::simple::words(text));
+            block.ddl_words.extend(Words::of_ddl(text));
         }
         if own && !explicit {
             self.commit_block().await?;

@@ -14,7 +14,7 @@ use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::execute::relay::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Plan, Route};
 use crate::pool::expect::{Audience, StatementId, Step};
-use crate::pool::server::{Server, statement_name};
+use crate::pool::server::{Server, StatementName, statement_name};
 use crate::wire::frontend::{self, Bind, Malformed, Named};
 use crate::wire::reply::{self, Report};
 
@@ -38,11 +38,13 @@ impl Session {
             b'B' => self.bind(body).await,
             b'D' => self.describe(body).await,
             b'E' => self.execute(body).await,
-            b'C' => self.close(body).await,
-            _ => self.flush().await,
+            b'C' => Box::pin(self.close(body)).await,
+            _ => Box::pin(self.flush()).await,
         };
         result?;
-        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX) {
+        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX)
+            || self.pipeline.held.len().max(self.pipeline.sets.len()) > SAID_MAX
+        {
             self.drain().await?;
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
@@ -60,7 +62,13 @@ impl Session {
 
     /// Reports a failure behind the answers that are still owed, and skips to Sync. A failure of an earlier message wins.
     pub(super) async fn conclude_extended(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
-        let Err(failure) = result else { return Ok(()) };
+        match result {
+            Ok(()) => Ok(()),
+            Err(failure) => Box::pin(self.fail_extended(failure)).await,
+        }
+    }
+
+    async fn fail_extended(&mut self, failure: Failure) -> Result<(), Failure> {
         let failure = match failure {
             Failure::Statement(report) => match self.settle_all().await {
                 Ok(()) => Failure::Statement(report),
@@ -96,7 +104,9 @@ impl Session {
                 names.statements.remove(&name);
             }
         }
-        names.statements.retain(|_, prepared| prepared.origin != Origin::ParsePending);
+        if names.pending.take().is_some() {
+            names.statements.retain(|_, prepared| prepared.origin != Origin::ParsePending);
+        }
     }
 
     async fn parse(&mut self, body: &[u8]) -> Result<(), Failure> {
@@ -113,10 +123,11 @@ impl Session {
             let name = String::from_utf8_lossy(parse.name);
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
+        self.check_statement_room(parse.name, parse.text)?;
         let mut compiled = self.compile(parse.text, &types);
         if !compiled.is_certain() {
             self.drain().await?;
-            compiled = self.compiled(parse.text, &types).await?;
+            compiled = Box::pin(self.compiled(parse.text, &types)).await?;
         }
         let mut prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None, described: None };
         let plan = prepared.plan().ok_or_else(|| {
@@ -129,7 +140,7 @@ impl Session {
                 prepared.origin = Origin::Parse;
                 self.say(PARSE_COMPLETE);
             }
-            _ => {}
+            _ => self.names.pending = Some(parse.name.into()),
         }
         self.names.statements.insert(parse.name.into(), prepared);
         Ok(())
@@ -137,25 +148,33 @@ impl Session {
 
     /// Has a server see a Parse that is still pending, unless it is the statement that the current message is about.
     pub(super) async fn settle_parse(&mut self, except: Option<&[u8]>) -> Result<(), Failure> {
-        let pending =
-            |prepared: &Prepared, name: &[u8]| prepared.origin == Origin::ParsePending && Some(name) != except;
-        let Some(name) =
-            self.names.statements.iter().find(|(name, prepared)| pending(prepared, name)).map(|(name, _)| name.clone())
-        else {
+        if self.names.pending.as_deref().is_none_or(|name| Some(name) == except) {
             return Ok(());
-        };
+        }
+        Box::pin(self.settle_pending()).await
+    }
+
+    async fn settle_pending(&mut self) -> Result<(), Failure> {
+        let Some(name) = self.names.pending.take() else { return Ok(()) };
+        if self.names.statements.get(&name).is_none_or(|prepared| prepared.origin != Origin::ParsePending) {
+            return Ok(());
+        }
+        // Put back: the statement is forgotten if no server can be had.
+        self.names.pending = Some(name.clone());
         let at = self.enlist_any(Access::Read).await?;
         self.engage(at).await?;
         self.hold(at, &name, true);
+        self.names.pending = None;
         Ok(())
     }
 
     /// Makes sure a server holds a statement; the client gets its ParseComplete if it is still owed one and `answers`.
-    fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<String> {
+    fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<StatementName> {
         let prepared = self.names.statements.get_mut(name)?;
         let owed = answers && prepared.origin == Origin::ParsePending;
         if owed {
             prepared.origin = Origin::Parse;
+            self.names.pending = None;
             self.pipeline.parsed.push((name.into(), prepared.compiled.id));
         }
         let audience = match (owed, answers) {
@@ -188,7 +207,7 @@ impl Session {
         if owed && !sent {
             server.expects.say(PARSE_COMPLETE);
         }
-        Some(if unnamed { String::new() } else { statement_name(compiled.id) })
+        Some(if unnamed { StatementName::default() } else { statement_name(compiled.id) })
     }
 
     async fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
@@ -212,6 +231,7 @@ impl Session {
             let name = String::from_utf8_lossy(bind.portal);
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
+        self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
@@ -221,23 +241,20 @@ impl Session {
                 {
                     return Ok(Bound::WholeNeeded);
                 }
-                if let Destination::Gather(gather) = &destination {
-                    if route.output != crate::plan::Output::Rows {
+                match destination {
+                    Destination::Gather(_) if route.output != crate::plan::Output::Rows => {
                         return Err(super::gather_output::extended_refused());
                     }
-                    let place = self.bind_gather(gather, bind, &prepared).await?;
-                    let portal = Portal { place, prepared, statement: bind.statement.into(), reached: 0 };
-                    self.names.portals.insert(bind.portal.into(), portal);
-                    return Ok(Bound::Done);
+                    Destination::Gather(gather) => Box::pin(self.bind_gather(&gather, bind, &prepared)).await?,
+                    destination => self.place(destination, route.access, bind).await?,
                 }
-                self.place(destination, route.access, bind).await?
             }
             Plan::Cursor(verb) => {
                 let declared = match verb {
                     CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, bind, &prepared).await?),
                     CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
                 };
-                let at = self.cursor_server(verb, declared).await?;
+                let at = Box::pin(self.cursor_server(verb, declared)).await?;
                 self.bind_on(at, bind).await?
             }
             Plan::SettingQuery(_) => {
@@ -251,24 +268,29 @@ impl Session {
                 Place::Local
             }
         };
-        self.names
-            .portals
-            .insert(bind.portal.into(), Portal { place, prepared, statement: bind.statement.into(), reached: 0 });
+        self.names.portals.insert(
+            bind.portal.into(),
+            Portal { place, compiled: prepared.compiled, statement: bind.statement.into(), reached: 0 },
+        );
         Ok(Bound::Done)
     }
 
     /// A prepared statement, compiled anew if the catalog has changed since.
     pub(super) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if prepared.compiled.version == self.catalog.current().version {
+        if prepared.compiled.version == self.catalog.load().version {
             return Ok(prepared);
         }
+        Box::pin(self.compiled_anew(name, prepared)).await
+    }
+
+    async fn compiled_anew(&mut self, name: &[u8], prepared: Prepared) -> Result<Prepared, Failure> {
         let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
         let prepared = Prepared { compiled, resolved_types: None, ..prepared };
         self.names.statements.insert(name.into(), prepared.clone());
         if let Some(described) = &prepared.described
             && !name.is_empty()
-            && self.ask(name, &prepared.compiled).await?.row_description.as_ref() != Some(described)
+            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(&**described)
         {
             // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
             let mut report = Report::error("0A000", "cached plan must not change result type");
@@ -290,7 +312,7 @@ impl Session {
             Destination::NeedsParameterTypes => {}
             destination => return Ok(destination),
         }
-        let types = self.ask_types(bind.statement, &prepared.compiled).await?;
+        let types = Box::pin(self.ask_types(bind.statement, &prepared.compiled)).await?;
         let arguments = BoundArguments { bind, resolved_types: Some(&types) };
         match self.destination(route, &arguments)? {
             Destination::NeedsParameterTypes => Err(Report::error("0A000", "the type of a parameter cannot be told")
@@ -316,7 +338,7 @@ impl Session {
         self.engage(at).await?;
         let held = self.hold(at, name, true).unwrap_or_else(|| statement_name(compiled.id));
         let server: &mut Server = &mut self.link.servers[at].server;
-        reply::named(&mut server.outbound, b'D', b'S', held.as_bytes());
+        reply::named(&mut server.outbound, b'D', b'S', &held);
         server.expects.push(Step::DescribeStatement, Audience::Gateway);
         server.send_flush();
         let mut plain = Plain::default();
@@ -339,15 +361,12 @@ impl Session {
                 let at = self.enlist_for(shard, access).await?;
                 self.bind_on(at, bind).await
             }
-            Destination::Many(shards) => self.bind_many(shards, Access::Read, bind).await,
+            Destination::Many(shards) => Box::pin(self.bind_many(shards, Access::Read, bind)).await,
             Destination::All => {
-                if self.transaction.block().is_none() {
-                    self.pipeline.writes = crate::txn::state::Writes::Everywhere;
-                } else if let Some(block) = self.transaction.block_mut() {
-                    block.writes = crate::txn::state::Writes::Everywhere;
-                }
+                self.drain().await?;
+                self.note_write_everywhere().await?;
                 let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
-                let place = self.bind_many(shards.collect(), Access::Write, bind).await?;
+                let place = Box::pin(self.bind_many(shards.collect(), Access::Write, bind)).await?;
                 Ok(match place {
                     Place::Many(shards) => Place::Every(shards),
                     place => place,
@@ -373,6 +392,10 @@ impl Session {
         }
         for (nth, at) in places.iter().enumerate() {
             self.send_bind(*at, bind, nth == 0);
+            if nth == 0 && access == Access::Write {
+                // Bind takes locks: the first shard has them before the others are asked.
+                self.drain().await?;
+            }
         }
         Ok(Place::Many(shards))
     }
@@ -380,7 +403,7 @@ impl Session {
     fn send_bind(&mut self, at: usize, bind: &Bind<'_>, forward: bool) {
         let name = self.hold(at, bind.statement, forward).unwrap_or_default();
         let server: &mut Server = &mut self.link.servers[at].server;
-        reply::bind(&mut server.outbound, bind.portal, name.as_bytes(), bind.rest, bind.more_bytes);
+        reply::bind(&mut server.outbound, bind.portal, &name, bind.rest, bind.more_bytes);
         server.expects.push(Step::Bind, if forward { Audience::Client } else { Audience::Gateway });
     }
 
@@ -404,10 +427,18 @@ impl Session {
         self.engage(at).await?;
         let held = self.hold(at, name, true).unwrap_or_default();
         let server: &mut Server = &mut self.link.servers[at].server;
-        reply::named(&mut server.outbound, b'D', b'S', held.as_bytes());
+        reply::named(&mut server.outbound, b'D', b'S', &held);
         server.expects.push(Step::DescribeStatement, Audience::Client);
-        self.pipeline.describing.push_back(name.into());
+        self.describing(name.into());
         Ok(())
+    }
+
+    /// The client waits for a description of a statement, which is noted unless it is known: it cannot become another one
+    /// unnoticed (see `current`).
+    fn describing(&mut self, statement: Box<[u8]>) {
+        let known = self.names.statements.get(&statement).is_none_or(|prepared| prepared.described.is_some());
+        let wanted = !known && !statement.is_empty();
+        self.pipeline.describing.push_back(if wanted { statement } else { Box::default() });
     }
 
     async fn describe_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
@@ -433,8 +464,8 @@ impl Session {
         enlisted.needs_sync = true;
         reply::named(&mut enlisted.server.outbound, b'D', b'P', name);
         enlisted.server.expects.push(Step::DescribePortal, Audience::Client);
-        let statement = self.names.portals.get(name).map(|portal| portal.statement.clone());
-        self.pipeline.describing.push_back(statement.unwrap_or_default());
+        let portal = self.names.portals.get(name);
+        self.describing(portal.map(|portal| portal.statement.clone()).unwrap_or_default());
         Ok(())
     }
 
@@ -520,7 +551,7 @@ impl Session {
             .iter()
             .enumerate()
             .any(|(other, enlisted)| other != at && !enlisted.server.expects.is_empty());
-        if others_owe { self.drain().await } else { Ok(()) }
+        if others_owe { Box::pin(self.drain()).await } else { Ok(()) }
     }
 
     /// Waits for all answers owed.
@@ -538,6 +569,8 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
+            // The servers have seen them.
+            self.pipeline.parsed.clear();
             return Ok(());
         }
         self.pass_on_hidden_error(&plain)?;
@@ -550,13 +583,18 @@ impl Session {
             let settled = self.settle_parse(None).await;
             self.conclude_extended(settled).await?;
         }
-        let result = self.sync_servers().await;
+        let result = match self.sync_servers().await {
+            Ok(false) => self.commit_pipeline().await.map(|()| false),
+            result => result,
+        };
+        self.pipeline.skipping |= result.is_err();
         self.end_pipeline();
         match result {
             Ok(true) => {}
             Ok(false) => self.ready(),
             Err(failure) => {
                 self.fail(failure).await?;
+                self.end_implicit_block().await?;
                 self.ready();
             }
         }
@@ -580,11 +618,11 @@ impl Session {
 
     /// The implicit transaction is over: if it failed, what SET did in it is undone.
     fn end_pipeline(&mut self) {
-        let pipeline = std::mem::take(&mut self.pipeline);
-        if let (true, Some(settings)) = (pipeline.skipping, pipeline.settings_before) {
+        if let (true, Some(settings)) = (self.pipeline.skipping, self.pipeline.settings_before.take()) {
             self.settings = settings;
             self.reported.pending.clear();
         }
+        self.pipeline.clear();
     }
 
     /// Whether a server's ReadyForQuery was forwarded.
@@ -596,7 +634,11 @@ impl Session {
         }
         let in_block = self.transaction.block().is_some();
         // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1 && !failed && !self.transaction.has_failed() && self.pipeline.sets.is_empty();
+        let direct = engaged == 1
+            && !failed
+            && !self.transaction.has_failed()
+            && self.pipeline.sets.is_empty()
+            && !self.in_implicit_block();
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;
@@ -608,8 +650,10 @@ impl Session {
             server.send_sync(if direct { Audience::Client } else { Audience::Gateway });
         }
         let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
+        plain.skip_described = self.pipeline.describing.iter().all(|name| name.is_empty());
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
+        self.pipeline.held = std::mem::take(&mut plain.aliases);
         if plain.error.is_some() {
             self.pipeline.skipping = true;
             self.forget_unparsed();
@@ -618,7 +662,7 @@ impl Session {
             self.pass_on_hidden_error(&plain)?;
         }
         if plain.error.is_none() {
-            self.settle_settings().await?;
+            Box::pin(self.settle_settings()).await?;
         }
         Ok(direct)
     }

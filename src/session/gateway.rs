@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, watch};
 use super::cancel::Cancels;
 use super::databases;
 use super::plans::Plans;
+use super::scope::Scopes;
 use crate::catalog::{CatalogHandle, CatalogVersion, LoadError, Rules};
 use crate::config::{self, Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;
@@ -21,6 +22,7 @@ use crate::pool::lend::Lent;
 use crate::pool::pools::{CheckoutError, Pools, Purpose, ServerPool};
 use crate::pool::settings::Settings;
 use crate::topology;
+use crate::txn::commits::Commits;
 
 /// Different start-up settings remembered; one more is asked of a server again.
 const WELCOMES_MAX: usize = 1_000;
@@ -44,6 +46,15 @@ pub struct WelcomeKey {
     pub settings: Arc<Settings>,
 }
 
+/// What sessions of a [`WelcomeKey`] share.
+#[derive(Debug)]
+pub struct Welcome {
+    /// What a server reports at the start of such a session.
+    pub parameters: Box<[(String, String)]>,
+    /// Those of the key: sessions that share them need not compare them when they take each other's servers.
+    pub settings: Arc<Settings>,
+}
+
 /// Shared by all clients.
 pub struct Gateway {
     /// Replaced on SIGHUP.
@@ -56,10 +67,14 @@ pub struct Gateway {
     pub rules: ArcSwap<Rules>,
     /// Compiled statements.
     pub plans: Plans,
+    /// What they were compiled under.
+    pub scopes: Scopes,
     /// What clients are told when they connect.
-    pub welcomes: Cache<WelcomeKey, Arc<[(String, String)]>>,
+    pub welcomes: Cache<WelcomeKey, Arc<Welcome>>,
     /// Cancel keys.
     pub cancels: Cancels,
+    /// Commits on several shards.
+    pub commits: Arc<Commits>,
     /// True when the gateway shuts down: sessions end at the end of their transaction.
     pub draining: watch::Sender<bool>,
     /// Sums for the metrics.
@@ -122,13 +137,18 @@ pub enum Role {
 
 impl Gateway {
     /// With a map that fits the configuration.
-    pub fn new(config: Config, map: ShardMap) -> Self {
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(config: Config, map: ShardMap) -> std::io::Result<Self> {
         let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
-        Gateway {
+        Ok(Gateway {
+            commits: Arc::new(Commits::new()?),
             map: ArcSwap::from_pointee(map),
             rules: ArcSwap::from_pointee(rules(&config)),
             pools: ArcSwap::from_pointee(pools),
             plans: Plans::new(config.limits.plans_max),
+            scopes: Scopes::default(),
             welcomes: Cache::new(WELCOMES_MAX),
             cancels: Cancels::default(),
             draining: watch::Sender::new(false),
@@ -143,7 +163,7 @@ impl Gateway {
             turns: AtomicUsize::new(0),
             held_merges: Arc::new(tokio::sync::Semaphore::new((config.pool.merge_max / 2).max(1))),
             config: ArcSwap::from_pointee(config),
-        }
+        })
     }
 
     /// The catalog of a database, read when it is asked for the first time.
@@ -152,8 +172,9 @@ impl Gateway {
         let opening = cell.get_or_try_init(|| async {
             let opened = self.opened.fetch_add(1, Ordering::Relaxed);
             let before = CatalogVersion(opened.wrapping_mul(VERSIONS_PER_DATABASE));
-            let rules = rules(&self.config.load());
-            databases::open(before, rules, self.primaries.clone(), database).await.map(Arc::new)
+            let config = self.config.load_full();
+            let (rules, home) = (rules(&config), config.sharding.home);
+            databases::open(before, rules, self.primaries.clone(), home, database).await.map(Arc::new)
         });
         let result = opening.await.cloned();
         if result.is_err() {

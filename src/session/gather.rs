@@ -82,7 +82,7 @@ impl Session {
             Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => {
                 return self.gather_copy(text, gather).await;
             }
-            Output::Explain => return self.gather_explain(text, gather).await,
+            Output::Explain | Output::ExplainJson => return self.gather_explain(text, gather).await,
         }
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
@@ -115,22 +115,20 @@ impl Session {
         if ended {
             self.drop_last_merge(&key).await?;
         }
-        let tag = match result {
-            Ok(tag) => tag,
-            Err(failure) => return Err(failure),
-        };
-        Ok(Merged { tag, held: if ended { None } else { self.link.servers.pop() } })
+        Ok(Merged { tag: result?, held: if ended { None } else { self.link.servers.pop() } })
     }
 
     /// Ends the transaction of the merge server, which is the link's last, and gives it back.
     pub(super) async fn drop_last_merge(&mut self, key: &crate::pool::server::CancelServer) -> Result<(), Failure> {
         let at = self.link.servers.len().saturating_sub(1);
         let mut result = Ok(());
-        if let Some(enlisted) = self.link.servers.last_mut().filter(|enlisted| !enlisted.server.is_broken()) {
-            if enlisted.server.expects.is_empty() && enlisted.server.expects.status != Status::Idle {
-                enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
-                result = self.link.relay(&mut Silence::default()).await.map(|_| ());
-            }
+        if let Some(enlisted) = self.link.servers.last_mut()
+            && !enlisted.server.is_broken()
+            && enlisted.server.expects.is_empty()
+            && enlisted.server.expects.status != Status::Idle
+        {
+            enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
+            result = self.link.relay(&mut Silence::default()).await.map(|_| ());
         }
         self.cancel.remove(key).await;
         self.link.servers.truncate(at);
@@ -303,7 +301,7 @@ impl Session {
                 server.prepare(known.id, part.text.as_bytes(), &described.types, Audience::Gateway);
                 let name = crate::pool::server::statement_name(known.id);
                 let rest = parameters.bind_rest(&[format]);
-                reply::bind(&mut server.outbound, PART_PORTAL, name.as_bytes(), &rest, 0);
+                reply::bind(&mut server.outbound, PART_PORTAL, &name, &rest, 0);
                 server.expects.push(Step::Bind, Audience::Gateway);
                 reply::execute(&mut server.outbound, PART_PORTAL, 0);
                 server.expects.push(Step::Execute, Audience::Gateway);

@@ -89,7 +89,7 @@ impl Session {
         self.say(&out);
         let statement = self.names.portals.get(portal).map(|portal| portal.statement.clone());
         if let Some(prepared) = statement.and_then(|name| self.names.statements.get_mut(&name)) {
-            prepared.described = Some(without_table_oids(columns.body()));
+            prepared.described = Some(without_table_oids(columns.body()).into());
         }
     }
 

@@ -1,19 +1,21 @@
 //! A session: its state, and the loop that reads messages and hands them on.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use shardmap::ShardId;
-use tokio::sync::watch;
 
 use super::accept::Client;
 use super::cancel::CancelSlot;
 use super::failure::{Failure, protocol_violation};
-use super::gateway::{Gateway, Role};
-use super::plans::{Compiled, Scope};
+use super::gateway::{Gateway, Role, Welcome};
+use super::scope::Scoped;
 use super::statement::Names;
-use crate::catalog::{CatalogHandle, CatalogVersion, Oid};
+use crate::catalog::{CatalogHandle, CatalogVersion};
 use crate::config::User;
 use crate::counters::Tally;
 use crate::execute::client::ClientIo;
@@ -24,6 +26,7 @@ use crate::plan::SettingName;
 use crate::pool::expect::StatementId;
 use crate::pool::pools::ServerPool;
 use crate::pool::settings::Settings;
+use crate::sql::lift::Lifted;
 use crate::txn::state::{BlockKind, Transaction, Writes};
 use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES};
 use crate::wire::reply::{self, Report, Status};
@@ -48,9 +51,13 @@ pub struct Session {
     pub(super) merges: Vec<super::gather_portal::Held>,
     /// Where statements go that any shard can answer.
     pub(super) default_shard: ShardId,
-    pub(super) pools: HashMap<(ShardId, Role), ServerPool>,
-    draining: watch::Receiver<bool>,
-    scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scope>)>,
+    pub(super) pools: Vec<((ShardId, Role), ServerPool)>,
+    /// Completes when the gateway shuts down.
+    drain_signal: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    drain_awaited: bool,
+    pub(super) scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scoped>)>,
+    /// Memory for taking texts apart.
+    pub(super) lifted: Lifted,
     pub(super) reported: Reported,
     /// Rest of a CopyData frame in whose middle a COPY has ended: it is not to be taken for messages.
     pub(super) discard_bytes: usize,
@@ -80,10 +87,23 @@ pub(super) struct Pipeline {
     pub describing: VecDeque<Box<[u8]>>,
 }
 
+impl Pipeline {
+    /// Begins anew, with the memory it has.
+    pub fn clear(&mut self) {
+        let Pipeline { mut parsed, mut held, mut describing, .. } = std::mem::take(self);
+        parsed.clear();
+        held.clear();
+        describing.clear();
+        *self = Pipeline { parsed, held, describing, ..Pipeline::default() };
+    }
+}
+
 /// Parameters the client has been told, as far as the gateway must know them.
 #[derive(Debug)]
 pub(super) struct Reported {
-    /// What the client has been told last.
+    /// What the client was told when it connected.
+    pub at_start: Option<Arc<Welcome>>,
+    /// What it has been told since.
     pub values: HashMap<String, String>,
     /// What it is to be told before ReadyForQuery.
     pub pending: BTreeMap<String, String>,
@@ -93,13 +113,23 @@ pub(super) struct Reported {
     pub conforming_strings: bool,
 }
 
+impl Reported {
+    /// What the client has been told last.
+    fn value(&self, name: &str) -> Option<&String> {
+        let first = || self.at_start.as_ref()?.parameters.iter().find(|(known, _)| known == name);
+        self.values.get(name).or_else(|| first().map(|(_, value)| value))
+    }
+}
+
 impl Session {
     /// A session for a client that has been let in.
     pub fn new(client: Client, gateway: Arc<Gateway>, catalog: Arc<CatalogHandle>, cancel: Arc<CancelSlot>) -> Self {
         let shards = gateway.shards().max(1);
         let default_shard = ShardId(u16::try_from(gateway.next_turn() % shards).unwrap_or(0));
+        let mut io = ClientIo::new(client.stream, client.read_ahead);
+        io.deadlocked = cancel.deadlocked.clone();
         Session {
-            link: Link { client: ClientIo::new(client.stream, client.read_ahead), servers: Vec::new() },
+            link: Link { client: io, servers: Vec::new() },
             user: client.user,
             database: client.database,
             transaction: Transaction::default(),
@@ -108,10 +138,16 @@ impl Session {
             pipeline: Pipeline::default(),
             merges: Vec::new(),
             default_shard,
-            pools: HashMap::new(),
-            draining: gateway.draining.subscribe(),
+            pools: Vec::new(),
+            drain_signal: {
+                let mut draining = gateway.draining.subscribe();
+                Box::pin(async move { drop(draining.wait_for(|draining| *draining).await) })
+            },
+            drain_awaited: false,
             scope: None,
+            lifted: Lifted::default(),
             reported: Reported {
+                at_start: None,
                 values: HashMap::new(),
                 pending: BTreeMap::new(),
                 utf8: true,
@@ -139,12 +175,13 @@ impl Session {
 
     /// Gives back what the session holds, when no cancel request is under way any more.
     pub async fn end(mut self) {
+        self.note_bytes();
         self.gateway.cancels.unregister(self.cancel.process_id);
         self.release().await;
     }
 
     async fn talk(&mut self) -> Result<(), Failure> {
-        self.welcome().await?;
+        Box::pin(self.welcome()).await?;
         while let Some(message) = self.next_message().await? {
             let tag = message[0];
             self.note_message(tag);
@@ -166,18 +203,11 @@ impl Session {
             }
             let inbound = &mut self.link.client.inbound;
             if let Some(header) = Header::read(inbound).map_err(|_| lost_sync())? {
-                if header.tag == b'd' {
-                    // Left over from a COPY that failed. Source: postgres.c, "Accept but ignore these messages".
-                    self.skip_frame(header.frame_bytes).await?;
-                    continue;
-                }
-                if !self.check_length(header).await? {
-                    continue;
-                }
-                if header.tag == b'B' && self.is_long_bind(header.frame_bytes) {
-                    match self.long_bind(header.frame_bytes).await? {
-                        Some(message) => return Ok(Some(message)),
-                        None => continue,
+                if !is_small(header) || (header.tag == b'B' && self.is_long_bind(header.frame_bytes)) {
+                    match Box::pin(self.unusual(header)).await? {
+                        Unusual::Wanted => {}
+                        Unusual::Whole(message) => return Ok(Some(message)),
+                        Unusual::Skipped => continue,
                     }
                 }
                 let inbound = &mut self.link.client.inbound;
@@ -186,19 +216,47 @@ impl Session {
                 }
                 inbound.reserve(header.frame_bytes - inbound.len());
             }
-            self.tally.flush();
             self.link.client.flush().await?;
-            let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();
-            tokio::select! {
-                biased;
-                count = self.link.client.fill() => if count? == 0 { return Ok(None) },
-                _ = self.draining.wait_for(|draining| *draining), if idle => {
-                    // Source: postgres.c, ProcessInterrupts, ProcDiePending.
-                    let report = Report::fatal("57P01", "terminating connection due to administrator command");
-                    return Err(Failure::Fatal(Box::new(report)));
-                }
+            self.note_bytes();
+            self.tally.flush();
+            if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
+                return Ok(None);
             }
         }
+    }
+
+    /// Waits for bytes of the client; between transactions also for the end of the gateway.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Failure>> {
+        if let Poll::Ready(count) = self.link.client.poll_fill(cx) {
+            return Poll::Ready(Ok(count?));
+        }
+        // Asked once, it wakes this task whenever it comes: the lock in it, which all clients share, is not taken again.
+        if !std::mem::replace(&mut self.drain_awaited, true) {
+            let _ = self.drain_signal.as_mut().poll(cx);
+        }
+        let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();
+        if idle && *self.gateway.draining.borrow() {
+            // Source: postgres.c, ProcessInterrupts, ProcDiePending.
+            let report = Report::fatal("57P01", "terminating connection due to administrator command");
+            return Poll::Ready(Err(Failure::Fatal(Box::new(report))));
+        }
+        Poll::Pending
+    }
+
+    /// A message that is not short, or not one of those that may come at any time.
+    async fn unusual(&mut self, header: Header) -> Result<Unusual, Failure> {
+        if header.tag == b'd' {
+            // Left over from a COPY that failed. Source: postgres.c, "Accept but ignore these messages".
+            self.skip_frame(header.frame_bytes).await?;
+            return Ok(Unusual::Skipped);
+        }
+        if !self.check_length(header).await? {
+            return Ok(Unusual::Skipped);
+        }
+        if header.tag == b'B' && self.is_long_bind(header.frame_bytes) {
+            return Ok(self.long_bind(header.frame_bytes).await?.map_or(Unusual::Skipped, Unusual::Whole));
+        }
+        Ok(Unusual::Wanted)
     }
 
     /// Refuses messages that are too long to be held, before they are read.
@@ -208,12 +266,8 @@ impl Session {
         if header.frame_bytes > LARGEST_MESSAGE_BYTES {
             return Err(lost_sync());
         }
-        let small = header.frame_bytes <= SMALL_MESSAGE_BYTES;
         let limits = &self.gateway.config.load().limits;
         let (max, name) = match header.tag {
-            b'Q' | b'P' | b'B' | b'F' | b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' | b'f' if small => {
-                return Ok(true);
-            }
             b'Q' | b'P' | b'F' | b'B' if self.pipeline.skipping => {
                 self.skip_frame(header.frame_bytes).await?;
                 return Ok(false);
@@ -289,7 +343,7 @@ impl Session {
 
     /// Ends a simple query that has not ended with a server's ReadyForQuery: error if any, and ReadyForQuery.
     pub(super) async fn conclude(&mut self, result: Result<Ended, Failure>) -> Result<(), Failure> {
-        self.pipeline = Pipeline::default();
+        self.pipeline.clear();
         match result {
             Ok(Ended::Ready) => {}
             Ok(Ended::NotReady) => {
@@ -298,7 +352,7 @@ impl Session {
             }
             Err(failure) => {
                 self.fail(failure).await?;
-                self.end_implicit_block().await?;
+                Box::pin(self.end_implicit_block()).await?;
                 self.release_if_idle().await;
                 self.ready();
             }
@@ -360,25 +414,6 @@ impl Session {
         self.names.cursors.clear();
     }
 
-    /// Compiles a text in the session's scope.
-    pub(super) fn compile(&mut self, text: &[u8], types: &[Oid]) -> Arc<Compiled> {
-        let own_pid = asks_for_own_pid(text).then(|| format!("SELECT {} AS pg_backend_pid", self.cancel.process_id));
-        let text = own_pid.as_deref().map_or(text, str::as_bytes);
-        let catalog = self.catalog.current();
-        let settings = self.current_settings().clone();
-        let scope = match &self.scope {
-            Some((version, of, scope)) if *version == catalog.version && Arc::ptr_eq(of, &settings) => scope.clone(),
-            _ => {
-                let utf8 = self.reported.utf8;
-                let scope = Scope::new(&self.database, &self.user.server_user, &catalog, &settings, utf8);
-                let scope = Arc::new(scope);
-                self.scope = Some((catalog.version, settings, scope.clone()));
-                scope
-            }
-        };
-        self.gateway.plans.compile(text, types, &scope, &catalog, &self.gateway.rules.load())
-    }
-
     /// The settings in force: the block's or the session's.
     pub(super) fn current_settings(&self) -> &Arc<Settings> {
         self.transaction.block().map_or(&self.settings, |block| block.log.effective())
@@ -388,7 +423,7 @@ impl Session {
     pub(super) fn ready(&mut self) {
         let out = &mut self.link.client.outbound;
         for (name, value) in std::mem::take(&mut self.reported.pending) {
-            if self.reported.values.get(&name) != Some(&value) {
+            if self.reported.value(&name) != Some(&value) {
                 reply::parameter_status(out, &name, &value);
                 self.reported.values.insert(name, value);
             }
@@ -402,7 +437,7 @@ impl Session {
         for columns in &plain.described {
             let name = self.pipeline.describing.pop_front().unwrap_or_default();
             if let Some(prepared) = self.names.statements.get_mut(&name) {
-                prepared.described.clone_from(columns);
+                prepared.described = columns.as_deref().map(Arc::from);
             }
         }
         for Parameter { name, value, told } in &plain.parameters {
@@ -412,14 +447,19 @@ impl Session {
             } else {
                 self.reported.pending.insert(name.clone(), value.clone());
             }
-            match name.as_str() {
-                "client_encoding" => {
-                    self.reported.utf8 = matches!(value.as_str(), "UTF8" | "SQL_ASCII");
-                    self.scope = None;
-                }
-                "standard_conforming_strings" => self.reported.conforming_strings = value == "on",
-                _ => {}
+            self.note_parameter(name, value);
+        }
+    }
+
+    /// A few parameters change what a text means to the planner.
+    pub(super) fn note_parameter(&mut self, name: &str, value: &str) {
+        match name {
+            "client_encoding" => {
+                self.reported.utf8 = matches!(value, "UTF8" | "SQL_ASCII");
+                self.scope = None;
             }
+            "standard_conforming_strings" => self.reported.conforming_strings = value == "on",
+            _ => {}
         }
     }
 
@@ -432,23 +472,26 @@ impl Session {
     }
 }
 
+/// What becomes of an unusual message.
+enum Unusual {
+    /// It is to be read and handled as any other.
+    Wanted,
+    /// It has been read.
+    Whole(BytesMut),
+    /// It has been handled, or is not wanted.
+    Skipped,
+}
+
+/// A message that is read and handled without further ado.
+fn is_small(header: Header) -> bool {
+    header.frame_bytes <= SMALL_MESSAGE_BYTES
+        && matches!(header.tag, b'Q' | b'P' | b'B' | b'F' | b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' | b'f')
+}
+
 /// The client's bytes cannot be cut into messages any more: it is not told, as PostgreSQL does not. *Source*: pqcomm.c,
 /// pq_getmessage, COMMERROR.
 fn lost_sync() -> Failure {
     Failure::Link(LinkFault::Client(std::io::ErrorKind::InvalidData.into()))
-}
-
-/// `SELECT pg_backend_pid()` and nothing else: drivers compare the answer with the process id they were told at start.
-fn asks_for_own_pid(text: &[u8]) -> bool {
-    const LONGEST: usize = 64;
-    if text.len() > LONGEST || !text.trim_ascii_end().ends_with(b")") && !text.trim_ascii_end().ends_with(b";") {
-        return false;
-    }
-    let words: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
-    matches!(
-        words.strip_suffix(b";").unwrap_or(&words),
-        b"selectpg_backend_pid()" | b"selectpg_catalog.pg_backend_pid()"
-    )
 }
 
 /// How a simple query's answer ended.

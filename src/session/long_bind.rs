@@ -209,7 +209,7 @@ fn deciding_parameters(plan: &Plan) -> Option<usize> {
         Target::Gather(_) => None,
         Target::Keyed(keyed) => {
             let counts = keyed.pins.iter().flat_map(|pin| &pin.sources).map(|source| match source {
-                KeySource::Constant(_) | KeySource::Null => 0,
+                KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => 0,
                 KeySource::Parameter { index, .. } | KeySource::ParameterArray { index, .. } => index + 1,
             });
             Some(counts.max().unwrap_or(0))

@@ -43,6 +43,11 @@ impl Parameters {
         self.values.is_empty()
     }
 
+    /// How much memory they take, about.
+    pub fn bytes(&self) -> usize {
+        self.values.iter().map(|(_, value)| size_of_val(value) + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+
     /// One more, in binary format.
     pub fn push_binary(&mut self, value: Vec<u8>) {
         self.values.push((BINARY, Some(value)));

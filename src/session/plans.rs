@@ -3,76 +3,25 @@
 //! What a plan depends on is in its key (database, search path, declared types, whether literals are UTF-8) or checked at
 //! each use (catalog version). The map and parameter values are looked at when the plan is resolved, so they may change.
 
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
 
 use super::described::Described;
+use super::scope::{Scope, ScopeId, Scoped};
+use super::shapes::Shapes;
 use crate::catalog::{Catalog, CatalogVersion, Oid, Rules};
-use crate::plan::{self, Gather, Plan, Planned, Target};
+use crate::plan::{self, Gather, Plan, Planned, Sharing, Target};
 use crate::pool::expect::StatementId;
-use crate::pool::settings::{SearchPath, Settings};
+use crate::sql::lift::Lifted;
 
 /// Texts longer than this are compiled each time: they hold data rather than a statement that comes again.
 const CACHED_TEXT_BYTES: usize = 64 * 1024;
 
-/// What the meaning of names and literals depends on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Scope {
-    /// The database.
-    pub database: String,
-    /// Schemas in which names are looked up.
-    pub search_path: Vec<String>,
-    /// Literals are UTF-8.
-    pub utf8: bool,
-}
-
-impl Scope {
-    /// Of a session.
-    pub fn new(database: &str, user: &str, catalog: &Catalog, settings: &Settings, utf8: bool) -> Self {
-        let default = || catalog.search_paths.get(user).or_else(|| catalog.search_paths.get("")).map(String::as_str);
-        let names = match settings.search_path() {
-            Some(SearchPath::Schemas(schemas)) => schemas.to_vec(),
-            Some(SearchPath::Text(text)) => schemas(text),
-            None => schemas(default().unwrap_or("\"$user\", public")),
-        };
-        let search_path = names.into_iter().map(|name| if name == "$user" { user.to_owned() } else { name }).collect();
-        Scope { database: database.to_owned(), search_path, utf8 }
-    }
-}
-
-/// The identifiers in a list such as `"$user", public`. *Source*: varlena.c, SplitIdentifierString: unquoted ones are
-/// folded to lower case, doubled quotes stand for one.
-pub fn schemas(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let mut name = String::new();
-        if let Some(quoted) = rest.strip_prefix('"') {
-            rest = quoted;
-            while let Some(end) = rest.find('"') {
-                name.push_str(&rest[..end]);
-                rest = &rest[end + 1..];
-                let Some(again) = rest.strip_prefix('"') else { break };
-                name.push('"');
-                rest = again;
-            }
-            rest = rest.find(',').map_or("", |comma| &rest[comma + 1..]);
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            name = rest[..end].trim_end().to_lowercase();
-            rest = rest.get(end + 1..).unwrap_or("");
-        }
-        if !name.is_empty() {
-            names.push(name);
-        }
-        rest = rest.trim_start();
-    }
-    names
-}
+/// Memory that a plan may take on average: a text of a kilobyte, twice, and what was made of it.
+const PLAN_BYTES: u64 = 4 * 1024;
 
 /// A compiled text.
 #[derive(Debug)]
@@ -90,6 +39,20 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// How many statements it has.
+    pub fn count(&self) -> usize {
+        self.statements.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The one statement in it. An empty text is an empty statement; several are refused by PostgreSQL in Parse.
+    pub fn plan(&self) -> Option<&Plan> {
+        match self.statements.as_deref() {
+            Some([]) => Some(&Plan::Empty),
+            Some([Planned { plan, .. }]) => Some(plan),
+            Some(_) | None => None,
+        }
+    }
+
     /// It is SQL and every relation in it is known.
     pub fn is_certain(&self) -> bool {
         let unknown = |planned: &Planned| match &planned.plan {
@@ -102,39 +65,59 @@ impl Compiled {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    scope: Arc<Scope>,
+    scope: ScopeId,
     types: Box<[Oid]>,
     text: Box<[u8]>,
 }
 
 #[derive(Hash)]
 struct KeyRef<'a> {
-    scope: &'a Arc<Scope>,
+    scope: ScopeId,
     types: &'a [Oid],
     text: &'a [u8],
 }
 
 impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        self.text == &*key.text
-            && self.types == &*key.types
-            && (Arc::ptr_eq(self.scope, &key.scope) || *self.scope == key.scope)
+        self.scope == key.scope && self.text == &*key.text && self.types == &*key.types
+    }
+}
+
+/// Bytes of memory, roughly.
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl Weighter<Key, Arc<Compiled>> for Bytes {
+    fn weight(&self, key: &Key, compiled: &Arc<Compiled>) -> u64 {
+        /// Of an entry without what hangs on it, and of a statement.
+        const ENTRY_BYTES: usize = 256;
+        const STATEMENT_BYTES: usize = 512;
+        let statements = compiled.statements.as_ref().map_or(0, Vec::len);
+        (ENTRY_BYTES + 2 * key.text.len() + 8 * key.types.len() + STATEMENT_BYTES * statements) as u64
     }
 }
 
 /// The cache.
 #[derive(Debug)]
 pub struct Plans {
-    cache: Cache<Key, Arc<Compiled>>,
+    cache: Cache<Key, Arc<Compiled>, Bytes>,
     /// By the address of the plan, which each entry keeps alive.
     described: Cache<usize, Arc<Described>>,
+    /// Plans that many texts share.
+    pub shapes: Shapes,
     last: AtomicU64,
 }
 
 impl Plans {
-    /// Keeps `plans_max` compiled texts.
+    /// Keeps about `plans_max` compiled texts, and as many shapes; fewer if they are long.
     pub fn new(plans_max: usize) -> Self {
-        Plans { cache: Cache::new(plans_max), described: Cache::new(plans_max), last: AtomicU64::new(0) }
+        let bytes = PLAN_BYTES.saturating_mul(plans_max as u64);
+        Plans {
+            cache: Cache::with_weighter(plans_max, bytes, Bytes),
+            shapes: Shapes::new(plans_max, bytes),
+            described: Cache::new(plans_max),
+            last: AtomicU64::new(0),
+        }
     }
 
     /// What servers have said of a plan's texts.
@@ -152,38 +135,71 @@ impl Plans {
         StatementId(self.last.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Bytes of memory that plans take, roughly.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight() + self.shapes.bytes()
+    }
+
     /// The compiled text, from the cache if it is still true.
     pub fn compile(
         &self,
         text: &[u8],
         types: &[Oid],
-        scope: &Arc<Scope>,
+        scope: &Scoped,
         catalog: &Catalog,
         rules: &Rules,
     ) -> Arc<Compiled> {
-        let key = KeyRef { scope, types, text };
+        let key = KeyRef { scope: scope.id, types, text };
         if let Some(found) = self.cache.get(&key).filter(|found| found.version == catalog.version) {
             return found;
         }
-        let compiled = Arc::new(self.compile_anew(text, types, scope, catalog, rules));
-        if text.len() <= CACHED_TEXT_BYTES {
-            self.cache.insert(Key { scope: scope.clone(), types: types.into(), text: text.into() }, compiled.clone());
-        }
-        compiled
-    }
-
-    fn compile_anew(&self, text: &[u8], types: &[Oid], scope: &Scope, catalog: &Catalog, rules: &Rules) -> Compiled {
         let (readable, utf8) = readable(text);
         let context = plan::Context {
             catalog,
             rules,
-            search_path: &scope.search_path,
+            search_path: &scope.scope.search_path,
+            role: &scope.scope.role,
             declared_types: types,
-            utf8: scope.utf8 && utf8,
+            utf8: scope.scope.utf8 && utf8,
         };
-        let statements = plan::compile(&readable, &context).ok();
+        let compiled = Arc::new(self.compiled(text, types, catalog, plan::compile(&readable, &context).ok()));
+        self.keep(scope.id, &compiled);
+        compiled
+    }
+
+    /// Compiles a text without parameters whose shape is not known, so that the shape is known then.
+    pub fn learn(
+        &self,
+        text: &str,
+        lifted: &Lifted,
+        scope: &Scoped,
+        catalog: &Catalog,
+        rules: &Rules,
+    ) -> Arc<Compiled> {
+        let Scope { search_path, role, utf8, .. } = &scope.scope;
+        let context = plan::Context { catalog, rules, search_path, role, declared_types: &[], utf8: *utf8 };
+        let (statements, sharing) = match plan::compile_shared(text, &lifted.literals, &context) {
+            Ok((statements, sharing)) => (Some(statements), sharing),
+            Err(_) => (None, Sharing::Never),
+        };
+        let compiled = Arc::new(self.compiled(text.as_bytes(), &[], catalog, statements));
+        if !matches!(sharing, Sharing::Shared(..)) {
+            self.keep(scope.id, &compiled);
+        }
+        self.shapes.learn(scope.id, catalog.version, text.as_bytes(), lifted, sharing);
+        compiled
+    }
+
+    fn compiled(&self, text: &[u8], types: &[Oid], catalog: &Catalog, statements: Option<Vec<Planned>>) -> Compiled {
         let id = self.next_id();
         Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements }
+    }
+
+    fn keep(&self, scope: ScopeId, compiled: &Arc<Compiled>) {
+        if compiled.text.len() <= CACHED_TEXT_BYTES {
+            let key = Key { scope, types: compiled.types.clone(), text: compiled.text.clone() };
+            self.cache.insert(key, compiled.clone());
+        }
     }
 }
 
@@ -201,13 +217,61 @@ fn readable(text: &[u8]) -> (std::borrow::Cow<'_, str>, bool) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::scope::Scopes;
+    use super::super::shapes::Lookup;
     use super::*;
 
+    fn public() -> Arc<Scoped> {
+        let search_path = vec!["public".to_owned()];
+        Scopes::default().scoped(Scope { database: "shop".to_owned(), search_path, role: String::new(), utf8: true })
+    }
+
+    fn learn(plans: &Plans, text: &str, scope: &Scoped, catalog: &Catalog) {
+        let mut lifted = Lifted::default();
+        if lifted.read(text.as_bytes()) {
+            plans.learn(text, &lifted, scope, catalog, &Rules::default());
+        } else {
+            plans.compile(text.as_bytes(), &[], scope, catalog, &Rules::default());
+        }
+    }
+
     #[test]
-    fn search_paths_are_split_as_postgresql_does() {
-        assert_eq!(schemas(r#""$user", public"#), ["$user", "public"]);
-        assert_eq!(schemas(r#"A, "B,""c" ,d"#), ["a", "B,\"c", "d"]);
-        assert_eq!(schemas(r#""""#), Vec::<String>::new());
+    fn a_flood_of_texts_of_their_own_stays_within_its_bytes() {
+        let (plans, scope, catalog) = (Plans::new(40), public(), Catalog::default());
+        for nth in 0..150 {
+            // Of a shape each; without a literal; with one that stays in the shape.
+            learn(&plans, &format!("SELECT {} AS a{nth}", "1 + ".repeat(nth) + "1"), &scope, &catalog);
+            learn(&plans, &format!("SELECT current_date AS {}{nth}", "a".repeat(4_000)), &scope, &catalog);
+            learn(&plans, &format!("SELECT 1 WHERE 1 = 1 LIMIT {nth}"), &scope, &catalog);
+            assert!(plans.bytes() <= 2 * 40 * PLAN_BYTES, "{} bytes after {nth}", plans.bytes());
+        }
+        assert!(plans.bytes() > 0);
+    }
+
+    #[test]
+    fn a_shape_is_forgotten_with_its_catalog_and_never_known_in_another_scope() {
+        let plans = Plans::new(100);
+        let scopes = Scopes::default();
+        let scope = |name: &str| {
+            scopes.scoped(Scope {
+                database: "shop".to_owned(),
+                search_path: vec![name.to_owned()],
+                role: String::new(),
+                utf8: true,
+            })
+        };
+        let (text, mut lifted) = ("SELECT 1 WHERE 2 = 3", Lifted::default());
+        assert!(lifted.read(text.as_bytes()));
+        let catalog = Catalog { version: CatalogVersion(1), ..Catalog::default() };
+        plans.learn(text, &lifted, &scope("a"), &catalog, &Rules::default());
+        let known = |scope: &Scoped, version| {
+            matches!(plans.shapes.find(scope.id, CatalogVersion(version), text.as_bytes(), &lifted), Lookup::Plan(_))
+        };
+        assert!(known(&scope("a"), 1));
+        assert!(!known(&scope("a"), 2));
+        assert!(!known(&scope("b"), 1));
+        assert_eq!(scope("a").id, scope("a").id);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::extended::{known_part, malformed, no_portal};
 use super::failure::Failure;
 use super::life::Session;
 use super::simple::rows_of;
-use super::statement::{Place, Prepared};
+use super::statement::Place;
+use super::transaction::begin_tag;
 use crate::execute::chorus::Chorus;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
@@ -25,10 +26,10 @@ impl Session {
         execute.portal = known_part(execute.portal);
         self.settle_parse(None).await?;
         let place = self.portal_place(execute.portal)?;
-        let prepared = self.names.portals.get(execute.portal).map(|portal| portal.prepared.clone());
-        let plan = prepared.as_ref().and_then(Prepared::plan).unwrap_or(&Plan::Empty);
+        let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
+        let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
-        match (place, &prepared) {
+        match (place, &compiled) {
             (Place::One { shard, replica }, _) => {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.engage(at).await?;
@@ -38,12 +39,12 @@ impl Session {
                     self.pipeline.sets.push((shard, names.clone()));
                 }
             }
-            (Place::Many(shards), _) => self.execute_many(&shards, &execute, plan).await?,
-            (Place::Gather(gathering), _) => self.execute_gather(&execute, &gathering).await?,
-            (Place::Every(shards), _) => self.execute_every(&shards, &execute).await?,
-            (Place::Local, Some(prepared)) => {
-                self.drain().await?;
-                self.execute_local(prepared, plan).await?;
+            (Place::Many(shards), _) => Box::pin(self.execute_many(&shards, &execute, plan)).await?,
+            (Place::Gather(gathering), _) => Box::pin(self.execute_gather(&execute, &gathering)).await?,
+            (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
+            (Place::Local, Some(compiled)) => {
+                Box::pin(self.drain()).await?;
+                Box::pin(self.execute_local(&compiled.text, plan)).await?;
                 let done = !matches!(plan, Plan::Empty);
                 if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
                     portal.place = Place::Done;
@@ -68,22 +69,37 @@ impl Session {
     async fn execute_many(&mut self, shards: &[ShardId], execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
         self.drain().await?;
         let reached = self.names.portals.get(execute.portal).map_or(0, |portal| portal.reached);
-        if execute.rows_max > 0 || reached > 0 {
-            return self.execute_portion(shards, reached, execute).await;
-        }
-        let servers = self.send_to_all(shards, execute)?;
         let output = match plan {
             Plan::Rows(route) => route.output,
             _ => Output::Rows,
         };
-        let leader = servers.first().copied().unwrap_or(0);
-        let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
-        self.relay_in_block(&mut scatter).await?;
-        scatter.finish(&mut self.link.client.outbound);
+        let explains = matches!(output, Output::Explain | Output::ExplainJson);
+        if explains && execute.rows_max > 0 {
+            return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
+                .with_hint("Fetch all of its rows at once.")
+                .into());
+        }
+        if execute.rows_max > 0 || reached > 0 {
+            return self.execute_portion(shards, reached, execute).await;
+        }
+        let servers = self.send_to_all(shards, execute)?;
+        let failed = match self.explain_many(output, shards, servers.clone()) {
+            Some(mut explain) => {
+                self.relay_in_block(&mut explain).await?;
+                !explain.finish(&mut self.link.client.outbound)
+            }
+            None => {
+                let leader = servers.first().copied().unwrap_or(0);
+                let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+                self.relay_in_block(&mut scatter).await?;
+                scatter.finish(&mut self.link.client.outbound);
+                scatter.failed()
+            }
+        };
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
         }
-        if scatter.failed() { Err(Failure::Told) } else { Ok(()) }
+        if failed { Err(Failure::Told) } else { Ok(()) }
     }
 
     /// A part of the rows: one shard after the other, from where the last part ended.
@@ -116,9 +132,15 @@ impl Session {
 
     async fn execute_every(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<(), Failure> {
         self.drain().await?;
-        let servers = self.send_to_all(shards, execute)?;
+        let (first, others) = shards.split_at(shards.len().min(1));
+        let servers = self.send_to_all(first, execute)?;
         let mut chorus = Chorus::new(servers.first().copied().unwrap_or(0));
         self.relay_in_block(&mut chorus).await?;
+        // The first shard has its locks before the others are asked; see `chorus`.
+        if chorus.error().is_none() {
+            self.send_to_all(others, execute)?;
+            self.relay_in_block(&mut chorus).await?;
+        }
         if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
     }
 
@@ -135,8 +157,7 @@ impl Session {
 
     /// What the gateway carries out itself. Statements before it in the same pipeline share its implicit transaction only if
     /// they are in a block.
-    async fn execute_local(&mut self, prepared: &Prepared, plan: &Plan) -> Result<(), Failure> {
-        let text = &prepared.compiled.text;
+    async fn execute_local(&mut self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
         let unsynced =
             self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
         match plan {
@@ -162,7 +183,9 @@ impl Session {
                 self.copy_in(text, copy).await?;
             }
             // What was done before BEGIN in the same pipeline is in its transaction.
-            Plan::Transaction(TransactionVerb::Begin { .. }) if unsynced => self.begin_in_pipeline(text).await?,
+            Plan::Transaction(TransactionVerb::Begin { read_only }) if unsynced => {
+                self.begin_in_pipeline(text, *read_only == Some(true)).await?;
+            }
             Plan::Transaction(verb) => {
                 self.settle_implicit().await?;
                 self.transaction_verb(text, verb).await?;
@@ -197,7 +220,7 @@ impl Session {
     }
 
     /// BEGIN behind other messages of a pipeline turns their implicit transactions into explicit ones.
-    async fn begin_in_pipeline(&mut self, text: &[u8]) -> Result<(), Failure> {
+    async fn begin_in_pipeline(&mut self, text: &[u8], read_only: bool) -> Result<(), Failure> {
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.server.send_extended(text);
             enlisted.server.send_flush();
@@ -207,11 +230,12 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.pass_on_hidden_error(&plain)?;
         let text = String::from_utf8_lossy(text).trim().to_owned();
-        self.transaction.begin(BlockKind::Explicit, text, false, self.settings.clone());
+        let tag = begin_tag(&text);
+        self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
         if let Some(block) = self.transaction.block_mut() {
-            block.writes = self.pipeline.writes;
+            block.writes = std::mem::take(&mut self.pipeline.writes);
         }
-        reply::complete(&mut self.link.client.outbound, "BEGIN");
+        reply::complete(&mut self.link.client.outbound, tag);
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ impl Session {
     ) -> Result<Ended, Failure> {
         match verb {
             PreparedVerb::Prepare { name, types, body, .. } => {
-                let body = super::simple::padded(&script.text, body).into_owned();
+                let body = super::simple::padded(&script.text, body, script.count()).into_owned();
                 self.prepare_sql(name, types, &body).await?;
             }
             PreparedVerb::Execute { name, arguments, tail } => {
@@ -39,6 +39,7 @@ impl Session {
         if self.names.statements.contains_key(name.as_bytes()) {
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
+        self.check_statement_room(name.as_bytes(), body)?;
         let compiled = self.compiled(body, types).await?;
         let at = self.enlist_any(Access::Read).await?;
         self.hold_sql(at, &compiled).await?;
@@ -75,11 +76,12 @@ impl Session {
         };
         let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
         let prepared = Prepared { compiled, ..prepared };
-        let Some(Plan::Rows(route)) = prepared.plan() else {
+        let Some(plan @ Plan::Rows(route)) = prepared.plan() else {
             return Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported")
                 .with_hint("Run the statement itself.")
                 .into());
         };
+        self.check_not_changed(&prepared.compiled.text, plan)?;
         let values = TextArguments { values: arguments, types: &prepared.compiled.types };
         let destination = self.destination(route, &values)?;
         self.count_rows(route, &destination);

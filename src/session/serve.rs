@@ -9,11 +9,13 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::accept::{Accepted, Client, Door, accept};
+use super::deadlock::Detector;
 use super::failure::Failure;
 use super::gateway::Gateway;
 use super::life::Session;
 use crate::counters::SqlstateClass;
 use crate::net::Listener;
+use crate::txn::recovery::Recovery;
 use crate::wire::reply::Report;
 
 /// Pools are looked through this often for servers that are idle or alive for too long.
@@ -60,6 +62,10 @@ pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Ru
             tokio::join!(pools.maintain(), maintained.probe_down());
         }
     });
+    tasks.spawn(Detector::new(gateway.clone()).run());
+    let recovered = gateway.clone();
+    let recovery = Recovery::new(gateway.commits.clone());
+    tasks.spawn(recovery.run(move || recovered.config.load_full()));
     Ok(Running { addresses, gateway, door, tasks })
 }
 

@@ -14,7 +14,6 @@ impl Session {
     /// SET and RESET; everything but ReadyForQuery is answered.
     pub(super) async fn setting(&mut self, text: &[u8], verb: &SettingVerb) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();
-        refuse_unsupported(verb)?;
         let (run, show_rows) = match verb {
             SettingVerb::Reset { name } | SettingVerb::Set { name, to_default: true, local: false, .. } => {
                 // A pooled server's own default is not what the client asked for when it connected.
@@ -24,6 +23,12 @@ impl Session {
             SettingVerb::SetConfig { .. } => (text.clone(), true),
             SettingVerb::Set { .. } => (text.clone(), false),
         };
+        self.check_log_room(&text)?;
+        self.check_settings_room(&changed(self.current_settings(), verb, &text))?;
+        if let (Some("transaction_read_only"), Some(block)) = (named(verb), self.transaction.block_mut()) {
+            // To whatever it is set: a standby would not take READ WRITE.
+            block.read_only = false;
+        }
         self.run_setting(&run, show_rows).await?;
         self.remember(|settings| changed(settings, verb, &text), is_local(verb), run);
         let tag = match verb {
@@ -135,6 +140,14 @@ impl Session {
     }
 }
 
+/// The setting that a verb is about, unless all are.
+fn named(verb: &SettingVerb) -> Option<&str> {
+    match verb {
+        SettingVerb::Set { name, .. } | SettingVerb::Reset { name } | SettingVerb::SetConfig { name, .. } => Some(name),
+        SettingVerb::ResetAll => None,
+    }
+}
+
 /// For the transaction only.
 fn is_local(verb: &SettingVerb) -> bool {
     matches!(verb, SettingVerb::Set { local: true, .. } | SettingVerb::SetConfig { local: true, .. })
@@ -149,20 +162,6 @@ fn changed(before: &Settings, verb: &SettingVerb, text: &str) -> Settings {
         }
         SettingVerb::SetConfig { name, value, .. } => before.with(name, Change::Value(value.clone())),
         SettingVerb::ResetAll => before.reset_all(false),
-    }
-}
-
-/// Settings that change what SQL text means would make the gateway's reading of it wrong.
-fn refuse_unsupported(verb: &SettingVerb) -> Result<(), Failure> {
-    let name = match verb {
-        SettingVerb::Set { name, to_default: false, .. } | SettingVerb::SetConfig { name, .. } => name,
-        SettingVerb::Set { .. } | SettingVerb::Reset { .. } | SettingVerb::ResetAll => return Ok(()),
-    };
-    match name.as_str() {
-        "transform_null_equals" => Err(Report::error("0A000", "transform_null_equals is not supported")
-            .with_hint("Write IS NULL where NULL is meant.")
-            .into()),
-        _ => Ok(()),
     }
 }
 

@@ -1,29 +1,32 @@
 //! The simple protocol: Query.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
+use super::lookup::Found;
 use super::plans::Compiled;
 use super::statement::NoArguments;
-use crate::catalog::RelationKind;
+use crate::catalog::{Function, RelationKind};
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
-use crate::execute::explain::ExplainMany;
+use crate::execute::explain::{ExplainMany, Notation};
 use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
-use crate::txn::state::{Block, BlockKind, Writes};
+use crate::txn::changed::Words;
+use crate::txn::state::{Block, BlockKind};
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
 use crate::wire::{frame, frontend};
 use shardmap::ShardId;
 
-/// Error positions in a script are kept right by padding up to this much; beyond, they count from the statement.
-const PADDED_SCRIPT_BYTES: usize = 64 * 1024;
+/// Error positions in a script are kept right by padding, of up to so much in all; beyond, they count from the statement.
+const PADDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Session {
     /// Handles a Query message.
@@ -31,29 +34,44 @@ impl Session {
         let text = frontend::query(body).map_err(super::extended::malformed)?;
         // Behind a pipeline without Sync: its answers come first.
         self.settle_parse(None).await?;
-        self.drain().await?;
+        if !self.link.is_drained() {
+            Box::pin(self.drain()).await?;
+        }
+        if self.in_implicit_block() {
+            Box::pin(self.commit_pipeline()).await?;
+        }
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
-        self.pipeline = Default::default();
-        let compiled = self.known(text, &[]).await;
+        self.pipeline.clear();
+        let compiled = match self.shared(text)? {
+            Found::Placed(access, destination) => {
+                return self.rows_at(text, destination, access, Output::Rows, true).await;
+            }
+            Found::Compiled(compiled) => compiled,
+            Found::Unknown => Box::pin(self.known(text, &[])).await,
+        };
         if compiled.statements.is_none() {
-            self.probe(text, &[]).await?;
+            Box::pin(self.probe(text, &[])).await?;
             return Err(not_understood(None).into());
         }
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
             [Planned { plan, range, .. }] => {
-                let statement = compiled.text.get(range.clone()).unwrap_or_default();
-                self.statement(&compiled, statement, plan, true).await
+                let statement = match plan {
+                    // Errors count characters from the start of what the client sent.
+                    Plan::Rows(_) => padded(&compiled.text, range, 1),
+                    _ => compiled.text.get(range.clone()).unwrap_or_default().into(),
+                };
+                self.statement(&compiled, &statement, plan, true).await
             }
             many => match self.common_place(many) {
                 Some((shard, access)) => {
                     self.count_script(many.len());
-                    self.whole_script(text, shard, access).await
+                    Box::pin(self.whole_script(text, shard, access)).await
                 }
-                None => self.script(&compiled, text).await,
+                None => Box::pin(self.script(&compiled, text)).await,
             },
         }
     }
@@ -98,7 +116,7 @@ impl Session {
 
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
     async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
-        let at = self.enlist_any(Access::Read).await?;
+        let at = self.enlist_any(Access::ReadPrimary).await?;
         let server = &mut self.link.servers[at].server;
         reply::parse(&mut server.outbound, b"", text, types);
         server.expects.push(Step::Parse(None), Audience::Gateway);
@@ -136,49 +154,60 @@ impl Session {
                     reply::empty_query(&mut self.link.client.outbound);
                 }
             }
-            Plan::Rows(Route { target: Target::Unknown, .. }) => self.unresolved(text).await?,
+            Plan::Rows(Route { target: Target::Unknown, .. }) => Box::pin(self.unresolved(text)).await?,
             Plan::Rows(route) => return self.rows(text, route, &NoArguments, alone).await,
-            Plan::CopyIn(copy) => self.copy_in(text, copy).await?,
-            Plan::Everywhere(everywhere) => self.everywhere(text, everywhere).await?,
-            Plan::Transaction(verb) => self.transaction_verb(text, verb).await?,
-            Plan::Setting(verb) => self.setting(text, verb).await?,
+            Plan::CopyIn(copy) => Box::pin(self.copy_in(text, copy)).await?,
+            Plan::Everywhere(everywhere) => Box::pin(self.everywhere(text, everywhere)).await?,
+            Plan::Transaction(verb) => Box::pin(self.transaction_verb(text, verb)).await?,
+            Plan::Setting(verb) => Box::pin(self.setting(text, verb)).await?,
             Plan::SettingQuery(names) => {
                 let at = self.enlist_any(Access::Read).await?;
                 self.forward_query(at, text, false).await?;
-                self.ask_settings(at, names).await?;
+                Box::pin(self.ask_settings(at, names)).await?;
             }
-            Plan::Discard(verb) => self.discard(*verb, text).await?,
-            Plan::Prepared(verb) => return self.prepared_verb(compiled, verb, alone).await,
-            Plan::Cursor(verb) => return self.cursor_verb(text, verb, alone).await,
+            Plan::Discard(verb) => Box::pin(self.discard(*verb, text)).await?,
+            Plan::Prepared(verb) => return Box::pin(self.prepared_verb(compiled, verb, alone)).await,
+            Plan::Cursor(verb) => return Box::pin(self.cursor_verb(text, verb, alone)).await,
             Plan::Refuse(refusal) => {
                 // PostgreSQL's own error goes before ours, as it does when a statement is prepared.
-                self.probe(text, &[]).await?;
+                Box::pin(self.probe(text, &[])).await?;
                 return Err(refusal.clone().into());
             }
         }
         Ok(Ended::NotReady)
     }
 
-    /// In a block that ran DDL, the catalog does not know what became of the relations it named: statements that name them, or
-    /// a view, are refused. Words are compared, so that a statement may be refused for nothing but never run by a wrong plan.
+    /// In a block that ran DDL, the catalog does not know what became of the relations and functions it named: statements that
+    /// name them, or a view, are refused. See [`Words`].
     pub(super) fn check_not_changed(&self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
         let Some(block) = self.transaction.block().filter(|block| block.changed_catalog) else { return Ok(()) };
         if !matches!(plan, Plan::Rows(_) | Plan::CopyIn(_) | Plan::Cursor(_)) {
             return Ok(());
         }
         let catalog = self.catalog.current();
-        let unsure = words(text).into_iter().find(|word| {
-            let mut relations = catalog.schemas.values().filter_map(|schema| schema.get(word));
-            relations.any(|relation| match relation.kind {
+        let (words, changed) = (Words::of(text), &block.ddl_words);
+        let relation = catalog.schemas.values().flat_map(HashMap::values).find(|relation| {
+            let may_have_changed = match relation.kind {
                 RelationKind::System => false,
                 RelationKind::View { .. } => true,
-                _ => block.ddl_words.contains(word),
-            })
+                _ => changed.may_name(&relation.name),
+            };
+            may_have_changed && words.may_name(&relation.name)
         });
+        let function = || {
+            let own = |functions: &[Function]| functions.iter().any(|function| function.schema != "pg_catalog");
+            let mut names = catalog.functions.iter().filter(|(_, functions)| own(functions)).map(|(name, _)| name);
+            names.find(|name| changed.may_name(name) && words.may_name(name))
+        };
+        let unsure = match relation {
+            Some(relation) => Some(&relation.name),
+            None if changed.may_change_functions() => function(),
+            None => None,
+        };
         match unsure {
             None => Ok(()),
-            Some(word) => {
-                Err(Report::error("0A000", format!("\"{word}\" may have been changed by DDL of this transaction"))
+            Some(name) => {
+                Err(Report::error("0A000", format!("\"{name}\" may have been changed by DDL of this transaction"))
                     .with_hint("Commit the DDL first.")
                     .into())
             }
@@ -220,12 +249,24 @@ impl Session {
     ) -> Result<Ended, Failure> {
         let destination = self.destination(route, arguments)?;
         self.count_rows(route, &destination);
+        self.rows_at(text, destination, route.access, route.output, alone).await
+    }
+
+    /// Runs a statement that returns or changes rows where they are.
+    async fn rows_at(
+        &mut self,
+        text: &[u8],
+        destination: Destination,
+        access: Access,
+        output: Output,
+        alone: bool,
+    ) -> Result<Ended, Failure> {
         let at = match destination {
-            Destination::Any => self.enlist_any(route.access).await?,
-            Destination::One(shard) => self.enlist_for(shard, route.access).await?,
-            Destination::Many(shards) => return self.scatter(text, &shards, route.output).await,
-            Destination::All => return self.replicated(text).await,
-            Destination::Gather(gather) => return self.gather_simple(text, &gather, route.output).await,
+            Destination::Any => self.enlist_any(access).await?,
+            Destination::One(shard) => self.enlist_for(shard, access).await?,
+            Destination::Many(shards) => return Box::pin(self.scatter(text, &shards, output)).await,
+            Destination::All => return Box::pin(self.replicated(text)).await,
+            Destination::Gather(gather) => return Box::pin(self.gather_simple(text, &gather, output)).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }
@@ -236,7 +277,7 @@ impl Session {
     /// Enlists a shard and notes that it may be written.
     pub(super) async fn enlist_for(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
         if access == Access::Write {
-            self.note_write(shard)?;
+            self.note_write(shard).await?;
         }
         self.enlist(shard, access).await
     }
@@ -284,9 +325,7 @@ impl Session {
             self.link.servers[*at].server.send_query(text, Audience::Joiner);
         }
         let leader = places.first().copied().unwrap_or(0);
-        if output == Output::Explain {
-            let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
-            let mut explain = ExplainMany::new(places, names);
+        if let Some(mut explain) = self.explain_many(output, shards, places) {
             self.relay_in_block(&mut explain).await?;
             return finish(explain.finish(&mut self.link.client.outbound));
         }
@@ -294,6 +333,17 @@ impl Session {
         self.relay_in_block(&mut scatter).await?;
         scatter.finish(&mut self.link.client.outbound);
         finish(!scatter.failed())
+    }
+
+    /// What joins the answers of an EXPLAIN; `None` for another statement.
+    pub(super) fn explain_many(&self, output: Output, shards: &[ShardId], servers: Vec<usize>) -> Option<ExplainMany> {
+        let notation = match output {
+            Output::Explain => Notation::Text,
+            Output::ExplainJson => Notation::Json,
+            Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => return None,
+        };
+        let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
+        Some(ExplainMany::new(notation, servers, names))
     }
 
     /// Runs a write that is the same on every shard.
@@ -309,9 +359,7 @@ impl Session {
 
     /// Has every server of the block run a text; the client sees the first one's answer.
     pub(super) async fn chorus(&mut self, text: &[u8]) -> Result<(), Failure> {
-        if let Some(block) = self.transaction.block_mut() {
-            block.writes = Writes::Everywhere;
-        }
+        self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
         let count = self.link.servers.len();
@@ -327,11 +375,13 @@ impl Session {
         if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
     }
 
-    /// Enlists all shards for writing.
+    /// Enlists all shards for writing, and puts them in their order: whatever a block did before, what runs on all shards
+    /// begins on the same one.
     pub(super) async fn enlist_all(&mut self) -> Result<(), Failure> {
         for shard in 0..self.gateway.shards() {
             self.enlist(ShardId(u16::try_from(shard).unwrap_or(u16::MAX)), Access::Write).await?;
         }
+        self.link.servers.sort_by_key(|enlisted| enlisted.shard);
         Ok(())
     }
 
@@ -354,9 +404,7 @@ impl Session {
             if *place.get_or_insert(shard) != shard {
                 return None;
             }
-            if route.access == Access::Write {
-                access = Access::Write;
-            }
+            access = access.max(route.access);
         }
         if self.transaction.has_failed() { None } else { place.map(|shard| (shard, access)) }
     }
@@ -370,7 +418,7 @@ impl Session {
     async fn script(&mut self, compiled: &Arc<Compiled>, text: &[u8]) -> Result<Ended, Failure> {
         for planned in compiled.statements.iter().flatten() {
             self.begin_own_block();
-            let statement = padded(text, &planned.range);
+            let statement = padded(text, &planned.range, compiled.count());
             if !planned.replan {
                 self.statement(compiled, &statement, &planned.plan, false).await?;
                 continue;
@@ -392,19 +440,10 @@ impl Session {
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain => JoinFormat::Rows,
+        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson => JoinFormat::Rows,
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }
-}
-
-/// The words of a text that may be names, folded to lower case.
-pub(super) fn words(text: &[u8]) -> std::collections::HashSet<String> {
-    let text = String::from_utf8_lossy(text).to_lowercase();
-    text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect()
 }
 
 /// What the gateway can say of a statement that it could not analyse and PostgreSQL takes.
@@ -421,10 +460,11 @@ fn finish(succeeded: bool) -> Result<Ended, Failure> {
     if succeeded { Ok(Ended::NotReady) } else { Err(Failure::Told) }
 }
 
-/// A statement of a script behind as many blanks as there are characters before it, so that positions in errors are right.
-pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>) -> std::borrow::Cow<'a, [u8]> {
+/// A statement of a script of so many behind as many blanks as there are characters before it, so that positions in errors are
+/// right.
+pub(super) fn padded<'a>(text: &'a [u8], range: &Range<usize>, statements: usize) -> std::borrow::Cow<'a, [u8]> {
     let statement = text.get(range.clone()).unwrap_or_default();
-    if range.start == 0 || text.len() > PADDED_SCRIPT_BYTES {
+    if range.start == 0 || range.start.saturating_mul(statements) > PADDING_BYTES_MAX {
         return statement.into();
     }
     let characters = text[..range.start].iter().filter(|byte| (**byte & 0xc0) != 0x80).count();
@@ -439,6 +479,15 @@ mod tests {
 
     #[test]
     fn positions_count_characters() {
-        assert_eq!(padded("é;select".as_bytes(), &(3..9)).as_ref(), b"  select");
+        assert_eq!(padded("é;select".as_bytes(), &(3..9), 2).as_ref(), b"  select");
+    }
+
+    #[test]
+    fn padding_does_not_grow_with_the_square_of_a_script() {
+        for statements in [10, 1_000, 100_000] {
+            let script = b"select;".repeat(statements);
+            let padded = (0..statements).map(|at| padded(&script, &(at * 7..at * 7 + 6), statements).len());
+            assert!(padded.sum::<usize>() <= script.len() + PADDING_BYTES_MAX, "{statements} statements");
+        }
     }
 }

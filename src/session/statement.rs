@@ -6,9 +6,10 @@ use std::sync::Arc;
 use shardmap::ShardId;
 
 use super::gather::Gathering;
+use super::kept::Kept;
 use super::plans::Compiled;
 use crate::catalog::Oid;
-use crate::plan::{Argument, Arguments, Plan, Planned};
+use crate::plan::{Argument, Arguments, Plan};
 use crate::wire::frontend::{Bind, BoundValue};
 
 /// A prepared statement of the client's.
@@ -21,7 +22,7 @@ pub struct Prepared {
     /// Parameter types as a server resolved them, once asked.
     pub resolved_types: Option<Arc<[Oid]>>,
     /// The columns that the client has been told it returns.
-    pub described: Option<Vec<u8>>,
+    pub described: Option<Arc<[u8]>>,
 }
 
 /// How a prepared statement was made.
@@ -36,13 +37,9 @@ pub enum Origin {
 }
 
 impl Prepared {
-    /// The one statement in it. An empty text is an empty statement; several are refused by PostgreSQL in Parse.
+    /// The one statement in it.
     pub fn plan(&self) -> Option<&Plan> {
-        match self.compiled.statements.as_deref() {
-            Some([]) => Some(&Plan::Empty),
-            Some([Planned { plan, .. }]) => Some(plan),
-            Some(_) | None => None,
-        }
+        self.compiled.plan()
     }
 }
 
@@ -52,7 +49,7 @@ pub struct Portal {
     /// Where it is.
     pub place: Place,
     /// Its statement.
-    pub prepared: Prepared,
+    pub compiled: Arc<Compiled>,
     /// The statement's name.
     pub statement: Box<[u8]>,
     /// On several shards: how many of them have given all their rows.
@@ -85,11 +82,13 @@ pub enum Place {
 #[derive(Debug, Default)]
 pub struct Names {
     /// Prepared statements; the empty name is the unnamed one.
-    pub statements: HashMap<Box<[u8]>, Prepared>,
+    pub statements: Kept<Prepared>,
+    /// The one that may still be [`Origin::ParsePending`]: there is no second one.
+    pub pending: Option<Box<[u8]>>,
     /// Portals; the empty name is the unnamed one.
-    pub portals: HashMap<Box<[u8]>, Portal>,
+    pub portals: Kept<Portal>,
     /// SQL cursors: on which shard each is, and whether on its replica.
-    pub cursors: HashMap<String, (ShardId, bool)>,
+    pub cursors: HashMap<String, (ShardId, bool), foldhash::fast::RandomState>,
 }
 
 /// Parameters of a Bind message, with what servers have said of their types.

@@ -14,6 +14,13 @@ impl Session {
         }
     }
 
+    /// What has been read from and written to the client.
+    pub(super) fn note_bytes(&mut self) {
+        let client = &mut self.link.client;
+        self.tally.received(std::mem::take(&mut client.received_bytes));
+        self.tally.sent(std::mem::take(&mut client.sent_bytes));
+    }
+
     /// A message has been handled: outside a block, Query and Sync end the transaction.
     pub(super) fn note_handled(&mut self, tag: u8) {
         if matches!(tag, b'Q' | b'S')

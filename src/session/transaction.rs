@@ -1,51 +1,48 @@
 //! Transaction control: BEGIN is answered here and travels lazily; its end goes to every enlisted shard.
 
-use std::sync::Arc;
-
 use super::failure::Failure;
 use super::life::Session;
 use crate::execute::fault::LinkFault;
 use crate::execute::relay::Plain;
 use crate::plan::TransactionVerb;
 use crate::pool::expect::Audience;
-use crate::pool::settings::Settings;
-use crate::txn::state::{Block, BlockKind, Transaction, Writes};
+use crate::txn::state::{BlockKind, Transaction};
 use crate::wire::reply::{self, Report, Status};
 
 impl Session {
     /// BEGIN, COMMIT, SAVEPOINT and the like; everything but ReadyForQuery is answered.
     pub(super) async fn transaction_verb(&mut self, text: &[u8], verb: &TransactionVerb) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();
+        if matches!(verb, TransactionVerb::Savepoint(_) | TransactionVerb::Modes { .. }) {
+            self.check_log_room(&text)?;
+        }
         match verb {
-            TransactionVerb::Begin { read_only } => self.begin(text, *read_only),
+            TransactionVerb::Begin { read_only } => return self.begin(text, *read_only == Some(true)).await,
             TransactionVerb::Commit { chain } => return self.commit(*chain).await,
             TransactionVerb::Rollback { chain } => return self.rollback(*chain).await,
             TransactionVerb::Savepoint(name) => return self.savepoint(name, text).await,
             TransactionVerb::Release(name) => return self.release_savepoint(name, text).await,
             TransactionVerb::RollbackTo(name) => return self.rollback_to(name, text).await,
-            TransactionVerb::Modes => return self.modes(text).await,
+            TransactionVerb::Modes { read_only } => return self.modes(text, *read_only).await,
         }
-        Ok(())
     }
 
-    fn begin(&mut self, text: String, read_only: Option<bool>) {
-        let tag = if text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start")) {
-            "START TRANSACTION"
-        } else {
-            "BEGIN"
-        };
-        let enlisted = !self.link.servers.is_empty();
+    async fn begin(&mut self, text: String, read_only: bool) -> Result<(), Failure> {
+        let tag = begin_tag(&text);
+        let implicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit);
+        if implicit && !self.transaction.has_failed() {
+            // Its servers are in a block already; they take the modes all the same. Source: utility.c, TRANS_STMT_BEGIN.
+            self.tell(&text, Audible::Nowhere).await?;
+        }
         match &mut self.transaction {
             Transaction::Idle => {
-                self.transaction.begin(BlockKind::Explicit, text, read_only == Some(true), self.settings.clone());
+                self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
             }
             // BEGIN behind other statements of one Query makes their implicit block explicit.
             Transaction::Open(block) if block.kind == BlockKind::Implicit => {
                 block.kind = BlockKind::Explicit;
-                block.read_only = read_only == Some(true);
-                if !enlisted {
-                    block.log.set_begin(text);
-                }
+                block.read_only = read_only;
+                block.log.set_begin(text);
             }
             // Source: xact.c, BeginTransactionBlock.
             Transaction::Open(_) | Transaction::Failed(_) => {
@@ -53,6 +50,7 @@ impl Session {
             }
         }
         reply::complete(&mut self.link.client.outbound, tag);
+        Ok(())
     }
 
     async fn commit(&mut self, chain: bool) -> Result<(), Failure> {
@@ -110,95 +108,6 @@ impl Session {
         }
     }
 
-    /// Commits the block on all its servers and ends it: readers first, then those that wrote, one after the other.
-    ///
-    /// # Errors
-    /// The first writer failed: nothing is committed. A later one failed (DDL and COPY only): the message says who committed.
-    pub(super) async fn commit_block(&mut self) -> Result<(), Failure> {
-        let Some(block) = self.transaction.end() else { return Ok(()) };
-        let result = self.commit_servers(&block).await;
-        match &result {
-            Ok(()) => self.adopt_committed(block.log.settings()),
-            Err(_) => self.roll_back_open().await?,
-        }
-        self.names.portals.clear();
-        self.names.cursors.clear();
-        if block.changed_catalog {
-            self.refresh_catalog().await;
-        }
-        self.release().await;
-        result
-    }
-
-    async fn commit_servers(&mut self, block: &Block) -> Result<(), Failure> {
-        let writes = |shard| match block.writes {
-            Writes::Nothing => false,
-            Writes::One(written) => written == shard,
-            Writes::Everywhere => true,
-        };
-        let mut writers = Vec::new();
-        for at in 0..self.link.servers.len() {
-            if writes(self.link.servers[at].shard) && !self.link.servers[at].replica {
-                writers.push(at);
-            } else {
-                self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
-            }
-        }
-        // What only read has nothing to lose; its errors do not matter.
-        let mut plain = Plain { show_side_effects: writers.is_empty(), ..Plain::default() };
-        self.link.relay(&mut plain).await?;
-        if writers.is_empty() {
-            self.note(&plain);
-        }
-        let mut committed = Vec::new();
-        for at in writers {
-            let shard = self.link.servers[at].shard;
-            self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
-            let mut plain = Plain { show_side_effects: true, keep_tags: true, ..Plain::default() };
-            match self.link.relay(&mut plain).await {
-                // Some shards have it for good: the client must not be told that nothing was kept.
-                Err(LinkFault::Server { shard, cause }) if !committed.is_empty() => {
-                    let name = self.gateway.shard_name(shard);
-                    let text =
-                        format!("committed on {}; whether on \"{name}\" is not known: {cause}", committed.join(", "));
-                    return Err(Report::error("40003", text)
-                        .with_hint("Look at the shards not named before you repeat the statement.")
-                        .into());
-                }
-                result => result?,
-            };
-            self.note(&plain);
-            if committed.is_empty() {
-                self.pass_on_hidden_error(&plain)?;
-            } else if plain.hidden_error.is_some() {
-                return Err(Report::error(
-                    "40003",
-                    format!(
-                        "the transaction was committed on {} and failed on \"{}\"",
-                        committed.join(", "),
-                        self.gateway.shard_name(shard)
-                    ),
-                )
-                .with_hint(
-                    "Run \"pgbraid check\" and repeat the statement; DDL can be made repeatable with IF NOT EXISTS.",
-                )
-                .into());
-            }
-            committed.push(format!("\"{}\"", self.gateway.shard_name(shard)));
-        }
-        Ok(())
-    }
-
-    /// The session's settings have become these, on its servers too.
-    fn adopt_committed(&mut self, settings: &Arc<Settings>) {
-        self.settings = settings.clone();
-        for enlisted in &mut self.link.servers {
-            if enlisted.begun {
-                enlisted.server.settings = settings.clone();
-            }
-        }
-    }
-
     /// Rolls the block back on all its servers and ends it; without a block, does nothing.
     pub(super) async fn rollback_servers(&mut self) -> Result<(), Failure> {
         self.transaction.end();
@@ -207,24 +116,39 @@ impl Session {
         Ok(())
     }
 
-    async fn roll_back_open(&mut self) -> Result<(), Failure> {
+    pub(super) async fn roll_back_open(&mut self) -> Result<(), Failure> {
         self.link.servers.retain(|enlisted| !enlisted.server.is_broken());
+        // A pipeline that an error has ended skips everything up to Sync, a ROLLBACK too.
+        let mut synced = false;
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.begun && enlisted.needs_sync) {
+            enlisted.needs_sync = false;
+            enlisted.server.send_sync(Audience::Gateway);
+            synced = true;
+        }
+        if synced {
+            self.relay_to_end(&mut Plain::default()).await?;
+        }
         for enlisted in &mut self.link.servers {
             if enlisted.server.expects.status != Status::Idle {
                 enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
             }
         }
         let mut plain = Plain { show_side_effects: true, ..Plain::default() };
-        if let Err(failure) = self.link.relay(&mut plain).await {
-            // A server that is lost has rolled back by itself.
-            let failure = Failure::from(failure);
-            if !matches!(failure, Failure::Link(LinkFault::Server { .. })) {
-                return Err(failure);
-            }
-            self.give_back().await;
-        }
+        self.relay_to_end(&mut plain).await?;
         self.note(&plain);
         Ok(())
+    }
+
+    /// Relays a rollback: a server that is lost has rolled back by itself.
+    async fn relay_to_end(&mut self, plain: &mut Plain) -> Result<(), Failure> {
+        match self.link.relay(plain).await {
+            Ok(_) => Ok(()),
+            Err(LinkFault::Server { .. }) => {
+                self.give_back().await;
+                Ok(())
+            }
+            Err(fault) => Err(fault.into()),
+        }
     }
 
     async fn savepoint(&mut self, name: &str, text: String) -> Result<(), Failure> {
@@ -273,7 +197,7 @@ impl Session {
     }
 
     /// SET TRANSACTION, SET CONSTRAINTS. The tag is the server's.
-    async fn modes(&mut self, text: String) -> Result<(), Failure> {
+    async fn modes(&mut self, text: String, read_only: Option<bool>) -> Result<(), Failure> {
         let tag = if text.to_ascii_lowercase().contains("constraints") { "SET CONSTRAINTS" } else { "SET" };
         if self.transaction.block().is_none() {
             // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
@@ -283,6 +207,7 @@ impl Session {
             self.tell_servers(&text).await?;
             if let Some(block) = self.transaction.block_mut() {
                 block.log.push(text);
+                block.read_only = read_only.unwrap_or(block.read_only);
             }
         }
         reply::complete(&mut self.link.client.outbound, tag);
@@ -292,7 +217,11 @@ impl Session {
     /// Runs a statement that acts on the block on every enlisted server; the client sees notices and parameters of the first,
     /// and the first error.
     pub(super) async fn tell_servers(&mut self, text: &str) -> Result<(), Failure> {
-        let mut first = true;
+        self.tell(text, Audible::First).await
+    }
+
+    async fn tell(&mut self, text: &str, notices: Audible) -> Result<(), Failure> {
+        let mut first = notices == Audible::First;
         for at in 0..self.link.servers.len() {
             self.link.servers[at].server.send_query(text.as_bytes(), Audience::Gateway);
             let mut plain = Plain { show_side_effects: first, ..Plain::default() };
@@ -310,6 +239,21 @@ impl Session {
             tracing::warn!(%error, "the catalog could not be read after DDL; it will be as soon as the shard answers");
         }
     }
+}
+
+/// Whose notices the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audible {
+    /// The first server's.
+    First,
+    /// Nobody's.
+    Nowhere,
+}
+
+/// The tag of a statement that begins a block.
+pub(super) fn begin_tag(text: &str) -> &'static str {
+    let starts = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
+    if starts { "START TRANSACTION" } else { "BEGIN" }
 }
 
 /// *Source*: xact.c, EndTransactionBlock, UserAbortTransactionBlock.

@@ -15,6 +15,19 @@ pub struct Log {
     effective: Arc<Settings>,
     /// As they were before it.
     before: Arc<Settings>,
+    /// What the entries take, about.
+    bytes: usize,
+}
+
+/// What the statements of a block see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each what is committed when it begins: READ COMMITTED.
+    Statement,
+    /// All the same: REPEATABLE READ or SERIALIZABLE.
+    Transaction,
+    /// The same, of a moment that PostgreSQL chooses by waiting: SERIALIZABLE READ ONLY DEFERRABLE.
+    Deferrable,
 }
 
 #[derive(Clone, Debug)]
@@ -28,7 +41,35 @@ enum Entry {
 impl Log {
     /// Of a block that begins with this statement, in a session with these settings.
     pub fn new(begin: String, settings: Arc<Settings>) -> Self {
-        Log { entries: vec![Entry::Statement(begin)], before: settings.clone(), effective: settings.clone(), settings }
+        let bytes = begin.len() + size_of::<Entry>();
+        let entries = vec![Entry::Statement(begin)];
+        Log { entries, before: settings.clone(), effective: settings.clone(), settings, bytes }
+    }
+
+    /// What it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.bytes += self.weight(&entry);
+        self.entries.push(entry);
+    }
+
+    /// What an entry takes; settings that are those from before the block are no further copy.
+    fn weight(&self, entry: &Entry) -> usize {
+        let others = |settings: &Arc<Settings>| if Arc::ptr_eq(settings, &self.before) { 0 } else { settings.bytes() };
+        size_of::<Entry>()
+            + match entry {
+                Entry::Statement(text) => text.len(),
+                Entry::Savepoint { name, text, settings, effective } => {
+                    name.len() + text.len() + others(settings) + others(effective)
+                }
+            }
+    }
+
+    fn weigh_again(&mut self) {
+        self.bytes = self.entries.iter().map(|entry| self.weight(entry)).sum();
     }
 
     /// One simple-protocol script that brings a fresh server, which has the settings from before, into the block.
@@ -62,6 +103,7 @@ impl Log {
         if let Some(first) = self.entries.first_mut() {
             *first = Entry::Statement(begin);
         }
+        self.weigh_again();
     }
 
     /// Nothing but BEGIN has happened.
@@ -77,9 +119,28 @@ impl Log {
         }
     }
 
+    /// What its statements see, by what has been said before the first of them. Words in comments count too: a snapshot of all
+    /// shards that nobody asked for costs a moment, one that is missing shows what was never there.
+    pub fn isolation(&self) -> Isolation {
+        let said = |word: &[u8]| {
+            let texts = self.entries.iter().map(|entry| match entry {
+                Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
+            });
+            let names = ["default_transaction_isolation", "transaction_isolation", "session characteristics"];
+            let settings = names.into_iter().filter_map(|name| self.effective.text_of(name));
+            texts.chain(settings).any(|text| contains_word(text.as_bytes(), word))
+        };
+        match said(b"serializable") {
+            true if said(b"deferrable") && !said(b"not deferrable") && said(b"read only") => Isolation::Deferrable,
+            true => Isolation::Transaction,
+            false if said(b"repeatable") => Isolation::Transaction,
+            false => Isolation::Statement,
+        }
+    }
+
     /// Adds a statement that acts on the block itself.
     pub fn push(&mut self, text: String) {
-        self.entries.push(Entry::Statement(text));
+        self.add(Entry::Statement(text));
     }
 
     /// The session's settings have become these.
@@ -110,7 +171,7 @@ impl Log {
     /// SAVEPOINT.
     pub fn savepoint(&mut self, name: String, text: String) {
         let (settings, effective) = (self.settings.clone(), self.effective.clone());
-        self.entries.push(Entry::Savepoint { name, text, settings, effective });
+        self.add(Entry::Savepoint { name, text, settings, effective });
     }
 
     /// How many savepoints there are.
@@ -127,6 +188,7 @@ impl Log {
             index += 1;
             keep
         });
+        self.weigh_again();
         true
     }
 
@@ -138,6 +200,7 @@ impl Log {
             self.effective = effective.clone();
         }
         self.entries.truncate(at + 1);
+        self.weigh_again();
         true
     }
 
@@ -145,6 +208,11 @@ impl Log {
     fn position(&self, name: &str) -> Option<usize> {
         self.entries.iter().rposition(|entry| matches!(entry, Entry::Savepoint { name: found, .. } if found == name))
     }
+}
+
+/// Whether a text has a word in it, whatever its case.
+fn contains_word(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
 }
 
 #[cfg(test)]
@@ -162,6 +230,18 @@ mod tests {
         log.push("SET LOCAL work_mem TO '1MB'".into());
         log.savepoint("a".into(), "SAVEPOINT a".into());
         assert_eq!(log.replay(), "BEGIN;SET LOCAL work_mem TO '1MB';SAVEPOINT a");
+    }
+
+    #[test]
+    fn what_a_block_sees_is_read_from_what_was_said_and_set() {
+        let mut said = log();
+        assert_eq!(said.isolation(), Isolation::Statement);
+        said.push("set transaction Isolation level REPEATABLE read".into());
+        assert_eq!(said.isolation(), Isolation::Transaction);
+        let change = Change::Value("serializable".into());
+        let settings = Arc::new(Settings::default().with("default_transaction_isolation", change));
+        assert_eq!(Log::new("BEGIN".into(), settings.clone()).isolation(), Isolation::Transaction);
+        assert_eq!(Log::new("BEGIN READ ONLY DEFERRABLE".into(), settings).isolation(), Isolation::Deferrable);
     }
 
     #[test]
@@ -185,6 +265,21 @@ mod tests {
         assert!(log.release("a"));
         assert_eq!(log.replay(), "BEGIN;SET x TO 1");
         assert!(!log.release("a"));
+    }
+
+    #[test]
+    fn what_it_takes_follows_what_it_holds() {
+        let mut log = log();
+        let empty = log.bytes();
+        log.savepoint("a".into(), "SAVEPOINT a".into());
+        log.set_settings(Arc::new(Settings::default().with("x", Change::Value("1".repeat(1000)))));
+        let one = log.bytes();
+        log.savepoint("b".into(), "SAVEPOINT b".into());
+        assert!(log.bytes() > one + 1000, "a savepoint keeps the settings to return to");
+        assert!(log.rollback_to("a"));
+        assert_eq!(log.bytes(), one);
+        assert!(log.release("a"));
+        assert!(log.bytes() <= empty + size_of::<Entry>());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! How a client's transaction stands: one enum, changed here only.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use shardmap::ShardId;
 
+use super::changed::Words;
 use super::log::Log;
 use crate::pool::settings::Settings;
 use crate::wire::reply::Status;
@@ -35,7 +35,7 @@ pub struct Block {
     /// DDL ran in it: the catalog does not know yet what it made.
     pub changed_catalog: bool,
     /// The words of the DDL that ran in it.
-    pub ddl_words: HashSet<String>,
+    pub ddl_words: Words,
     /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
     pub lost_server: bool,
 }
@@ -49,25 +49,46 @@ pub enum BlockKind {
     Implicit,
 }
 
-/// Which shards a transaction has written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which shards a transaction may have written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Writes {
     /// None.
     #[default]
     Nothing,
     /// One.
     One(ShardId),
+    /// Several, in order.
+    Several(Vec<ShardId>),
     /// All, by DDL or COPY.
     Everywhere,
 }
 
 impl Writes {
-    /// After a write on one shard; `None` when that makes a second shard written, which cannot commit as one yet.
-    pub fn and(self, shard: ShardId) -> Option<Writes> {
+    /// Notes a write on a shard.
+    pub fn add(&mut self, shard: ShardId) {
         match self {
-            Writes::Nothing => Some(Writes::One(shard)),
-            Writes::One(before) => (before == shard).then_some(self),
-            Writes::Everywhere => Some(self),
+            Writes::Nothing => *self = Writes::One(shard),
+            Writes::One(before) if *before == shard => {}
+            Writes::One(before) => {
+                let before = *before;
+                *self = Writes::Several(vec![before.min(shard), before.max(shard)]);
+            }
+            Writes::Several(shards) => {
+                if let Err(at) = shards.binary_search(&shard) {
+                    shards.insert(at, shard);
+                }
+            }
+            Writes::Everywhere => {}
+        }
+    }
+
+    /// Whether this shard may have been written.
+    pub fn include(&self, shard: ShardId) -> bool {
+        match self {
+            Writes::Nothing => false,
+            Writes::One(written) => *written == shard,
+            Writes::Several(written) => written.binary_search(&shard).is_ok(),
+            Writes::Everywhere => true,
         }
     }
 }
@@ -77,7 +98,7 @@ impl Transaction {
     pub fn begin(&mut self, kind: BlockKind, text: String, read_only: bool, settings: Arc<Settings>) {
         let log = Log::new(text, settings);
         let writes = Writes::default();
-        let ddl_words = HashSet::new();
+        let ddl_words = Words::default();
         *self = Transaction::Open(Block {
             log,
             kind,
@@ -149,11 +170,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_written_shard_is_one_too_many() {
-        let one = Writes::Nothing.and(ShardId(1));
-        assert_eq!(one, Some(Writes::One(ShardId(1))));
-        assert_eq!(Writes::One(ShardId(1)).and(ShardId(1)), one);
-        assert_eq!(Writes::One(ShardId(1)).and(ShardId(2)), None);
+    fn written_shards_are_a_set() {
+        let mut writes = Writes::Nothing;
+        writes.add(ShardId(2));
+        writes.add(ShardId(2));
+        assert_eq!(writes, Writes::One(ShardId(2)));
+        assert!(writes.include(ShardId(2)) && !writes.include(ShardId(1)));
+        for shard in [1, 2, 3, 1] {
+            writes.add(ShardId(shard));
+        }
+        assert_eq!(writes, Writes::Several(vec![ShardId(1), ShardId(2), ShardId(3)]));
+        assert!(writes.include(ShardId(3)) && !writes.include(ShardId(0)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! *Source* for all of it: manual of PostgreSQL 18, "Frontend/Backend Protocol", sections 54.2, 54.7 and 54.8.
 
 pub mod frame;
+pub mod embedded;
 pub mod frontend;
 pub mod fields;
 pub mod row_description;

@@ -25,8 +25,14 @@ impl Arguments for One {
 
 fn plans(text: &str, schema: &Schema) -> Vec<Plan> {
     let path = ["public".to_owned()];
-    let context =
-        Context { catalog: &schema.catalog, rules: &schema.rules, search_path: &path, declared_types: &[], utf8: true };
+    let context = Context {
+        catalog: &schema.catalog,
+        rules: &schema.rules,
+        search_path: &path,
+        role: "",
+        declared_types: &[],
+        utf8: true,
+    };
     compile(text, &context).map_or_else(|_| Vec::new(), |planned| planned.into_iter().map(|one| one.plan).collect())
 }
 
@@ -134,7 +140,7 @@ proptest! {
 }
 
 /// Statements of all case files.
-fn corpus() -> Vec<String> {
+pub fn corpus() -> Vec<String> {
     let mut statements = Vec::new();
     for entry in std::fs::read_dir(crate::directory()).unwrap() {
         let path = entry.unwrap().path();
@@ -152,10 +158,10 @@ fn corpus() -> Vec<String> {
 }
 
 /// A small generator, so that the same statements are tried each time.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % n.max(1)
     }

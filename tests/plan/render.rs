@@ -90,6 +90,7 @@ pub fn case(input: &str, schema: &Schema) -> String {
         catalog: &schema.catalog,
         rules: &schema.rules,
         search_path: &search_path,
+        role: "",
         declared_types: &values.declared,
         utf8,
     };
@@ -136,6 +137,7 @@ fn refuse(word: &str, refusal: &Refusal) -> String {
 fn route(route: &Route, values: &dyn Arguments) -> String {
     let access = match route.access {
         Access::Read => "read",
+        Access::ReadPrimary => "read-primary",
         Access::Write => "write",
     };
     let output = match route.output {
@@ -144,6 +146,7 @@ fn route(route: &Route, values: &dyn Arguments) -> String {
         Output::CopyTextWithHeader => ", copy text with header",
         Output::CopyBinary => ", copy binary",
         Output::Explain => ", explain",
+        Output::ExplainJson => ", explain json",
     };
     let keys = match &route.target {
         Target::Keyed(keyed) => keyed.pins.iter().flat_map(|pin| &pin.sources).filter_map(source).collect(),
@@ -175,7 +178,7 @@ fn source(source: &KeySource) -> Option<String> {
         None => format!("${}:?", index + 1),
     };
     match source {
-        KeySource::Constant(_) | KeySource::Null => None,
+        KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => None,
         KeySource::Parameter { index, type_oid } => Some(named(*index, *type_oid)),
         KeySource::ParameterArray { index, type_oid } => Some(format!("each of {}", named(*index, *type_oid))),
     }

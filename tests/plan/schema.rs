@@ -73,7 +73,7 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
     let name = name.replace('"', "");
     let (schema, name) = name.split_once('.').unwrap_or(("public", &name));
     let (schema, name) = (schema.to_owned(), name.to_owned());
-    Relation { schema, name, kind, columns: Vec::new(), primary_key: Vec::new(), rewrites_rows: false }
+    Relation { schema, name, kind, columns: Vec::new(), primary_key: Vec::new(), rewrites_rows: false, guarded: None }
 }
 
 fn read_column(text: &str) -> Column {

@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cluster;
+mod gateway;
 mod oracle;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use tokio_postgres::{Client, NoTls};
 
 #[allow(unused_imports)]
 pub use cluster::{Cluster, Setup};
+#[allow(unused_imports)]
+pub use gateway::Gateway;
 #[allow(unused_imports)]
 pub use oracle::{Database, Oracle};
 

@@ -57,7 +57,7 @@ impl<'c> Parts<'c> {
                 KeySource::Parameter { index, type_oid } | KeySource::ParameterArray { index, type_oid } => {
                     *type_oid = self.types.get(*index).copied().flatten();
                 }
-                KeySource::Constant(_) | KeySource::Null => {}
+                KeySource::Constant(_) | KeySource::Literal(_) | KeySource::Null => {}
             }
         }
         Some(keyed)

@@ -1,0 +1,126 @@
+//! Finds relations whose rows cannot be read or written without evaluating what may read other tables: policies of row security,
+//! and functions of the user's in constraints, defaults, generated columns, indexes and domains. On a shard they would read that
+//! shard's part.
+//!
+//! Called by `load`. PostgreSQL's own record of dependencies says who calls whom; what a function reads is guessed from its
+//! words, on the safe side. A function that calls another one is not followed.
+
+use std::collections::HashMap;
+
+use tokio_postgres::{Client, Row};
+
+use crate::catalog::{LoadError, Oid, RelationKind};
+
+/// Words that statements about tables have, as a condition on `pg_proc p` and `pg_language l`. FROM of expressions (`EXTRACT(... FROM
+/// ...)`, `IS DISTINCT FROM`) does not count. *Source*: manual of PostgreSQL 15, 9.2, 9.4, 9.9.
+macro_rules! reads_tables {
+    () => {
+        "pg_catalog.regexp_replace(coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc),
+            '\\m(extract|substring|trim|overlay)\\s*\\([^()]*\\mfrom\\M|\\mdistinct\\s+from\\M', '', 'gi')
+        ~* '\\m(from|insert|update|delete|merge|execute|perform|table|copy|call)\\M'"
+    };
+}
+pub(super) use reads_tables;
+
+/// Relation, whether by reading it, and the relation that is read (0 when it is not known which).
+const EVALUATED: &str = concat!(
+    "WITH RECURSIVE reading(oid) AS (
+        SELECT p.oid FROM pg_catalog.pg_proc p
+        JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+        JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+        WHERE l.lanname NOT IN ('internal', 'c') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND ",
+    reads_tables!(),
+    "), calling(classid, objid) AS (
+        SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+        WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid IN (SELECT r.oid FROM reading r)
+        OR d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.refobjid IN (
+            SELECT o.oid FROM pg_catalog.pg_operator o JOIN reading r ON r.oid = o.oprcode)
+    ), parts(type, part) AS (
+        SELECT t.oid, t.typbasetype FROM pg_catalog.pg_type t WHERE t.typbasetype <> 0
+        UNION ALL SELECT t.oid, t.typelem FROM pg_catalog.pg_type t WHERE t.typelem <> 0
+        UNION ALL SELECT c.reltype, a.atttypid FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid WHERE c.relkind = 'c'
+    ), types(oid) AS (
+        SELECT k.contypid FROM pg_catalog.pg_constraint k JOIN calling c ON c.objid = k.oid
+            WHERE c.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.contypid <> 0
+        UNION SELECT c.objid FROM calling c WHERE c.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+        UNION SELECT p.type FROM parts p JOIN types t ON t.oid = p.part
+    )
+    SELECT k.conrelid, false, 0::oid FROM pg_catalog.pg_constraint k JOIN calling c ON c.objid = k.oid
+        WHERE c.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.conrelid <> 0
+    UNION SELECT d.adrelid, false, 0::oid FROM pg_catalog.pg_attrdef d JOIN calling c ON c.objid = d.oid
+        WHERE c.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+    UNION SELECT i.indrelid, false, 0::oid FROM pg_catalog.pg_index i JOIN calling c ON c.objid = i.indexrelid
+        WHERE c.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    UNION SELECT a.attrelid, false, 0::oid FROM pg_catalog.pg_attribute a JOIN types t ON t.oid = a.atttypid
+        WHERE NOT a.attisdropped
+    UNION SELECT p.polrelid, true, 0::oid FROM pg_catalog.pg_policy p
+        JOIN pg_catalog.pg_class r ON r.oid = p.polrelid AND r.relrowsecurity JOIN calling c ON c.objid = p.oid
+        WHERE c.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass
+    UNION SELECT p.polrelid, true, d.refobjid FROM pg_catalog.pg_policy p
+        JOIN pg_catalog.pg_class r ON r.oid = p.polrelid AND r.relrowsecurity JOIN pg_catalog.pg_depend d ON d.objid = p.oid
+        WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> p.polrelid"
+);
+
+/// Roles to whom a table's policies do not apply. *Source*: manual of PostgreSQL 15, 5.8, "Row Security Policies".
+const EXEMPT: &str = "
+    SELECT c.oid, pg_catalog.array_agg(r.rolname::text)
+    FROM pg_catalog.pg_class c CROSS JOIN pg_catalog.pg_roles r
+    WHERE c.relrowsecurity AND (r.rolsuper OR r.rolbypassrls
+        OR NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
+    GROUP BY c.oid";
+
+/// What evaluates what may read other tables.
+#[derive(Default)]
+pub(super) struct Elsewhere {
+    /// Relations whose policies may read the other ones; 0 stands for any.
+    policies: HashMap<Oid, Vec<Oid>>,
+    exempt: HashMap<Oid, Vec<String>>,
+    /// Relations whose rows cannot be written without.
+    written: Vec<Oid>,
+}
+
+impl Elsewhere {
+    /// Asks for all of it.
+    pub(super) async fn read(client: &Client) -> Result<Elsewhere, LoadError> {
+        let mut found = Elsewhere::default();
+        for row in client.query_typed(EVALUATED, &[]).await? {
+            found.add(&row)?;
+        }
+        if !found.policies.is_empty() {
+            for row in client.query_typed(EXEMPT, &[]).await? {
+                found.exempt.insert(row.try_get(0)?, row.try_get(1)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, row: &Row) -> Result<(), LoadError> {
+        let oid: Oid = row.try_get(0)?;
+        match row.try_get(1)? {
+            true => self.policies.entry(oid).or_default().push(row.try_get(2)?),
+            false => self.written.push(oid),
+        }
+        Ok(())
+    }
+
+    /// Whether writing a row evaluates it.
+    pub(super) fn is_written(&self, oid: Oid) -> bool {
+        self.written.contains(&oid)
+    }
+
+    /// For a relation whose policies may read what is not on the shard: the roles to whom they do not apply.
+    pub(super) fn guarded(&self, oid: Oid, kinds: &HashMap<Oid, RelationKind>) -> Option<Vec<String>> {
+        let home = matches!(kinds.get(&oid), Some(RelationKind::Home));
+        let is_here = |read: &Oid| match kinds.get(read) {
+            Some(RelationKind::Reference | RelationKind::System) => true,
+            Some(RelationKind::Home | RelationKind::Sequence) => home,
+            Some(RelationKind::Sharded { .. } | RelationKind::View { .. } | RelationKind::Unusable { .. }) | None => {
+                false
+            }
+        };
+        let elsewhere = self.policies.get(&oid).is_some_and(|reads| !reads.iter().all(is_here));
+        elsewhere.then(|| self.exempt.get(&oid).cloned().unwrap_or_default())
+    }
+}

@@ -1,0 +1,104 @@
+//! Text -> plan, from the caches that all sessions share. The hot path: what is known costs no allocation and no parse.
+
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::life::Session;
+use super::plans::Compiled;
+use super::scope::{Scope, Scoped};
+use super::shapes::Lookup;
+use crate::catalog::{Catalog, Oid};
+use crate::plan::{Access, Destination, Literals};
+
+/// A session keeps this much memory for taking texts apart between one statement and the next.
+const LIFTED_KEPT_BYTES: usize = 1024;
+
+/// What is known of a simple query's text.
+pub(super) enum Found {
+    /// Where it runs.
+    Placed(Access, Destination),
+    /// It has been planned.
+    Compiled(Arc<Compiled>),
+    /// Nothing.
+    Unknown,
+}
+
+impl Session {
+    /// Where a simple query runs, if texts like it have been planned before; else it is planned, if others may profit.
+    pub(super) fn shared(&mut self, text: &[u8]) -> Result<Found, Failure> {
+        let changed = self.transaction.block().is_some_and(|block| block.changed_catalog);
+        // What a failed block or one with DDL accepts is decided elsewhere.
+        if changed || self.transaction.has_failed() || !self.reported.conforming_strings {
+            return Ok(Found::Unknown);
+        }
+        let readable = std::str::from_utf8(text).ok().filter(|text| self.reported.utf8 || text.is_ascii());
+        let Some(readable) = readable else { return Ok(Found::Unknown) };
+        let mut lifted = std::mem::take(&mut self.lifted);
+        let found = if lifted.read(text) { self.shared_lifted(readable, &lifted) } else { Ok(Found::Unknown) };
+        lifted.shrink(LIFTED_KEPT_BYTES);
+        self.lifted = lifted;
+        found
+    }
+
+    fn shared_lifted(&mut self, text: &str, lifted: &crate::sql::lift::Lifted) -> Result<Found, Failure> {
+        let catalog = self.catalog.clone();
+        let catalog = catalog.load();
+        let scope = self.scope(&catalog);
+        let plans = &self.gateway.plans;
+        let shared = match plans.shapes.find(scope.id, catalog.version, text.as_bytes(), lifted) {
+            Lookup::Plan(shared) => shared,
+            Lookup::Alone => return Ok(Found::Unknown),
+            Lookup::Unknown => {
+                let compiled = plans.learn(text, lifted, &scope, &catalog, &self.gateway.rules.load());
+                return Ok(if compiled.is_certain() { Found::Compiled(compiled) } else { Found::Unknown });
+            }
+        };
+        let literals = Literals { text, literals: &lifted.literals };
+        let home = self.gateway.config.load().sharding.home;
+        let Some(destination) = shared.resolve(&**self.gateway.map.load(), home, &literals) else {
+            return Ok(Found::Unknown);
+        };
+        let destination = destination?;
+        self.count_rows(&shared.route, &destination);
+        Ok(Found::Placed(shared.route.access, destination))
+    }
+
+    /// What names and literals mean to the session now.
+    fn scope(&mut self, catalog: &Catalog) -> Arc<Scoped> {
+        let settings = self.current_settings();
+        if let Some((version, of, scope)) = &self.scope
+            && *version == catalog.version
+            && Arc::ptr_eq(of, settings)
+        {
+            return scope.clone();
+        }
+        let settings = settings.clone();
+        let scope = Scope::new(&self.database, &self.user.server_user, catalog, &settings, self.reported.utf8);
+        let scope = self.gateway.scopes.scoped(scope);
+        self.scope = Some((catalog.version, settings, scope.clone()));
+        scope
+    }
+
+    /// Compiles a text in the session's scope.
+    pub(super) fn compile(&mut self, text: &[u8], types: &[Oid]) -> Arc<Compiled> {
+        let own_pid = asks_for_own_pid(text).then(|| format!("SELECT {} AS pg_backend_pid", self.cancel.process_id));
+        let text = own_pid.as_deref().map_or(text, str::as_bytes);
+        let catalog = self.catalog.clone();
+        let catalog = catalog.load();
+        let scope = self.scope(&catalog);
+        self.gateway.plans.compile(text, types, &scope, &catalog, &self.gateway.rules.load())
+    }
+}
+
+/// `SELECT pg_backend_pid()` and nothing else: drivers compare the answer with the process id they were told at start.
+fn asks_for_own_pid(text: &[u8]) -> bool {
+    const LONGEST: usize = 64;
+    if text.len() > LONGEST || memchr::memchr(b'(', text).is_none() {
+        return false;
+    }
+    let words: Vec<u8> = text.iter().filter(|byte| !byte.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
+    matches!(
+        words.strip_suffix(b";").unwrap_or(&words),
+        b"selectpg_backend_pid()" | b"selectpg_catalog.pg_backend_pid()"
+    )
+}

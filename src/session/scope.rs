@@ -1,0 +1,121 @@
+//! What the meaning of names and literals depends on besides the catalog, with a number for each that stands for it in the
+//! keys of caches.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::catalog::Catalog;
+use crate::pool::settings::{SearchPath, Settings};
+
+/// Different scopes at one time: databases times search paths. One more, and all get new numbers.
+const SCOPES_MAX: usize = 10_000;
+
+/// What the meaning of names and literals depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The database.
+    pub database: String,
+    /// Schemas in which names are looked up.
+    pub search_path: Vec<String>,
+    /// The role in force, where that matters to a plan; else empty, so that users share plans.
+    pub role: String,
+    /// Literals are UTF-8.
+    pub utf8: bool,
+}
+
+impl Scope {
+    /// Of a session.
+    pub fn new(database: &str, user: &str, catalog: &Catalog, settings: &Settings, utf8: bool) -> Self {
+        let default = || catalog.search_paths.get(user).or_else(|| catalog.search_paths.get("")).map(String::as_str);
+        let names = match settings.search_path() {
+            Some(SearchPath::Schemas(schemas)) => schemas.to_vec(),
+            Some(SearchPath::Text(text)) => schemas(text),
+            None => schemas(default().unwrap_or("\"$user\", public")),
+        };
+        let role = settings.role().unwrap_or(user);
+        let search_path = names.into_iter().map(|name| if name == "$user" { role.to_owned() } else { name }).collect();
+        let guarded = catalog.schemas.values().flat_map(HashMap::values).any(|relation| relation.guarded.is_some());
+        let role = if guarded { role.to_owned() } else { String::new() };
+        Scope { database: database.to_owned(), search_path, role, utf8 }
+    }
+}
+
+/// The identifiers in a list such as `"$user", public`. *Source*: varlena.c, SplitIdentifierString: unquoted ones are
+/// folded to lower case, doubled quotes stand for one.
+pub fn schemas(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let mut name = String::new();
+        if let Some(quoted) = rest.strip_prefix('"') {
+            rest = quoted;
+            while let Some(end) = rest.find('"') {
+                name.push_str(&rest[..end]);
+                rest = &rest[end + 1..];
+                let Some(again) = rest.strip_prefix('"') else { break };
+                name.push('"');
+                rest = again;
+            }
+            rest = rest.find(',').map_or("", |comma| &rest[comma + 1..]);
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            name = rest[..end].trim_end().to_lowercase();
+            rest = rest.get(end + 1..).unwrap_or("");
+        }
+        if !name.is_empty() {
+            names.push(name);
+        }
+        rest = rest.trim_start();
+    }
+    names
+}
+
+/// Stands for a scope in the keys of caches; never given to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeId(u64);
+
+/// A scope with its number: equal scopes have the same one.
+#[derive(Debug)]
+pub struct Scoped {
+    /// The number.
+    pub id: ScopeId,
+    /// The scope.
+    pub scope: Scope,
+}
+
+/// The scopes in use.
+#[derive(Debug, Default)]
+pub struct Scopes {
+    known: std::sync::Mutex<HashMap<Scope, Arc<Scoped>>>,
+    last: AtomicU64,
+}
+
+impl Scopes {
+    /// A scope with its number.
+    pub fn scoped(&self, scope: Scope) -> Arc<Scoped> {
+        let mut scopes = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = scopes.get(&scope) {
+            return known.clone();
+        }
+        if scopes.len() >= SCOPES_MAX {
+            scopes.clear();
+        }
+        let id = ScopeId(self.last.fetch_add(1, Ordering::Relaxed));
+        let scoped = Arc::new(Scoped { id, scope: scope.clone() });
+        scopes.insert(scope, scoped.clone());
+        scoped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn search_paths_are_split_as_postgresql_does() {
+        assert_eq!(schemas(r#""$user", public"#), ["$user", "public"]);
+        assert_eq!(schemas(r#"A, "B,""c" ,d"#), ["a", "B,\"c", "d"]);
+        assert_eq!(schemas(r#""""#), Vec::<String>::new());
+    }
+}

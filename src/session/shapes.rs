@@ -1,0 +1,140 @@
+//! Plans of simple queries, shared by all texts that differ in their literals only: shape -> route.
+//!
+//! Which literals of a shape may differ is known from the first text that was planned. If all of them may, the shape leads to
+//! the plan at once; else it leads to a narrower shape, in which the others stand as they are.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
+
+use super::scope::ScopeId;
+use crate::catalog::CatalogVersion;
+use crate::plan::{Shared, Sharing, Target};
+use crate::sql::lift::Lifted;
+
+/// What is known of a shape.
+#[derive(Debug)]
+enum Known {
+    /// Texts of this shape are planned one by one.
+    Nothing,
+    /// These literals may differ.
+    Narrower(Box<[bool]>),
+    /// The plan of all its texts.
+    Plan(Arc<Shared>),
+}
+
+#[derive(Debug)]
+struct Shape {
+    version: CatalogVersion,
+    known: Known,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    scope: ScopeId,
+    shape: Box<[u8]>,
+}
+
+#[derive(Hash)]
+struct KeyRef<'a> {
+    scope: ScopeId,
+    shape: &'a [u8],
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.scope == key.scope && self.shape == &*key.shape
+    }
+}
+
+/// Bytes of memory, roughly.
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl Weighter<Key, Arc<Shape>> for Bytes {
+    fn weight(&self, key: &Key, shape: &Arc<Shape>) -> u64 {
+        /// Of an entry with its key, without what hangs on them.
+        const ENTRY_BYTES: usize = 160;
+        /// Of a pin, and of a source of its.
+        const PIN_BYTES: usize = 96;
+        const SOURCE_BYTES: usize = 64;
+        let known = match &shape.known {
+            Known::Nothing => 0,
+            Known::Narrower(literals) => literals.len(),
+            Known::Plan(shared) => {
+                let pins = match &shared.route.target {
+                    Target::Keyed(keyed) => keyed.pins.as_slice(),
+                    _ => &[],
+                };
+                let pins = pins.iter().map(|pin| PIN_BYTES + pin.relation.len() + pin.sources.len() * SOURCE_BYTES);
+                size_of::<Shared>() + pins.sum::<usize>()
+            }
+        };
+        (ENTRY_BYTES + key.shape.len() + known) as u64
+    }
+}
+
+/// What the cache says of a text.
+#[derive(Debug)]
+pub enum Lookup {
+    /// Its plan, if its literals fit.
+    Plan(Arc<Shared>),
+    /// It is to be planned by itself.
+    Alone,
+    /// Its shape is not known yet.
+    Unknown,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub struct Shapes {
+    cache: Cache<Key, Arc<Shape>, Bytes>,
+}
+
+impl Shapes {
+    /// For so many shapes, of so many bytes.
+    pub fn new(shapes: usize, bytes: u64) -> Self {
+        Shapes { cache: Cache::with_weighter(shapes, bytes, Bytes) }
+    }
+
+    /// Bytes of memory that they take, roughly.
+    pub fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    /// What is known of a text that has been taken apart.
+    pub fn find(&self, scope: ScopeId, version: CatalogVersion, text: &[u8], lifted: &Lifted) -> Lookup {
+        let get = |shape: &[u8]| self.cache.get(&KeyRef { scope, shape }).filter(|shape| shape.version == version);
+        let Some(shape) = get(&lifted.shape) else { return Lookup::Unknown };
+        let literals = match &shape.known {
+            Known::Nothing => return Lookup::Alone,
+            Known::Plan(shared) => return Lookup::Plan(shared.clone()),
+            Known::Narrower(literals) => literals,
+        };
+        match get(&lifted.narrowed(text, literals)).as_deref() {
+            Some(Shape { known: Known::Plan(shared), .. }) => Lookup::Plan(shared.clone()),
+            Some(_) | None => Lookup::Unknown,
+        }
+    }
+
+    /// Remembers what planning a text has shown of its shape.
+    pub fn learn(&self, scope: ScopeId, version: CatalogVersion, text: &[u8], lifted: &Lifted, sharing: Sharing) {
+        let insert =
+            |shape: Box<[u8]>, known| self.cache.insert(Key { scope, shape }, Arc::new(Shape { version, known }));
+        let shape = || lifted.shape.as_slice().into();
+        match sharing {
+            Sharing::Shared(shared, literals) => {
+                let plan = Known::Plan(Arc::new(shared));
+                if literals.iter().all(|lifted| *lifted) {
+                    insert(shape(), plan);
+                } else {
+                    insert(lifted.narrowed(text, &literals).into(), plan);
+                    insert(shape(), Known::Narrower(literals.into()));
+                }
+            }
+            Sharing::Never => insert(shape(), Known::Nothing),
+            Sharing::NotThis => {}
+        }
+    }
+}

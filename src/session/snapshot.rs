@@ -1,0 +1,188 @@
+//! One snapshot over all shards, for blocks of REPEATABLE READ and above.
+//!
+//! Before the first statement of such a block, all shards enlist. Whoever commits on several shards is kept off for the moment in
+//! which they take their snapshots, so that none shows half of such a commit. A commit that a dead gateway has left half done is
+//! found by its prepared part, and waited for until recovery has finished it.
+
+use std::time::Duration;
+
+use shardmap::ShardId;
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::gateway::Role;
+use super::life::Session;
+use crate::execute::link::Enlisted;
+use crate::execute::replies::Replies;
+use crate::pool::expect::Audience;
+use crate::txn::commits::on_server;
+use crate::txn::log::Isolation;
+use crate::txn::name::{TransactionName, literal};
+use crate::wire::fields::field;
+use crate::wire::frame;
+use crate::wire::reply::Report;
+
+/// Keeps commits on several shards off, on one shard, and says what is prepared there. See `txn/schema.sql`.
+const HOLD: &[u8] = b"SELECT pgbraid.hold()";
+
+/// Lets them go on.
+const RELEASE: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock(31638869915036005)";
+
+/// The first query of a transaction takes its snapshot.
+const LOOK: &[u8] = b"SELECT pgbraid.in_doubt()";
+
+/// For so long a commit is waited for that was left half done.
+const HALF_DONE_MAX: Duration = Duration::from_secs(10);
+
+/// Recovery is under way meanwhile.
+const HALF_DONE_INTERVAL: Duration = Duration::from_millis(50);
+
+impl Session {
+    /// Before the first statement of a block: if it is to see all shards at one moment, all of them take their snapshots now.
+    ///
+    /// # Errors
+    /// A shard cannot be reached, or a commit that was left half done cannot be finished.
+    pub(super) async fn take_snapshot(&mut self) -> Result<(), Failure> {
+        let Some(block) = self.transaction.block() else { return Ok(()) };
+        if self.link.servers.iter().any(|enlisted| enlisted.begun) {
+            return Ok(());
+        }
+        match block.log.isolation() {
+            Isolation::Statement => return Ok(()),
+            _ if self.gateway.shards() < 2 || self.user.reads == crate::config::Reads::Replica => return Ok(()),
+            Isolation::Transaction => {}
+            Isolation::Deferrable => {
+                let text = "SERIALIZABLE READ ONLY DEFERRABLE is not supported over several shards";
+                return Err(Report::error("0A000", text).with_hint("Use REPEATABLE READ READ ONLY.").into());
+            }
+        }
+        let replay = block.log.replay();
+        self.install_in_other_database().await;
+        self.enlist_for_snapshot().await?;
+        let deadline = Instant::now() + HALF_DONE_MAX;
+        while !self.look(replay.as_bytes()).await? {
+            if Instant::now() > deadline {
+                let text = "a transaction on several shards was left half done and cannot be finished yet";
+                return Err(Report::error("40001", text).with_hint("See \"pgbraid status\".").into());
+            }
+            self.gateway.commits.leave();
+            tokio::time::sleep(HALF_DONE_INTERVAL).await;
+        }
+        Ok(())
+    }
+
+    /// `pgbraid init` knows the configuration's databases; others get their functions from the gateway. What is missing then is
+    /// told by the first question.
+    async fn install_in_other_database(&self) {
+        let config = self.gateway.config.load_full();
+        let home = config.shards.get(usize::from(config.sharding.home.0));
+        if home.is_some_and(|home| on_server(&config, &home.primary, &self.database).is_some()) {
+            let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
+            if let Err(not_ready) = self.gateway.commits.check(&config, &self.database, shards).await {
+                tracing::debug!(%not_ready, "no commits on several shards");
+            }
+        }
+    }
+
+    /// A primary of every shard, in order, with the session's settings and outside a transaction.
+    async fn enlist_for_snapshot(&mut self) -> Result<(), Failure> {
+        self.link.servers.retain(|enlisted| !enlisted.replica);
+        for at in 0..self.gateway.shards() {
+            let shard = ShardId(u16::try_from(at).unwrap_or(u16::MAX));
+            if self.link.position(shard).is_some() {
+                continue;
+            }
+            let mut server = self.checkout(shard, Role::Primary).await?;
+            self.cancel.add(server.cancel_key());
+            let settings = self.transaction.block().map_or(&self.settings, |block| block.log.settings_before());
+            server.adopt(settings);
+            self.link.servers.push(Enlisted { shard, server, begun: false, needs_sync: false, replica: false });
+        }
+        self.link.servers.sort_by_key(|enlisted| enlisted.shard);
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
+            enlisted.needs_sync = false;
+            enlisted.server.send_sync(Audience::Gateway);
+        }
+        self.round().await.map(drop)
+    }
+
+    /// Takes the snapshots; false, with everything undone, if they show half of a commit.
+    async fn look(&mut self, replay: &[u8]) -> Result<bool, Failure> {
+        let count = self.link.servers.len();
+        // One shard first, so that those who want the same meet there and nowhere else.
+        self.send(0..1, HOLD);
+        let first = self.round().await?;
+        self.send(1..count, HOLD);
+        let rest = self.round().await?;
+        for enlisted in &mut self.link.servers {
+            enlisted.begun = true;
+        }
+        self.send(0..count, replay);
+        self.send(0..count, LOOK);
+        let look = self.round().await?;
+        let found = |replies: &Replies| {
+            let lists = (0..count).filter_map(|at| replies.value(at).map(str::to_owned));
+            lists.collect::<Vec<String>>()
+        };
+        let lists = [found(&first), found(&rest), found(&look)].concat();
+        let names: Vec<TransactionName> =
+            lists.iter().flat_map(|list| list.lines()).filter_map(TransactionName::parse).collect();
+        let half_done = !names.is_empty() && self.any_decided(&names).await?;
+        if half_done {
+            self.send(0..count, b"ROLLBACK");
+        }
+        // Its answer comes before that of the statement.
+        self.send(0..count, RELEASE);
+        if half_done {
+            self.round().await?;
+            self.link.servers.iter_mut().for_each(|enlisted| enlisted.begun = false);
+        }
+        Ok(!half_done)
+    }
+
+    /// Whether one of these prepared transactions is committed in the snapshot of its decision shard.
+    async fn any_decided(&mut self, names: &[TransactionName]) -> Result<bool, Failure> {
+        for at in 0..self.link.servers.len() {
+            let shard = self.gateway.shard_name(self.link.servers[at].shard);
+            let own = names.iter().filter(|name| name.decision_shard == shard);
+            let own: Vec<String> = own.map(|name| literal(&name.transaction)).collect();
+            if !own.is_empty() {
+                let text = format!("SELECT pgbraid.decided(ARRAY[{}])", own.join(","));
+                self.send(at..at + 1, text.as_bytes());
+            }
+        }
+        let replies = self.round().await?;
+        Ok((0..self.link.servers.len()).any(|at| replies.value(at) == Some("t")))
+    }
+
+    fn send(&mut self, to: std::ops::Range<usize>, text: &[u8]) {
+        for enlisted in self.link.servers.get_mut(to).unwrap_or_default() {
+            enlisted.server.send_query(text, Audience::Gateway);
+        }
+    }
+
+    /// Waits for all answers. After a failure the servers, some of which hold others up, are closed.
+    async fn round(&mut self) -> Result<Replies, Failure> {
+        let mut replies = Replies::new(self.link.servers.len(), false);
+        self.link.collect(&mut replies).await;
+        self.note(&replies.plain);
+        let lost = (0..self.link.servers.len())
+            .find_map(|at| Some((self.link.servers.get(at)?.shard, replies.of(at)?.lost.take()?)));
+        let error = replies.plain.hidden_error.take();
+        if lost.is_none() && error.is_none() {
+            return Ok(replies);
+        }
+        self.link.servers.iter_mut().for_each(|enlisted| enlisted.server.mark_broken());
+        if let Some(body) = error {
+            // Functions that are not there yet. Source: manual of PostgreSQL 15, appendix A.
+            if matches!(field(&body, b'C'), Some(b"3F000" | b"42883")) {
+                let text = "a snapshot of several shards needs functions that a shard does not have";
+                return Err(Report::error("55000", text).with_hint("Run \"pgbraid init\".").into());
+            }
+            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
+            return Err(Failure::Told);
+        }
+        let Some((shard, cause)) = lost else { return Err(Failure::Told) };
+        Err(cause.report(&self.gateway.shard_name(shard)).into())
+    }
+}

@@ -1,0 +1,185 @@
+//! The commits over several shards that this gateway has under way, and which shards are known to be able to take part.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shardmap::ShardId;
+use tokio::sync::Notify;
+
+use super::install::{self, NotReady};
+use super::name::TransactionName;
+use crate::config::{Config, ServerAddress};
+use crate::topology;
+
+/// Shared by all clients of a gateway.
+#[derive(Debug)]
+pub struct Commits {
+    /// Of this process: transactions are named by it.
+    id: String,
+    last: AtomicU64,
+    active: Mutex<HashSet<String>>,
+    /// By database: its cluster's id and the shards that are ready.
+    ready: Mutex<HashMap<String, Ready>>,
+    left_over: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    cluster: Option<Arc<str>>,
+    shards: HashSet<ShardId>,
+}
+
+/// A commit under way; while it is held, this gateway's recovery leaves the transaction alone.
+#[derive(Debug)]
+pub struct Active {
+    commits: Arc<Commits>,
+    name: TransactionName,
+}
+
+impl Commits {
+    /// Of a gateway that has just started.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new() -> std::io::Result<Commits> {
+        Ok(Commits {
+            id: install::random_id()?,
+            last: AtomicU64::new(0),
+            active: Mutex::default(),
+            ready: Mutex::default(),
+            left_over: Notify::new(),
+        })
+    }
+
+    /// Begins a commit in a database, with this shard's as the decision. `None` when [`Commits::check`] has not been called
+    /// for it.
+    pub fn begin(self: &Arc<Self>, database: &str, decision_shard: String) -> Option<Active> {
+        let cluster = lock(&self.ready).get(database)?.cluster.clone()?.to_string();
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        let transaction = format!("{}.{number}", self.id);
+        lock(&self.active).insert(transaction.clone());
+        let name = TransactionName { cluster, decision_shard, transaction };
+        Some(Active { commits: self.clone(), name })
+    }
+
+    /// Whether a transaction is one of this gateway's own: then whether its commit is under way.
+    pub fn is_own(&self, transaction: &str) -> Option<bool> {
+        let (id, _) = transaction.split_once('.')?;
+        (id == self.id).then(|| lock(&self.active).contains(transaction))
+    }
+
+    /// Something was left for recovery.
+    pub fn leave(&self) {
+        self.left_over.notify_one();
+    }
+
+    /// Returns when something is left for recovery.
+    pub async fn left_over(&self) {
+        self.left_over.notified().await;
+    }
+
+    /// Databases in which shards have committed as one, with their clusters' ids.
+    pub fn databases(&self) -> Vec<(String, Arc<str>)> {
+        let ready = lock(&self.ready);
+        ready.iter().filter_map(|(name, ready)| Some((name.clone(), ready.cluster.clone()?))).collect()
+    }
+
+    /// Whether these shards can commit as one in a database; asks those that are not known yet. Databases other than the
+    /// configuration's own, which `pgbraid init` does not know, are prepared here.
+    ///
+    /// # Errors
+    /// See [`NotReady`].
+    pub async fn check(
+        &self,
+        config: &Config,
+        database: &str,
+        shards: impl Iterator<Item = ShardId>,
+    ) -> Result<(), NotReady> {
+        let unknown: Vec<ShardId> = {
+            let ready = lock(&self.ready);
+            let known = ready.get(database).map(|ready| &ready.shards);
+            shards.filter(|shard| known.is_none_or(|known| !known.contains(shard))).collect()
+        };
+        for shard in unknown {
+            let before = lock(&self.ready).get(database).and_then(|ready| ready.cluster.clone());
+            let cluster = self.ask(config, database, shard, before.as_deref()).await?;
+            let mut ready = lock(&self.ready);
+            let ready = ready.entry(database.to_owned()).or_default();
+            ready.cluster.get_or_insert_with(|| cluster.into());
+            ready.shards.insert(shard);
+        }
+        Ok(())
+    }
+
+    /// The id of the cluster, of which this shard is one.
+    async fn ask(
+        &self,
+        config: &Config,
+        database: &str,
+        shard: ShardId,
+        expected: Option<&str>,
+    ) -> Result<String, NotReady> {
+        let Some(entry) = config.shards.get(usize::from(shard.0)) else {
+            return Err(NotReady::Silent { shard: shard.0.to_string(), cause: "it is not configured".to_owned() });
+        };
+        let name = entry.name.clone();
+        let address = &entry.primary;
+        let of_database = on_server(config, address, database);
+        let connected = topology::connect(address, of_database).await;
+        let client = connected.map_err(|error| NotReady::Silent { shard: name.clone(), cause: error.to_string() })?;
+        let silent = |error| install::silent(&name, &error);
+        let facts = install::facts(&client).await.map_err(silent)?;
+        if facts.prepared_max == 0 {
+            return Err(NotReady::PreparesNothing(name));
+        }
+        let found = match (facts.cluster, of_database, expected) {
+            (Some(cluster), _, _) => cluster,
+            // Made through the gateway, with CREATE DATABASE.
+            (None, Some(_), expected) => {
+                let id = match expected {
+                    Some(id) => id.to_owned(),
+                    None => {
+                        let main = topology::connect(address, None).await;
+                        let main =
+                            main.map_err(|error| NotReady::Silent { shard: name.clone(), cause: error.to_string() })?;
+                        let id = install::cluster(&main).await.map_err(silent)?;
+                        id.ok_or_else(|| NotReady::NotInstalled(name.clone()))?
+                    }
+                };
+                install::install(&client, &id).await.map_err(|_| NotReady::NotInstalled(name.clone()))?
+            }
+            (None, None, _) => return Err(NotReady::NotInstalled(name)),
+        };
+        if let Some(expected) = expected.filter(|expected| **expected != found) {
+            return Err(NotReady::OtherCluster { shard: name, found, expected: expected.to_owned() });
+        }
+        let longest = format!("{}.{}", self.id, u64::MAX);
+        let longest = TransactionName { cluster: found, decision_shard: name, transaction: longest };
+        if longest.fits() { Ok(longest.cluster) } else { Err(NotReady::NameTooLong(longest.decision_shard)) }
+    }
+}
+
+/// A database's name on a server, as clients know it by its name on the home shard; `None` for that of the address.
+pub fn on_server<'a>(config: &Config, address: &ServerAddress, database: &'a str) -> Option<&'a str> {
+    let home = config.shards.get(usize::from(config.sharding.home.0));
+    let main = home.is_some_and(|home| home.primary.database == database) || address.database == database;
+    (!main).then_some(database)
+}
+
+impl Active {
+    /// Its name on the shards.
+    pub fn name(&self) -> &TransactionName {
+        &self.name
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        lock(&self.commits.active).remove(&self.name.transaction);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,232 @@
+//! The rounds of a commit over several shards, on the servers of a client's link.
+//!
+//! Who wrote is asked, not guessed. All who wrote but one are prepared, while that one, the decision shard, writes a row into
+//! its own transaction that says committed; its COMMIT is the decision; then the others are told. What is left when anybody
+//! dies in between is found and finished by [`super::recovery`]. The session calls this and knows what to tell the client.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shardmap::ShardId;
+
+use super::commits::Active;
+use super::name::literal;
+use super::pause::{Point, pause};
+use crate::execute::fault::ServerFault;
+use crate::execute::link::{Enlisted, Link};
+use crate::execute::relay::Plain;
+use crate::execute::replies::Replies;
+use crate::pool::expect::Audience;
+use crate::pool::settings::Settings;
+use crate::wire::reply::{Report, Status};
+
+/// A transaction that has written, or locked rows, has an id. *Source*: manual of PostgreSQL 15, table 9.82.
+const ASK: &[u8] = b"SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL";
+
+/// Takes the lock, shared, that whoever takes a snapshot of all shards takes for himself. See `schema.sql`.
+pub const HOLD_OFF: &[u8] = b"SELECT pg_catalog.pg_advisory_lock_shared(31638869915036005)";
+
+/// Gives it back.
+pub const HOLD_ON: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock_shared(31638869915036005)";
+
+/// A transaction that takes longer to be prepared is rolled back: rows of the decision table that say aborted must outlive it,
+/// see `recovery::ABORT_KEPT`.
+const PREPARE_MAX: Duration = Duration::from_secs(300);
+
+/// Why a transaction was rolled back.
+#[derive(Debug)]
+pub enum Failed {
+    /// A server's error, as an ErrorResponse body.
+    Error(Vec<u8>),
+    /// A server was lost.
+    Lost(ShardId, ServerFault),
+    /// The gateway's own reason.
+    Own(Report),
+}
+
+/// What became of the decision.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Committed.
+    Committed,
+    /// Not committed, and the decision shard's transaction is gone.
+    Aborted(Failed),
+    /// The decision shard was lost on the way.
+    Unknown(ServerFault),
+}
+
+/// Who does what in a commit, by places in the link.
+#[derive(Debug)]
+pub struct Roles {
+    /// Its commit is the decision.
+    pub decision: usize,
+    /// They are prepared.
+    pub prepare: Vec<usize>,
+    /// They did not write: a plain COMMIT.
+    pub rest: Vec<usize>,
+}
+
+/// Finds out who wrote: of those who may have, the places in the link; the others have committed then.
+///
+/// # Errors
+/// Somebody failed: nothing has been committed but what only read.
+pub async fn ask(link: &mut Link, may_have: impl Fn(&Enlisted) -> bool) -> (Plain, Result<Vec<usize>, Failed>) {
+    pause(Point::Asking).await;
+    let mut asked = Vec::new();
+    let mut expected: Vec<(usize, &[u8])> = Vec::new();
+    for (at, enlisted) in link.servers.iter_mut().enumerate() {
+        if may_have(enlisted) {
+            enlisted.server.send_query(ASK, Audience::Gateway);
+            asked.push(at);
+            expected.push((at, b"SELECT 1"));
+        } else {
+            enlisted.server.send_query(b"COMMIT", Audience::Gateway);
+            expected.push((at, b"COMMIT"));
+        }
+    }
+    let mut replies = Replies::new(link.servers.len(), true);
+    link.collect(&mut replies).await;
+    let result = check(link, &mut replies, &expected).map(|()| {
+        asked.retain(|at| replies.value(*at) == Some("t"));
+        asked
+    });
+    (replies.plain, result)
+}
+
+/// Prepares all that are to be, commits those that only read, and has the decision shard write its row, at the same time.
+/// After an error everything is rolled back.
+///
+/// # Errors
+/// The first failure.
+pub async fn prepare(
+    link: &mut Link,
+    active: &Active,
+    roles: &Roles,
+    settings: &Arc<Settings>,
+) -> (Plain, Result<(), Failed>) {
+    pause(Point::Preparing).await;
+    let begun = Instant::now();
+    let prepare = format!("PREPARE TRANSACTION {}", active.name().literal());
+    let decide = format!("SELECT pgbraid.decide({})", literal(&active.name().transaction));
+    let mut expected: Vec<(usize, &[u8])> = vec![(roles.decision, b"SELECT 1")];
+    send(link, &[roles.decision], decide.as_bytes());
+    send(link, &roles.prepare, prepare.as_bytes());
+    send(link, &roles.rest, b"COMMIT");
+    send(link, gate(&roles.prepare), HOLD_OFF);
+    expected.extend(roles.prepare.iter().map(|at| (*at, &b"PREPARE TRANSACTION"[..])));
+    expected.extend(gate(&roles.prepare).iter().map(|at| (*at, &b"SELECT 1"[..])));
+    expected.extend(roles.rest.iter().map(|at| (*at, &b"COMMIT"[..])));
+    let mut replies = Replies::new(link.servers.len(), true);
+    link.collect(&mut replies).await;
+    let mut result = check(link, &mut replies, &expected);
+    if result.is_ok() && begun.elapsed() > PREPARE_MAX {
+        let text = format!("the transaction could not be prepared within {} s", PREPARE_MAX.as_secs());
+        result = Err(Failed::Own(Report::error("57014", text)));
+    }
+    // To the session of a server, PREPARE is the end of its transaction: what was SET in it stays.
+    let prepared: Vec<usize> =
+        roles.prepare.iter().copied().filter(|at| replies.has_done(*at, b"PREPARE TRANSACTION")).collect();
+    for at in &prepared {
+        link.servers[*at].server.settings = settings.clone();
+    }
+    if result.is_err() {
+        abort(link, active, roles, &prepared).await;
+    } else {
+        pause(Point::Prepared).await;
+    }
+    (replies.plain, result)
+}
+
+/// Commits on the decision shard. Unless the outcome is known to be a commit, or is not known, everything is rolled back.
+pub async fn decide(link: &mut Link, active: &Active, roles: &Roles) -> (Plain, Verdict) {
+    send(link, &[roles.decision], b"COMMIT");
+    let mut replies = Replies::new(link.servers.len(), true);
+    link.collect(&mut replies).await;
+    if let Some(cause) = replies.of(roles.decision).and_then(|reply| reply.lost.take()) {
+        return (replies.plain, Verdict::Unknown(cause));
+    }
+    let verdict = match check(link, &mut replies, &[(roles.decision, b"COMMIT")]) {
+        Ok(()) => {
+            pause(Point::Decided).await;
+            Verdict::Committed
+        }
+        Err(failed) => {
+            abort(link, active, roles, &roles.prepare).await;
+            Verdict::Aborted(failed)
+        }
+    };
+    (replies.plain, verdict)
+}
+
+/// Commits what is prepared; whether all of it is.
+pub async fn finish(link: &mut Link, active: &Active, roles: &Roles) -> bool {
+    send(link, &roles.prepare, format!("COMMIT PREPARED {}", active.name().literal()).as_bytes());
+    let gate = gate(&roles.prepare);
+    // Of two, the other may let snapshots be taken as soon as it has committed itself.
+    let alone = roles.prepare.len() == 1;
+    if alone {
+        send(link, gate, HOLD_ON);
+    }
+    let mut replies = Replies::new(link.servers.len(), false);
+    link.collect(&mut replies).await;
+    if !alone {
+        send(link, gate, HOLD_ON);
+        link.collect(&mut Replies::new(link.servers.len(), false)).await;
+    }
+    pause(Point::Finished).await;
+    roles.prepare.iter().all(|at| replies.has_done(*at, b"COMMIT PREPARED"))
+}
+
+/// Rolls everything back, prepared or not; whether all that was prepared is rolled back.
+pub async fn abort(link: &mut Link, active: &Active, roles: &Roles, prepared: &[usize]) -> bool {
+    pause(Point::Aborting).await;
+    for (_, enlisted) in link.servers.iter_mut().enumerate().filter(|(at, _)| !prepared.contains(at)) {
+        if !enlisted.server.is_broken() && enlisted.server.expects.status != Status::Idle {
+            enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
+        }
+    }
+    send(link, prepared, format!("ROLLBACK PREPARED {}", active.name().literal()).as_bytes());
+    send(link, gate(&roles.prepare), HOLD_ON);
+    let mut replies = Replies::new(link.servers.len(), false);
+    link.collect(&mut replies).await;
+    prepared.iter().all(|at| replies.has_done(*at, b"ROLLBACK PREPARED"))
+}
+
+/// The one of the prepared that keeps snapshots of all shards from being taken meanwhile.
+fn gate(prepare: &[usize]) -> &[usize] {
+    prepare.get(..1).unwrap_or_default()
+}
+
+/// Sends a text to those that are not lost.
+fn send(link: &mut Link, to: &[usize], text: &[u8]) {
+    for at in to {
+        let server = &mut link.servers[*at].server;
+        if !server.is_broken() {
+            server.send_query(text, Audience::Gateway);
+        }
+    }
+}
+
+/// The first server, in the order of the link, that did not answer with its tag.
+fn check(link: &Link, replies: &mut Replies, expected: &[(usize, &[u8])]) -> Result<(), Failed> {
+    let mut expected = expected.to_vec();
+    expected.sort_unstable_by_key(|(at, _)| *at);
+    // What a server says for itself comes before what became of its connection.
+    for (at, _) in &expected {
+        if let Some(body) = replies.of(*at).and_then(|reply| reply.error.take()) {
+            return Err(Failed::Error(body));
+        }
+    }
+    for (at, tag) in &expected {
+        let Some(reply) = replies.of(*at) else { continue };
+        if let Some(cause) = reply.lost.take() {
+            return Err(Failed::Lost(link.servers[*at].shard, cause));
+        }
+        if !reply.tags.iter().any(|done| done == tag) {
+            // The server's transaction had failed without the gateway's knowing.
+            let text = "the transaction was rolled back by a shard";
+            return Err(Failed::Own(Report::error("40000", text)));
+        }
+    }
+    Ok(())
+}

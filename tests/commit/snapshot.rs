@@ -1,0 +1,79 @@
+//! One snapshot over all shards: never half of a commit, whether it is under way or was left half done.
+
+use std::time::Duration;
+
+use crate::support::{Cluster, Gateway};
+use crate::{accounts, eventually, keys_on, on_shard, value};
+
+fn of(key: i64) -> String {
+    format!("SELECT v FROM accounts WHERE customer_id = {key}")
+}
+
+async fn stage() -> (Cluster, i64, i64) {
+    let cluster = Cluster::start(2);
+    accounts(&cluster).await;
+    let (a, b) = (keys_on(0, 2).next().unwrap(), keys_on(1, 2).next().unwrap());
+    let client = cluster.connect().await;
+    client
+        .batch_execute(&format!("INSERT INTO accounts VALUES ({a}, 0); INSERT INTO accounts VALUES ({b}, 0)"))
+        .await
+        .unwrap();
+    (cluster, a, b)
+}
+
+fn write(a: i64, b: i64) -> String {
+    format!(
+        "BEGIN; UPDATE accounts SET v = 1 WHERE customer_id = {a}; UPDATE accounts SET v = 1 WHERE customer_id = {b}; COMMIT"
+    )
+}
+
+#[tokio::test]
+async fn what_commits_later_on_two_shards_is_seen_on_neither() {
+    let (cluster, a, b) = stage().await;
+    let (reader, writer) = (cluster.connect().await, cluster.connect().await);
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    assert_eq!(value(&reader, &of(a)).await, 0);
+    writer.batch_execute(&write(a, b)).await.unwrap();
+    assert_eq!(value(&reader, &of(b)).await, 0, "the snapshot was taken on all shards at once");
+    reader.batch_execute("COMMIT").await.unwrap();
+    assert_eq!((value(&reader, &of(a)).await, value(&reader, &of(b)).await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_commit_that_a_dead_gateway_left_half_done_is_seen_whole() {
+    let (cluster, a, b) = stage().await;
+    let mut gateway = Gateway::start(&cluster);
+    let writer = gateway.connect().await;
+    gateway.pause_at("decided");
+    let script = write(a, b);
+    let commit = tokio::spawn(async move { writer.batch_execute(&script).await });
+    eventually("it is decided", Duration::from_secs(10), async || gateway.is_paused_at("decided")).await;
+    assert_eq!(on_shard(&cluster, 1, "SELECT count(*) FROM pg_prepared_xacts").await, 1);
+    gateway.kill9();
+    commit.await.unwrap().unwrap_err();
+    // At once: the recovery of the cluster's own gateway may not have come by yet.
+    let reader = cluster.connect().await;
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    assert_eq!((value(&reader, &of(a)).await, value(&reader, &of(b)).await), (1, 1));
+    reader.batch_execute("COMMIT").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_between_its_two_halves_keeps_snapshots_waiting() {
+    let (cluster, a, b) = stage().await;
+    let gateway = Gateway::start(&cluster);
+    let (reader, writer) = (cluster.connect().await, gateway.connect().await);
+    gateway.pause_at("decided");
+    let script = write(a, b);
+    let commit = tokio::spawn(async move { writer.batch_execute(&script).await });
+    eventually("it is decided", Duration::from_secs(10), async || gateway.is_paused_at("decided")).await;
+    let read = tokio::spawn(async move {
+        reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+        (value(&reader, &of(a)).await, value(&reader, &of(b)).await)
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    eventually("it waits", Duration::from_secs(10), async || on_shard(&cluster, 1, waits).await == 1).await;
+    gateway.go_on();
+    commit.await.unwrap().unwrap();
+    assert_eq!(read.await.unwrap(), (1, 1));
+}

@@ -1,0 +1,127 @@
+//! Another gateway before a cluster's shards, in a process of its own that can be killed without them.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::{Cluster, connect, host, unique};
+
+/// One that does not serve after so long does not.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// `pgbraid serve` with a cluster's configuration, on a port of its own.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    config: PathBuf,
+    log: PathBuf,
+    pauses: PathBuf,
+    url: String,
+}
+
+impl Gateway {
+    /// Starts one and waits until it serves.
+    pub fn start(cluster: &Cluster) -> Gateway {
+        let name = unique("gateway");
+        let mut table: toml::Table = fs::read_to_string(cluster.config_path()).unwrap().parse().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let gateway = table["gateway"].as_table_mut().unwrap();
+        gateway.insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
+        gateway.remove("http_listen");
+        // Beside the map's file.
+        let config = cluster.dir().join(format!("{name}.toml"));
+        fs::write(&config, toml::to_string(&table).unwrap()).unwrap();
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (log, pauses) = (kept.join(format!("{name}.log")), kept.join(format!("{name}.pauses")));
+        fs::create_dir_all(&pauses).unwrap();
+        let url = cluster.url().replace(&format!(":{}/", cluster.port()), &format!(":{port}/"));
+        let child = launch(&config, &log, &pauses);
+        let gateway = Gateway { child, config, log, pauses, url };
+        gateway.wait();
+        gateway
+    }
+
+    /// How the application connects.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Connects as the application.
+    pub async fn connect(&self) -> Client {
+        connect(&self.url).await
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill9(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after it was killed.
+    pub fn restart(&mut self) {
+        self.child = launch(&self.config, &self.log, &self.pauses);
+        self.wait();
+    }
+
+    /// Starts it again if it was killed.
+    pub fn restart_if_killed(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.restart();
+        }
+    }
+
+    /// Commits stop at this point from now on.
+    pub fn pause_at(&self, point: &str) {
+        fs::write(self.pauses.join(point), "").unwrap();
+    }
+
+    /// Whether a commit stops at the point.
+    pub fn is_paused_at(&self, point: &str) -> bool {
+        self.pauses.join(point).with_extension("reached").exists()
+    }
+
+    /// Commits go on.
+    pub fn go_on(&self) {
+        for entry in fs::read_dir(&self.pauses).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+
+    fn wait(&self) {
+        let address = self.url.rsplit('@').next().unwrap().split('/').next().unwrap();
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(begun.elapsed() < START_TIMEOUT, "the gateway does not serve; it said:\n{}", self.said());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it has written to standard error.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the gateway's standard error:\n{}", self.said());
+        }
+        let _ = fs::remove_file(&self.log);
+        let _ = fs::remove_dir_all(&self.pauses);
+    }
+}
+
+fn launch(config: &Path, log: &Path, pauses: &Path) -> Child {
+    let mut command = host().launcher.command(Path::new(env!("CARGO_BIN_EXE_pgbraid")), "KILL");
+    command.args(["serve", "--config"]).arg(config).env("PGBRAID_PAUSE", pauses);
+    command.stderr(File::options().create(true).append(true).open(log).unwrap());
+    host().launcher.launch(command).unwrap()
+}
