@@ -19,6 +19,8 @@ pub enum QueryKind {
     Home,
     /// On several shards, the union of rows being the answer.
     Scatter,
+    /// Parts of it on the shards, the rest on a merge server.
+    Gather,
     /// On every shard: DDL, writes to reference tables.
     Everywhere,
     /// COPY FROM STDIN.
@@ -29,11 +31,12 @@ pub enum QueryKind {
 
 impl QueryKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [QueryKind; 7] = [
+    pub const ALL: [QueryKind; 8] = [
         QueryKind::OneShard,
         QueryKind::AnyShard,
         QueryKind::Home,
         QueryKind::Scatter,
+        QueryKind::Gather,
         QueryKind::Everywhere,
         QueryKind::CopyIn,
         QueryKind::Control,
@@ -46,6 +49,7 @@ impl QueryKind {
             QueryKind::AnyShard => "any_shard",
             QueryKind::Home => "home",
             QueryKind::Scatter => "scatter",
+            QueryKind::Gather => "gather",
             QueryKind::Everywhere => "everywhere",
             QueryKind::CopyIn => "copy_in",
             QueryKind::Control => "control",
@@ -95,6 +99,8 @@ pub struct Counters {
     queries: [AtomicU64; QueryKind::ALL.len()],
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
+    shipped_rows: AtomicU64,
+    shipped_bytes: AtomicU64,
     waits: AtomicU64,
     wait_micros: AtomicU64,
     transaction_micros: AtomicU64,
@@ -110,6 +116,8 @@ impl Default for Counters {
             queries: Default::default(),
             received_bytes: AtomicU64::default(),
             sent_bytes: AtomicU64::default(),
+            shipped_rows: AtomicU64::default(),
+            shipped_bytes: AtomicU64::default(),
             waits: AtomicU64::default(),
             wait_micros: AtomicU64::default(),
             transaction_micros: AtomicU64::default(),
@@ -131,6 +139,10 @@ pub struct Totals {
     pub received_bytes: u64,
     /// Bytes written to clients.
     pub sent_bytes: u64,
+    /// Rows shipped from shards to merge servers.
+    pub shipped_rows: u64,
+    /// Their bytes.
+    pub shipped_bytes: u64,
     /// Times a client waited for a server.
     pub waits: u64,
     /// Microseconds clients waited for servers.
@@ -171,6 +183,8 @@ impl Counters {
             queries: self.queries.each_ref().map(load),
             received_bytes: load(&self.received_bytes),
             sent_bytes: load(&self.sent_bytes),
+            shipped_rows: load(&self.shipped_rows),
+            shipped_bytes: load(&self.shipped_bytes),
             waits: load(&self.waits),
             wait_micros: load(&self.wait_micros),
             transaction_micros: load(&self.transaction_micros),
@@ -240,6 +254,12 @@ impl Tally {
         self.wait_micros += micros(took);
     }
 
+    /// Rows have been shipped from shards to a merge server.
+    pub fn shipped(&self, rows: u64, bytes: u64) {
+        add(&self.shared.shipped_rows, rows);
+        add(&self.shared.shipped_bytes, bytes);
+    }
+
     /// Bytes read from the client.
     pub fn received(&mut self, bytes: usize) {
         self.received_bytes += bytes as u64;
@@ -305,7 +325,7 @@ mod tests {
         drop(tally);
         let expected = Totals {
             transactions: 1,
-            queries: [0, 0, 0, 1, 0, 0, 0],
+            queries: [0, 0, 0, 1, 0, 0, 0, 0],
             received_bytes: 10,
             sent_bytes: 5,
             waits: 1,

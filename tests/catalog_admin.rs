@@ -30,6 +30,7 @@ fn config(directory: &Path, shards: Vec<Shard>) -> Config {
         auth: Auth { trust: Vec::new(), query: None },
         pool: Pool {
             max: 1,
+            merge_max: 1,
             min: 0,
             idle_timeout: seconds(1),
             lifetime: seconds(1),
@@ -40,6 +41,7 @@ fn config(directory: &Path, shards: Vec<Shard>) -> Config {
             clients_max: 1,
             statement_bytes_max: 1,
             held_bytes_max: 1,
+            shipped_bytes_max: 1,
             plans_max: 1,
             prepared_max: 1,
             client_statements_max: 1,

@@ -130,6 +130,11 @@ fn refusals_say_why_and_what_to_do() {
 }
 
 #[test]
+fn queries_that_do_not_distribute_are_gathered() {
+    check("gather.case");
+}
+
+#[test]
 fn every_case_file_is_run() {
     let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan.rs")).unwrap();
     for entry in std::fs::read_dir(directory()).unwrap() {

@@ -116,6 +116,14 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             format!("Move ({access}): rows are taken from their shards and put where their new keys say")
         }
         Ok(Destination::Compute) => format!("Computed ({access}): where it runs is known when its values are"),
+        Ok(Destination::Gather(gather)) => {
+            let mut text = format!("Gather ({access}): {}", gather.reason);
+            let _ = write!(text, "\n  merge: {}", gather.merge);
+            for part in &gather.parts {
+                let _ = write!(text, "\n  ->  {}: {}", part.name, part.text);
+            }
+            text
+        }
         Ok(Destination::All) => "All shards (write): the same on each".to_owned(),
         Ok(Destination::NeedsParameterTypes) => "One shard, known when the parameters are bound".to_owned(),
         Err(refusal) => refused(&refusal),
@@ -130,7 +138,13 @@ fn key_parameters(target: &Target) -> Option<String> {
             When::Several(target) => return key_parameters(target),
             When::Always => return None,
         },
-        Target::Any | Target::Home | Target::Scatter | Target::Unknown | Target::Replicated | Target::Moved(_) => {
+        Target::Any
+        | Target::Home
+        | Target::Scatter
+        | Target::Unknown
+        | Target::Replicated
+        | Target::Gather(_)
+        | Target::Moved(_) => {
             return None;
         }
     };

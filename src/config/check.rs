@@ -287,6 +287,7 @@ impl Check<'_> {
         }
         Pool {
             max,
+            merge_max: self.positive("merge_max", written.merge_max, 10),
             min,
             idle_timeout: self.lasting("idle_timeout", written.idle_timeout, 600),
             lifetime: self.lasting("lifetime", written.lifetime, 3600),
@@ -300,6 +301,7 @@ impl Check<'_> {
             clients_max: self.positive("clients_max", written.clients_max, 10_000),
             statement_bytes_max: self.positive("statement_bytes_max", written.statement_bytes_max, 16 << 20),
             held_bytes_max: self.positive("held_bytes_max", written.held_bytes_max, 64 << 20),
+            shipped_bytes_max: self.positive("shipped_bytes_max", written.shipped_bytes_max, 1 << 30),
             plans_max: self.positive("plans_max", written.plans_max, 10_000),
             prepared_max: self.positive("prepared_max", written.prepared_max, 500),
             client_statements_max: self.positive("client_statements_max", written.client_statements_max, 10_000),

@@ -279,6 +279,8 @@ impl Network {
 pub struct Pool {
     /// Servers at the most per server address, user and database. Default 20.
     pub max: usize,
+    /// Servers at the most, beside those of `max`, on which queries over several shards are finished. Default 10.
+    pub merge_max: usize,
     /// Servers kept open. Default 0.
     pub min: usize,
     /// Close a server idle for this long. Default 10 min.
@@ -300,6 +302,8 @@ pub struct Limits {
     pub statement_bytes_max: usize,
     /// A Bind message or COPY row that must be held until its key is known. Default 64 MiB.
     pub held_bytes_max: usize,
+    /// Rows that one query ships from shards to its merge server. Default 1 GiB.
+    pub shipped_bytes_max: usize,
     /// Compiled statements kept, of all clients and databases together. Default 10,000.
     pub plans_max: usize,
     /// Prepared statements kept per server. Default 500.

@@ -121,6 +121,8 @@ pub(super) struct RawAuth {
 pub(super) struct RawPool {
     /// `max`: servers at the most per server address, user and database. Default 20.
     pub max: Setting<u64>,
+    /// `merge_max`: servers at the most, beside those of `max`, on which queries over several shards are finished. Default 10.
+    pub merge_max: Setting<u64>,
     /// `min`: servers kept open. Default 0.
     pub min: Setting<u64>,
     /// `idle_timeout`: a server idle for this long is closed. Default `"10min"`.
@@ -142,6 +144,8 @@ pub(super) struct RawLimits {
     pub statement_bytes_max: Setting<u64>,
     /// `held_bytes_max`: size of a Bind message or COPY row that is held until its key is known. Default `"64MB"`.
     pub held_bytes_max: Setting<u64>,
+    /// `shipped_bytes_max`: rows that one query ships from shards to its merge server. Default `"1GB"`.
+    pub shipped_bytes_max: Setting<u64>,
     /// `plans_max`: compiled statements kept, of all clients and databases together. Default 10000.
     pub plans_max: Setting<u64>,
     /// `prepared_max`: prepared statements kept per server. Default 500.
@@ -217,6 +221,7 @@ impl RawSharding {
 impl RawPool {
     fn overlay(&mut self, extra: RawPool) {
         replace(&mut self.max, extra.max);
+        replace(&mut self.merge_max, extra.merge_max);
         replace(&mut self.min, extra.min);
         replace(&mut self.idle_timeout, extra.idle_timeout);
         replace(&mut self.lifetime, extra.lifetime);
@@ -230,6 +235,7 @@ impl RawLimits {
         replace(&mut self.clients_max, extra.clients_max);
         replace(&mut self.statement_bytes_max, extra.statement_bytes_max);
         replace(&mut self.held_bytes_max, extra.held_bytes_max);
+        replace(&mut self.shipped_bytes_max, extra.shipped_bytes_max);
         replace(&mut self.plans_max, extra.plans_max);
         replace(&mut self.prepared_max, extra.prepared_max);
         replace(&mut self.client_statements_max, extra.client_statements_max);

@@ -94,6 +94,7 @@ fn auth(section: &mut Section) -> RawAuth {
 fn pool(section: &mut Section) -> RawPool {
     RawPool {
         max: section.count("max"),
+        merge_max: section.count("merge_max"),
         min: section.count("min"),
         idle_timeout: section.duration("idle_timeout"),
         lifetime: section.duration("lifetime"),
@@ -107,6 +108,7 @@ fn limits(section: &mut Section) -> RawLimits {
         clients_max: section.count("clients_max"),
         statement_bytes_max: section.bytes("statement_bytes_max"),
         held_bytes_max: section.bytes("held_bytes_max"),
+        shipped_bytes_max: section.bytes("shipped_bytes_max"),
         plans_max: section.count("plans_max"),
         prepared_max: section.count("prepared_max"),
         client_statements_max: section.count("client_statements_max"),

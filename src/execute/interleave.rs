@@ -116,7 +116,7 @@ mod tests {
         let mut joiner = Interleave::new(vec![1, 0, 0, 1], 2);
         let mut given = Vec::new();
         while given.len() < 4 {
-            let server = (0..2).find(|server| joiner.admits(*server, Some(Step::Execute)));
+            let server = (0..2).find(|server| joiner.has_left(*server) && joiner.admits(*server, Some(Step::Execute)));
             let Some(server) = server else { break };
             joiner.frame(frame(server, b'D'), &mut BytesMut::new());
             given.push(server);

@@ -17,6 +17,8 @@ pub mod chorus;
 pub mod replies;
 pub mod explain;
 pub mod portion;
+pub mod ship;
+pub mod merge;
 pub mod copy_in;
 pub mod copy_lines;
 pub mod copy_key;

@@ -50,6 +50,10 @@ pub trait Joiner {
     fn admits(&self, server: usize, expected: Option<Step>) -> bool;
     /// What becomes of a frame. Called once per frame.
     fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling;
+    /// A server that waits for COPY data ends the relay; not so when the data is on its way already.
+    fn stops_at_copy_in(&self) -> bool {
+        true
+    }
     /// All servers that still owe something shall be told to stop. Asked after each round; true once.
     fn cancels(&mut self) -> bool {
         false
@@ -178,8 +182,10 @@ impl Link {
     pub async fn relay(&mut self, joiner: &mut impl Joiner) -> Result<RelayEnd, LinkFault> {
         let mut cancels: Option<tokio::task::JoinSet<()>> = None;
         loop {
-            if let Some(server) = self.pump_all(joiner)? {
-                return Ok(RelayEnd::CopyIn(server));
+            match self.pump_all(joiner)? {
+                Some(server) if joiner.stops_at_copy_in() => return Ok(RelayEnd::CopyIn(server)),
+                Some(_) => continue,
+                None => {}
             }
             if joiner.cancels() {
                 for enlisted in self.servers.iter().filter(|enlisted| !enlisted.server.expects.is_empty()) {
@@ -230,7 +236,7 @@ impl Link {
         self.servers.iter().position(|enlisted| enlisted.server.partial.is_some_and(|partial| partial.forward))
     }
 
-    fn pump(&mut self, index: usize, joiner: &mut impl Joiner) -> Result<Pumped, ServerFault> {
+    pub(super) fn pump(&mut self, index: usize, joiner: &mut impl Joiner) -> Result<Pumped, ServerFault> {
         let server: &mut Server = &mut self.servers[index].server;
         let out = &mut self.client.outbound;
         let mut pumped = Pumped { moved: false, copy_in: false };
@@ -323,8 +329,10 @@ impl Link {
     }
 }
 
-struct Pumped {
-    moved: bool,
+/// What handling a server's bytes has come to.
+pub(super) struct Pumped {
+    /// Something was handled.
+    pub(super) moved: bool,
     copy_in: bool,
 }
 

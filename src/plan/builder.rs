@@ -39,6 +39,8 @@ pub struct Builder<'a> {
     pub own_time: bool,
     /// An UPDATE sets the key.
     pub new_key: Option<super::moving::NewKey>,
+    /// The query will run over copies of its tables on one server: what only matters where it runs is let pass.
+    pub gathering: bool,
     /// The search path in force: empty inside views.
     path: &'a [String],
     owners: u32,
@@ -170,6 +172,7 @@ impl<'a> Builder<'a> {
             draws: false,
             own_time: false,
             new_key: None,
+            gathering: false,
             path: context.search_path,
             owners: 0,
             stack: Stack::here(),
@@ -210,6 +213,7 @@ impl<'a> Builder<'a> {
             draws: false,
             own_time: false,
             new_key: None,
+            gathering: self.gathering,
             path: &[],
             owners: self.owners,
             stack: self.stack,

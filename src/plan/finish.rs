@@ -75,7 +75,8 @@ impl Builder<'_> {
         self.writes.iter().any(values)
     }
 
-    fn access(&self) -> Access {
+    /// Whether the statement changes anything.
+    pub fn access(&self) -> Access {
         let effects = &self.effects;
         let writes = !self.writes.is_empty() || effects.changes || effects.sequence || effects.transaction_lock;
         match writes || effects.locks {

@@ -12,6 +12,7 @@ use crate::sql;
 
 mod refusal;
 mod route;
+mod gather;
 mod verb;
 mod key;
 mod literal;
@@ -48,6 +49,7 @@ mod shared;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
+pub use gather::{Gather, Part};
 pub use literal::{LiteralKey, Literals};
 pub use moving::Move;
 pub use refusal::Refusal;

@@ -11,7 +11,7 @@ use crate::catalog::{KeyType, Relation, RelationKind};
 use crate::sql::{Node, names, update};
 
 /// An UPDATE that may move rows to other shards, as the DELETE that gives the changed rows and the INSERT that stores them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
     /// DELETE ... RETURNING the rows as they will be, a column each.
     pub take: String,
@@ -38,7 +38,7 @@ pub struct Move {
 }
 
 /// What the builder notes of a SET of the key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
     /// The value, if it is certain.
     pub sources: Option<Vec<super::KeySource>>,

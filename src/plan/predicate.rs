@@ -335,7 +335,7 @@ impl<'a> Builder<'a> {
         if !function::orderless(name, exact) || !call.agg_order.is_empty() {
             parts.unsteady.get_or_insert("an aggregate that depends on the order of rows");
         }
-        if level.outer && !level.own && self.scopes.len() > 1 {
+        if level.outer && !level.own && self.scopes.len() > 1 && !self.gathering {
             return Err(Refusal::unsupported(
                 "an aggregate in a subquery over columns of the outer query is not supported yet",
             )

@@ -67,6 +67,7 @@ impl Route {
                 Destination::Many(_) => Destination::All,
                 one => one,
             }),
+            Target::Gather(gather) => Ok(Destination::Gather(gather.clone())),
             Target::Keyed(keyed) => self.keyed(keyed, map, home, arguments),
         }
     }
@@ -106,13 +107,19 @@ impl Route {
             }
         }
         if keyed.touches_home && shards.any(|shard| shard != home) {
-            return Err(away_from_home(&keyed.pins));
+            return match &keyed.several {
+                Several::Gather(gather) => Ok(Destination::Gather(gather.clone())),
+                Several::Scatter | Several::Split(_) | Several::Refuse(_) => Err(away_from_home(&keyed.pins)),
+            };
         }
         match (shards.destination(), &keyed.several) {
             (Destination::Any, _) => Ok(nowhere),
             (Destination::Many(_), Several::Refuse(refusal)) => Err(refusal.clone()),
             (Destination::Many(_), Several::Split(_)) => Ok(Destination::Split(of_rows.unwrap_or_default())),
-            (destination, Several::Scatter | Several::Split(_) | Several::Refuse(_)) => Ok(destination),
+            (Destination::Many(_), Several::Gather(gather)) => Ok(Destination::Gather(gather.clone())),
+            (destination, Several::Scatter | Several::Split(_) | Several::Refuse(_) | Several::Gather(_)) => {
+                Ok(destination)
+            }
         }
     }
 }

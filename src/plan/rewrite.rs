@@ -7,7 +7,7 @@ use super::Target;
 use crate::sql::values::Row;
 
 /// A statement some of whose values a server must compute before it can be routed, or so that all shards get the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Computed {
     /// What is to be computed, as a select list.
     pub expressions: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Computed {
 }
 
 /// When values must be computed first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
     /// Always: the plan depends on them. The statement with the values is planned anew.
     Always,
@@ -95,7 +95,7 @@ pub fn quoted(name: &str) -> String {
 const BLANKED_BYTES: usize = 16 * 1024;
 
 /// An INSERT whose rows may live on several shards: each gets the statement with its own rows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
     /// The rows' places in the statement.
     pub rows: Vec<Row>,

@@ -1,10 +1,12 @@
 //! Where a statement runs: the part of a plan that waits for parameter values and the map. `resolve` turns it into shards.
 
+use std::sync::Arc;
+
 use shardmap::{Bucket, Key, ShardId};
 
 use super::moving::Move;
 use super::rewrite::{Computed, Split};
-use super::{LiteralKey, Refusal};
+use super::{Gather, LiteralKey, Refusal};
 use crate::catalog::{KeyType, Oid};
 use crate::sql::lift::LiteralKind;
 
@@ -48,7 +50,7 @@ pub enum Output {
 }
 
 /// On which shards a statement runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Touches no row that differs between shards: any shard, always the same one within a session.
     Any,
@@ -67,10 +69,12 @@ pub enum Target {
     Moved(Box<Move>),
     /// A write to reference tables whose every value is a constant or parameter: the same on every shard, all or nothing.
     Replicated,
+    /// A query that does not distribute.
+    Gather(Arc<Gather>),
 }
 
 /// A statement whose sharded relations are all pinned to keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyed {
     /// One per sharded relation instance.
     pub pins: Vec<Pin>,
@@ -83,7 +87,7 @@ pub struct Keyed {
 }
 
 /// What happens when a keyed statement's keys live on several shards.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Several {
     /// It distributes: the union of those shards' rows is the answer.
     Scatter,
@@ -91,10 +95,12 @@ pub enum Several {
     Split(Split),
     /// It does not.
     Refuse(Refusal),
+    /// It does not, and is answered by way of a merge server.
+    Gather(Arc<Gather>),
 }
 
 /// The values that a sharded relation's key is proved to be one of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     /// The relation, for messages.
     pub relation: String,
@@ -116,7 +122,7 @@ pub enum NullKey {
 }
 
 /// Where a key value comes from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// A constant of the statement.
     Constant(Key),
@@ -183,6 +189,8 @@ pub enum Destination {
     Compute,
     /// Rows are taken from their shards and put on others.
     Move,
+    /// Parts of it on the shards, the rest on a merge server.
+    Gather(Arc<Gather>),
     /// The type of this parameter must be asked of a server first (`ParameterDescription`), then resolve again.
     NeedsParameterTypes,
 }

@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, setting, utility};
+use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, setting, utility};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -77,8 +77,8 @@ pub fn rows(node: &Node, text: Option<&str>, context: &Context<'_>) -> Result<Ro
     builder.text = text;
     match node {
         Node::SelectStmt(select) => {
-            let query = builder.select(select)?;
-            builder.finish(Some(&query))
+            let route = builder.select(select).and_then(|query| builder.finish(Some(&query)));
+            gather::instead(route, select, context)
         }
         _ => {
             builder.write(node)?;

@@ -230,7 +230,7 @@ fn on_one_shard(route: &mut Route, refusal: impl Fn() -> Refusal) -> Result<(), 
         Target::Keyed(keyed) if matches!(keyed.several, Several::Scatter | Several::Split(_)) => {
             keyed.several = Several::Refuse(refusal())
         }
-        Target::Keyed(_) | Target::Any | Target::Home | Target::Replicated | Target::Unknown => {}
+        Target::Keyed(_) | Target::Any | Target::Home | Target::Gather(_) | Target::Replicated | Target::Unknown => {}
         Target::Computed(_) | Target::Moved(_) => {}
     }
     Ok(())

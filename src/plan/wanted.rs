@@ -108,7 +108,12 @@ impl Builder<'_> {
         let several = match &target {
             Target::Scatter | Target::Replicated => true,
             Target::Keyed(keyed) => !matches!(keyed.several, Several::Refuse(_)),
-            Target::Any | Target::Home | Target::Unknown | Target::Computed(_) | Target::Moved(_) => false,
+            Target::Any
+            | Target::Home
+            | Target::Unknown
+            | Target::Gather(_)
+            | Target::Computed(_)
+            | Target::Moved(_) => false,
         };
         let Some(text) = self.text.filter(|_| several && access == Access::Write && !self.writes.is_empty()) else {
             return Ok(target);

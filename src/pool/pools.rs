@@ -37,8 +37,18 @@ pub enum CheckoutError {
     Closed,
 }
 
+/// What the servers of a pool are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Clients' transactions.
+    Transactions,
+    /// Finishing queries over several shards. A client takes one last of all, so that it never holds one and waits for another
+    /// server: no deadlock is possible.
+    Merges,
+}
+
 /// Server address, database, user and what it proves itself by: after a change of password nobody gets the old pool.
-type Address = (config::ServerAddress, String, String, Option<config::ServerSecret>);
+type Address = (config::ServerAddress, String, String, Option<config::ServerSecret>, Purpose);
 
 /// The pools of one configuration.
 #[derive(Debug)]
@@ -56,9 +66,10 @@ impl Pools {
     }
 
     /// The pool for a target; `max` servers when it is made now. Callers keep it, so that the lock is off the hot path.
-    pub fn pool(&self, target: Target, max: usize) -> Result<ServerPool, CheckoutError> {
+    pub fn pool(&self, target: Target, purpose: Purpose, max: usize) -> Result<ServerPool, CheckoutError> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = (target.address.clone(), target.database.clone(), target.user.clone(), target.password.clone());
+        let Target { address, database, user, password, .. } = target.clone();
+        let address = (address, database, user, password, purpose);
         if self.closed.load(Ordering::Relaxed) {
             return Err(CheckoutError::Closed);
         }
@@ -110,10 +121,15 @@ impl Pools {
     /// are forgotten, so that users and databases that came once leave nothing behind.
     pub async fn maintain(&self) {
         self.forget_unused();
-        let pools: Vec<ServerPool> =
-            self.pools.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, pool)| pool.clone()).collect();
-        for pool in pools {
-            let min = self.settings.min.min(pool.status().max_size);
+        let pools: Vec<(Purpose, ServerPool)> = {
+            let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            pools.iter().map(|((.., purpose), (_, pool))| (*purpose, pool.clone())).collect()
+        };
+        for (purpose, pool) in pools {
+            let min = match purpose {
+                Purpose::Transactions => self.settings.min.min(pool.status().max_size),
+                Purpose::Merges => 0,
+            };
             let mut kept = 0;
             pool.retain(|server, metrics| {
                 let young = server.born.elapsed() <= self.settings.lifetime;
@@ -143,10 +159,23 @@ impl Pools {
         });
     }
 
-    /// Servers per pool: (target, open, idle, clients waiting).
+    /// Servers per address, database and user, whatever they are for: open, idle, clients waiting.
     pub fn status(&self) -> Vec<(Arc<Target>, deadpool::Status)> {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.values().map(|(target, pool)| (target.clone(), pool.status())).collect()
+        let mut sums: HashMap<Address, (Arc<Target>, deadpool::Status)> = HashMap::new();
+        for ((address, database, user, secret, _), (target, pool)) in pools.iter() {
+            let key = (address.clone(), database.clone(), user.clone(), secret.clone(), Purpose::Transactions);
+            let status = pool.status();
+            sums.entry(key)
+                .and_modify(|(_, sum)| {
+                    sum.max_size += status.max_size;
+                    sum.size += status.size;
+                    sum.available += status.available;
+                    sum.waiting += status.waiting;
+                })
+                .or_insert_with(|| (target.clone(), status));
+        }
+        sums.into_values().collect()
     }
 
     /// Closes all pools: idle servers now, lent ones when they come back; waiting clients get an error.
@@ -212,13 +241,15 @@ mod tests {
         let settings = config::Pool {
             max: 2,
             min: 0,
+            merge_max: 2,
             idle_timeout: second,
             lifetime: second,
             wait_timeout: second,
             connect_timeout: second,
         };
         let pools = Pools::new(settings, 1);
-        let kept: Vec<ServerPool> = (0..100).map(|at| pools.pool(target(&format!("u{at}")), 2).unwrap()).collect();
+        let kept: Vec<ServerPool> =
+            (0..100).map(|at| pools.pool(target(&format!("u{at}")), Purpose::Transactions, 2).unwrap()).collect();
         assert_eq!(pools.status().len(), 100);
         // Somebody is at it.
         let mut connecting = Box::pin(kept[7].get());
@@ -226,6 +257,6 @@ mod tests {
         pools.maintain().await;
         assert_eq!(pools.status().len(), 1);
         assert!(kept[8].is_closed() && !kept[7].is_closed());
-        assert!(!pools.pool(target("u8"), 2).unwrap().is_closed());
+        assert!(!pools.pool(target("u8"), Purpose::Transactions, 2).unwrap().is_closed());
     }
 }

@@ -247,6 +247,12 @@ pub struct CancelServer {
 }
 
 impl CancelServer {
+    /// Both mean the same session of the same server.
+    pub fn is(&self, other: &CancelServer) -> bool {
+        (self.process_id, &self.secret) == (other.process_id, &other.secret)
+            && self.target.address == other.target.address
+    }
+
     /// Where it is.
     pub fn target(&self) -> &Target {
         &self.target

@@ -118,6 +118,18 @@ impl CancelSlot {
         self.work().servers.push(server);
     }
 
+    /// One server does not work for the client any more; waits as [`CancelSlot::clear`] does.
+    pub async fn remove(&self, server: &CancelServer) {
+        let settled = {
+            let mut work = self.work();
+            work.servers.retain(|known| !known.is(server));
+            work.under_way == 0
+        };
+        if !settled {
+            Box::pin(self.settled()).await;
+        }
+    }
+
     /// No server works for the client any more; waits for requests under way, so that none hits the servers' next client.
     pub async fn clear(&self) {
         let settled = {

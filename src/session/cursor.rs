@@ -12,6 +12,7 @@ impl Session {
     /// DECLARE, FETCH, MOVE and CLOSE in the simple protocol.
     pub(super) async fn cursor_verb(&mut self, text: &[u8], verb: &CursorVerb, alone: bool) -> Result<Ended, Failure> {
         if let CursorVerb::Close(None) = verb {
+            self.end_held_cursors().await;
             let text = String::from_utf8_lossy(text).into_owned();
             self.tell_servers(&text).await?;
             self.names.cursors.clear();
@@ -19,6 +20,12 @@ impl Session {
             return Ok(Ended::NotReady);
         }
         let destination = self.cursor_destination(verb, &NoArguments)?;
+        if let (CursorVerb::Declare { name, .. }, Some(Destination::Gather(gather))) = (verb, &destination) {
+            return self.declare_gather(text, name, gather).await;
+        }
+        if let Some(ended) = self.held_cursor_verb(text, verb).await? {
+            return Ok(ended);
+        }
         let at = self.cursor_server(verb, destination).await?;
         let place = (self.link.servers[at].shard, self.link.servers[at].replica);
         self.note_cursor_verb(verb, place);
@@ -47,6 +54,7 @@ impl Session {
                 Destination::Any => self.enlist_anywhere(b"", route.access).await,
                 Destination::One(shard) => self.enlist_for(shard, route.access).await,
                 Destination::Many(_)
+                | Destination::Gather(_)
                 | Destination::All
                 | Destination::Split(_)
                 | Destination::Compute
@@ -69,7 +77,7 @@ impl Session {
     fn cursor_shard(&self, name: &str) -> Option<(ShardId, bool)> {
         let portal = || match self.names.portals.get(name.as_bytes())?.place {
             Place::One { shard, replica } => Some((shard, replica)),
-            Place::Many(_) | Place::Every(_) | Place::Local | Place::Done => None,
+            Place::Many(_) | Place::Every(_) | Place::Gather(_) | Place::Local | Place::Done => None,
         };
         self.names.cursors.get(name).copied().or_else(portal)
     }

@@ -164,7 +164,7 @@ impl Session {
     }
 
     /// Waits until a server has taken the session's settings.
-    async fn confirm(&mut self, at: usize) -> Result<(), Failure> {
+    pub(super) async fn confirm(&mut self, at: usize) -> Result<(), Failure> {
         for enlisted in &mut self.link.servers[..at] {
             if !enlisted.server.expects.is_empty() {
                 enlisted.server.send_flush();

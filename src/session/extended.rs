@@ -250,22 +250,29 @@ impl Session {
                 if bind.more_bytes > 0 && !passes {
                     return Ok(Bound::WholeNeeded);
                 }
-                if route.output == Output::CopyBinary {
+                if route.output == Output::CopyBinary && !matches!(destination, Destination::Gather(_)) {
                     self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
                 }
                 let rewritten = matches!(destination, Destination::Move | Destination::Split(_) | Destination::Compute);
                 if rewritten && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
                     return Err(super::numbers::not_rewritten());
                 }
-                if destination == Destination::Move {
-                    moving = Some(bind.whole());
-                    Box::pin(self.bind_moving(route, bind)).await?
-                } else if matches!(destination, Destination::Split(_) | Destination::Compute) {
-                    let (place, rows) = Box::pin(self.bind_rewritten((route, destination), bind, &prepared)).await?;
-                    order = rows;
-                    place
-                } else {
-                    self.place(destination, route.access, (bind, embeds.as_ref())).await?
+                match destination {
+                    Destination::Move => {
+                        moving = Some(bind.whole());
+                        Box::pin(self.bind_moving(route, bind)).await?
+                    }
+                    Destination::Split(_) | Destination::Compute => {
+                        let (place, rows) =
+                            Box::pin(self.bind_rewritten((route, destination), bind, &prepared)).await?;
+                        order = rows;
+                        place
+                    }
+                    Destination::Gather(_) if route.output != Output::Rows => {
+                        return Err(super::gather_output::extended_refused());
+                    }
+                    Destination::Gather(gather) => Box::pin(self.bind_gather(&gather, bind, &prepared)).await?,
+                    destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
                 }
             }
             Plan::Cursor(verb) => {
@@ -402,9 +409,11 @@ impl Session {
                     place => place,
                 })
             }
-            Destination::Split(_) | Destination::Compute | Destination::Move | Destination::NeedsParameterTypes => {
-                Err(Failure::Told)
-            }
+            Destination::Split(_)
+            | Destination::Compute
+            | Destination::Move
+            | Destination::Gather(_)
+            | Destination::NeedsParameterTypes => Err(Failure::Told),
         }
     }
 
@@ -448,6 +457,10 @@ impl Session {
         let at = match self.portal_place(name)? {
             Place::Local | Place::Done => {
                 self.say(NO_DATA);
+                return Ok(());
+            }
+            Place::Gather(gathering) => {
+                self.describe_gather(name, &gathering);
                 return Ok(());
             }
             Place::One { shard, replica } => self.portal_server(shard, Some(replica), name)?,
@@ -503,6 +516,12 @@ impl Session {
     async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
         let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
             None | Some(Place::Local | Place::Done) => {
+                self.say(CLOSE_COMPLETE);
+                return Ok(());
+            }
+            Some(Place::Gather(_)) => {
+                self.drain().await?;
+                self.end_held(&super::gather_portal::HeldName::Portal(name.into())).await?;
                 self.say(CLOSE_COMPLETE);
                 return Ok(());
             }

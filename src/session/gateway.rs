@@ -19,7 +19,7 @@ use crate::counters::Counters;
 use crate::net::client_config;
 use crate::pool::connect::Target;
 use crate::pool::lend::Lent;
-use crate::pool::pools::{CheckoutError, Pools, ServerPool};
+use crate::pool::pools::{CheckoutError, Pools, Purpose, ServerPool};
 use crate::pool::settings::Settings;
 use crate::topology;
 use crate::txn::commits::Commits;
@@ -93,6 +93,8 @@ pub struct Gateway {
     /// Where catalogs are read.
     primaries: Arc<ArcSwap<Vec<ServerAddress>>>,
     turns: AtomicUsize,
+    /// Merge servers that may be held by cursors and portals at once: half of what one shard may have, so that others find some.
+    pub held_merges: Arc<tokio::sync::Semaphore>,
 }
 
 /// What a reloaded configuration must not change.
@@ -104,8 +106,8 @@ pub struct NeedsRestart(&'static str);
 /// password or number of servers has changed. A new user needs no new pools.
 fn same_pools(before: &Config, after: &Config) -> bool {
     let settings = |config: &Config| {
-        let config::Pool { max, min, idle_timeout, lifetime, wait_timeout, connect_timeout } = config.pool;
-        (max, min, idle_timeout, lifetime, wait_timeout, connect_timeout, config.limits.prepared_max)
+        let config::Pool { max, merge_max, min, idle_timeout, lifetime, wait_timeout, connect_timeout } = config.pool;
+        (max, merge_max, min, idle_timeout, lifetime, wait_timeout, connect_timeout, config.limits.prepared_max)
     };
     let same_shards = before.shards.len() == after.shards.len()
         && before.shards.iter().zip(&after.shards).all(|(a, b)| a.primary == b.primary && a.replicas == b.replicas);
@@ -129,6 +131,8 @@ pub enum Role {
     Primary,
     /// The replica at this place of its list.
     Replica(usize),
+    /// The primary, by connections that are for merging only: who waits for one waits for nobody who waits himself.
+    Merge,
 }
 
 impl Gateway {
@@ -157,6 +161,7 @@ impl Gateway {
             opened: AtomicU64::new(0),
             primaries: Arc::new(ArcSwap::from_pointee(databases::primaries(&config))),
             turns: AtomicUsize::new(0),
+            held_merges: Arc::new(tokio::sync::Semaphore::new((config.pool.merge_max / 2).max(1))),
             config: ArcSwap::from_pointee(config),
         })
     }
@@ -335,7 +340,7 @@ impl Gateway {
         let config = self.config.load();
         let entry = config.shards.get(usize::from(shard.0)).ok_or(CheckoutError::Closed)?;
         let address = match role {
-            Role::Primary => &entry.primary,
+            Role::Primary | Role::Merge => &entry.primary,
             Role::Replica(at) => entry.replicas.get(at).ok_or(CheckoutError::NoReplica)?,
         };
         // The database's name may differ from server to server; clients know it by its name on the home shard.
@@ -351,7 +356,11 @@ impl Gateway {
         };
         loop {
             let pools = self.pools.load_full();
-            match pools.pool(target.clone(), user.pool_max) {
+            let (purpose, max) = match role {
+                Role::Primary | Role::Replica(_) => (Purpose::Transactions, user.pool_max),
+                Role::Merge => (Purpose::Merges, config.pool.merge_max),
+            };
+            match pools.pool(target.clone(), purpose, max) {
                 // Replaced this moment.
                 Err(CheckoutError::Closed) if !Arc::ptr_eq(&pools, &self.pools.load()) => {}
                 result => return result,

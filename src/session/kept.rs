@@ -7,7 +7,7 @@ use std::ops::Deref;
 use super::failure::Failure;
 use super::life::Session;
 use super::plans::Compiled;
-use super::statement::{Portal, Prepared};
+use super::statement::{Place, Portal, Prepared};
 use crate::pool::settings::Settings;
 use crate::wire::reply::Report;
 
@@ -32,7 +32,11 @@ impl Weigh for Prepared {
 impl Weigh for Portal {
     fn bytes(&self) -> usize {
         // Its statement may have been replaced by another of the same name: it keeps the text alive.
-        compiled_bytes(&self.compiled)
+        let bound = match &self.place {
+            Place::Gather(gathering) => gathering.parameters.bytes(),
+            _ => 0,
+        };
+        compiled_bytes(&self.compiled) + bound
     }
 }
 

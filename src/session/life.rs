@@ -47,6 +47,8 @@ pub struct Session {
     pub(super) names: Names,
     pub(super) pipeline: Pipeline,
     pub(super) cancel: Arc<CancelSlot>,
+    /// Merge servers that hold cursors and portals.
+    pub(super) merges: Vec<super::gather_portal::Held>,
     /// Where statements go that any shard can answer.
     pub(super) default_shard: ShardId,
     pub(super) pools: Vec<((ShardId, Role), ServerPool)>,
@@ -134,6 +136,7 @@ impl Session {
             settings: Arc::new(Settings::from_startup(&client.settings)),
             names: Names::default(),
             pipeline: Pipeline::default(),
+            merges: Vec::new(),
             default_shard,
             pools: Vec::new(),
             drain_signal: {
@@ -403,6 +406,9 @@ impl Session {
 
     /// Gives all servers back, and forgets what lived on them.
     pub(super) async fn release(&mut self) {
+        if !self.merges.is_empty() {
+            self.end_all_held().await;
+        }
         self.give_back().await;
         self.names.portals.clear();
         self.names.cursors.clear();

@@ -208,6 +208,7 @@ fn deciding_parameters(plan: &Plan) -> Option<usize> {
         Target::Computed(_) | Target::Moved(_) => None,
         // One shard if there is only one.
         Target::Scatter | Target::Replicated => Some(0),
+        Target::Gather(_) => None,
         Target::Keyed(keyed) => {
             let counts = keyed.pins.iter().flat_map(|pin| &pin.sources).map(|source| match source {
                 KeySource::Constant(_) | KeySource::Null | KeySource::Literal(_) => 0,

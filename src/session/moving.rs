@@ -99,6 +99,7 @@ impl Session {
             | Destination::Split(_)
             | Destination::Compute
             | Destination::Move
+            | Destination::Gather(_)
             | Destination::NeedsParameterTypes => return Err(unmovable()),
         })
     }

@@ -9,10 +9,11 @@ use std::sync::{Arc, OnceLock};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
+use super::described::Described;
 use super::scope::{Scope, ScopeId, Scoped};
 use super::shapes::Shapes;
 use crate::catalog::{Catalog, CatalogVersion, Oid, Rules};
-use crate::plan::{self, Plan, Planned, Sharing, Target};
+use crate::plan::{self, Gather, Plan, Planned, Sharing, Target};
 use crate::pool::expect::StatementId;
 use crate::sql::lift::Lifted;
 
@@ -111,6 +112,8 @@ impl Weighter<Key, Arc<Compiled>> for Bytes {
 #[derive(Debug)]
 pub struct Plans {
     cache: Cache<Key, Arc<Compiled>, Bytes>,
+    /// By the address of the plan, which each entry keeps alive.
+    described: Cache<usize, Arc<Described>>,
     /// Plans that many texts share.
     pub shapes: Shapes,
     last: AtomicU64,
@@ -123,8 +126,24 @@ impl Plans {
         Plans {
             cache: Cache::with_weighter(plans_max, bytes, Bytes),
             shapes: Shapes::new(plans_max, bytes),
+            described: Cache::new(plans_max),
             last: AtomicU64::new(0),
         }
+    }
+
+    /// What servers have said of a plan's texts.
+    pub fn described(&self, gather: &Arc<Gather>) -> Option<Arc<Described>> {
+        self.described.get(&Arc::as_ptr(gather).addr())
+    }
+
+    /// Keeps what servers have said.
+    pub fn keep_described(&self, described: Arc<Described>) {
+        self.described.insert(Arc::as_ptr(&described.gather).addr(), described);
+    }
+
+    /// A name for a text on servers.
+    pub fn next_id(&self) -> StatementId {
+        StatementId(self.last.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Bytes of memory that plans take, roughly.
@@ -183,9 +202,8 @@ impl Plans {
     }
 
     fn compiled(&self, text: &[u8], types: &[Oid], catalog: &Catalog, statements: Option<Vec<Planned>>) -> Compiled {
-        let id = StatementId(self.last.fetch_add(1, Ordering::Relaxed));
         Compiled {
-            id,
+            id: self.next_id(),
             text: text.into(),
             types: types.into(),
             version: catalog.version,

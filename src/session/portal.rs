@@ -55,6 +55,7 @@ impl Session {
                 }
             }
             (Place::Many(shards), _) => Box::pin(self.execute_many(&shards, &execute, plan)).await?,
+            (Place::Gather(gathering), _) => Box::pin(self.execute_gather(&execute, &gathering)).await?,
             (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
             (Place::Local, Some(compiled)) => {
                 Box::pin(self.drain()).await?;

@@ -88,6 +88,9 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_anywhere(&prepared.compiled.text, route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
+            Destination::Gather(gather) => {
+                return self.execute_sql_gather(&gather, &prepared.compiled, arguments).await;
+            }
             Destination::Many(_)
             | Destination::All
             | Destination::Split(_)

@@ -135,7 +135,9 @@ impl Session {
             Destination::All => plain(self.all_shards()),
             Destination::One(shard) => plain(vec![shard]),
             Destination::Any => plain(vec![self.default_shard]),
-            Destination::Compute | Destination::Move | Destination::NeedsParameterTypes => return Err(undecided()),
+            Destination::Compute | Destination::Move | Destination::Gather(_) | Destination::NeedsParameterTypes => {
+                return Err(undecided());
+            }
         };
         let split = match &order {
             Some(_) => Some(split_of(&route)?),

@@ -286,6 +286,7 @@ impl Session {
             Destination::Split(_) | Destination::Move | Destination::Compute => {
                 return Err(Report::error("XX000", "where the statement runs could not be decided").into());
             }
+            Destination::Gather(gather) => return Box::pin(self.gather_simple(text, &gather, output)).await,
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }

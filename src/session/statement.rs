@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
+use super::gather::Gathering;
 use super::kept::Kept;
 use super::plans::Compiled;
 use crate::catalog::Oid;
@@ -75,7 +76,7 @@ pub struct Undelivered {
 }
 
 /// Where a portal is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Place {
     /// On one server of this shard.
     One {
@@ -88,6 +89,8 @@ pub enum Place {
     Many(Vec<ShardId>),
     /// On servers of all shards, each doing the same write.
     Every(Vec<ShardId>),
+    /// To be read from shards and finished on a merge server.
+    Gather(Arc<Gathering>),
     /// In the gateway: transaction control, SET and the like.
     Local,
     /// Was in the gateway, and has been carried out.

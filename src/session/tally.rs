@@ -41,6 +41,7 @@ impl Session {
                 QueryKind::Scatter
             }
             (Destination::All, _) => QueryKind::Everywhere,
+            (Destination::Gather(_), _) => QueryKind::Gather,
         };
         self.tally.query(kind);
     }

@@ -171,6 +171,8 @@ impl Session {
         if self.transaction.block_mut().is_some_and(|block| !block.log.release(name)) {
             return Err(no_savepoint(name));
         }
+        let savepoints = self.savepoints();
+        self.merges.iter_mut().for_each(|held| held.savepoints = held.savepoints.min(savepoints));
         reply::complete(&mut self.link.client.outbound, "RELEASE");
         Ok(())
     }
@@ -189,6 +191,7 @@ impl Session {
             return Err(no_savepoint(name));
         }
         self.transaction.recover();
+        self.end_held_since(self.savepoints()).await;
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
         Ok(())
     }

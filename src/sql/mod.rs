@@ -7,9 +7,11 @@ use std::ops::Range;
 
 use pg_query::protobuf::{RawStmt, node::Node as NodeEnum};
 
+pub mod edit;
 pub mod lift;
 pub mod erase;
 pub mod names;
+pub mod same;
 pub mod tokens;
 pub mod values;
 pub mod update;

@@ -84,6 +84,20 @@ impl Log {
         texts.join(";")
     }
 
+    /// The SETs of the block, for a server that has the settings from before and a transaction of its own: modes and savepoints are left out.
+    pub fn settings_replay(&self) -> Vec<&str> {
+        let texts = self.entries.iter().skip(1).filter_map(|entry| match entry {
+            Entry::Statement(text) => Some(text.as_str()),
+            Entry::Savepoint { .. } => None,
+        });
+        let is_mode = |text: &&str| {
+            let mut words = text.split_whitespace().map(str::to_lowercase);
+            words.next().as_deref() == Some("set")
+                && matches!(words.next().as_deref(), Some("transaction" | "constraints"))
+        };
+        texts.filter(|text| !is_mode(text)).collect()
+    }
+
     /// Replaces BEGIN, because an implicit block became an explicit one with modes of its own.
     pub fn set_begin(&mut self, begin: String) {
         if let Some(first) = self.entries.first_mut() {
@@ -158,6 +172,11 @@ impl Log {
     pub fn savepoint(&mut self, name: String, text: String) {
         let (settings, effective) = (self.settings.clone(), self.effective.clone());
         self.add(Entry::Savepoint { name, text, settings, effective });
+    }
+
+    /// How many savepoints there are.
+    pub fn savepoints(&self) -> usize {
+        self.entries.iter().filter(|entry| matches!(entry, Entry::Savepoint { .. })).count()
     }
 
     /// RELEASE: forgets the savepoint and those after it, keeps what was set since. False when there is none of this name.

@@ -101,6 +101,22 @@ impl<'a> Bind<'a> {
         Ok(Bind { portal, statement, rest, more_bytes: 0, formats, values, results: Some(results), count })
     }
 
+    /// Parameters in the message.
+    pub fn parameter_count(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// Codes of the formats of result columns, as they stand in the message.
+    pub fn result_formats(&self) -> Vec<i16> {
+        let mut at = self.values;
+        for _ in 0..self.count {
+            let Ok((_, rest)) = value(at) else { return Vec::new() };
+            at = rest;
+        }
+        let codes = at.get(2..).unwrap_or_default().as_chunks::<2>().0;
+        codes.iter().map(|code| i16::from_be_bytes(*code)).collect()
+    }
+
     /// Parameter `index`, counted from 0; `None` when not supplied.
     pub fn parameter(&self, index: usize) -> Option<BoundValue<'a>> {
         if index >= usize::from(self.count) {

@@ -8,6 +8,7 @@ pub mod frame;
 pub mod embedded;
 pub mod frontend;
 pub mod fields;
+pub mod row_description;
 pub mod reply;
 pub mod copy;
 pub mod startup;

@@ -176,6 +176,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Target::Any
         | Target::Home
         | Target::Scatter
+        | Target::Gather(_)
         | Target::Replicated
         | Target::Computed(_)
         | Target::Moved(_)
@@ -192,6 +193,11 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::Move) => format!("{access} move: {}\n", moved(&route.target)),
         Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),
         Ok(Destination::All) => format!("{access} all{output}\n"),
+        Ok(Destination::Gather(gather)) => {
+            let part = |part: &pgbraid::plan::Part| format!("    {}: {}\n", part.name, part.text);
+            let parts: String = gather.parts.iter().map(part).collect();
+            format!("{access} gather{keys}{output}\n{parts}    merge: {}\n", gather.merge)
+        }
         Ok(Destination::NeedsParameterTypes) => format!("{access} when parameter types are known{keys}{output}\n"),
         Err(refusal) => refuse("refuse at bind", &refusal),
     }

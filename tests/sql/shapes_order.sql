@@ -1,91 +1,59 @@
 -- Order, limits, distinct over several shards: exact, or refused.
--- refused 0A000
 SELECT customer_id FROM customers LIMIT 100;
--- refused 0A000
 SELECT count(*) FROM (SELECT customer_id FROM customers LIMIT 5) s;
--- refused 0A000
 SELECT count(*) FROM (SELECT customer_id FROM customers OFFSET 5) s;
--- refused 0A000
 SELECT customer_id FROM customers OFFSET 0;
--- refused 0A000
 SELECT customer_id FROM customers LIMIT ALL;
--- refused 0A000
 SELECT customer_id FROM customers LIMIT NULL;
--- refused 0A000
 SELECT customer_id FROM customers LIMIT 0;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY customer_id;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY customer_id LIMIT 3;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY customer_id OFFSET 3;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY customer_id LIMIT ALL OFFSET 3;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY customer_id LIMIT 1 + 2;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY customer_id LIMIT 3::bigint;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY customer_id LIMIT (SELECT 2);
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY -customer_id;
--- refused 0A000
 -- ordered
 SELECT name FROM customers ORDER BY customer_id;
--- refused 0A000
 -- ordered
 SELECT customer_id, name FROM customers ORDER BY 1;
--- refused 0A000
 -- ordered
 SELECT customer_id, name FROM customers ORDER BY 2 NULLS FIRST;
--- refused 0A000
 -- ordered
 SELECT customer_id, name FROM customers ORDER BY name DESC NULLS LAST;
--- refused 0A000
 -- ordered
 SELECT customer_id, id, status FROM orders ORDER BY status, customer_id, id;
--- refused 0A000
 -- ordered
 SELECT customer_id, id, total FROM orders ORDER BY total NULLS FIRST, customer_id, id;
--- refused 0A000
 -- ordered
 SELECT customer_id, id, ts FROM orders ORDER BY ts DESC, customer_id, id;
--- refused 0A000
 -- ordered
 SELECT customer_id, since FROM customers ORDER BY since;
--- refused 0A000
 -- ordered
 SELECT status, count(*) FROM orders GROUP BY status ORDER BY count(*) DESC, status LIMIT 2;
--- refused 0A000
 -- ordered
 SELECT customer_id, count(*) FROM orders GROUP BY customer_id ORDER BY 2 DESC, 1;
--- refused 0A000
 SELECT DISTINCT status FROM orders;
 SELECT DISTINCT customer_id FROM orders;
 SELECT DISTINCT customer_id, status FROM orders;
--- refused 0A000
 SELECT DISTINCT id FROM orders;
--- refused 0A000
 -- ordered
 SELECT DISTINCT ON (status) status, customer_id, id FROM orders ORDER BY status, customer_id, id;
--- refused 0A000
 -- ordered
 SELECT DISTINCT ON (customer_id) customer_id, id FROM orders ORDER BY customer_id, id DESC;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers ORDER BY customer_id FETCH FIRST 2 ROWS ONLY;
--- refused 0A000
 -- ordered
 SELECT id FROM orders ORDER BY id FETCH FIRST 2 ROWS WITH TIES;
--- refused 0A000
 -- ordered
 SELECT customer_id FROM customers WHERE customer_id IN (3, 1, 2) ORDER BY customer_id;
 -- ordered
@@ -101,11 +69,9 @@ SELECT customer_id, now() = now() FROM customers;
 SELECT generate_series(1, 2), customer_id FROM customers;
 -- refused 0A000
 SELECT ctid = ctid FROM customers;
--- refused 0A000
 -- ordered
 -- parameters 3
 SELECT customer_id FROM customers ORDER BY customer_id LIMIT $1;
--- refused 0A000
 -- ordered
 -- parameters 3 | 2
 SELECT customer_id FROM customers ORDER BY customer_id LIMIT $1 OFFSET $2;

@@ -4,11 +4,9 @@ SELECT * FROM big_orders;
 SELECT * FROM big_orders b JOIN customers c USING (customer_id) WHERE customer_id = 3;
 SELECT * FROM order_count WHERE customer_id = 3;
 SELECT * FROM order_count;
--- refused 0A000
 SELECT * FROM all_orders;
 SELECT * FROM labels;
--- refused 0A000
-SELECT * FROM big_orders LIMIT 1;
+SELECT * FROM big_orders ORDER BY customer_id, id LIMIT 1;
 -- refused 0A000
 UPDATE big_orders SET total = 101 WHERE customer_id = 3 AND id = 2;
 -- refused 0A000

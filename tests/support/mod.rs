@@ -47,7 +47,7 @@ pub async fn connect(url: &str) -> Client {
 }
 
 /// Runs a future to its end from anywhere, also from within another runtime.
-fn block_on<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+pub fn block_on<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     std::thread::spawn(move || runtime().block_on(future)).join().unwrap()
 }

@@ -1,0 +1,284 @@
+//! Aggregates over rows that distribute: each shard computes partial ones for its rows, grouped as finely as the query needs, and
+//! the merge server combines them, exactly.
+
+use std::collections::HashSet;
+
+use pg_query::protobuf::{FuncCall, Node as Wrapped, SelectStmt, a_const::Val};
+
+use super::combine;
+use super::engine::{self, Engine};
+use super::reference::{self, Content};
+use super::{label, node};
+use crate::plan::builder::Builder;
+use crate::plan::function::Call;
+use crate::plan::ir::Stop;
+use crate::sql::{Node, edit, names};
+
+/// What each shard computes, and where the merge server finds it.
+pub struct Partial {
+    /// The FROM item that stands for the part.
+    pub item: String,
+    /// What the part is grouped by, with the names of its columns.
+    keys: Vec<(Node, String)>,
+    /// Partial aggregates, with the names of their columns.
+    aggregates: Vec<(FuncCall, String)>,
+}
+
+impl Partial {
+    /// The column of the part with this grouping expression.
+    pub fn key(&mut self, value: &Node) -> Node {
+        if let Some(column) = self.known_key(value) {
+            return column;
+        }
+        let name = format!("k{}", self.keys.len() + 1);
+        self.keys.push((value.clone(), name.clone()));
+        node::column(&[&self.item, &name])
+    }
+
+    fn known_key(&self, value: &Node) -> Option<Node> {
+        let (_, name) = self.keys.iter().find(|(key, _)| key == value)?;
+        Some(node::column(&[&self.item, name]))
+    }
+
+    /// The column of the part with this partial aggregate.
+    pub fn aggregate(&mut self, call: FuncCall) -> Node {
+        let known = self.aggregates.iter().find(|(known, _)| *known == call).map(|(_, name)| name.clone());
+        let name = known.unwrap_or_else(|| {
+            let name = format!("a{}", self.aggregates.len() + 1);
+            self.aggregates.push((call, name.clone()));
+            name
+        });
+        node::column(&[&self.item, &name])
+    }
+}
+
+/// Rewrites the expressions of one level.
+struct Rewriter<'e, 'p, 'c> {
+    engine: &'e Engine<'p, 'c>,
+    builder: Builder<'e>,
+    partial: Partial,
+    /// FROM items of the level.
+    items: HashSet<String>,
+    failed: bool,
+}
+
+impl Engine<'_, '_> {
+    /// Puts a part with partial aggregates in place of a level's rows, if its aggregates can be combined exactly.
+    ///
+    /// `correlated`: conditions that are decided on the merge server, for which the parts are grouped by their columns too.
+    pub fn aggregate(
+        &mut self,
+        select: &mut SelectStmt,
+        from: &[&Node],
+        conditions: &[Node],
+        mut correlated: Vec<Node>,
+    ) -> Result<bool, Stop> {
+        if !self.is_aggregate(select)? {
+            return Ok(false);
+        }
+        let mut items = HashSet::new();
+        for unit in from {
+            items.extend(Content::of(&mut (*unit).clone())?.items);
+        }
+        let item = self.known.fresh("partial");
+        let mut rewriter = Rewriter {
+            engine: self,
+            builder: Builder::new(self.context),
+            partial: Partial { item: item.clone(), keys: Vec::new(), aggregates: Vec::new() },
+            items,
+            failed: false,
+        };
+        let mut level = select.clone();
+        rewriter.level(&mut level)?;
+        for condition in &mut correlated {
+            reference::substitute(condition, &mut |node| {
+                let (item, _) = reference::of(node)?;
+                rewriter.items.contains(item).then(|| rewriter.partial.key(node))
+            })?;
+        }
+        level.where_clause = super::condition::all(correlated);
+        let Rewriter { partial, failed, .. } = rewriter;
+        if failed
+            || !partial.keys.iter().all(|(key, _)| engine::shippable(key))
+            || (partial.keys.is_empty() && partial.aggregates.is_empty())
+        {
+            return Ok(false);
+        }
+        let arguments = partial.aggregates.iter().flat_map(|(call, _)| {
+            call.args.iter().filter_map(|node| node.node.as_ref()).chain(names::inner(&call.agg_filter))
+        });
+        let sources: Vec<Wrapped> = partial
+            .keys
+            .iter()
+            .map(|(key, _)| key)
+            .chain(arguments)
+            .map(|value| node::target(value.clone(), ""))
+            .collect();
+        let Some((mut part, target)) = self.rows(from, conditions, sources)? else { return Ok(false) };
+        let keys = partial.keys.iter().map(|(key, name)| node::target(key.clone(), name));
+        let aggregates =
+            partial.aggregates.iter().map(|(call, name)| node::target(Node::FuncCall(Box::new(call.clone())), name));
+        part.target_list = keys.chain(aggregates).collect();
+        let ordinals = (1..).take(partial.keys.len());
+        part.group_clause = ordinals.map(|position| node::wrap(node::integer(position))).collect();
+        let part = self.parts.add(&part, target)?;
+        level.from_clause = vec![node::wrap(Node::RangeVar(node::relation("pg_temp", &part, &item)))];
+        *select = level;
+        self.all_sublinks(select)?;
+        Ok(true)
+    }
+
+    fn is_aggregate(&self, select: &SelectStmt) -> Result<bool, Stop> {
+        if !select.group_clause.is_empty() || select.having_clause.is_some() {
+            return Ok(true);
+        }
+        let mut builder = Builder::new(self.context);
+        let mut found = false;
+        for item in select.target_list.iter().chain(&select.sort_clause).filter_map(|item| item.node.as_ref()) {
+            has_aggregate(&mut item.clone(), &mut builder, &mut found)?;
+        }
+        Ok(found)
+    }
+}
+
+fn aggregates(call: &FuncCall, builder: &Builder<'_>) -> Result<bool, Stop> {
+    let Some((schema, name)) = names::qualified(&call.funcname) else { return Ok(false) };
+    Ok(call.over.is_none() && builder.call(schema, name)?.0 == Call::Aggregate)
+}
+
+fn has_aggregate(node: &mut Node, builder: &mut Builder<'_>, found: &mut bool) -> Result<(), Stop> {
+    match node {
+        Node::SubLink(_) => return Ok(()),
+        Node::FuncCall(call) => *found |= aggregates(call, builder)?,
+        _ => {}
+    }
+    edit::children(node, &mut |child| has_aggregate(child, builder, found))
+}
+
+impl Rewriter<'_, '_, '_> {
+    fn level(&mut self, level: &mut SelectStmt) -> Result<(), Stop> {
+        let targets: Vec<Node> = level.target_list.iter().filter_map(label::labelled).map(|(_, value)| value).collect();
+        level.where_clause = None;
+        level.from_clause.clear();
+        for item in level.group_clause.iter_mut().filter_map(|item| item.node.as_mut()) {
+            self.group(item, &targets)?;
+        }
+        let mut rest = Node::SelectStmt(Box::new(SelectStmt {
+            group_clause: Vec::new(),
+            with_clause: None,
+            limit_count: None,
+            limit_offset: None,
+            ..level.clone()
+        }));
+        edit::children(&mut rest, &mut |child| self.node(child))?;
+        let Node::SelectStmt(rest) = rest else { return Ok(()) };
+        level.target_list = rest.target_list;
+        level.distinct_clause = rest.distinct_clause;
+        level.having_clause = rest.having_clause;
+        level.window_clause = rest.window_clause;
+        level.sort_clause = rest.sort_clause;
+        Ok(())
+    }
+
+    fn group(&mut self, item: &mut Node, targets: &[Node]) -> Result<(), Stop> {
+        match item {
+            Node::GroupingSet(set) => set
+                .content
+                .iter_mut()
+                .filter_map(|node| node.node.as_mut())
+                .try_for_each(|node| self.group(node, targets)),
+            Node::RowExpr(row) => {
+                row.args.iter_mut().filter_map(|node| node.node.as_mut()).try_for_each(|node| self.group(node, targets))
+            }
+            _ => {
+                let value = match names::constant(item) {
+                    Some(Val::Ival(position)) => {
+                        let at = usize::try_from(position.ival).ok().and_then(|at| at.checked_sub(1));
+                        at.and_then(|at| targets.get(at)).filter(|value| !matches!(value, Node::AConst(_))).cloned()
+                    }
+                    Some(_) => None,
+                    None => Some(item.clone()),
+                };
+                match value {
+                    Some(value) if self.plain(&value)? => *item = self.partial.key(&value),
+                    _ => self.failed = true,
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn node(&mut self, node: &mut Node) -> Result<(), Stop> {
+        if let Some(column) = self.partial.known_key(node) {
+            *node = column;
+            return Ok(());
+        }
+        match node {
+            Node::SubLink(_) => self.inside(node),
+            Node::FuncCall(call) if aggregates(call, &self.builder)? => {
+                match self.combined(call)? {
+                    Some(combined) => *node = combined,
+                    None => self.failed = true,
+                }
+                Ok(())
+            }
+            Node::ColumnRef(_) => {
+                self.column(node);
+                Ok(())
+            }
+            _ => edit::children(node, &mut |child| self.node(child)),
+        }
+    }
+
+    /// In a sub-select, whose aggregates are its own.
+    fn inside(&mut self, node: &mut Node) -> Result<(), Stop> {
+        if let Some(column) = self.partial.known_key(node) {
+            *node = column;
+            return Ok(());
+        }
+        match node {
+            Node::ColumnRef(_) => {
+                self.column(node);
+                Ok(())
+            }
+            _ => edit::children(node, &mut |child| self.inside(child)),
+        }
+    }
+
+    fn column(&mut self, node: &Node) {
+        let Some((item, _)) = reference::of(node) else { return };
+        self.failed |= self.items.contains(item);
+    }
+
+    /// Only of the level's own rows, and the same wherever it is computed.
+    fn plain(&self, node: &Node) -> Result<bool, Stop> {
+        let content = Content::of(&mut node.clone())?;
+        let own = content.outside().iter().all(|item| self.items.contains(*item));
+        Ok(own && !content.sublinks && content.bare.is_empty() && self.engine.steady(&content)?)
+    }
+
+    fn combined(&mut self, call: &FuncCall) -> Result<Option<Node>, Stop> {
+        let Some((None | Some("pg_catalog"), name)) = names::qualified(&call.funcname) else { return Ok(None) };
+        let candidates = self.engine.context.catalog.functions.get(name).map_or(&[][..], Vec::as_slice);
+        if candidates
+            .iter()
+            .any(|function| function.schema != "pg_catalog" && self.builder.path().contains(&function.schema))
+        {
+            return Ok(None);
+        }
+        for part in call
+            .args
+            .iter()
+            .chain(&call.agg_order)
+            .filter_map(|node| node.node.as_ref())
+            .chain(names::inner(&call.agg_filter))
+        {
+            if !self.plain(part)? {
+                return Ok(None);
+            }
+        }
+        let argument = call.args.first().and_then(|node| node.node.as_ref());
+        let type_oid = argument.and_then(|argument| self.engine.known.type_of(argument));
+        combine::combine(name, call, type_oid, &mut self.partial)
+    }
+}

@@ -1,0 +1,294 @@
+//! The largest pieces of a query that distribute run on the shards; this is the walk over its levels.
+
+use std::collections::HashMap;
+
+use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, SubLinkType};
+
+use super::node;
+use super::part::Parts;
+use super::qualify::{self, Known};
+use super::reference::{self, Content, Reference};
+use super::survey::SYSTEM_COLUMNS;
+use crate::plan::builder::Builder;
+use crate::plan::function::Call;
+use crate::plan::ir::Stop;
+use crate::plan::{Context, Refusal, Target};
+use crate::sql::{self, Node, edit, names};
+
+/// One statement being taken apart.
+pub struct Engine<'p, 'c> {
+    pub context: &'c Context<'c>,
+    pub known: Known,
+    pub parts: &'p mut Parts<'c>,
+    /// Columns of pieces -> columns of the parts that hold them.
+    pub moved: HashMap<Reference, Node>,
+    /// By table: conditions on what is shipped of it.
+    pub hoisted: HashMap<String, Vec<Node>>,
+}
+
+/// A query is not taken apart in this way.
+pub fn unfit() -> Stop {
+    Refusal::unsupported("this query cannot be taken apart for several shards").into()
+}
+
+/// Puts parts in place of what distributes in `select`.
+///
+/// # Errors
+/// When the statement is not understood; `select` and `parts` are then of no use.
+pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut Parts<'c>) -> Result<(), Stop> {
+    let builder = Builder::new(context);
+    if !builder.system_first() {
+        return Err(unfit());
+    }
+    let known = qualify::qualify(select, context).map_err(|qualify::Unsure| unfit())?;
+    if let Node::SelectStmt(plain) = sql::same::without_places(Node::SelectStmt(Box::new(std::mem::take(select)))) {
+        *select = *plain;
+    }
+    let mut engine = Engine { context, known, parts, moved: HashMap::new(), hoisted: HashMap::new() };
+    engine.query(select, true)?;
+    if !engine.hoisted.is_empty() {
+        return Err(unfit());
+    }
+    let moved = engine.moved;
+    let mut tree = Node::SelectStmt(Box::new(std::mem::take(select)));
+    let replaced = reference::substitute(&mut tree, &mut |node| {
+        let (item, column) = reference::of(node)?;
+        moved.get(&(item.to_owned(), column.to_owned())).cloned()
+    });
+    replaced?;
+    super::lookup::note(&mut tree, engine.parts)?;
+    if let Node::SelectStmt(tree) = tree {
+        *select = *tree;
+    }
+    Ok(())
+}
+
+impl Engine<'_, '_> {
+    /// A query at any place; `top` for the statement itself, of which it is known that it does not distribute.
+    pub fn query(&mut self, select: &mut SelectStmt, top: bool) -> Result<(), Stop> {
+        if !top && self.whole(select)? {
+            return Ok(());
+        }
+        if let Some(with) = &mut select.with_clause {
+            for cte in &mut with.ctes {
+                if let Some(Node::CommonTableExpr(cte)) = &mut cte.node
+                    && let Some(Node::SelectStmt(query)) = cte.ctequery.as_mut().and_then(|query| query.node.as_mut())
+                {
+                    self.query(query, false)?;
+                }
+            }
+        }
+        if select.op() != SetOperation::SetopNone {
+            for side in [&mut select.larg, &mut select.rarg].into_iter().flatten() {
+                self.query(side, false)?;
+            }
+            return self.sublinks_of(&mut select.limit_count).and_then(|()| self.sublinks_of(&mut select.limit_offset));
+        }
+        if select.from_clause.is_empty() {
+            return self.all_sublinks(select);
+        }
+        super::group::complete_level(select, &self.known)?;
+        if self.peel(select)? {
+            return Ok(());
+        }
+        self.pieces(select)
+    }
+
+    /// A query that runs on the shards as it is.
+    fn whole(&mut self, select: &mut SelectStmt) -> Result<bool, Stop> {
+        if !select.sort_clause.is_empty() || !shippable_outputs(select) {
+            return Ok(false);
+        }
+        let mut tree = Node::SelectStmt(Box::new(select.clone()));
+        let content = Content::of(&mut tree)?;
+        if content.tables.is_empty() || !content.closed() || !self.steady(&content)? {
+            return Ok(false);
+        }
+        let Some(target) = self.parts.target(select)? else { return Ok(false) };
+        let labels: Vec<String> = leftmost(select).target_list.iter().map(label).collect();
+        let columns = distinct(&labels);
+        let item = self.known.fresh("q");
+        let named = columns.iter().map(|column| node::target(node::column(&[&item, column]), ""));
+        let outer = node::select(named.collect(), vec![node::wrap(node::subselect(tree, &item, &columns))]);
+        let part = self.parts.add(&outer, target)?;
+        let item = self.known.fresh(&part);
+        let targets =
+            columns.iter().zip(&labels).map(|(column, label)| node::target(node::column(&[&item, column]), label));
+        *select =
+            node::select(targets.collect(), vec![node::wrap(Node::RangeVar(node::relation("pg_temp", &part, &item)))]);
+        Ok(true)
+    }
+
+    /// Whether functions in it give the same wherever and whenever in the statement they are called.
+    pub fn steady(&self, content: &Content) -> Result<bool, Stop> {
+        let builder = Builder::new(self.context);
+        for (schema, name) in &content.functions {
+            match builder.call(schema.as_deref(), name)?.0 {
+                Call::Steady | Call::Aggregate | Call::Window => {}
+                Call::Identity
+                | Call::Fresh
+                | Call::Changing
+                | Call::Sequence
+                | Call::TransactionLock
+                | Call::Missing => {
+                    return Ok(false);
+                }
+            }
+            if name == "statement_timestamp" {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the sub-selects apart that stand in an expression.
+    pub fn sublinks(&mut self, node: &mut Node) -> Result<(), Stop> {
+        if let Node::SubLink(link) = node {
+            if let Some(test) = link.testexpr.as_mut().and_then(|node| node.node.as_mut()) {
+                self.sublinks(test)?;
+            }
+            if let Some(Node::SelectStmt(query)) = link.subselect.as_mut().and_then(|node| node.node.as_mut()) {
+                return self.query(query, false);
+            }
+            return Ok(());
+        }
+        edit::children(node, &mut |child| self.sublinks(child))
+    }
+
+    fn sublinks_of(&mut self, node: &mut Option<Box<Wrapped>>) -> Result<(), Stop> {
+        node.as_mut().and_then(|node| node.node.as_mut()).map_or(Ok(()), |node| self.sublinks(node))
+    }
+
+    /// Those of a level everywhere but in FROM, WITH and WHERE.
+    pub fn all_sublinks(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
+        let from = std::mem::take(&mut select.from_clause);
+        let with = select.with_clause.take();
+        let mut rest = Node::SelectStmt(Box::new(std::mem::take(select)));
+        let result = edit::children(&mut rest, &mut |child| self.sublinks(child));
+        if let Node::SelectStmt(rest) = rest {
+            *select = *rest;
+        }
+        select.from_clause = from;
+        select.with_clause = with;
+        result
+    }
+
+    /// The route of the rows of some FROM items under some conditions, if they distribute.
+    pub fn rows(
+        &self,
+        from: &[&Node],
+        conditions: &[Node],
+        outputs: Vec<Wrapped>,
+    ) -> Result<Option<(SelectStmt, Target)>, Stop> {
+        let outputs = if outputs.is_empty() { vec![node::target(node::yes(), "row")] } else { outputs };
+        let mut select = node::select(outputs, from.iter().map(|item| node::wrap((*item).clone())).collect());
+        select.where_clause = super::condition::all(conditions.to_vec());
+        Ok(self.parts.target(&select)?.map(|target| (select, target)))
+    }
+}
+
+/// The query whose select list names the output columns.
+pub fn leftmost(select: &SelectStmt) -> &SelectStmt {
+    let mut select = select;
+    while let Some(left) = &select.larg {
+        select = left;
+    }
+    select
+}
+
+/// The name of an output column.
+pub fn label(target: &Wrapped) -> String {
+    match &target.node {
+        Some(Node::ResTarget(target)) => target.name.clone(),
+        _ => String::new(),
+    }
+}
+
+/// Different names for columns, their own where possible.
+pub fn distinct(labels: &[String]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for (at, label) in labels.iter().enumerate() {
+        let plain = !label.is_empty()
+            && label != "?column?"
+            && !SYSTEM_COLUMNS.contains(&label.as_str())
+            && !found.contains(label);
+        let mut name = if plain { label.clone() } else { format!("c{}", at + 1) };
+        while found.contains(&name) || (!plain && labels.contains(&name)) {
+            name.push('_');
+        }
+        found.push(name);
+    }
+    found
+}
+
+/// Whether a table can have these output columns: not a row of no type (`record`), nor a constant whose type another query decides.
+fn shippable_outputs(select: &SelectStmt) -> bool {
+    if let (Some(left), Some(right)) = (&select.larg, &select.rarg) {
+        return shippable_outputs(left) && shippable_outputs(right);
+    }
+    select.values_lists.is_empty()
+        && !select.target_list.is_empty()
+        && select.target_list.iter().all(|target| match &target.node {
+            Some(Node::ResTarget(target)) => names::inner(&target.val).is_some_and(shippable),
+            _ => false,
+        })
+}
+
+/// The same for one column.
+pub fn shippable(node: &Node) -> bool {
+    let all = |nodes: &[Wrapped]| nodes.iter().filter_map(|node| node.node.as_ref()).all(operand);
+    match node {
+        Node::ColumnRef(_)
+        | Node::BoolExpr(_)
+        | Node::NullTest(_)
+        | Node::BooleanTest(_)
+        | Node::TypeCast(_)
+        | Node::AIndirection(_)
+        | Node::XmlSerialize(_)
+        | Node::SqlvalueFunction(_)
+        | Node::GroupingFunc(_) => true,
+        Node::AConst(_) => names::string_constant(node).is_none() && !names::is_null(node),
+        Node::AExpr(e) => [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).all(operand),
+        Node::CollateClause(e) => names::inner(&e.arg).is_some_and(shippable),
+        Node::CaseExpr(e) => {
+            let result = |when: &Wrapped| match &when.node {
+                Some(Node::CaseWhen(when)) => names::inner(&when.result).is_some_and(operand),
+                _ => false,
+            };
+            e.args.iter().all(result) && names::inner(&e.defresult).is_none_or(operand)
+        }
+        Node::CoalesceExpr(e) => all(&e.args),
+        Node::MinMaxExpr(e) => all(&e.args),
+        Node::AArrayExpr(e) => !e.elements.is_empty() && all(&e.elements),
+        Node::SubLink(link) => match (link.sub_link_type(), names::inner(&link.subselect)) {
+            (SubLinkType::ExistsSublink | SubLinkType::AnySublink | SubLinkType::AllSublink, _) => true,
+            (_, Some(Node::SelectStmt(query))) => shippable_outputs(query),
+            _ => false,
+        },
+        Node::FuncCall(call) => {
+            let system = matches!(names::qualified(&call.funcname), Some((None | Some("pg_catalog"), name))
+                if !RECORDS.iter().any(|entry| name.starts_with(entry)));
+            system && call.args.iter().filter_map(|node| node.node.as_ref()).all(operand)
+        }
+        _ => false,
+    }
+}
+
+/// Something to compute with: anything but a row and what could be one.
+fn operand(node: &Node) -> bool {
+    matches!(node, Node::AConst(_) | Node::ParamRef(_) | Node::List(_)) || shippable(node)
+}
+
+/// Functions of pg_catalog that return rows of no declared type, nothing, or sets of several columns.
+const RECORDS: [&str; 10] = [
+    "json_each",
+    "jsonb_each",
+    "json_to_record",
+    "jsonb_to_record",
+    "json_populate",
+    "jsonb_populate",
+    "pg_sleep",
+    "pg_",
+    "aclexplode",
+    "ts_",
+];

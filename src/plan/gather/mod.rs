@@ -1,0 +1,64 @@
+//! A query that does not distribute: parts of it run on the shards, their rows become temporary tables on a merge server, and
+//! what remains of the query runs there, as PostgreSQL runs it.
+//!
+//! A statement's way: `plan` (checks, the order of the steps) -> `view` (views become sub-selects) -> `clock` (one `now()` for all) -> `qualify` (a
+//! name of its own for everything) -> `engine`, which walks over the levels: `peel` (ORDER BY, LIMIT, DISTINCT over what distributes), `piece` (joins and
+//! filters), `aggregate` and `combine` (partial aggregates). Where names are not certain: `whole`, which ships each table as far as the
+//! statement names its columns. Every part reads rows that are a statement of their own, whose route the prover has decided.
+
+use super::Target;
+
+mod node;
+mod label;
+mod clock;
+mod part;
+mod view;
+mod survey;
+mod row;
+mod group;
+mod whole;
+mod condition;
+mod types;
+mod item;
+mod qualify;
+mod reference;
+mod engine;
+mod combine;
+mod aggregate;
+mod peel;
+mod piece;
+mod lookup;
+mod plan;
+
+pub use plan::instead;
+
+/// How a query is answered by way of a merge server.
+///
+/// Parameters keep their numbers in every text: a text need not use all of them, and the client's Bind is valid for each. Above them
+/// comes one of the gateway's own, see [`Gather::now_parameter`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// What is read from the shards; independent of each other.
+    pub parts: Vec<Part>,
+    /// The rest of the query, over temporary tables that are named as the parts. One SELECT with the columns of the client's statement.
+    pub merge: String,
+    /// `Some(n)`: texts use `$n` (1-based, one above the client's parameters) of type `timestamptz` where the statement says `now()` or the like;
+    /// its value is the transaction's start, the same for all.
+    pub now_parameter: Option<usize>,
+    /// Why it is needed, for EXPLAIN: "an aggregate over several shards".
+    pub reason: String,
+}
+
+/// Rows that are read from shards and shipped to the merge server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Of the temporary table; a plain lower-case identifier, the same for the same statement, used in [`Gather::merge`] as `pg_temp.name`.
+    pub name: String,
+    /// A SELECT; its output columns have distinct names. `CREATE TEMPORARY TABLE name AS (text) WITH NO DATA` makes the table.
+    pub text: String,
+    /// Where it runs; never [`Target::Gather`], and a `Keyed` target's `several` is `Scatter`.
+    pub target: Target,
+    /// Columns by which the merge query finds rows of it one by one, for each row of something else: an index on them pays if there
+    /// are many rows.
+    pub lookups: Vec<Vec<String>>,
+}

@@ -1,0 +1,89 @@
+//! Parts: SELECTs with a route of their own, each once.
+
+use pg_query::protobuf::SelectStmt;
+
+use super::Part;
+use crate::catalog::{Oid, RelationKind};
+use crate::plan::builder::Builder;
+use crate::plan::ir::Stop;
+use crate::plan::{Access, Context, KeySource, Keyed, Several, Target};
+use crate::sql::edit;
+
+/// The parts of one statement.
+pub struct Parts<'c> {
+    context: &'c Context<'c>,
+    /// Types of parameters as the whole statement tells them.
+    types: Vec<Option<Oid>>,
+    /// Made so far.
+    pub made: Vec<Part>,
+}
+
+impl<'c> Parts<'c> {
+    /// None yet. `types`: of the client's parameters, where the whole statement makes them certain.
+    pub fn new(context: &'c Context<'c>, types: Vec<Option<Oid>>) -> Parts<'c> {
+        Parts { context, types, made: Vec::new() }
+    }
+
+    /// Where a query runs as a part; `None` if it is no part: it does not distribute, or does something besides reading.
+    pub fn target(&self, select: &SelectStmt) -> Result<Option<Target>, Stop> {
+        let mut builder = Builder::new(self.context);
+        let query = match builder.select(select) {
+            Ok(query) => query,
+            Err(Stop::Refuse(_)) => return Ok(None),
+            Err(Stop::Fails) => return Err(Stop::Fails),
+        };
+        let route = match builder.finish(Some(&query)) {
+            Ok(route) if route.access != Access::Write => route,
+            Ok(_) | Err(Stop::Refuse(_)) => return Ok(None),
+            Err(Stop::Fails) => return Err(Stop::Fails),
+        };
+        let system = builder.leaves.iter().any(|leaf| leaf.relation.kind == RelationKind::System);
+        Ok(match route.target {
+            Target::Any if system => Some(Target::Home),
+            target @ (Target::Any | Target::Home | Target::Scatter) => Some(target),
+            Target::Keyed(keyed) => self.keyed(keyed).map(Target::Keyed),
+            Target::Replicated | Target::Unknown | Target::Computed(_) | Target::Moved(_) | Target::Gather(_) => None,
+        })
+    }
+
+    fn keyed(&self, mut keyed: Keyed) -> Option<Keyed> {
+        if keyed.touches_home || !(keyed.several == Several::Scatter || one_shard(&keyed)) {
+            return None;
+        }
+        keyed.several = Several::Scatter;
+        for source in keyed.pins.iter_mut().flat_map(|pin| &mut pin.sources) {
+            match source {
+                // In which type it arrives is decided by the statement that the client has sent.
+                KeySource::Parameter { index, type_oid } | KeySource::ParameterArray { index, type_oid } => {
+                    *type_oid = self.types.get(*index).copied().flatten();
+                }
+                KeySource::Constant(_) | KeySource::Literal(_) | KeySource::Null => {}
+            }
+        }
+        Some(keyed)
+    }
+
+    /// Makes a query a part that runs there, and gives its name. The same text is the same part.
+    pub fn add(&mut self, select: &SelectStmt, target: Target) -> Result<String, Stop> {
+        let text = edit::print(select).ok_or_else(super::plan::unprintable)?;
+        if let Some(known) = self.made.iter().find(|part| part.text == text) {
+            return Ok(known.name.clone());
+        }
+        let name = format!("part{}", self.made.len() + 1);
+        self.made.push(Part { name: name.clone(), text, target, lookups: Vec::new() });
+        Ok(name)
+    }
+}
+
+/// Whether it runs on one shard whatever the parameters are.
+pub fn one_shard(keyed: &Keyed) -> bool {
+    let scalar = |source: &KeySource| !matches!(source, KeySource::ParameterArray { .. });
+    match keyed.pins.split_first() {
+        Some((first, others)) => {
+            first.sources.len() == 1
+                && first.sources.iter().all(scalar)
+                && others.iter().all(|pin| pin.sources == first.sources)
+        }
+        None => true,
+    }
+}

@@ -1,0 +1,484 @@
+//! FROM taken apart: items that can be joined on the shards, with the conditions on them, become parts.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use pg_query::protobuf::{AExprKind, JoinExpr, JoinType, SelectStmt};
+
+use super::engine::Engine;
+use super::reference::{self, Content, Reference};
+use super::{condition, node};
+use crate::plan::Target;
+use crate::plan::ir::Stop;
+use crate::sql::{Node, edit, names};
+
+/// Items of one FROM clause beyond which pairs are not tried.
+const ITEMS_MAX: usize = 16;
+
+/// Something that is AND-ed in WHERE or in ON of an inner join.
+struct Condition {
+    node: Node,
+    /// Items that it is about.
+    items: HashSet<String>,
+    /// It may be decided on the shards, as far as functions go.
+    steady: bool,
+    sublinks: bool,
+    equality: bool,
+    /// Others say it too.
+    implied: bool,
+}
+
+/// FROM items that run together on the shards.
+struct Cluster {
+    /// Positions in FROM.
+    units: Vec<usize>,
+    items: HashSet<String>,
+    conditions: Vec<usize>,
+    /// Columns that tell its rows apart.
+    unique: Vec<Vec<Reference>>,
+    target: Target,
+}
+
+/// A FROM clause without its inner joins.
+struct Level {
+    units: Vec<Node>,
+    conditions: Vec<Condition>,
+}
+
+impl Level {
+    fn nodes(&self, units: &[usize]) -> Vec<&Node> {
+        units.iter().filter_map(|at| self.units.get(*at)).collect()
+    }
+
+    fn implied(&self, at: usize) -> bool {
+        self.conditions.get(at).is_some_and(|condition| condition.implied)
+    }
+
+    /// It compares columns of these items with columns of queries around.
+    fn correlated(&self, at: usize, items: &HashSet<String>) -> bool {
+        self.conditions.get(at).is_some_and(|condition| {
+            condition.equality && condition.steady && !condition.sublinks && !condition.items.is_subset(items)
+        })
+    }
+
+    /// The columns of these items that are equal to something of the others.
+    fn joined(&self, items: &HashSet<String>, others: &HashSet<String>) -> HashSet<Reference> {
+        let mut found = HashSet::new();
+        for condition in self.conditions.iter().filter(|condition| condition.equality && condition.steady) {
+            let Node::AExpr(e) = &condition.node else { continue };
+            let within = condition.items.iter().all(|item| items.contains(item) || others.contains(item));
+            let sides = [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).filter_map(reference::of);
+            let own = sides.filter(|(item, _)| items.contains(*item) && within && !condition.items.is_subset(items));
+            found.extend(own.map(|(item, column)| (item.to_owned(), column.to_owned())));
+        }
+        found
+    }
+
+    fn conditions(&self, chosen: &[usize]) -> Vec<Node> {
+        chosen.iter().filter_map(|at| self.conditions.get(*at)).map(|condition| condition.node.clone()).collect()
+    }
+}
+
+impl Engine<'_, '_> {
+    /// Ships the rows of a level's FROM items, joined where that can be done on the shards.
+    pub fn pieces(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
+        let mut level = self.flatten(select)?;
+        let mut clusters = self.clusters(&level)?;
+        if clusters.len() == level.units.len()
+            && let Some(together) = self.together(&level, &clusters)?
+        {
+            let left: Vec<usize> = (0..level.conditions.len())
+                .filter(|at| !together.conditions.contains(at) && !level.implied(*at))
+                .collect();
+            let conditions = level.conditions(&together.conditions);
+            if left.iter().all(|at| level.correlated(*at, &together.items))
+                && self.aggregate(select, &level.nodes(&together.units), &conditions, level.conditions(&left))?
+            {
+                return Ok(());
+            }
+        }
+        let mut apart = HashSet::new();
+        while let Some(joined) = self.join_two(&level, &mut clusters, &mut apart)? {
+            clusters.push(joined);
+        }
+        for cluster in &mut clusters {
+            self.with_sublinks(&level, cluster)?;
+        }
+        self.assemble(select, &mut level, &clusters)
+    }
+
+    /// Puts the parts of the clusters in their places, and takes apart what is left.
+    fn assemble(&mut self, select: &mut SelectStmt, level: &mut Level, clusters: &[Cluster]) -> Result<(), Stop> {
+        self.all_sublinks(select)?;
+        let pushed: HashSet<usize> = clusters.iter().flat_map(|cluster| cluster.conditions.iter().copied()).collect();
+        let clustered: HashSet<usize> = clusters.iter().flat_map(|cluster| cluster.units.iter().copied()).collect();
+        let filters: Vec<Node> =
+            level.conditions.iter().filter(|c| c.steady && !c.sublinks).map(|c| c.node.clone()).collect();
+        let mut rest = Vec::new();
+        for (at, condition) in level.conditions.iter_mut().enumerate() {
+            if !pushed.contains(&at) && !condition.implied {
+                self.sublinks(&mut condition.node)?;
+                rest.push(condition.node.clone());
+            }
+        }
+        select.where_clause = condition::all(rest);
+        for (at, unit) in level.units.iter_mut().enumerate() {
+            if !clustered.contains(&at) {
+                self.hoist(unit)?;
+                // Its own needs are seen by those around it.
+                select.from_clause.push(node::wrap(unit.clone()));
+            }
+        }
+        let mut tree = Node::SelectStmt(Box::new(std::mem::take(select)));
+        let needed = Content::of(&mut tree)?.columns;
+        if let Node::SelectStmt(tree) = tree {
+            *select = *tree;
+        }
+        select.from_clause.clear();
+        let mut shipped = HashMap::new();
+        for cluster in clusters {
+            let (nodes, conditions) = (level.nodes(&cluster.units), level.conditions(&cluster.conditions));
+            let item = self.ship(&nodes, &conditions, &cluster.items, &needed)?;
+            if let Some(first) = cluster.units.first() {
+                shipped.insert(*first, item);
+            }
+        }
+        for (at, mut unit) in std::mem::take(&mut level.units).into_iter().enumerate() {
+            if let Some(item) = shipped.remove(&at) {
+                select.from_clause.push(node::wrap(item));
+            } else if !clustered.contains(&at) {
+                self.tree(&mut unit, &filters, &needed)?;
+                select.from_clause.push(node::wrap(unit));
+            }
+        }
+        Ok(())
+    }
+
+    /// All units in one, with every condition that can be decided on the shards.
+    fn together(&self, level: &Level, clusters: &[Cluster]) -> Result<Option<Cluster>, Stop> {
+        let items = clusters.iter().flat_map(|cluster| cluster.items.iter().cloned()).collect();
+        let Some(mut cluster) = self.cluster(level, (0..level.units.len()).collect(), items)? else { return Ok(None) };
+        cluster.conditions.retain(|at| !level.implied(*at));
+        self.with_sublinks(level, &mut cluster)?;
+        Ok(Some(cluster))
+    }
+
+    /// Conditions in ON that are only about the table an outer join may leave out are conditions on what is shipped of it.
+    fn hoist(&mut self, item: &mut Node) -> Result<(), Stop> {
+        let Node::JoinExpr(_) = item else { return Ok(()) };
+        let content = Content::of(&mut item.clone())?;
+        if content.closed() && self.steady(&content)? && self.rows(&[item], &[], Vec::new())?.is_some() {
+            return Ok(());
+        }
+        let Node::JoinExpr(join) = item else { return Ok(()) };
+        let optional = match join.jointype() {
+            JoinType::JoinLeft => names::inner(&join.rarg),
+            JoinType::JoinRight => names::inner(&join.larg),
+            _ => None,
+        };
+        if let Some(Node::RangeVar(name)) = optional
+            && !name.schemaname.is_empty()
+            && let Some(alias) = name.alias.as_ref().map(|alias| alias.aliasname.clone())
+        {
+            let mut kept = Vec::new();
+            for mut node in condition::split(join.quals.take()) {
+                let about = Content::of(&mut node)?;
+                let only = about.outside().len() == 1 && about.outside().contains(alias.as_str());
+                if only && !about.sublinks && about.bare.is_empty() && self.steady(&about)? {
+                    self.hoisted.entry(alias.clone()).or_default().push(node);
+                } else {
+                    kept.push(node);
+                }
+            }
+            join.quals = condition::all(kept).or_else(|| node::boxed(node::yes()));
+        }
+        for side in [&mut join.larg, &mut join.rarg].into_iter().flatten().filter_map(|side| side.node.as_mut()) {
+            self.hoist(side)?;
+        }
+        Ok(())
+    }
+
+    fn flatten(&mut self, select: &mut SelectStmt) -> Result<Level, Stop> {
+        let mut nodes = condition::split(select.where_clause.take());
+        let mut units = Vec::new();
+        for item in std::mem::take(&mut select.from_clause).into_iter().filter_map(|item| item.node) {
+            flatten(item, &mut units, &mut nodes);
+        }
+        let mut conditions = Vec::new();
+        for mut node in nodes {
+            let content = Content::of(&mut node)?;
+            let items = content.outside().into_iter().map(str::to_owned).collect();
+            let named = content.bare.iter().all(|name| content.ctes.contains(name));
+            let steady = named && self.steady(&content)?;
+            let equality = matches!(&node, Node::AExpr(e) if e.kind() == AExprKind::AexprOp && names::operator(&e.name).is_some_and(|(name, _)| name == "="));
+            conditions.push(Condition { node, items, steady, sublinks: content.sublinks, equality, implied: false });
+        }
+        let implied = implied(&conditions)?;
+        conditions.extend(implied);
+        Ok(Level { units, conditions })
+    }
+
+    fn clusters(&self, level: &Level) -> Result<Vec<Cluster>, Stop> {
+        let mut clusters = Vec::new();
+        for (at, unit) in level.units.iter().enumerate() {
+            let content = Content::of(&mut unit.clone())?;
+            if content.tables.is_empty() || !content.closed() || !self.steady(&content)? {
+                continue;
+            }
+            if let Some(mut cluster) = self.cluster(level, vec![at], content.items)? {
+                if let Node::RangeVar(name) = unit
+                    && let Some(alias) = name.alias.as_ref().filter(|alias| alias.colnames.is_empty())
+                    && let Some(table) =
+                        self.known.tables.get(&alias.aliasname).filter(|table| !table.primary_key.is_empty())
+                {
+                    let column = |column: &String| (alias.aliasname.clone(), column.clone());
+                    cluster.unique.push(table.primary_key.iter().map(column).collect());
+                }
+                clusters.push(cluster);
+            }
+        }
+        Ok(clusters)
+    }
+
+    /// The rows of some units under all conditions on them, if they distribute.
+    fn cluster(&self, level: &Level, mut units: Vec<usize>, items: HashSet<String>) -> Result<Option<Cluster>, Stop> {
+        units.sort_unstable();
+        let chosen =
+            |condition: &Condition| condition.steady && !condition.sublinks && condition.items.is_subset(&items);
+        let conditions: Vec<usize> =
+            level.conditions.iter().enumerate().filter(|(_, c)| chosen(c)).map(|(at, _)| at).collect();
+        let found = self.rows(&level.nodes(&units), &level.conditions(&conditions), Vec::new())?;
+        Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), target }))
+    }
+
+    /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first. `apart`: units of
+    /// which it is known that they do not.
+    fn join_two(
+        &self,
+        level: &Level,
+        clusters: &mut Vec<Cluster>,
+        apart: &mut HashSet<Vec<usize>>,
+    ) -> Result<Option<Cluster>, Stop> {
+        if level.units.len() > ITEMS_MAX {
+            return Ok(None);
+        }
+        let mut pairs = Vec::new();
+        for (left, l) in clusters.iter().enumerate() {
+            for (right, r) in clusters.iter().enumerate().skip(left + 1) {
+                let found = |unique: &[Vec<Reference>], joined: &HashSet<Reference>| {
+                    unique.iter().any(|columns| columns.iter().all(|column| joined.contains(column)))
+                };
+                let columns = level.joined(&l.items, &r.items);
+                let one_left = found(&l.unique, &columns);
+                let one_right = found(&r.unique, &level.joined(&r.items, &l.items));
+                let everywhere = [&l.target, &r.target].iter().filter(|target| ***target == Target::Any).count();
+                // Of tables that have no primary key and are sharded alike the best is hoped.
+                let unknown = everywhere == 0 && !columns.is_empty() && (l.unique.is_empty() || r.unique.is_empty());
+                if one_left || one_right || unknown {
+                    pairs.push((everywhere, left, right, one_left, one_right));
+                }
+            }
+        }
+        pairs.sort_unstable();
+        for (_, left, right, one_left, one_right) in pairs {
+            let (Some(l), Some(r)) = (clusters.get(left), clusters.get(right)) else { continue };
+            let mut units: Vec<usize> = l.units.iter().chain(&r.units).copied().collect();
+            units.sort_unstable();
+            if apart.contains(&units) {
+                continue;
+            }
+            let items = l.items.union(&r.items).cloned().collect();
+            let Some(mut joined) = self.cluster(level, units.clone(), items)? else {
+                apart.insert(units);
+                continue;
+            };
+            // Where each row of one finds one of the other, it stays the only one of its kind.
+            joined.unique.extend(one_right.then(|| l.unique.clone()).into_iter().flatten());
+            joined.unique.extend(one_left.then(|| r.unique.clone()).into_iter().flatten());
+            clusters.remove(right);
+            clusters.remove(left);
+            return Ok(Some(joined));
+        }
+        Ok(None)
+    }
+
+    /// Adds conditions with sub-selects that can be decided on the shards too.
+    fn with_sublinks(&self, level: &Level, cluster: &mut Cluster) -> Result<(), Stop> {
+        for (at, condition) in level.conditions.iter().enumerate() {
+            if !condition.steady || !condition.sublinks || !condition.items.is_subset(&cluster.items) {
+                continue;
+            }
+            cluster.conditions.push(at);
+            match self.rows(&level.nodes(&cluster.units), &level.conditions(&cluster.conditions), Vec::new())? {
+                Some((_, target)) => cluster.target = target,
+                None => {
+                    cluster.conditions.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ships rows of FROM items: the item that stands for them. Columns among `needed` move there.
+    fn ship(
+        &mut self,
+        from: &[&Node],
+        conditions: &[Node],
+        items: &HashSet<String>,
+        needed: &BTreeSet<Reference>,
+    ) -> Result<Node, Stop> {
+        let columns: Vec<&Reference> = needed.iter().filter(|(item, _)| items.contains(item)).collect();
+        let labels: Vec<String> = columns.iter().map(|(_, column)| column.clone()).collect();
+        let names = super::engine::distinct(&labels);
+        let outputs = columns.iter().zip(&names).map(|((item, column), name)| {
+            node::target(node::column(&[item, column]), if column == name { "" } else { name })
+        });
+        let Some((mut select, target)) = self.rows(from, conditions, outputs.collect())? else {
+            return Err(super::engine::unfit());
+        };
+        plain_names(&mut select)?;
+        let part = self.parts.add(&select, target)?;
+        let item = self.known.fresh(&part);
+        for ((of, column), name) in columns.into_iter().zip(&names) {
+            self.moved.insert((of.clone(), column.clone()), node::column(&[&item, name]));
+            if let Some(type_oid) = self.known.types.get(&(of.clone(), column.clone())).copied() {
+                self.known.types.insert((item.clone(), name.clone()), type_oid);
+            }
+        }
+        Ok(Node::RangeVar(node::relation("pg_temp", &part, &item)))
+    }
+
+    /// A FROM item that does not distribute: ships what is in it. `filters` are conditions that its rows must meet.
+    fn tree(&mut self, item: &mut Node, filters: &[Node], needed: &BTreeSet<Reference>) -> Result<(), Stop> {
+        let content = Content::of(&mut item.clone())?;
+        if !content.tables.is_empty()
+            && content.closed()
+            && self.steady(&content)?
+            && !matches!(item, Node::RangeSubselect(_))
+        {
+            let mut own = match item {
+                Node::RangeVar(name) => {
+                    let alias = name.alias.as_ref().map(|alias| alias.aliasname.as_str());
+                    alias.and_then(|alias| self.hoisted.remove(alias)).unwrap_or_default()
+                }
+                _ => Vec::new(),
+            };
+            for filter in filters {
+                let about = Content::of(&mut filter.clone())?;
+                if about.outside().iter().all(|name| content.items.contains(*name)) && !about.outside().is_empty() {
+                    own.push(filter.clone());
+                }
+            }
+            if self.rows(&[item], &own, Vec::new())?.is_some() {
+                *item = self.ship(&[item], &own, &content.items, needed)?;
+                return Ok(());
+            }
+        }
+        match item {
+            Node::JoinExpr(join) => self.join(join, filters, needed),
+            Node::RangeSubselect(subselect) => {
+                match subselect.subquery.as_mut().and_then(|query| query.node.as_mut()) {
+                    Some(Node::SelectStmt(query)) => self.query(query, false),
+                    _ => Ok(()),
+                }
+            }
+            Node::RangeVar(name) if !name.schemaname.is_empty() => Err(super::engine::unfit()),
+            Node::RangeFunction(_) => edit::children(item, &mut |child| self.sublinks(child)),
+            _ => Ok(()),
+        }
+    }
+
+    fn join(&mut self, join: &mut JoinExpr, filters: &[Node], needed: &BTreeSet<Reference>) -> Result<(), Stop> {
+        let mut on = Vec::new();
+        for mut node in condition::split(join.quals.clone()) {
+            let content = Content::of(&mut node)?;
+            if self.steady(&content)? && !content.sublinks {
+                on.push(node);
+            }
+        }
+        let both: Vec<Node> = filters.iter().chain(&on).cloned().collect();
+        let (left, right): (&[Node], &[Node]) = match join.jointype() {
+            JoinType::JoinInner => (&both, &both),
+            JoinType::JoinLeft => (filters, &on),
+            JoinType::JoinRight => (&on, filters),
+            _ => (&[], &[]),
+        };
+        if let Some(quals) = join.quals.as_mut().and_then(|node| node.node.as_mut()) {
+            self.sublinks(quals)?;
+        }
+        if let Some(side) = join.larg.as_mut().and_then(|node| node.node.as_mut()) {
+            self.tree(side, left, needed)?;
+        }
+        match join.rarg.as_mut().and_then(|node| node.node.as_mut()) {
+            Some(side) => self.tree(side, right, needed),
+            None => Ok(()),
+        }
+    }
+}
+
+fn flatten(item: Node, units: &mut Vec<Node>, conditions: &mut Vec<Node>) {
+    match item {
+        Node::JoinExpr(join) if join.jointype() == JoinType::JoinInner => {
+            let JoinExpr { larg, rarg, quals, .. } = *join;
+            for side in [larg, rarg].into_iter().flatten().filter_map(|side| side.node) {
+                flatten(side, units, conditions);
+            }
+            conditions.extend(condition::split(quals));
+        }
+        item => units.push(item),
+    }
+}
+
+/// What an OR over several items says of each of them alone: one of what its arms say of that item.
+fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
+    let mut found = Vec::new();
+    for condition in conditions.iter().filter(|c| c.steady && !c.sublinks && c.items.len() > 1) {
+        let Some(arms) = condition::arms(&condition.node) else { continue };
+        for item in &condition.items {
+            let mut own = Vec::new();
+            for arm in &arms {
+                let mut about = Vec::new();
+                for node in arm {
+                    let content = Content::of(&mut node.clone())?;
+                    if content.outside().len() == 1 && content.outside().contains(item.as_str()) {
+                        about.push(node.clone());
+                    }
+                }
+                own.push(about);
+            }
+            if own.iter().any(Vec::is_empty) {
+                continue;
+            }
+            if let Some(node) = condition::either(own) {
+                let items = HashSet::from([item.clone()]);
+                found.push(Condition { node, items, steady: true, sublinks: false, equality: false, implied: true });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A part that reads one table names its columns bare, so that equal parts have equal texts.
+fn plain_names(select: &mut SelectStmt) -> Result<(), Stop> {
+    let [only] = select.from_clause.as_mut_slice() else { return Ok(()) };
+    let Some(Node::RangeVar(name)) = &mut only.node else { return Ok(()) };
+    let Some(alias) = name.alias.take_if(|alias| alias.colnames.is_empty()) else { return Ok(()) };
+    let mut tree = Node::SelectStmt(Box::new(select.clone()));
+    if Content::of(&mut tree)?.sublinks {
+        return restore(select, alias);
+    }
+    reference::substitute(&mut tree, &mut |node| match reference::of(node)? {
+        (item, column) if item == alias.aliasname => Some(node::column(&[column])),
+        _ => None,
+    })?;
+    if let Node::SelectStmt(tree) = tree {
+        *select = *tree;
+    }
+    Ok(())
+}
+
+fn restore(select: &mut SelectStmt, alias: pg_query::protobuf::Alias) -> Result<(), Stop> {
+    if let Some(Node::RangeVar(name)) = select.from_clause.first_mut().and_then(|item| item.node.as_mut()) {
+        name.alias = Some(alias);
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Decides whether a query is answered by way of a merge server, and takes the steps in their order.
+
+use std::sync::Arc;
+
+use pg_query::protobuf::SelectStmt;
+
+use super::clock::Clock;
+use super::part::{Parts, one_shard};
+use super::{Gather, Part, engine, label, view, whole};
+use crate::catalog::Oid;
+use crate::plan::builder::Builder;
+use crate::plan::function::Call;
+use crate::plan::ir::Stop;
+use crate::plan::{Access, Context, Output, Refusal, Route, Several, Target};
+use crate::sql::{Node, edit, erase, names};
+
+/// The route of a query, given the one it has by itself: a refusal over several shards becomes a [`Gather`] where that is possible.
+///
+/// # Errors
+/// The refusal, where it is not.
+pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Context<'_>) -> Result<Route, Stop> {
+    match route {
+        Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
+            if let Several::Refuse(refusal) = &keyed.several
+                && (keyed.touches_home || !one_shard(&keyed))
+                && access != Access::Write
+                && let Ok((gather, _)) = gather(select, &refusal.reason, context)
+            {
+                keyed.several = Several::Gather(Arc::new(gather));
+            }
+            Ok(Route { access, target: Target::Keyed(keyed), output })
+        }
+        Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context) {
+            Ok((gather, access)) => {
+                Ok(Route { access, target: Target::Gather(Arc::new(gather)), output: Output::Rows })
+            }
+            Err(GatherStop::NotForIt) => Err(Stop::Refuse(refusal)),
+            Err(GatherStop::Stop(stop)) => Err(stop),
+        },
+        route => route,
+    }
+}
+
+/// Why there is no gather plan.
+enum GatherStop {
+    /// Not because of where rows live: the first refusal stands.
+    NotForIt,
+    Stop(Stop),
+}
+
+impl From<Stop> for GatherStop {
+    fn from(stop: Stop) -> GatherStop {
+        GatherStop::Stop(stop)
+    }
+}
+
+/// What the deparser prints is not what it was given.
+pub fn unprintable() -> Stop {
+    Refusal::unsupported("this query cannot be taken apart for several shards").into()
+}
+
+fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<(Gather, Access), GatherStop> {
+    let mut tree = Node::SelectStmt(Box::new(select.clone()));
+    // Literals without values (`plan::shared`) cannot be written; that plan is only for keys of one shard.
+    if has_erased(&mut tree)? {
+        return Err(GatherStop::NotForIt);
+    }
+    view::expand(&mut tree, context)?;
+    let Node::SelectStmt(expanded) = &tree else { return Err(GatherStop::NotForIt) };
+    let mut builder = Builder::new(context);
+    builder.gathering = true;
+    match builder.select(expanded) {
+        Ok(_) => {}
+        Err(Stop::Refuse(_)) => return Err(GatherStop::NotForIt),
+        Err(Stop::Fails) => return Err(GatherStop::Stop(Stop::Fails)),
+    }
+    let effects = &builder.effects;
+    if effects.locks && !effects.locks_reference && builder.writes.is_empty() {
+        let refusal =
+            Refusal::unsupported("row locks in a query that does not distribute over the shards are not supported");
+        return Err(Stop::from(
+            refusal.hint("Restrict it to one key, or lock rows by their keys in a statement of its own."),
+        )
+        .into());
+    }
+    if !builder.writes.is_empty() || effects.sequence || effects.transaction_lock || effects.locks {
+        return Err(GatherStop::NotForIt);
+    }
+    let count = builder.parameters.len().max(context.declared_types.len());
+    let types: Vec<_> = (0..count).map(|index| builder.parameter_type(index)).collect();
+    let access = builder.access();
+    let mut names = Builder::new(context);
+    functions(&mut tree.clone(), &mut names)?;
+    label::everywhere(&mut tree)?;
+    let mut clock = Clock::new(count + 1);
+    clock.replace(&mut tree)?;
+    let (parts, merge) = match pieces(&tree, context, &types) {
+        Ok(found) => found,
+        Err(_) => tables(tree, context, &types)?,
+    };
+    let gather = Gather {
+        merge,
+        parts,
+        now_parameter: clock.used.then_some(count + 1),
+        reason: reason.strip_suffix(" is not supported yet").unwrap_or(reason).to_owned(),
+    };
+    // What would change something has been refused.
+    Ok((gather, if access == Access::Write { Access::Read } else { access }))
+}
+
+fn has_erased(node: &mut Node) -> Result<bool, Stop> {
+    let mut found = erase::erased(node).is_some();
+    edit::children(node, &mut |child| -> Result<(), Stop> {
+        found |= has_erased(child)?;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The largest pieces that distribute run on the shards.
+fn pieces(tree: &Node, context: &Context<'_>, types: &[Option<Oid>]) -> Result<(Vec<Part>, String), Stop> {
+    let Node::SelectStmt(select) = tree else { return Err(unprintable()) };
+    let mut select = select.as_ref().clone();
+    let mut parts = Parts::new(context, types.to_vec());
+    engine::split(&mut select, context, &mut parts)?;
+    Ok((parts.made, edit::print(&select).ok_or_else(unprintable)?))
+}
+
+/// Every table is shipped.
+fn tables(mut tree: Node, context: &Context<'_>, types: &[Option<Oid>]) -> Result<(Vec<Part>, String), Stop> {
+    let mut parts = Parts::new(context, types.to_vec());
+    whole::ship(&mut tree, context, &mut parts)?;
+    let Node::SelectStmt(merge) = &tree else { return Err(unprintable()) };
+    Ok((parts.made, edit::print(merge).ok_or_else(unprintable)?))
+}
+
+/// Refuses functions whose answer would be the merge server's own.
+fn functions(node: &mut Node, builder: &mut Builder<'_>) -> Result<(), Stop> {
+    if let Node::FuncCall(call) = node
+        && let Some((schema, name)) = names::qualified(&call.funcname)
+    {
+        let refuse = |what: String| {
+            Err(Refusal::unsupported(format!("{what}; over several shards that is not supported")).into())
+        };
+        match builder.call(schema, name)?.0 {
+            Call::Steady | Call::Fresh | Call::Aggregate | Call::Window | Call::Missing => {}
+            Call::Identity => return refuse(format!("{name} differs between shards")),
+            Call::Changing => return refuse(format!("function {name} may change something on each shard")),
+            Call::Sequence | Call::TransactionLock => return refuse(format!("function {name} has effects")),
+        }
+    }
+    edit::children(node, &mut |child| functions(child, builder))
+}

@@ -1,0 +1,144 @@
+//! Views become the sub-selects that they stand for; and finds the relations that a statement names, which are not its WITH queries.
+
+use std::sync::Arc;
+
+use pg_query::protobuf::{Alias, RangeSubselect, RangeVar, SelectStmt};
+
+use super::node;
+use crate::catalog::{Relation, RelationKind};
+use crate::plan::builder::Builder;
+use crate::plan::ir::Stop;
+use crate::plan::{Context, Refusal};
+use crate::sql::{self, Node, edit, names};
+
+/// Views within views at the most.
+const DEPTH_MAX: usize = 20;
+
+/// Is shown a FROM item and the relation it names.
+type Visit<'v> = &'v mut dyn FnMut(&mut Node, &Arc<Relation>) -> Result<(), Stop>;
+
+/// Visits every FROM item that names a relation of the catalog, with that relation; `visit` may put something else in its place.
+pub fn relations(node: &mut Node, builder: &Builder<'_>, visit: Visit<'_>) -> Result<(), Stop> {
+    Finder { builder, visit, ctes: Vec::new() }.node(node)
+}
+
+struct Finder<'f, 'b> {
+    builder: &'f Builder<'b>,
+    visit: Visit<'f>,
+    /// Names of WITH queries in force.
+    ctes: Vec<String>,
+}
+
+impl Finder<'_, '_> {
+    fn node(&mut self, node: &mut Node) -> Result<(), Stop> {
+        self.builder.enter()?;
+        match node {
+            Node::SelectStmt(select) => self.select(select),
+            Node::RangeVar(name) => {
+                if name.schemaname.is_empty() && self.ctes.contains(&name.relname) {
+                    return Ok(());
+                }
+                let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
+                let relation = self.builder.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
+                (self.visit)(node, &relation)
+            }
+            _ => edit::children(node, &mut |child| self.node(child)),
+        }
+    }
+
+    /// WITH RECURSIVE puts all its names in force at once, WITH one after the other.
+    fn select(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
+        let before = self.ctes.len();
+        let mut with = select.with_clause.take();
+        if let Some(with) = &mut with {
+            let recursive = with.recursive;
+            if recursive {
+                self.ctes.extend(with.ctes.iter().filter_map(cte_name));
+            }
+            for cte in &mut with.ctes {
+                let name = cte_name(cte);
+                if let Some(cte) = &mut cte.node {
+                    self.node(cte)?;
+                }
+                if !recursive {
+                    self.ctes.extend(name);
+                }
+            }
+        }
+        let mut rest = Node::SelectStmt(Box::new(std::mem::take(select)));
+        let result = edit::children(&mut rest, &mut |child| self.node(child));
+        if let Node::SelectStmt(rest) = rest {
+            *select = *rest;
+        }
+        select.with_clause = with;
+        self.ctes.truncate(before);
+        result
+    }
+}
+
+fn cte_name(node: &pg_query::protobuf::Node) -> Option<String> {
+    match &node.node {
+        Some(Node::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
+        _ => None,
+    }
+}
+
+/// Puts their definitions in place of all views.
+pub fn expand(node: &mut Node, context: &Context<'_>) -> Result<bool, Stop> {
+    let builder = Builder::new(context);
+    let mut expanded = false;
+    for _ in 0..DEPTH_MAX {
+        let mut found = false;
+        relations(node, &builder, &mut |item, relation| {
+            if let RelationKind::View { definition } = &relation.kind
+                && let Node::RangeVar(name) = item
+            {
+                found = true;
+                *item = subselect(name, relation, definition)?;
+            }
+            Ok(())
+        })?;
+        expanded |= found;
+        if !found {
+            return Ok(expanded);
+        }
+    }
+    Err(Refusal::too_complex().into())
+}
+
+fn subselect(name: &RangeVar, view: &Relation, definition: &str) -> Result<Node, Stop> {
+    let unreadable = || Refusal::unsupported(format!("view \"{}\" cannot be analysed", view.name));
+    let mut script = sql::parse(definition).map_err(|_| unreadable())?;
+    let tree = script.statements.pop().and_then(|statement| statement.tree).ok_or_else(unreadable)?;
+    let mut query = tree.stmt.and_then(|statement| statement.node).ok_or_else(unreadable)?;
+    in_system_schema(&mut query)?;
+    let given = name.alias.as_ref();
+    let aliasname = given.map_or_else(|| view.name.clone(), |alias| alias.aliasname.clone());
+    let mut colnames = given.map_or_else(Vec::new, |alias| alias.colnames.clone());
+    colnames.extend(view.columns.iter().skip(colnames.len()).map(|column| node::name(&column.name)));
+    let alias = Some(Alias { aliasname, colnames });
+    Ok(Node::RangeSubselect(Box::new(RangeSubselect { lateral: false, subquery: node::boxed(query), alias })))
+}
+
+/// A view's definition is written for an empty search path: a bare function is one of pg_catalog.
+fn in_system_schema(node: &mut Node) -> Result<(), Stop> {
+    if let Node::FuncCall(call) = node
+        && let [only] = call.funcname.as_slice()
+        && names::string(only).is_some()
+    {
+        call.funcname.insert(0, node::name("pg_catalog"));
+    }
+    edit::children(node, &mut in_system_schema)
+}
+
+/// Numbers the tables of a statement: [`RangeVar::location`] tells them apart from then on.
+pub fn number(node: &mut Node) -> Result<(), Stop> {
+    fn visit(node: &mut Node, next: &mut i32) -> Result<(), Stop> {
+        if let Node::RangeVar(name) = node {
+            name.location = *next;
+            *next += 1;
+        }
+        edit::children(node, &mut |child| visit(child, next))
+    }
+    visit(node, &mut 1)
+}

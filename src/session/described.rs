@@ -1,0 +1,161 @@
+//! What servers say of the texts of a query over several shards: asked once per plan, kept while the plan is.
+
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::life::Session;
+use crate::catalog::Oid;
+use crate::execute::relay::{Frame, Handling, Joiner};
+use crate::execute::ship::LotFormat;
+use crate::plan::{Access, Gather};
+use crate::pool::expect::{Audience, StatementId, Step};
+use crate::pool::server::Server;
+use crate::wire::reply::{self, Report};
+use crate::wire::row_description::{Columns, travels_in_binary};
+use crate::wire::{fields, frame};
+
+/// `timestamptz`. *Source*: pg_type.dat.
+const TIMESTAMPTZ: Oid = 1184;
+
+/// A plan with what servers say of it.
+#[derive(Debug)]
+pub struct Described {
+    /// The plan.
+    pub gather: Arc<Gather>,
+    /// Columns of the client's statement.
+    pub columns: Columns,
+    /// Types of its parameters.
+    pub parameter_types: Vec<Oid>,
+    /// Types of the parameters of the plan's texts: the client's and the gateway's own.
+    pub types: Vec<Oid>,
+    /// What is known of each part.
+    pub parts: Vec<DescribedPart>,
+}
+
+/// A part with what servers say of it.
+#[derive(Debug)]
+pub struct DescribedPart {
+    /// Names it on servers.
+    pub id: StatementId,
+    /// In which format it travels.
+    pub format: LotFormat,
+}
+
+/// How messages end: Sync, or Flush where an implicit transaction is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// The client sent a Query.
+    Simple,
+    /// The client is in an extended-protocol pipeline.
+    Extended,
+}
+
+impl Session {
+    /// Has a server describe a plan's texts, unless that has been done.
+    pub(super) async fn described(
+        &mut self,
+        text: &[u8],
+        types: &[Oid],
+        gather: &Arc<Gather>,
+        wire: Wire,
+    ) -> Result<Arc<Described>, Failure> {
+        if let Some(described) = self.gateway.plans.described(gather) {
+            return Ok(described);
+        }
+        let at = self.enlist_any(Access::Read).await?;
+        let mut answers = self.ask_of(at, &[text], types, wire).await?;
+        let (parameter_types, columns) = answers.pop().unwrap_or_default();
+        let columns = Columns::new(columns.unwrap_or_default());
+        let mut texts_types = parameter_types.clone();
+        texts_types.extend(gather.now_parameter.map(|_| TIMESTAMPTZ));
+        let texts: Vec<&[u8]> = gather.parts.iter().map(|part| part.text.as_bytes()).collect();
+        let answers = self.ask_of(at, &texts, &texts_types, wire).await?;
+        let parts = answers.into_iter().map(|(_, columns)| {
+            let types = Columns::new(columns.unwrap_or_default()).types();
+            let binary = types.into_iter().all(travels_in_binary);
+            let format = if binary { LotFormat::Binary } else { LotFormat::Text };
+            DescribedPart { id: self.gateway.plans.next_id(), format }
+        });
+        let parts = parts.collect();
+        let described =
+            Arc::new(Described { gather: gather.clone(), columns, parameter_types, types: texts_types, parts });
+        self.gateway.plans.keep_described(described.clone());
+        if wire == Wire::Simple && self.transaction.block().is_none() {
+            // Parts enlist shards in their order, so that two such queries do not wait for each other.
+            self.give_back().await;
+        }
+        Ok(described)
+    }
+
+    /// Has a server describe texts: parameter types and columns of each.
+    async fn ask_of(
+        &mut self,
+        at: usize,
+        texts: &[&[u8]],
+        types: &[Oid],
+        wire: Wire,
+    ) -> Result<Vec<Description>, Failure> {
+        let enlisted = &mut self.link.servers[at];
+        let server: &mut Server = &mut enlisted.server;
+        for text in texts {
+            reply::parse(&mut server.outbound, b"", text, types);
+            server.expects.push(Step::Parse(None), Audience::Gateway);
+            reply::named(&mut server.outbound, b'D', b'S', b"");
+            server.expects.push(Step::DescribeStatement, Audience::Gateway);
+        }
+        server.unnamed = None;
+        match wire {
+            Wire::Simple => server.send_sync(Audience::Gateway),
+            Wire::Extended => {
+                enlisted.needs_sync = true;
+                server.send_flush();
+            }
+        }
+        let mut describing = Describing::default();
+        self.relay_in_block(&mut describing).await?;
+        match describing.error {
+            None if describing.answers.len() == texts.len() => Ok(describing.answers),
+            None => Err(Report::error("XX000", "a server did not describe a statement").into()),
+            Some(body) => {
+                frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
+                self.count_error(fields::field(&body, b'C').unwrap_or_default());
+                Err(Failure::Told)
+            }
+        }
+    }
+}
+
+/// Parameter types, and RowDescription's body if there are columns.
+type Description = (Vec<Oid>, Option<Vec<u8>>);
+
+/// Gathers descriptions.
+#[derive(Debug, Default)]
+struct Describing {
+    answers: Vec<Description>,
+    types: Vec<Oid>,
+    error: Option<Vec<u8>>,
+}
+
+impl Joiner for Describing {
+    fn admits(&self, _: usize, _: Option<Step>) -> bool {
+        true
+    }
+
+    fn frame(&mut self, frame: Frame<'_>, _: &mut bytes::BytesMut) -> Handling {
+        match frame.tag {
+            b'E' => {
+                self.error.get_or_insert_with(|| frame.body.to_vec());
+            }
+            b't' => {
+                let types = frame.body.get(2..).unwrap_or_default().as_chunks::<4>().0;
+                self.types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
+            }
+            b'T' | b'n' => {
+                let columns = (frame.tag == b'T').then(|| frame.body.to_vec());
+                self.answers.push((std::mem::take(&mut self.types), columns));
+            }
+            _ => {}
+        }
+        Handling::Drop
+    }
+}

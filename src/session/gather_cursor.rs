@@ -1,0 +1,99 @@
+//! SQL cursors over gathers: declared on the merge server, which is kept until the cursor ends.
+
+use std::sync::Arc;
+
+use super::described::Wire;
+use super::failure::Failure;
+use super::gather::{Gathering, Run};
+use super::gather_output::{only, print};
+use super::gather_portal::{Held, HeldName};
+use super::life::{Ended, Session};
+use super::parameters::Parameters;
+use crate::execute::relay::Plain;
+use crate::plan::{CursorVerb, Gather};
+use crate::pool::expect::Audience;
+use crate::sql::{Node, ast};
+use crate::wire::reply::{self, Report};
+
+impl Session {
+    /// DECLARE.
+    pub(super) async fn declare_gather(
+        &mut self,
+        text: &[u8],
+        name: &str,
+        gather: &Arc<Gather>,
+    ) -> Result<Ended, Failure> {
+        if self.transaction.block().is_none() {
+            // Source: portalcmds.c, PerformCursorOpen; xact.c, RequireTransactionBlock.
+            return Err(Report::error("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
+        }
+        let held = HeldName::Cursor(name.to_owned());
+        if self.held_position(&held).is_some() || self.names.cursors.contains_key(name) {
+            // Source: portalmem.c, CreatePortal.
+            return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
+        }
+        let (query, declare) = texts(text, &gather.merge)
+            .ok_or_else(|| Failure::from(Report::error("0A000", "this cursor over several shards is not supported")))?;
+        let permit = self.held_permit()?;
+        let described = self.described(query.as_bytes(), &[], gather, Wire::Simple).await?;
+        let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
+        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&declare) };
+        let merged = self.run_gather(&gathering, run).await?;
+        if let Some(server) = merged.held {
+            let savepoints = self.savepoints();
+            self.merges.push(Held { name: held, server, savepoints, permit });
+        }
+        reply::complete(&mut self.link.client.outbound, "DECLARE CURSOR");
+        Ok(Ended::NotReady)
+    }
+
+    /// FETCH, MOVE or CLOSE of a cursor that a merge server has; `None` when none has it.
+    pub(super) async fn held_cursor_verb(&mut self, text: &[u8], verb: &CursorVerb) -> Result<Option<Ended>, Failure> {
+        let (CursorVerb::Fetch { name } | CursorVerb::Close(Some(name))) = verb else { return Ok(None) };
+        let name = HeldName::Cursor(name.clone());
+        let Some(at) = self.held_position(&name) else { return Ok(None) };
+        if matches!(verb, CursorVerb::Close(_)) {
+            self.end_held(&name).await?;
+            reply::complete(&mut self.link.client.outbound, "CLOSE CURSOR");
+            return Ok(Some(Ended::NotReady));
+        }
+        self.fetch_gather(at, text).await.map(Some)
+    }
+
+    /// CLOSE ALL.
+    pub(super) async fn end_held_cursors(&mut self) {
+        let cursors = self.merges.iter().map(|held| held.name.clone());
+        let cursors: Vec<HeldName> = cursors.filter(|name| matches!(name, HeldName::Cursor(_))).collect();
+        for name in cursors {
+            // One that does not roll back is closed.
+            let _ = self.end_held(&name).await;
+        }
+    }
+
+    async fn fetch_gather(&mut self, at: usize, text: &[u8]) -> Result<Ended, Failure> {
+        let Held { name, server, savepoints, permit } = self.merges.remove(at);
+        self.link.servers.push(server);
+        let merge = self.link.servers.len() - 1;
+        self.link.servers[merge].server.send_query(text, Audience::Client);
+        let mut plain = Plain { hide_ready: true, ..Plain::default() };
+        let relayed = self.link.relay(&mut plain).await;
+        let server = self.link.servers.pop();
+        relayed?;
+        self.note(&plain);
+        if let Some(server) = server {
+            self.merges.push(Held { name, server, savepoints, permit });
+        }
+        if plain.error.is_some() { Err(Failure::Told) } else { Ok(Ended::NotReady) }
+    }
+}
+
+/// The query of a DECLARE, and the DECLARE with another query in its place.
+fn texts(text: &[u8], merge: &str) -> Option<(String, String)> {
+    let mut declare = only(std::str::from_utf8(text).ok()?)?;
+    let merge = only(merge)?;
+    let Some(Node::DeclareCursorStmt(statement)) = declare.stmt.as_mut()?.node.as_mut() else { return None };
+    let query = statement.query.take()?;
+    statement.query = merge.stmt;
+    let query = print(ast::RawStmt { stmt: Some(query), ..ast::RawStmt::default() })?;
+    Some((query, print(declare)?))
+}

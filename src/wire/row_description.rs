@@ -1,0 +1,103 @@
+//! RowDescription: the types of its columns, and the same description in other formats.
+//!
+//! *Source*: manual of PostgreSQL 15, 55.7 "Message Formats", RowDescription.
+
+/// Types from here on are users' and have another number on every server. *Source*: access/transam.h, FirstNormalObjectId.
+const FIRST_NORMAL_OID: u32 = 16384;
+
+/// A RowDescription's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    body: Vec<u8>,
+}
+
+impl Columns {
+    /// Of a body as it came.
+    pub fn new(body: Vec<u8>) -> Self {
+        Columns { body }
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Type of each column.
+    pub fn types(&self) -> Vec<u32> {
+        fields(&self.body).filter_map(|at| number(&self.body, at + 6)).collect()
+    }
+
+    /// With the formats that a Bind asks for: none means text, one stands for all. *Source*: manual, Bind.
+    #[must_use]
+    pub fn in_formats(&self, formats: &[i16]) -> Columns {
+        let mut body = self.body.clone();
+        for (nth, at) in fields(&self.body).enumerate() {
+            let code = if formats.len() == 1 { formats.first() } else { formats.get(nth) };
+            if let Some(field) = body.get_mut(at + 16..at + 18) {
+                field.copy_from_slice(&code.copied().unwrap_or(0).to_be_bytes());
+            }
+        }
+        Columns { body }
+    }
+}
+
+/// Both describe columns of the same types; users' types count as one, since their numbers differ between servers.
+pub fn same_types(a: &[u8], b: &[u8]) -> bool {
+    let types = |body: &[u8]| -> Vec<u32> {
+        let types = fields(body).filter_map(|at| number(body, at + 6));
+        types.map(|oid| oid.min(FIRST_NORMAL_OID)).collect()
+    };
+    types(a) == types(b)
+}
+
+/// Whether rows with this type may travel in binary format between servers: it has one, and it holds no number of a user's type.
+/// *Source*: pg_type.dat, typreceive; arrayfuncs.c, array_recv; rowtypes.c, record_recv.
+pub fn travels_in_binary(oid: u32) -> bool {
+    // aclitem, aclitem[], record, record[], pg_node_tree and the regs, whose binary form is a number of the server's own.
+    const NOT: [u32; 30] = [
+        1033, 1034, 2249, 2287, 194, 24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191, 1008, 2207, 2208,
+        2209, 2210, 2211, 3735, 3770, 4090, 4097, 4192, 3642, 705, 2970,
+    ];
+    oid < FIRST_NORMAL_OID && !NOT.contains(&oid)
+}
+
+/// Where each field's table OID stands: behind the name's terminator.
+fn fields(body: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let mut at = 2;
+    std::iter::from_fn(move || {
+        let end = memchr::memchr(0, body.get(at..)?)?;
+        let field = at + end + 1;
+        // Table OID (4), attribute number (2), type OID (4), size (2), typmod (4), format (2).
+        at = field + 18;
+        (at <= body.len()).then_some(field)
+    })
+}
+
+fn number(body: &[u8], at: usize) -> Option<u32> {
+    let bytes = body.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> Vec<u8> {
+        let field = |name: &[u8], oid: u8| [name, b"\0\0\0\0\0\0\0\0\0\0", &[oid], &[0; 8]].concat();
+        [&b"\0\x02"[..], &field(b"a", 23), &field(b"bc", 25)].concat()
+    }
+
+    #[test]
+    fn types_are_found_behind_names_of_any_length() {
+        assert_eq!(Columns::new(two()).types(), [23, 25]);
+        assert!(Columns::new(b"\0\x02a".to_vec()).types().is_empty());
+    }
+
+    #[test]
+    fn one_format_stands_for_all_columns() {
+        let columns = Columns::new(two());
+        assert_eq!(columns.in_formats(&[1]), columns.in_formats(&[1, 1]));
+        assert_eq!(columns.in_formats(&[]), columns);
+        assert_ne!(columns.in_formats(&[0, 1]), columns);
+    }
+}

@@ -1,0 +1,240 @@
+//! Queries of every shape over all shards, against one Postgres with the same rows: random ones, and TPC-H's.
+//!
+//! `FEDERATED_SEED` is the first seed, `FEDERATED_QUERIES` how many queries (the long run), `FEDERATED_SQL` one query to look at. A query that
+//! differs is made smaller before it is shown.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "federated/choices.rs"]
+mod choices;
+#[path = "wire/client.rs"]
+#[allow(dead_code)]
+mod client;
+#[path = "sql/compare.rs"]
+#[allow(dead_code)]
+mod compare;
+#[path = "federated/data.rs"]
+mod data;
+#[path = "federated/generate.rs"]
+mod generate;
+#[path = "federated/hazards.rs"]
+mod hazards;
+#[path = "wire/login.rs"]
+mod login;
+#[path = "sql/script.rs"]
+#[allow(dead_code)]
+mod script;
+mod support;
+#[path = "federated/tpch.rs"]
+mod tpch;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use choices::Choices;
+use client::{Client, Login};
+use compare::{Protocol, ask, difference};
+use generate::Generator;
+use script::{Expectation, Statement};
+use support::{Cluster, Setup, block_on};
+
+/// Queries of a run without orders: some seconds' worth.
+const QUERIES: u64 = 400;
+
+/// Rows of an answer that is compared.
+const ROWS_MAX: usize = 20_000;
+
+/// Both systems with the same rows.
+struct Both {
+    gateway: Client,
+    postgres: Client,
+    login: Login,
+    /// Of the last statement: the gateway, and one Postgres.
+    took: (Duration, Duration),
+    _cluster: Cluster,
+}
+
+/// What comparing a query came to.
+enum Outcome {
+    Alike,
+    /// Both raise the same error.
+    Error,
+    /// The reason.
+    Refused(String),
+    Different(String),
+    /// One Postgres takes too long, or has more rows than a test should read.
+    TooLarge,
+}
+
+impl Both {
+    fn new(config: &str) -> Both {
+        let cluster = Cluster::with(Setup { shards: 4, config, ..Setup::default() });
+        let login = login::of(cluster.url());
+        Both {
+            gateway: Client::connect(&login).unwrap(),
+            postgres: Client::connect(&login::of(login::database().url())).unwrap(),
+            login,
+            took: Default::default(),
+            _cluster: cluster,
+        }
+    }
+
+    fn start() -> Both {
+        let mut both = Both::new(data::CONFIG);
+        let left_out = customers_of_the_last_shard(&both._cluster, &mut both.gateway);
+        for client in [&mut both.gateway, &mut both.postgres] {
+            data::make(client, &left_out);
+        }
+        both.gateway.run("SET statement_timeout TO '60s'");
+        both.postgres.run("SET statement_timeout TO '1s'");
+        both
+    }
+
+    fn compare(&mut self, sql: &str, ordered: bool, protocol: Protocol) -> Outcome {
+        let statement = Statement {
+            line: 0,
+            either_line: None,
+            sql: sql.to_owned(),
+            expectation: Expectation::Either,
+            ordered,
+            parameters: None,
+        };
+        let asked = Instant::now();
+        let wanted = ask(&mut self.postgres, &statement, protocol);
+        self.took.1 = asked.elapsed();
+        if wanted.rows.len() > ROWS_MAX || wanted.sqlstate() == "57014" {
+            return Outcome::TooLarge;
+        }
+        let asked = Instant::now();
+        let got = ask(&mut self.gateway, &statement, protocol);
+        self.took.0 = asked.elapsed();
+        if got.lost.is_some() {
+            self.gateway = Client::connect(&self.login).unwrap();
+            return Outcome::Different(format!("connection: {:?} {:?}", got.lost, got.error));
+        }
+        match (&wanted.error, &got.error) {
+            (None, Some((code, reason))) if code == "0A000" => Outcome::Refused(reason.clone()),
+            (Some((wanted, _)), Some((got, _))) if wanted == got || got == "0A000" => Outcome::Error,
+            _ => difference(wanted, got, ordered).map_or(Outcome::Alike, Outcome::Different),
+        }
+    }
+}
+
+/// Those customers among all whose rows would be on the last shard, which is left empty.
+fn customers_of_the_last_shard(cluster: &Cluster, gateway: &mut Client) -> Vec<i64> {
+    gateway.run("CREATE TABLE probe (customer_id int8)");
+    for customer in 1..=data::CUSTOMERS {
+        gateway.run(&format!("INSERT INTO probe VALUES ({customer})"));
+    }
+    let url = cluster.shard_url(3).to_owned();
+    let rows = block_on(async move {
+        let shard = support::connect(&url).await;
+        shard.query("SELECT customer_id FROM probe", &[]).await.unwrap()
+    });
+    gateway.run("DROP TABLE probe");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Simple, Protocol::Text, Protocol::Binary];
+
+#[test]
+fn random_queries_of_every_shape_are_answered_as_by_one_postgres() {
+    let mut both = Both::start();
+    if let Ok(sql) = std::env::var("FEDERATED_SQL") {
+        for protocol in PROTOCOLS {
+            println!("{protocol:?}: {}", told(&both.compare(&sql, false, protocol)));
+        }
+        return;
+    }
+    let (first, queries) = (number("FEDERATED_SEED", 1), number("FEDERATED_QUERIES", QUERIES));
+    let mut refusals: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    let (mut alike, mut errors, mut large, mut failures) = (0, 0, 0, Vec::new());
+    for seed in first..first + queries {
+        let mut generator = Generator::new(Choices::from_seed(seed));
+        let query = generator.statement();
+        let protocol = PROTOCOLS[(seed % 3) as usize];
+        match both.compare(&query.sql, query.ordered, protocol) {
+            Outcome::Alike => alike += 1,
+            Outcome::Error => errors += 1,
+            Outcome::TooLarge => large += 1,
+            Outcome::Refused(reason) => refusals.entry(reason).or_insert((0, query.sql)).0 += 1,
+            Outcome::Different(_) => {
+                failures.push(smallest(&mut both, generator.choices, seed, protocol));
+                if failures.len() >= 20 {
+                    break;
+                }
+            }
+        }
+    }
+    let refused: u64 = refusals.values().map(|(count, _)| count).sum();
+    println!(
+        "seeds from {first}: {alike} answered alike, {errors} errors alike, {refused} refused, {large} too large, {} different",
+        failures.len()
+    );
+    refusals.iter().for_each(|(reason, (count, sql))| println!("{count:6} {reason}\n         {sql}"));
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(errors * 4 < queries, "{errors} of {queries} are errors: the generator tests little");
+    assert!(refused * 5 < queries, "{refused} of {queries} refused");
+}
+
+/// The smallest query found that still differs, and how.
+fn smallest(both: &mut Both, choices: Choices, seed: u64, protocol: Protocol) -> String {
+    let small = choices.shrink(|choices| {
+        let query = Generator::new(choices).statement();
+        matches!(both.compare(&query.sql, query.ordered, protocol), Outcome::Different(_))
+    });
+    let query = Generator::new(small).statement();
+    let how = told(&both.compare(&query.sql, query.ordered, protocol));
+    format!("seed {seed} [{protocol:?}]: {}\n    {how}", query.sql)
+}
+
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Alike => "alike".to_owned(),
+        Outcome::Error => "an error on both sides".to_owned(),
+        Outcome::TooLarge => "too large to compare".to_owned(),
+        Outcome::Refused(reason) => format!("refused: {reason}"),
+        Outcome::Different(how) => how.clone(),
+    }
+}
+
+#[test]
+fn tpch_with_facts_by_order_is_answered_as_by_one_postgres() {
+    tpch_answers(tpch::BY_ORDER);
+}
+
+#[test]
+fn tpch_with_every_table_by_its_own_key_is_answered_as_by_one_postgres() {
+    tpch_answers(tpch::BY_OWN_KEYS);
+}
+
+/// `TPCH_SCALE` is the scale factor, `TPCH_QUERY` one query to run.
+fn tpch_answers(config: &str) {
+    let scale = std::env::var("TPCH_SCALE").map_or(0.01, |text| text.parse().unwrap());
+    let mut both = Both::new(config);
+    tpch::load(&mut both.gateway, scale);
+    tpch::load(&mut both.postgres, scale);
+    let only = number("TPCH_QUERY", 0);
+    let (mut failures, mut logarithms) = (Vec::new(), 0.0);
+    for query in (1..=22).filter(|query| only == 0 || *query as u64 == only) {
+        let sql = tpch::statement(query);
+        match both.compare(&sql, false, Protocol::Simple) {
+            Outcome::Alike => {}
+            other => failures.push(format!("Q{query}: {}", told(&other))),
+        }
+        let (gateway, postgres) = both.took;
+        let ratio = gateway.as_secs_f64() / postgres.as_secs_f64();
+        logarithms += ratio.ln();
+        println!(
+            "Q{query:<2} {:8.1} ms  {:8.1} ms  {ratio:6.2}",
+            gateway.as_secs_f64() * 1e3,
+            postgres.as_secs_f64() * 1e3
+        );
+    }
+    println!("geometric mean {:.2}", (logarithms / 22.0).exp());
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
