@@ -91,7 +91,7 @@ impl Session {
     }
 
     /// Forgets statements whose Parse was never reached or failed: to the client they do not exist.
-    fn forget_unparsed(&mut self) {
+    pub(super) fn forget_unparsed(&mut self) {
         let Session { link, names, pipeline, .. } = self;
         let lost = |id: StatementId, unnamed: bool| {
             link.servers.iter().any(|enlisted| {
@@ -575,96 +575,6 @@ impl Session {
         }
         self.pass_on_hidden_error(&plain)?;
         Err(Failure::Told)
-    }
-
-    /// Sync: ends the implicit transaction of the pipeline on every server, and the skipping.
-    pub(super) async fn sync(&mut self) -> Result<(), Failure> {
-        if !self.pipeline.skipping {
-            let settled = self.settle_parse(None).await;
-            self.conclude_extended(settled).await?;
-        }
-        let result = match self.sync_servers().await {
-            Ok(false) => self.commit_pipeline().await.map(|()| false),
-            result => result,
-        };
-        self.pipeline.skipping |= result.is_err();
-        self.end_pipeline();
-        match result {
-            Ok(true) => {}
-            Ok(false) => self.ready(),
-            Err(failure) => {
-                self.fail(failure).await?;
-                self.end_implicit_block().await?;
-                self.ready();
-            }
-        }
-        self.release_if_idle().await;
-        self.link.client.flush().await?;
-        Ok(())
-    }
-
-    /// Asks for what queries of this pipeline made of settings.
-    async fn settle_settings(&mut self) -> Result<(), Failure> {
-        let sets = std::mem::take(&mut self.pipeline.sets);
-        if self.pipeline.skipping || self.transaction.has_failed() {
-            return Ok(());
-        }
-        for (shard, names) in sets {
-            let at = self.enlist(shard, Access::Read).await?;
-            self.ask_settings(at, &names).await?;
-        }
-        Ok(())
-    }
-
-    /// The implicit transaction is over: if it failed, what SET did in it is undone.
-    fn end_pipeline(&mut self) {
-        if let (true, Some(settings)) = (self.pipeline.skipping, self.pipeline.settings_before.take()) {
-            self.settings = settings;
-            self.reported.pending.clear();
-        }
-        self.pipeline.clear();
-    }
-
-    /// Whether a server's ReadyForQuery was forwarded.
-    async fn sync_servers(&mut self) -> Result<bool, Failure> {
-        let failed = self.pipeline.skipping;
-        let engaged = self.link.servers.iter().filter(|enlisted| enlisted.needs_sync).count();
-        if engaged == 0 {
-            return Ok(false);
-        }
-        let in_block = self.transaction.block().is_some();
-        // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1
-            && !failed
-            && !self.transaction.has_failed()
-            && self.pipeline.sets.is_empty()
-            && !self.in_implicit_block();
-        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
-            enlisted.needs_sync = false;
-            let server: &mut Server = &mut enlisted.server;
-            if failed && !in_block && !server.expects.skipping {
-                // Outside a block, ROLLBACK ends the implicit transaction with a warning.
-                // Source: xact.c, UserAbortTransactionBlock, TBLOCK_IMPLICIT_INPROGRESS.
-                server.send_extended(b"ROLLBACK");
-            }
-            server.send_sync(if direct { Audience::Client } else { Audience::Gateway });
-        }
-        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
-        plain.skip_described = self.pipeline.describing.iter().all(|name| name.is_empty());
-        self.relay_in_block(&mut plain).await?;
-        self.note(&plain);
-        self.pipeline.held = std::mem::take(&mut plain.aliases);
-        if plain.error.is_some() {
-            self.pipeline.skipping = true;
-            self.forget_unparsed();
-        }
-        if !failed {
-            self.pass_on_hidden_error(&plain)?;
-        }
-        if plain.error.is_none() {
-            Box::pin(self.settle_settings()).await?;
-        }
-        Ok(direct)
     }
 }
 

@@ -21,6 +21,7 @@ pub mod enlist;
 pub mod lookup;
 pub mod simple;
 pub mod extended;
+pub mod sync;
 pub mod long_bind;
 pub mod portal;
 pub mod described;
@@ -28,7 +29,6 @@ pub mod gather;
 pub mod gather_portal;
 pub mod gather_cursor;
 pub mod gather_output;
-
 pub mod transaction;
 pub mod commit;
 pub mod setting;
