@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation};
+use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, SubLinkType};
 
 use super::node;
 use super::part::Parts;
 use super::qualify::{self, Known};
 use super::reference::{self, Content, Reference};
+use super::survey::SYSTEM_COLUMNS;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
@@ -207,7 +208,10 @@ pub fn label(target: &Wrapped) -> String {
 pub fn distinct(labels: &[String]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (at, label) in labels.iter().enumerate() {
-        let plain = !label.is_empty() && label != "?column?" && !found.contains(label);
+        let plain = !label.is_empty()
+            && label != "?column?"
+            && !SYSTEM_COLUMNS.contains(&label.as_str())
+            && !found.contains(label);
         let mut name = if plain { label.clone() } else { format!("c{}", at + 1) };
         while found.contains(&name) || (!plain && labels.contains(&name)) {
             name.push('_');
@@ -232,13 +236,15 @@ fn shippable_outputs(select: &SelectStmt) -> bool {
 
 /// The same for one column.
 pub fn shippable(node: &Node) -> bool {
-    let all = |nodes: &[Wrapped]| nodes.iter().filter_map(|node| node.node.as_ref()).all(shippable);
+    let all = |nodes: &[Wrapped]| nodes.iter().filter_map(|node| node.node.as_ref()).all(operand);
     match node {
         Node::ColumnRef(_)
         | Node::BoolExpr(_)
         | Node::NullTest(_)
         | Node::BooleanTest(_)
         | Node::TypeCast(_)
+        | Node::AIndirection(_)
+        | Node::XmlSerialize(_)
         | Node::SqlvalueFunction(_)
         | Node::GroupingFunc(_) => true,
         Node::AConst(_) => names::string_constant(node).is_none() && !names::is_null(node),
@@ -253,6 +259,12 @@ pub fn shippable(node: &Node) -> bool {
         }
         Node::CoalesceExpr(e) => all(&e.args),
         Node::MinMaxExpr(e) => all(&e.args),
+        Node::AArrayExpr(e) => !e.elements.is_empty() && all(&e.elements),
+        Node::SubLink(link) => match (link.sub_link_type(), names::inner(&link.subselect)) {
+            (SubLinkType::ExistsSublink | SubLinkType::AnySublink | SubLinkType::AllSublink, _) => true,
+            (_, Some(Node::SelectStmt(query))) => shippable_outputs(query),
+            _ => false,
+        },
         Node::FuncCall(call) => {
             let system = matches!(names::qualified(&call.funcname), Some((None | Some("pg_catalog"), name))
                 if !RECORDS.iter().any(|entry| name.starts_with(entry)));
@@ -264,8 +276,7 @@ pub fn shippable(node: &Node) -> bool {
 
 /// Something to compute with: anything but a row and what could be one.
 fn operand(node: &Node) -> bool {
-    matches!(node, Node::AConst(_) | Node::ParamRef(_) | Node::SubLink(_) | Node::List(_) | Node::AArrayExpr(_))
-        || shippable(node)
+    matches!(node, Node::AConst(_) | Node::ParamRef(_) | Node::List(_)) || shippable(node)
 }
 
 /// Functions of pg_catalog that return rows of no declared type, nothing, or sets of several columns.

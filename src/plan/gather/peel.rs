@@ -21,6 +21,10 @@ impl Engine<'_, '_> {
         if content.tables.is_empty() || !content.closed() || (select.with_clause.is_some() && content.sublinks) {
             return Ok(false);
         }
+        // One moment for all rows.
+        if content.functions.iter().any(|(_, name)| name == "statement_timestamp") {
+            return Ok(false);
+        }
         let Some(mut level) = Level::new(select) else { return Ok(false) };
         let Some(target) = self.parts.target(&level.core)? else { return Ok(false) };
         let distinct: Vec<Wrapped> = level.distinct.iter().map(|at| level.ordinal(*at)).collect();

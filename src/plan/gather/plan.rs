@@ -12,7 +12,7 @@ use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
 use crate::plan::{Access, Context, Output, Refusal, Route, Several, Target};
-use crate::sql::{Node, edit, names};
+use crate::sql::{Node, edit, erase, names};
 
 /// The route of a query, given the one it has by itself: a refusal over several shards becomes a [`Gather`] where that is possible.
 ///
@@ -61,6 +61,10 @@ pub fn unprintable() -> Stop {
 
 fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Gather, GatherStop> {
     let mut tree = Node::SelectStmt(Box::new(select.clone()));
+    // Literals without values (`plan::shared`) cannot be written; that plan is only for keys of one shard.
+    if has_erased(&mut tree)? {
+        return Err(GatherStop::NotForIt);
+    }
     view::expand(&mut tree, context)?;
     let Node::SelectStmt(expanded) = &tree else { return Err(GatherStop::NotForIt) };
     let mut builder = Builder::new(context);
@@ -99,6 +103,15 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Ga
         now_parameter: clock.used.then_some(count + 1),
         reason: reason.strip_suffix(" is not supported yet").unwrap_or(reason).to_owned(),
     })
+}
+
+fn has_erased(node: &mut Node) -> Result<bool, Stop> {
+    let mut found = erase::erased(node).is_some();
+    edit::children(node, &mut |child| -> Result<(), Stop> {
+        found |= has_erased(child)?;
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// The largest pieces that distribute run on the shards.

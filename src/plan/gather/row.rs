@@ -20,10 +20,13 @@ pub fn expand(node: &mut Node, tables: &Tables) -> Result<(), Stop> {
     Rows { names: &names }.node(node)
 }
 
+/// A table and the names of its columns where it is shown.
+type Shown = (Arc<Relation>, Vec<String>);
+
 #[derive(Default)]
 struct Names {
     /// By visible name: the table and the names of its columns here; `None` when several tables are meant by the name.
-    shown: HashMap<String, Option<(Arc<Relation>, Vec<String>)>>,
+    shown: HashMap<String, Option<Shown>>,
     /// Names of columns anywhere.
     columns: HashSet<String>,
 }

@@ -9,7 +9,7 @@ use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
 /// *Source*: manual of PostgreSQL 15, 5.5.
-const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// The names in a statement. Whose they are is not asked.
 #[derive(Default)]

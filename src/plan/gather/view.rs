@@ -14,18 +14,17 @@ use crate::sql::{self, Node, edit, names};
 /// Views within views at the most.
 const DEPTH_MAX: usize = 20;
 
+/// Is shown a FROM item and the relation it names.
+type Visit<'v> = &'v mut dyn FnMut(&mut Node, &Arc<Relation>) -> Result<(), Stop>;
+
 /// Visits every FROM item that names a relation of the catalog, with that relation; `visit` may put something else in its place.
-pub fn relations(
-    node: &mut Node,
-    builder: &Builder<'_>,
-    visit: &mut dyn FnMut(&mut Node, &Arc<Relation>) -> Result<(), Stop>,
-) -> Result<(), Stop> {
+pub fn relations(node: &mut Node, builder: &Builder<'_>, visit: Visit<'_>) -> Result<(), Stop> {
     Finder { builder, visit, ctes: Vec::new() }.node(node)
 }
 
 struct Finder<'f, 'b> {
     builder: &'f Builder<'b>,
-    visit: &'f mut dyn FnMut(&mut Node, &Arc<Relation>) -> Result<(), Stop>,
+    visit: Visit<'f>,
     /// Names of WITH queries in force.
     ctes: Vec<String>,
 }
