@@ -64,7 +64,8 @@ impl Builder<'_> {
         self.leaves.get(write.target.0).is_some_and(|leaf| leaf.relation.kind == RelationKind::Reference)
     }
 
-    fn access(&self) -> Access {
+    /// Whether the statement changes anything.
+    pub fn access(&self) -> Access {
         let effects = &self.effects;
         let writes = !self.writes.is_empty() || effects.changes || effects.sequence || effects.transaction_lock;
         match writes || effects.locks {

@@ -73,7 +73,9 @@ fn share(
     let Plan::Rows(route) = statement::plan(text, parsed, context) else { return Sharing::Never };
     let Some(filled) = filled(&route, &Literals { text, literals }) else { return Sharing::NotThis };
     // In words, which name all there is to a route: nothing can be forgotten here.
-    let any_shards = format!("{filled:?}") == format!("{whole:?}");
+    // What is refused for keys on several shards may be gathered with other literals, and the other way round.
+    let refused = matches!(&whole.target, Target::Keyed(keyed) if matches!(keyed.several, Several::Refuse(_)));
+    let any_shards = !refused && format!("{filled:?}") == format!("{whole:?}");
     if !any_shards && format!("{:?}", one_shard(filled)) != format!("{:?}", one_shard(whole.clone())) {
         return Sharing::Never;
     }

@@ -33,7 +33,7 @@ impl<'c> Parts<'c> {
             Err(Stop::Fails) => return Err(Stop::Fails),
         };
         let route = match builder.finish(Some(&query)) {
-            Ok(route) if route.access == Access::Read => route,
+            Ok(route) if route.access != Access::Write => route,
             Ok(_) | Err(Stop::Refuse(_)) => return Ok(None),
             Err(Stop::Fails) => return Err(Stop::Fails),
         };

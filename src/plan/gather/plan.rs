@@ -23,16 +23,16 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
         Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
             if let Several::Refuse(refusal) = &keyed.several
                 && (keyed.touches_home || !one_shard(&keyed))
-                && access == Access::Read
-                && let Ok(gather) = gather(select, &refusal.reason, context)
+                && access != Access::Write
+                && let Ok((gather, _)) = gather(select, &refusal.reason, context)
             {
                 keyed.several = Several::Gather(Arc::new(gather));
             }
             Ok(Route { access, target: Target::Keyed(keyed), output })
         }
         Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context) {
-            Ok(gather) => {
-                Ok(Route { access: Access::Read, target: Target::Gather(Arc::new(gather)), output: Output::Rows })
+            Ok((gather, access)) => {
+                Ok(Route { access, target: Target::Gather(Arc::new(gather)), output: Output::Rows })
             }
             Err(GatherStop::NotForIt) => Err(Stop::Refuse(refusal)),
             Err(GatherStop::Stop(stop)) => Err(stop),
@@ -59,7 +59,7 @@ pub fn unprintable() -> Stop {
     Refusal::unsupported("this query cannot be taken apart for several shards").into()
 }
 
-fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Gather, GatherStop> {
+fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<(Gather, Access), GatherStop> {
     let mut tree = Node::SelectStmt(Box::new(select.clone()));
     // Literals without values (`plan::shared`) cannot be written; that plan is only for keys of one shard.
     if has_erased(&mut tree)? {
@@ -88,6 +88,7 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Ga
     }
     let count = builder.parameters.len().max(context.declared_types.len());
     let types: Vec<_> = (0..count).map(|index| builder.parameter_type(index)).collect();
+    let access = builder.access();
     let mut names = Builder::new(context);
     functions(&mut tree.clone(), &mut names)?;
     label::everywhere(&mut tree)?;
@@ -97,12 +98,14 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Ga
         Ok(found) => found,
         Err(_) => tables(tree, context, &types)?,
     };
-    Ok(Gather {
+    let gather = Gather {
         merge,
         parts,
         now_parameter: clock.used.then_some(count + 1),
         reason: reason.strip_suffix(" is not supported yet").unwrap_or(reason).to_owned(),
-    })
+    };
+    // What would change something has been refused.
+    Ok((gather, if access == Access::Write { Access::Read } else { access }))
 }
 
 fn has_erased(node: &mut Node) -> Result<bool, Stop> {
