@@ -240,6 +240,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let settings = config::Pool {
             max: 2,
+            merge_max: 2,
             min: 0,
             idle_timeout: second,
             lifetime: second,
@@ -247,7 +248,8 @@ mod tests {
             connect_timeout: second,
         };
         let pools = Pools::new(settings, 1);
-        let kept: Vec<ServerPool> = (0..100).map(|at| pools.pool(target(&format!("u{at}")), 2).unwrap()).collect();
+        let kept: Vec<ServerPool> =
+            (0..100).map(|at| pools.pool(target(&format!("u{at}")), Purpose::Transactions, 2).unwrap()).collect();
         assert_eq!(pools.status().len(), 100);
         // Somebody is at it.
         let mut connecting = Box::pin(kept[7].get());
@@ -255,6 +257,6 @@ mod tests {
         pools.maintain().await;
         assert_eq!(pools.status().len(), 1);
         assert!(kept[8].is_closed() && !kept[7].is_closed());
-        assert!(!pools.pool(target("u8"), 2).unwrap().is_closed());
+        assert!(!pools.pool(target("u8"), Purpose::Transactions, 2).unwrap().is_closed());
     }
 }
