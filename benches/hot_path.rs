@@ -188,13 +188,8 @@ impl Parts {
         };
         let rules = Rules::default();
         let plans = Plans::new(100);
-        let search_path = vec!["public".to_owned()];
-        let scope = Scopes::default().scoped(Scope {
-            database: "shop".to_owned(),
-            search_path,
-            role: String::new(),
-            utf8: true,
-        });
+        let (database, search_path) = ("shop".to_owned(), vec!["public".to_owned()]);
+        let scope = Scopes::default().scoped(Scope { database, search_path, role: String::new(), utf8: true });
         let mut lifted = Lifted::default();
         assert!(lifted.read(SELECT.as_bytes()));
         plans.learn(SELECT, &lifted, &scope, &catalog, &rules);

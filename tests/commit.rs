@@ -1,6 +1,6 @@
 //! Several shards commit as one: whatever fails, whenever it is killed, on all or on none.
 //!
-//! `COMMIT_ROUNDS=1000 cargo test --test commit bank` kills at random for as long; without it a few seconds' worth.
+//! `COMMIT_ROUNDS=1000 cargo test --test commit` runs the whole crash matrix and kills a thousand times at random.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -28,6 +28,7 @@ pub async fn check(config: &Config) -> Report {
     check_placement(config, &primaries, &mut report).await;
     commits::check_commits(config, &primaries, &mut report).await;
     check_schemas(config, &primaries, &mut report).await;
+    check_numbers(config, &primaries, &mut report).await;
     let home = primaries.get(usize::from(config.sharding.home.0)).and_then(Option::as_ref);
     if let Some(client) = home {
         check_tables(config, client, &mut report).await;
@@ -146,6 +147,34 @@ fn short(definition: &str) -> String {
         line.push_str("...");
     }
     line
+}
+
+/// All shards call users' types by the same numbers.
+async fn check_numbers(config: &Config, primaries: &[Option<Client>], report: &mut Report) {
+    let home = usize::from(config.sharding.home.0);
+    let reads = join_all(primaries.iter().map(|client| async { catalog::numbers(client.as_ref()?).await.ok() })).await;
+    let (Some(name), Some(Some(canonical))) = (config.shards.get(home).map(|shard| &shard.name), reads.get(home))
+    else {
+        return;
+    };
+    for (shard, numbers) in config.shards.iter().zip(&reads).filter(|(shard, _)| shard.name != *name) {
+        let Some(numbers) = numbers else { continue };
+        let subject = format!("shard {}", shard.name);
+        let types = numbers.differences(canonical);
+        if types.is_empty() {
+            report.fine(subject, format!("its types have the numbers that they have on shard {name}"));
+            continue;
+        }
+        let told = types.iter().take(DIFFERENCES_TOLD).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = types.len().checked_sub(DIFFERENCES_TOLD).filter(|more| *more > 0);
+        let more = more.map_or(String::new(), |more| format!(" and {more} more"));
+        report.warning(
+            subject,
+            format!("types that have other numbers (pg_type.oid) than on shard {name}: {told}{more}"),
+            "nothing need be done: the gateway translates, and asks the home shard what concerns the catalog; statements with \
+             binary values cost more, and binary COPY of arrays and composites of these types is refused",
+        );
+    }
 }
 
 /// The tables suit the rules of the configuration.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use load::{LoadError, load};
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
 pub use rules::{Rules, key_type};
-pub use shards::OidMaps;
+pub use shards::{OidMaps, numbers};
 pub use watch::{CatalogHandle, Connect, ConnectFailure, Connecting, fingerprint};
 
 /// A type's `pg_type.oid`.

@@ -16,6 +16,9 @@ use super::{Connect, LoadError};
 /// A shard that does not answer in so long does not hold up the others.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A shard that is busy is given longer when a client waits for the number of a type, which would be refused without.
+const AWAITED_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A shard that could not be asked is left alone for so long, unless somebody waits for it.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -88,11 +91,11 @@ impl Shard {
             if former.as_ref() == Some(&fingerprint) {
                 return Ok((client, None));
             }
-            let rows = texts(client.simple_query(NUMBERS).await?);
-            let numbers = Numbers::of(rows.iter().map(|row| std::array::from_fn(|column| row.get(column))));
+            let numbers = numbers(&client).await?;
             Ok::<_, LoadError>((client, Some((fingerprint, numbers))))
         };
-        match timeout(ANSWER_TIMEOUT, asking).await.unwrap_or(Err(LoadError::Timeout(ANSWER_TIMEOUT))) {
+        let limit = if insist { AWAITED_TIMEOUT } else { ANSWER_TIMEOUT };
+        match timeout(limit, asking).await.unwrap_or(Err(LoadError::Timeout(limit))) {
             Ok((client, read)) => {
                 (self.client, self.retry_at) = (Some(client), None);
                 let Some((fingerprint, numbers)) = read else { return false };
@@ -106,6 +109,15 @@ impl Shard {
             }
         }
     }
+}
+
+/// The numbers that a shard has given.
+///
+/// # Errors
+/// When the query fails.
+pub async fn numbers(client: &Client) -> Result<Numbers, LoadError> {
+    let rows = texts(client.simple_query(NUMBERS).await?);
+    Ok(Numbers::of(rows.iter().map(|row| std::array::from_fn(|column| row.get(column)))))
 }
 
 fn texts(messages: Vec<SimpleQueryMessage>) -> Vec<SimpleQueryRow> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use shardmap::ShardId;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_postgres::Client;
 
 use super::shards::ShardNumbers;
@@ -26,6 +26,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// A load or a fingerprint that takes longer has lost its server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// See [`CatalogHandle::ddl_turn`]. Most DDL takes a few milliseconds.
+const DDL_TURN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Opens a control connection to the database; its driver runs in a task of its own.
 pub trait Connect: Send + Sync + 'static {
@@ -73,6 +76,8 @@ struct Shared {
     /// Somebody waits for a shard's numbers: it is to be asked although it did not answer a moment ago.
     insist: AtomicBool,
     reader: Mutex<Reader>,
+    /// Held by one who runs DDL.
+    ddl: Mutex<()>,
 }
 
 /// What only one reload at a time may use.
@@ -163,6 +168,7 @@ impl CatalogHandle {
             connect,
             insist: AtomicBool::new(false),
             reader: Mutex::new(Reader::default()),
+            ddl: Mutex::default(),
         };
         let handle = CatalogHandle { shared: Arc::new(shared) };
         handle.refresh().await?;
@@ -192,6 +198,12 @@ impl CatalogHandle {
     pub async fn refresh_numbers(&self) -> Result<(), LoadError> {
         self.shared.insist.store(true, Ordering::SeqCst);
         self.refresh().await
+    }
+
+    /// Waits for one's turn to run DDL, so that all shards hand out numbers in the same order. Not for long: DDL that waits for
+    /// a lock holds up no other, and where numbers differ, they are translated.
+    pub async fn ddl_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        tokio::time::timeout(DDL_TURN_TIMEOUT, self.shared.ddl.lock()).await.ok()
     }
 
     /// For those who wait for changes.

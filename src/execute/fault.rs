@@ -46,6 +46,9 @@ pub enum ServerFault {
     /// It said something that is not the protocol.
     #[error("protocol violation: {0}")]
     Protocol(String),
+    /// It spoke of a type whose number on the home shard is not known.
+    #[error("a type of its is not known on the home shard")]
+    UnknownType,
 }
 
 impl ServerFault {
@@ -58,6 +61,7 @@ impl ServerFault {
     /// What the client is told; `shard` is the shard's name. 08006 is connection_failure, 08P01 protocol_violation.
     pub fn report(&self, shard: &str) -> Report {
         let sqlstate = match self {
+            ServerFault::UnknownType => return unknown_type(shard),
             ServerFault::Protocol(_) => "08P01",
             ServerFault::Closed | ServerFault::Fatal { .. } | ServerFault::Io(_) => "08006",
         };
@@ -65,4 +69,13 @@ impl ServerFault {
             "Whether what was sent last took effect, a COMMIT included, is not known; what was not committed is not kept.",
         )
     }
+}
+
+/// A client would take the shard's number for that of another type.
+fn unknown_type(shard: &str) -> Report {
+    let text =
+        format!("shard \"{shard}\" has a type that the home shard does not have, or that could not be read there");
+    Report::error("0A000", text)
+        .with_detail("Types have numbers of their own on each shard, and clients know those of the home shard.")
+        .with_hint("Run \"pgbraid check\" to find where the schemas differ. A write may have taken effect.")
 }

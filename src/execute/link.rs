@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -11,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::{ClientIo, READ_BYTES};
 use super::fault::{LinkFault, ServerFault};
+use crate::catalog::CatalogHandle;
 use crate::pool::lend::Lent;
 use crate::pool::server::Server;
 use crate::wire::reply::Status;
@@ -40,12 +42,13 @@ pub struct Enlisted {
 }
 
 /// A client and its servers.
-#[derive(Debug)]
 pub struct Link {
     /// The client.
     pub client: ClientIo,
     /// Its servers, in the order in which they enlisted.
     pub servers: Vec<Enlisted>,
+    /// Where the shards' numbers of types are read.
+    pub catalog: Option<Arc<CatalogHandle>>,
 }
 
 /// What a turn brought.
@@ -84,6 +87,9 @@ impl Link {
     /// # Cancel safety
     /// Cancel safe: bytes are in a buffer or in a socket.
     pub async fn turn(&mut self) -> Result<Turn, LinkFault> {
+        if self.renumber().await? {
+            return Ok(Turn::Server);
+        }
         poll_fn(|cx| self.poll_turn(cx)).await
     }
 

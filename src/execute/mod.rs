@@ -7,6 +7,7 @@
 pub mod client;
 pub mod fault;
 pub mod link;
+mod renumber;
 pub mod relay;
 pub mod scatter;
 pub mod chorus;

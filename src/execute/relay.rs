@@ -11,6 +11,7 @@ use memchr::memmem;
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
 use crate::pool::expect::{StatementId, Step, Verdict};
+use crate::pool::renumber::Untranslated;
 use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
 use crate::wire::fields;
 use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES};
@@ -257,7 +258,8 @@ impl Link {
             let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else {
                 break;
             };
-            let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES;
+            let renumbered = server.oids.reads(header.tag);
+            let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES && !renumbered;
             let frame_bytes_max = if streams { LARGEST_MESSAGE_BYTES + 4 } else { HELD_FRAME_BYTES };
             if header.frame_bytes > frame_bytes_max {
                 return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));
@@ -270,6 +272,15 @@ impl Link {
             if !joiner.admits(index, server.expects.front().map(|expect| expect.step)) {
                 break;
             }
+            if renumbered {
+                let body = &mut server.inbound[run + HEADER_BYTES..run + header.frame_bytes];
+                match server.oids.frame(header.tag, body) {
+                    Ok(()) => {}
+                    Err(Untranslated { finally: true }) => return Err(ServerFault::UnknownType),
+                    Err(Untranslated { finally: false }) => break, // see `Link::renumber`
+                }
+            }
+            let bytes = &server.inbound[run..];
             let body = if whole { &bytes[HEADER_BYTES..header.frame_bytes] } else { &[][..] };
             if header.tag == b'E' && matches!(fields::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
                 return Err(ServerFault::fatal(body));
@@ -325,22 +336,15 @@ pub(super) struct Pumped {
     copy_in: bool,
 }
 
-/// Types from here on are users' and have another number on every server. *Source*: access/transam.h, FirstNormalObjectId.
-const FIRST_NORMAL_OID: u32 = 16384;
-
-/// A RowDescription's body without what may differ between shards and over time: OIDs of tables and of users' types, numbers
-/// of columns, and the formats, which Bind decides. That the users' types are the same is what `pgbraid check` looks at.
+/// A RowDescription's body without what may differ between shards and over time: OIDs of tables, numbers of columns, and the
+/// formats, which Bind decides. Types have the home shard's numbers (see `pool::renumber`).
 pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
     let mut copy = body.to_vec();
     let mut at = 2;
     // Name, terminator, table OID (4), attribute number (2), type OID (4), size (2), typmod (4), format (2).
     while let Some(end) = copy.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
         let field = at + end + 1;
-        let type_oid = copy.get(field + 6..field + 10).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-        let own_type = type_oid.is_some_and(|oid| oid >= FIRST_NORMAL_OID);
-        let mut ranges = vec![field..field + 6, field + 16..field + 18];
-        ranges.extend(own_type.then_some(field + 6..field + 10));
-        for range in ranges {
+        for range in [field..field + 6, field + 16..field + 18] {
             if let Some(bytes) = copy.get_mut(range) {
                 bytes.fill(0);
             }

@@ -17,6 +17,8 @@ pub struct CopyIn {
     pub relation: String,
     /// Which shards get which rows.
     pub target: CopyTarget,
+    /// Types of the fields of a row, by the home shard's numbers.
+    pub types: Vec<crate::catalog::Oid>,
     /// How rows and fields are delimited.
     pub format: CopyFormat,
 }
@@ -147,7 +149,8 @@ fn copy_in(copy: &CopyStmt, options: &Options<'_>, context: &Context<'_>) -> Res
                 .into());
         }
     };
-    Ok(CopyIn { relation: relation.name.clone(), target, format: format(options, key)? })
+    let types = columns.iter().filter_map(|at| Some(relation.columns.get(*at)?.type_oid)).collect();
+    Ok(CopyIn { relation: relation.name.clone(), target, types, format: format(options, key)? })
 }
 
 /// Positions of the fields of a row: the columns listed, or all but generated ones.

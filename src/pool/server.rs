@@ -10,6 +10,7 @@ use lru::LruCache;
 
 use super::connect::{self, Connected, Target};
 use super::expect::{Audience, Expectations, StatementId, Step};
+use super::renumber::Renumber;
 use super::settings::Settings;
 use crate::net::ServerStream;
 use crate::wire::reply::{self, Status};
@@ -27,6 +28,8 @@ pub struct Server {
     pub unflushed: bool,
     /// What is owed for the messages sent.
     pub expects: Expectations,
+    /// What its numbers of users' types are on the home shard.
+    pub oids: Renumber,
     /// Rest of a frame that is being forwarded (or dropped) piecemeal.
     pub partial: Option<Partial>,
     /// Length of the frame at the start of `inbound` that must be held whole; it may exceed the window.
@@ -73,6 +76,7 @@ impl Server {
             outbound: BytesMut::new(),
             unflushed: false,
             expects: Expectations::default(),
+            oids: Renumber::default(),
             partial: None,
             frame_bytes_wanted: 0,
             settings: Arc::new(Settings::default()),
@@ -180,7 +184,8 @@ impl Server {
             reply::named(&mut self.outbound, b'C', b'S', &statement_name(evicted));
             self.expects.push(Step::Evict(evicted), Audience::Gateway);
         }
-        reply::parse(&mut self.outbound, &statement_name(statement), text, types);
+        let types = self.oids.declared(types);
+        reply::parse(&mut self.outbound, &statement_name(statement), text, &types);
         self.expects.push(Step::Parse(Some(statement)), audience);
         true
     }

@@ -188,7 +188,7 @@ impl Session {
                 tracing::warn!(shard = name, %cause, "server lost during a commit");
                 rolled_back(&name, &cause).into()
             }
-            Failed::Own(report) => report.into(),
+            Failed::Own(report) => Failure::Statement(report),
         }
     }
 

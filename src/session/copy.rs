@@ -24,6 +24,7 @@ const READ_BYTES: usize = 128 * 1024;
 impl Session {
     /// Runs a COPY FROM STDIN; everything but ReadyForQuery is answered.
     pub(super) async fn copy_in(&mut self, text: &[u8], copy: &crate::plan::CopyIn) -> Result<(), Failure> {
+        self.check_copy_in(copy)?;
         let router = self.router(copy)?;
         let own = self.begin_own_block();
         let parts = self.gather_servers(&copy.target).await?;

@@ -51,7 +51,7 @@ impl Session {
         }
         match verb {
             CursorVerb::Declare { route, .. } => match declared.unwrap_or(Destination::NeedsParameterTypes) {
-                Destination::Any => self.enlist_any(route.access).await,
+                Destination::Any => self.enlist_anywhere(b"", route.access).await,
                 Destination::One(shard) => self.enlist_for(shard, route.access).await,
                 Destination::Many(_) | Destination::Gather(_) | Destination::All | Destination::NeedsParameterTypes => {
                     Err(Report::error("0A000", "a cursor over several shards is not supported yet")

@@ -108,6 +108,9 @@ impl Session {
         if let Some(at) = self.link.servers.iter().position(found) {
             return self.join(at).await;
         }
+        if !self.link.servers.is_empty() {
+            self.check_second_shard()?;
+        }
         let role = if reads_only { self.gateway.reader(shard, &self.user) } else { Role::Primary };
         let (mut server, role) = match self.checkout(shard, role).await {
             Err(_) if role != Role::Primary && self.user.reads == Reads::PreferReplica => {
@@ -116,6 +119,7 @@ impl Session {
             server => (server?, role),
         };
         self.cancel.add(server.cancel_key());
+        server.oids.begin(self.catalog.oids(shard));
         // A BEGIN cannot fail, so it travels with the statement. Settings can, and the statement must not run without them.
         let (settings, replay) = match self.transaction.block() {
             Some(block) => (block.log.settings_before(), Some(&block.log)),
@@ -139,6 +143,9 @@ impl Session {
     /// Takes a server into the block that was enlisted before it began: by a pipeline that had no Sync yet, whose implicit
     /// transaction ends here as a Query message ends it.
     async fn join(&mut self, at: usize) -> Result<usize, Failure> {
+        if let Some(enlisted) = self.link.servers.get_mut(at) {
+            enlisted.server.oids.follow(self.catalog.oids(enlisted.shard));
+        }
         let (Some(block), Some(enlisted)) = (self.transaction.block(), self.link.servers.get_mut(at)) else {
             return Ok(at);
         };

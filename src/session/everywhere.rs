@@ -17,12 +17,16 @@ impl Session {
         if !everywhere.in_transaction && self.transaction.block().is_none() {
             return self.outside_transaction(text, everywhere).await;
         }
+        let catalog = self.catalog.clone();
+        // Not in a block: it may hold locks that the one whose turn it is waits for.
+        let _turn = if explicit { None } else { catalog.ddl_turn().await };
         let own = self.begin_own_block();
         self.enlist_all().await?;
         // Only now, so that the leader is the session's first server on every shard alike.
         self.chorus(text).await?;
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
+            block.numbered = false;
             block.ddl_words.extend(Words::of_ddl(text));
         }
         if own && !explicit {

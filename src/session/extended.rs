@@ -9,11 +9,13 @@ use shardmap::ShardId;
 
 use super::failure::Failure;
 use super::life::Session;
-use super::plans::Compiled;
+use super::numbers::Protocol;
+use super::plans::{Compiled, Embeds};
 use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::execute::relay::Plain;
-use crate::plan::{Access, CursorVerb, Destination, Plan, Route};
+use crate::plan::{Access, CursorVerb, Destination, Output, Plan, Route};
 use crate::pool::expect::{Audience, StatementId, Step};
+use crate::pool::renumber;
 use crate::pool::server::{Server, StatementName, statement_name};
 use crate::wire::frontend::{self, Bind, Malformed, Named};
 use crate::wire::reply::{self, Report};
@@ -124,6 +126,7 @@ impl Session {
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
         self.check_statement_room(parse.name, parse.text)?;
+        self.check_declared(parse.text, &types).await?;
         let mut compiled = self.compile(parse.text, &types);
         if !compiled.is_certain() {
             self.drain().await?;
@@ -196,7 +199,8 @@ impl Session {
             }
             let known = server.unnamed == Some(compiled.id);
             if !known {
-                reply::parse(&mut server.outbound, b"", &compiled.text, &compiled.types);
+                let types = server.oids.declared(&compiled.types);
+                reply::parse(&mut server.outbound, b"", &compiled.text, &types);
                 server.expects.push(Step::Parse(None), audience);
                 server.unnamed = Some(compiled.id);
             }
@@ -232,6 +236,11 @@ impl Session {
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
+        self.number_block(plan).await?;
+        let embeds = self.embeds(bind, &prepared, plan).await?;
+        if bind.more_bytes > 0 && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
+            return Ok(Bound::WholeNeeded);
+        }
         let place = match plan {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
@@ -241,12 +250,15 @@ impl Session {
                 {
                     return Ok(Bound::WholeNeeded);
                 }
+                if route.output == Output::CopyBinary && !matches!(destination, Destination::Gather(_)) {
+                    self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
+                }
                 match destination {
-                    Destination::Gather(_) if route.output != crate::plan::Output::Rows => {
+                    Destination::Gather(_) if route.output != Output::Rows => {
                         return Err(super::gather_output::extended_refused());
                     }
                     Destination::Gather(gather) => Box::pin(self.bind_gather(&gather, bind, &prepared)).await?,
-                    destination => self.place(destination, route.access, bind).await?,
+                    destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
                 }
             }
             Plan::Cursor(verb) => {
@@ -255,11 +267,11 @@ impl Session {
                     CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
                 };
                 let at = Box::pin(self.cursor_server(verb, declared)).await?;
-                self.bind_on(at, bind).await?
+                self.bind_on(at, (bind, None)).await?
             }
             Plan::SettingQuery(_) => {
                 let at = self.enlist_any(Access::Read).await?;
-                self.bind_on(at, bind).await?
+                self.bind_on(at, (bind, None)).await?
             }
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
             _ if bind.more_bytes > 0 => return Ok(Bound::WholeNeeded),
@@ -268,10 +280,9 @@ impl Session {
                 Place::Local
             }
         };
-        self.names.portals.insert(
-            bind.portal.into(),
-            Portal { place, compiled: prepared.compiled, statement: bind.statement.into(), reached: 0 },
-        );
+        let binary_rows = bind.asks_for_binary();
+        let (compiled, statement) = (prepared.compiled, bind.statement.into());
+        self.names.portals.insert(bind.portal.into(), Portal { place, compiled, statement, binary_rows, reached: 0 });
         Ok(Bound::Done)
     }
 
@@ -332,7 +343,7 @@ impl Session {
     }
 
     /// Has a server describe a statement, for the gateway's own use.
-    async fn ask(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Plain, Failure> {
+    pub(super) async fn ask(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Plain, Failure> {
         self.drain().await?;
         let at = self.enlist_any(Access::Read).await?;
         self.engage(at).await?;
@@ -351,10 +362,11 @@ impl Session {
     }
 
     /// Binds where the destination says.
-    async fn place(&mut self, to: Destination, access: Access, bind: &Bind<'_>) -> Result<Place, Failure> {
+    async fn place(&mut self, to: Destination, access: Access, bind: Binding<'_>) -> Result<Place, Failure> {
         match to {
             Destination::Any => {
-                let at = self.enlist_any(access).await?;
+                let text = self.names.statements.get(bind.0.statement).map(|prepared| prepared.compiled.clone());
+                let at = self.enlist_anywhere(text.as_ref().map_or(b"", |compiled| &compiled.text), access).await?;
                 self.bind_on(at, bind).await
             }
             Destination::One(shard) => {
@@ -376,7 +388,7 @@ impl Session {
         }
     }
 
-    async fn bind_on(&mut self, at: usize, bind: &Bind<'_>) -> Result<Place, Failure> {
+    async fn bind_on(&mut self, at: usize, bind: Binding<'_>) -> Result<Place, Failure> {
         self.engage(at).await?;
         self.send_bind(at, bind, true);
         let enlisted = &self.link.servers[at];
@@ -384,7 +396,7 @@ impl Session {
     }
 
     /// Binds on several servers; the client sees the first one's answer.
-    async fn bind_many(&mut self, shards: Vec<ShardId>, access: Access, bind: &Bind<'_>) -> Result<Place, Failure> {
+    async fn bind_many(&mut self, shards: Vec<ShardId>, access: Access, bind: Binding<'_>) -> Result<Place, Failure> {
         self.drain().await?;
         let mut places = Vec::with_capacity(shards.len());
         for shard in &shards {
@@ -400,10 +412,13 @@ impl Session {
         Ok(Place::Many(shards))
     }
 
-    fn send_bind(&mut self, at: usize, bind: &Bind<'_>, forward: bool) {
+    fn send_bind(&mut self, at: usize, (bind, embeds): Binding<'_>, forward: bool) {
+        let numbers = self.bound_numbers(at, bind, embeds);
         let name = self.hold(at, bind.statement, forward).unwrap_or_default();
         let server: &mut Server = &mut self.link.servers[at].server;
         reply::bind(&mut server.outbound, bind.portal, &name, bind.rest, bind.more_bytes);
+        let start = server.outbound.len().saturating_sub(bind.rest.len());
+        renumber::write(&mut server.outbound[start..], &numbers);
         server.expects.push(Step::Bind, if forward { Audience::Client } else { Audience::Gateway });
     }
 
@@ -422,6 +437,7 @@ impl Session {
             self.say(NO_DATA);
             return Ok(());
         }
+        self.number_block(prepared.plan().unwrap_or(&Plan::Empty)).await?;
         // PostgreSQL refuses to describe a statement that returns rows in a failed block; so does the server then.
         let at = self.enlist_any(Access::Read).await?;
         self.engage(at).await?;
@@ -577,6 +593,9 @@ impl Session {
         Err(Failure::Told)
     }
 }
+
+/// A Bind, and what its statement's values hold of numbers of types, where they must be translated.
+type Binding<'a> = (&'a Bind<'a>, Option<&'a Embeds>);
 
 /// What became of a Bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

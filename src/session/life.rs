@@ -129,7 +129,7 @@ impl Session {
         let mut io = ClientIo::new(client.stream, client.read_ahead);
         io.deadlocked = cancel.deadlocked.clone();
         Session {
-            link: Link { client: io, servers: Vec::new() },
+            link: Link { client: io, servers: Vec::new(), catalog: Some(catalog.clone()) },
             user: client.user,
             database: client.database,
             transaction: Transaction::default(),

@@ -20,6 +20,7 @@ pub mod snapshot;
 pub mod enlist;
 pub mod lookup;
 pub mod simple;
+pub mod numbers;
 pub mod extended;
 pub mod sync;
 pub mod long_bind;

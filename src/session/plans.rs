@@ -3,8 +3,8 @@
 //! What a plan depends on is in its key (database, search path, declared types, whether literals are UTF-8) or checked at
 //! each use (catalog version). The map and parameter values are looked at when the plan is resolved, so they may change.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
@@ -23,6 +23,15 @@ const CACHED_TEXT_BYTES: usize = 64 * 1024;
 /// Memory that a plan may take on average: a text of a kilobyte, twice, and what was made of it.
 const PLAN_BYTES: u64 = 4 * 1024;
 
+/// What a statement's binary values hold of numbers of types, by the home shard's catalog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Embeds {
+    /// Parameters whose values do, with their types.
+    pub parameters: Vec<(usize, Oid)>,
+    /// Values of some column do.
+    pub rows: bool,
+}
+
 /// A compiled text.
 #[derive(Debug)]
 pub struct Compiled {
@@ -36,6 +45,8 @@ pub struct Compiled {
     pub version: CatalogVersion,
     /// Its statements; `None` when it is not SQL: PostgreSQL shall say what is wrong with it.
     pub statements: Option<Vec<Planned>>,
+    /// Which of its values hold numbers of types, once asked because shards have different ones.
+    pub embeds: OnceLock<Embeds>,
 }
 
 impl Compiled {
@@ -191,8 +202,14 @@ impl Plans {
     }
 
     fn compiled(&self, text: &[u8], types: &[Oid], catalog: &Catalog, statements: Option<Vec<Planned>>) -> Compiled {
-        let id = self.next_id();
-        Compiled { id, text: text.into(), types: types.into(), version: catalog.version, statements }
+        Compiled {
+            id: self.next_id(),
+            text: text.into(),
+            types: types.into(),
+            version: catalog.version,
+            statements,
+            embeds: OnceLock::new(),
+        }
     }
 
     fn keep(&self, scope: ScopeId, compiled: &Arc<Compiled>) {
@@ -222,9 +239,12 @@ mod tests {
     use super::super::shapes::Lookup;
     use super::*;
 
+    fn named(schema: &str) -> Scope {
+        Scope { database: "shop".to_owned(), search_path: vec![schema.to_owned()], role: String::new(), utf8: true }
+    }
+
     fn public() -> Arc<Scoped> {
-        let search_path = vec!["public".to_owned()];
-        Scopes::default().scoped(Scope { database: "shop".to_owned(), search_path, role: String::new(), utf8: true })
+        Scopes::default().scoped(named("public"))
     }
 
     fn learn(plans: &Plans, text: &str, scope: &Scoped, catalog: &Catalog) {
@@ -253,14 +273,7 @@ mod tests {
     fn a_shape_is_forgotten_with_its_catalog_and_never_known_in_another_scope() {
         let plans = Plans::new(100);
         let scopes = Scopes::default();
-        let scope = |name: &str| {
-            scopes.scoped(Scope {
-                database: "shop".to_owned(),
-                search_path: vec![name.to_owned()],
-                role: String::new(),
-                utf8: true,
-            })
-        };
+        let scope = |name: &str| scopes.scoped(named(name));
         let (text, mut lifted) = ("SELECT 1 WHERE 2 = 3", Lifted::default());
         assert!(lifted.read(text.as_bytes()));
         let catalog = Catalog { version: CatalogVersion(1), ..Catalog::default() };

@@ -60,8 +60,15 @@ impl Session {
     }
 
     fn send_execute(&mut self, at: usize, execute: &Execute<'_>, audience: Audience) {
+        let embeds = self.may_embed(at, execute.portal);
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
+        if embeds {
+            // So that the columns are known when the rows come.
+            reply::named(&mut enlisted.server.outbound, b'D', b'P', execute.portal);
+            let hidden = if audience == Audience::Client { Audience::ClientIfError } else { Audience::Gateway };
+            enlisted.server.expects.push(Step::DescribePortal, hidden);
+        }
         reply::execute(&mut enlisted.server.outbound, execute.portal, execute.rows_max);
         enlisted.server.expects.push(Step::Execute, audience);
     }

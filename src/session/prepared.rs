@@ -86,7 +86,7 @@ impl Session {
         let destination = self.destination(route, &values)?;
         self.count_rows(route, &destination);
         let at = match destination {
-            Destination::Any => self.enlist_any(route.access).await?,
+            Destination::Any => self.enlist_anywhere(&prepared.compiled.text, route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Gather(gather) => {
                 return self.execute_sql_gather(&gather, &prepared.compiled, arguments).await;

@@ -11,6 +11,19 @@ use crate::pool::settings::{Change, Settings, assignment, literal};
 use crate::wire::reply::{self, Report};
 
 impl Session {
+    /// Asks for what queries of this pipeline made of settings.
+    pub(super) async fn settle_settings(&mut self) -> Result<(), Failure> {
+        let sets = std::mem::take(&mut self.pipeline.sets);
+        if self.pipeline.skipping || self.transaction.has_failed() {
+            return Ok(());
+        }
+        for (shard, names) in sets {
+            let at = self.enlist(shard, Access::Read).await?;
+            self.ask_settings(at, &names).await?;
+        }
+        Ok(())
+    }
+
     /// SET and RESET; everything but ReadyForQuery is answered.
     pub(super) async fn setting(&mut self, text: &[u8], verb: &SettingVerb) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();

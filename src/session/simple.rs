@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
 use super::lookup::Found;
+use super::numbers::Protocol;
 use super::plans::Compiled;
 use super::statement::NoArguments;
 use crate::catalog::{Function, RelationKind};
@@ -17,6 +18,7 @@ use crate::execute::relay::{Joiner, Plain, RelayEnd};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
+use crate::pool::server::Server;
 use crate::txn::changed::Words;
 use crate::txn::state::{Block, BlockKind};
 use crate::wire::copy::JoinFormat;
@@ -117,8 +119,13 @@ impl Session {
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
     async fn probe(&mut self, text: &[u8], types: &[u32]) -> Result<(), Failure> {
         let at = self.enlist_any(Access::ReadPrimary).await?;
-        let server = &mut self.link.servers[at].server;
-        reply::parse(&mut server.outbound, b"", text, types);
+        self.probe_on(at, text, types).await
+    }
+
+    /// As `probe`, on a server that is enlisted.
+    pub(super) async fn probe_on(&mut self, at: usize, text: &[u8], types: &[u32]) -> Result<(), Failure> {
+        let server: &mut Server = &mut self.link.servers[at].server;
+        reply::parse(&mut server.outbound, b"", text, &server.oids.declared(types));
         server.expects.push(Step::Parse(None), Audience::Gateway);
         server.unnamed = None;
         server.send_sync(Audience::Gateway);
@@ -147,6 +154,7 @@ impl Session {
     ) -> Result<Ended, Failure> {
         self.check_not_failed(plan)?;
         self.check_not_changed(text, plan)?;
+        self.number_block(plan).await?;
         self.count_plan(plan);
         match plan {
             Plan::Empty => {
@@ -261,8 +269,11 @@ impl Session {
         output: Output,
         alone: bool,
     ) -> Result<Ended, Failure> {
+        if output == Output::CopyBinary {
+            self.check_copy_out(text, Protocol::Simple).await?;
+        }
         let at = match destination {
-            Destination::Any => self.enlist_any(access).await?,
+            Destination::Any => self.enlist_anywhere(text, access).await?,
             Destination::One(shard) => self.enlist_for(shard, access).await?,
             Destination::Many(shards) => return Box::pin(self.scatter(text, &shards, output)).await,
             Destination::All => return Box::pin(self.replicated(text)).await,

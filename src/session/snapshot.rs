@@ -48,13 +48,10 @@ impl Session {
             return Ok(());
         }
         match block.log.isolation() {
-            Isolation::Statement => return Ok(()),
+            // PostgreSQL chooses the moment, on each shard its own: see `check_second_shard`.
+            Isolation::Statement | Isolation::Deferrable => return Ok(()),
             _ if self.gateway.shards() < 2 || self.user.reads == crate::config::Reads::Replica => return Ok(()),
             Isolation::Transaction => {}
-            Isolation::Deferrable => {
-                let text = "SERIALIZABLE READ ONLY DEFERRABLE is not supported over several shards";
-                return Err(Report::error("0A000", text).with_hint("Use REPEATABLE READ READ ONLY.").into());
-            }
         }
         let replay = block.log.replay();
         self.install_in_other_database().await;
@@ -69,6 +66,19 @@ impl Session {
             tokio::time::sleep(HALF_DONE_INTERVAL).await;
         }
         Ok(())
+    }
+
+    /// Another shard is to enlist in a block that has one.
+    ///
+    /// # Errors
+    /// The shards would choose the moments that they show apart from each other.
+    pub(super) fn check_second_shard(&self) -> Result<(), Failure> {
+        let deferrable = self.transaction.block().is_some_and(|block| block.log.isolation() == Isolation::Deferrable);
+        if !deferrable || self.link.servers.is_empty() {
+            return Ok(());
+        }
+        let text = "SERIALIZABLE READ ONLY DEFERRABLE is not supported over several shards";
+        Err(Report::error("0A000", text).with_hint("Use REPEATABLE READ READ ONLY.").into())
     }
 
     /// `pgbraid init` knows the configuration's databases; others get their functions from the gateway. What is missing then is

@@ -52,6 +52,8 @@ pub struct Portal {
     pub compiled: Arc<Compiled>,
     /// The statement's name.
     pub statement: Box<[u8]>,
+    /// Rows are, or may be, asked for in binary format.
+    pub binary_rows: bool,
     /// On several shards: how many of them have given all their rows.
     pub reached: usize,
 }

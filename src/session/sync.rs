@@ -3,7 +3,6 @@
 use super::failure::Failure;
 use super::life::Session;
 use crate::execute::relay::Plain;
-use crate::plan::Access;
 use crate::pool::expect::Audience;
 use crate::pool::server::Server;
 
@@ -31,19 +30,6 @@ impl Session {
         }
         self.release_if_idle().await;
         self.link.client.flush().await?;
-        Ok(())
-    }
-
-    /// Asks for what queries of this pipeline made of settings.
-    async fn settle_settings(&mut self) -> Result<(), Failure> {
-        let sets = std::mem::take(&mut self.pipeline.sets);
-        if self.pipeline.skipping || self.transaction.has_failed() {
-            return Ok(());
-        }
-        for (shard, names) in sets {
-            let at = self.enlist(shard, Access::Read).await?;
-            self.ask_settings(at, &names).await?;
-        }
         Ok(())
     }
 

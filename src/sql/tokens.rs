@@ -37,6 +37,38 @@ pub fn arguments(text: &str) -> Option<Range<usize>> {
     }
 }
 
+/// A query for what `COPY ... TO` copies: the query in it, or all of its table's columns or those listed.
+pub fn copied_query(text: &str) -> Option<String> {
+    let mut depth = 0usize;
+    let mut words = Vec::new();
+    let mut opened = None;
+    let mut listed = None;
+    for token in pg_query::scan_tokens(text).ok()? {
+        let (start, end) = bounds(text, token.start, token.end)?;
+        match Token::try_from(token.token).ok()? {
+            Token::SqlComment | Token::CComment => {}
+            Token::Ascii40 => {
+                depth += 1;
+                opened = opened.or(Some(end));
+            }
+            Token::Ascii41 => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 && listed.is_none() {
+                    listed = text.get(opened?..start);
+                }
+            }
+            Token::To if depth == 0 => break,
+            Token::Copy | Token::Binary if words.is_empty() => {}
+            _ if depth == 0 => words.push(text.get(start..end)?),
+            _ => {}
+        }
+    }
+    Some(match (words.is_empty(), listed) {
+        (true, query) => query?.to_owned(),
+        (false, columns) => format!("SELECT {} FROM {}", columns.unwrap_or("*"), words.concat()),
+    })
+}
+
 fn bounds(text: &str, start: i32, end: i32) -> Option<(usize, usize)> {
     let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
     text.get(start..end).map(|_| (start, end))
@@ -51,6 +83,17 @@ mod tests {
     fn the_body_of_prepare_starts_after_its_own_as() {
         let text = "PREPARE \"as\" (int, text) /* as */ AS SELECT 1 AS x";
         assert_eq!(&text[after_as(text).unwrap()], "SELECT 1 AS x");
+    }
+
+    #[test]
+    fn what_is_copied_can_be_asked_for() {
+        let query = |text| copied_query(text).unwrap();
+        assert_eq!(
+            query("COPY (SELECT (1), ')' /* ( */ FROM t) TO STDOUT (FORMAT binary)"),
+            "SELECT (1), ')' /* ( */ FROM t"
+        );
+        assert_eq!(query("copy a.\"B\" (x, y) to stdout with binary"), "SELECT x, y FROM a.\"B\"");
+        assert_eq!(query("COPY BINARY t TO STDOUT"), "SELECT * FROM t");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub enum Failed {
     /// A server was lost.
     Lost(ShardId, ServerFault),
     /// The gateway's own reason.
-    Own(Report),
+    Own(Box<Report>),
 }
 
 /// What became of the decision.
@@ -121,7 +121,7 @@ pub async fn prepare(
     let mut result = check(link, &mut replies, &expected);
     if result.is_ok() && begun.elapsed() > PREPARE_MAX {
         let text = format!("the transaction could not be prepared within {} s", PREPARE_MAX.as_secs());
-        result = Err(Failed::Own(Report::error("57014", text)));
+        result = Err(Failed::Own(Box::new(Report::error("57014", text))));
     }
     // To the session of a server, PREPARE is the end of its transaction: what was SET in it stays.
     let prepared: Vec<usize> =
@@ -225,7 +225,7 @@ fn check(link: &Link, replies: &mut Replies, expected: &[(usize, &[u8])]) -> Res
         if !reply.tags.iter().any(|done| done == tag) {
             // The server's transaction had failed without the gateway's knowing.
             let text = "the transaction was rolled back by a shard";
-            return Err(Failed::Own(Report::error("40000", text)));
+            return Err(Failed::Own(Box::new(Report::error("40000", text))));
         }
     }
     Ok(())

@@ -34,6 +34,8 @@ pub struct Block {
     pub writes: Writes,
     /// DDL ran in it: the catalog does not know yet what it made.
     pub changed_catalog: bool,
+    /// Its servers have been asked for the numbers of the types made in it.
+    pub numbered: bool,
     /// The words of the DDL that ran in it.
     pub ddl_words: Words,
     /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
@@ -105,6 +107,7 @@ impl Transaction {
             read_only,
             writes,
             changed_catalog: false,
+            numbered: false,
             ddl_words,
             lost_server: false,
         });

@@ -56,6 +56,8 @@ pub struct Bind<'a> {
     pub more_bytes: usize,
     formats: &'a [u8],
     values: &'a [u8],
+    /// Formats of the columns asked for; `None` if they are not here.
+    results: Option<&'a [u8]>,
     /// Parameters that are wholly here.
     count: u16,
 }
@@ -96,7 +98,7 @@ impl<'a> Bind<'a> {
         }
         let (result_count, results) = u16_of(at)?;
         whole(results, usize::from(result_count) * 2)?;
-        Ok(Bind { portal, statement, rest, more_bytes: 0, formats, values, count })
+        Ok(Bind { portal, statement, rest, more_bytes: 0, formats, values, results: Some(results), count })
     }
 
     /// Parameters in the message.
@@ -125,10 +127,37 @@ impl<'a> Bind<'a> {
             at = value(at).ok()?.1;
         }
         let Some(bytes) = value(at).ok()?.0 else { return Some(BoundValue::Null) };
+        Some(if self.is_binary(index) { BoundValue::Binary(bytes) } else { BoundValue::Text(bytes) })
+    }
+
+    /// Whether parameter `index` is in binary format. One code stands for all; none means text. *Source*: manual, Bind.
+    fn is_binary(&self, index: usize) -> bool {
         let formats = self.formats.as_chunks::<2>().0;
-        // One code stands for all; none means text. Source: manual, Bind.
         let code = if formats.len() == 1 { formats.first() } else { formats.get(index) };
-        Some(if code == Some(&[0, 1]) { BoundValue::Binary(bytes) } else { BoundValue::Text(bytes) })
+        code == Some(&[0, 1])
+    }
+
+    /// Some parameter is in binary format, or is meant to be.
+    pub fn sends_binary(&self) -> bool {
+        self.formats.as_chunks::<2>().0.contains(&[0, 1])
+    }
+
+    /// Some column is asked for in binary format, or may be: that part of the message is not here.
+    pub fn asks_for_binary(&self) -> bool {
+        self.results.is_none_or(|results| results.as_chunks::<2>().0.contains(&[0, 1]))
+    }
+
+    /// The parameters in binary format that are wholly here, by their index, and where in `rest` each begins.
+    pub fn binary_values(&self) -> impl Iterator<Item = (usize, usize, &'a [u8])> {
+        let bind = *self;
+        let mut at = bind.values;
+        (0..usize::from(bind.count)).filter_map(move |index| {
+            let (bytes, after) = value(at).ok()?;
+            at = after;
+            let bytes = bytes.filter(|_| bind.is_binary(index))?;
+            let start = (bytes.as_ptr() as usize).checked_sub(bind.rest.as_ptr() as usize)?;
+            Some((index, start, bytes))
+        })
     }
 }
 
@@ -166,7 +195,7 @@ impl<'a> BindHead<'a> {
         let (format_count, after) = u16_of(rest).ok()?;
         let (formats, after) = after.split_at_checked(usize::from(format_count) * 2)?;
         let (count, values) = u16_of(after).ok()?;
-        Some((Bind { portal, statement, rest, more_bytes: 0, formats, values, count: 0 }, count))
+        Some((Bind { portal, statement, rest, more_bytes: 0, formats, values, results: None, count: 0 }, count))
     }
 
     /// The first `count` parameters, or all there are if fewer, are wholly here.
@@ -269,6 +298,16 @@ mod tests {
         assert_eq!(bind.parameter(1), Some(BoundValue::Null));
         assert_eq!(bind.parameter(2), Some(BoundValue::Binary(b"")));
         assert_eq!(bind.parameter(3), None);
+    }
+
+    #[test]
+    fn binary_values_say_where_they_are() {
+        let bind = Bind::read(BIND).unwrap();
+        let values: Vec<_> = bind.binary_values().collect();
+        assert_eq!(values, [(0, 10, &b"hi"[..]), (2, 20, &b""[..])]);
+        assert_eq!(&bind.rest[10..12], b"hi");
+        assert!(bind.sends_binary() && !bind.asks_for_binary());
+        assert!(BindHead::read(BIND, BIND.len()).unwrap().unwrap().bind.asks_for_binary());
     }
 
     #[test]

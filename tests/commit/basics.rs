@@ -67,19 +67,6 @@ async fn a_failure_at_commit_on_one_shard_rolls_back_the_other() {
 }
 
 #[tokio::test]
-async fn a_pipeline_without_begin_is_one_transaction_on_all_its_shards() {
-    let cluster = Cluster::start(2);
-    let (a, b) = pair(&cluster).await;
-    let client = cluster.connect().await;
-    let set = "UPDATE accounts SET v = $2 WHERE customer_id = $1";
-    let (one, two) = (client.prepare(set).await.unwrap(), client.prepare(set).await.unwrap());
-    // Each its own Sync: two transactions.
-    client.execute(&one, &[&a, &1_i64]).await.unwrap();
-    client.execute(&two, &[&b, &1_i64]).await.unwrap();
-    assert_eq!(values(&cluster).await, (1, 1));
-}
-
-#[tokio::test]
 async fn only_who_wrote_is_prepared() {
     let cluster = Cluster::start(3);
     accounts(&cluster).await;

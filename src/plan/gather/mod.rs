@@ -19,6 +19,7 @@ mod group;
 mod whole;
 mod condition;
 mod types;
+mod item;
 mod qualify;
 mod reference;
 mod engine;

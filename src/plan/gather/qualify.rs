@@ -11,6 +11,7 @@ use pg_query::protobuf::{
     SelectStmt, SetOperation, SubLinkType,
 };
 
+use super::item::{Column, Item, Level};
 use super::{condition, label, node, types};
 use crate::catalog::{Oid, Relation};
 use crate::plan::Context;
@@ -62,36 +63,6 @@ impl Known {
     pub fn type_of(&self, node: &Node) -> Option<Oid> {
         types::of(node, &|item, column| self.types.get(&(item.to_owned(), column.to_owned())).copied())
     }
-}
-
-#[derive(Clone)]
-struct Column {
-    name: String,
-    value: Node,
-    type_oid: Option<Oid>,
-}
-
-struct Item {
-    /// As the statement calls it.
-    name: Option<String>,
-    /// Its own name.
-    alias: String,
-    columns: Vec<Column>,
-    /// Columns merged by USING, not seen by their bare names.
-    merged: Vec<String>,
-    bare: bool,
-    /// It may have further columns.
-    open: bool,
-    /// Whose row it is.
-    row: Option<Arc<Relation>>,
-}
-
-#[derive(Default)]
-struct Level {
-    items: Vec<Item>,
-    /// In an ON clause only the items of the join are seen: from this one.
-    first: usize,
-    hidden: bool,
 }
 
 struct Cte {
@@ -631,37 +602,6 @@ fn without_outputs(query: Option<&mut Wrapped>) {
         && !query.from_clause.is_empty();
     if plain && query.target_list.iter().all(column) {
         query.target_list = vec![node::target(node::integer(1), "")];
-    }
-}
-
-impl Item {
-    fn visible(&self) -> impl Iterator<Item = &Column> {
-        self.columns.iter().filter(|column| self.bare && !self.merged.contains(&column.name))
-    }
-
-    fn shown<'i>(&'i self, name: &'i str) -> impl Iterator<Item = &'i Column> {
-        self.visible().filter(move |column| column.name == name)
-    }
-
-    fn column(&self, name: &str) -> Result<Node, Unsure> {
-        let mut found = self.columns.iter().filter(|column| column.name == name);
-        match (found.next(), found.next()) {
-            (Some(column), None) => Ok(column.value.clone()),
-            (None, _) if self.open && !self.alias.is_empty() => Ok(node::column(&[&self.alias, name])),
-            _ => Err(Unsure),
-        }
-    }
-}
-
-impl Level {
-    fn bare(&self, name: &str) -> Result<Option<Node>, Unsure> {
-        let items = || self.items.iter().skip(self.first);
-        let mut found = items().flat_map(|item| item.shown(name));
-        match (found.next(), found.next()) {
-            (Some(column), None) => Ok(Some(column.value.clone())),
-            (None, _) if !items().any(|item| item.open) => Ok(None),
-            _ => Err(Unsure),
-        }
     }
 }
 
