@@ -240,8 +240,8 @@ mod tests {
         let second = Duration::from_secs(1);
         let settings = config::Pool {
             max: 2,
-            min: 0,
             merge_max: 2,
+            min: 0,
             idle_timeout: second,
             lifetime: second,
             wait_timeout: second,

@@ -33,7 +33,6 @@ pub mod gather;
 pub mod gather_portal;
 pub mod gather_cursor;
 pub mod gather_output;
-
 pub mod transaction;
 pub mod commit;
 pub mod setting;

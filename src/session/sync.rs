@@ -1,4 +1,4 @@
-//! Sync: the end of a pipeline.
+//! Sync: the end of a pipeline, on every server that has had a part in it.
 
 use super::failure::Failure;
 use super::life::Session;

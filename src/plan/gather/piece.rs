@@ -326,7 +326,11 @@ impl Engine<'_, '_> {
         items: &HashSet<String>,
         needed: &BTreeSet<Reference>,
     ) -> Result<Node, Stop> {
-        let columns: Vec<&Reference> = needed.iter().filter(|(item, _)| items.contains(item)).collect();
+        // What is needed inside a sub-select of these items is not seen outside of it.
+        let mut shown = HashSet::new();
+        from.iter().for_each(|item| visible(item, &mut shown));
+        let columns: Vec<&Reference> =
+            needed.iter().filter(|(item, _)| items.contains(item) && shown.contains(item.as_str())).collect();
         let labels: Vec<String> = columns.iter().map(|(_, column)| column.clone()).collect();
         let names = super::engine::distinct(&labels);
         let outputs = columns.iter().zip(&names).map(|((item, column), name)| {
@@ -413,6 +417,26 @@ impl Engine<'_, '_> {
             None => Ok(()),
         }
     }
+}
+
+/// The names of FROM items, through joins.
+fn visible<'n>(item: &'n Node, found: &mut HashSet<&'n str>) {
+    let alias = match item {
+        Node::JoinExpr(join) => {
+            let sides = [&join.larg, &join.rarg].into_iter().filter_map(names::inner);
+            sides.for_each(|side| visible(side, found));
+            &join.alias
+        }
+        Node::RangeVar(name) => {
+            found.insert(&name.relname);
+            &name.alias
+        }
+        Node::RangeSubselect(subselect) => &subselect.alias,
+        Node::RangeFunction(function) => &function.alias,
+        Node::RangeTableFunc(table) => &table.alias,
+        _ => &None,
+    };
+    found.extend(alias.as_ref().map(|alias| alias.aliasname.as_str()));
 }
 
 fn flatten(item: Node, units: &mut Vec<Node>, conditions: &mut Vec<Node>) {
