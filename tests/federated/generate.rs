@@ -118,12 +118,12 @@ impl Generator {
     }
 
     /// FROM items, and their text.
-    fn from_clause(&mut self, outer: &[Item], deep: u32) -> (Vec<Item>, String) {
-        let (first, mut text) = self.from_item(outer, &[], deep);
+    fn clause_from(&mut self, outer: &[Item], deep: u32) -> (Vec<Item>, String) {
+        let (first, mut text) = self.item_from(outer, &[], deep);
         let mut items = vec![first];
         let more = self.choices.one_of(&[0, 0, 0, 1, 1, 2]);
         for _ in 0..more {
-            let (item, right) = self.from_item(outer, &items, deep);
+            let (item, right) = self.item_from(outer, &items, deep);
             let mut join = self.choices.one_of(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
             if right.starts_with("LATERAL") && join != "JOIN" {
                 join = "LEFT JOIN";
@@ -167,7 +167,7 @@ impl Generator {
         Some(on)
     }
 
-    fn from_item(&mut self, outer: &[Item], left: &[Item], deep: u32) -> (Item, String) {
+    fn item_from(&mut self, outer: &[Item], left: &[Item], deep: u32) -> (Item, String) {
         let alias = self.alias();
         match self.choices.below(10) {
             0 if deep > 0 => {
@@ -228,7 +228,7 @@ impl Generator {
     }
 
     fn plain(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> (String, Vec<Column>) {
-        let (items, from) = self.from_clause(outer, deep);
+        let (items, from) = self.clause_from(outer, deep);
         let types = self.types(types, &items);
         let scope: Vec<Item> = items.iter().chain(outer).cloned().collect();
         let (list, columns) = self.list(&types, |this, kind| this.expression(kind, &scope, deep.min(1)));
@@ -258,7 +258,7 @@ impl Generator {
     }
 
     fn grouped(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> (String, Vec<Column>) {
-        let (items, from) = self.from_clause(outer, deep);
+        let (items, from) = self.clause_from(outer, deep);
         let types = self.types(types, &items);
         let condition = self.where_clause(&items, deep);
         let mut keys = Vec::new();
@@ -355,7 +355,7 @@ impl Generator {
     }
 
     fn windowed(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> (String, Vec<Column>) {
-        let (items, from) = self.from_clause(outer, deep.min(1));
+        let (items, from) = self.clause_from(outer, deep.min(1));
         let types = self.types(types, &items);
         let condition = self.where_clause(&items, 0);
         let total = items.iter().all(|item| !item.unique.is_empty());
@@ -528,7 +528,7 @@ impl Generator {
                 format!("{} {quantifier} ({})", self.value(Num, items), query.sql)
             }
             12 if deep > 0 => {
-                let from = self.from_clause(&[], 0);
+                let from = self.clause_from(&[], 0);
                 let scope: Vec<Item> = from.0.iter().chain(items).cloned().collect();
                 let condition = self.condition(&scope, 0);
                 let aggregate = self.aggregate(Int, &from.0);
