@@ -19,18 +19,18 @@ pub const NUMBERS: &str = "
     LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
     LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid
     LEFT JOIN pg_catalog.pg_range m ON t.typtype = 'm' AND pg_catalog.to_jsonb(m) ->> 'rngmultitypid' = t.oid::text
-    WHERE t.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'
+    WHERE t.oid >= 16384 AND n.nspname !~ '^(pgbraid$|pg_(toast|temp_|toast_temp_))'
     UNION ALL
     SELECT 'r', c.oid, n.nspname, c.relname, c.relkind, 0
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
+    WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^(pgbraid$|pg_(toast|temp_|toast_temp_))'";
 
 /// A text that changes whenever [`NUMBERS`] may say something else: relations other than sequences have a type of their own.
 pub const NUMBERS_FINGERPRINT: &str = "
     SELECT pg_catalog.concat_ws('/',
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(t.oid::bigint, t.xmin::text::bigint))
             FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-            WHERE t.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'),
+            WHERE t.oid >= 16384 AND n.nspname !~ '^(pgbraid$|pg_(toast|temp_|toast_temp_))'),
         (SELECT pg_catalog.sum(pg_catalog.hashtextextended(nspname::text, oid::bigint))
             FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_'),
         (SELECT pg_catalog.sum(pg_catalog.hashtextextended(relname::text, oid::bigint * 31 + relnamespace::bigint))

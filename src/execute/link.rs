@@ -101,10 +101,14 @@ impl Link {
         let may_read = self.client.outbound.len() <= CLIENT_BACKLOG_BYTES;
         for enlisted in &mut self.servers {
             let server = &mut *enlisted.server;
-            if server.is_broken() {
-                continue;
-            }
             let shard = enlisted.shard;
+            if server.is_broken() {
+                if server.expects.is_empty() {
+                    continue;
+                }
+                // It was spoken to after it was lost: nobody will answer.
+                return Poll::Ready(Err(lost(server, shard, ServerFault::Closed)));
+            }
             match poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound, &mut server.unflushed) {
                 Ok(wrote) => {
                     if wrote {
