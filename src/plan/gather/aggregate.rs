@@ -1,7 +1,7 @@
 //! Aggregates over rows that distribute: each shard computes partial ones for its rows, grouped as finely as the query needs, and
 //! the merge server combines them, exactly.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use pg_query::protobuf::{FuncCall, Node as Wrapped, SelectStmt, a_const::Val};
 
@@ -58,7 +58,7 @@ struct Rewriter<'e, 'p, 'c> {
     builder: Builder<'e>,
     partial: Partial,
     /// FROM items of the level.
-    items: HashSet<String>,
+    items: BTreeSet<String>,
     failed: bool,
 }
 
@@ -76,7 +76,7 @@ impl Engine<'_, '_> {
         if !self.is_aggregate(select)? {
             return Ok(false);
         }
-        let mut items = HashSet::new();
+        let mut items = BTreeSet::new();
         for unit in from {
             items.extend(Content::of(&mut (*unit).clone())?.items);
         }

@@ -1,6 +1,6 @@
 //! The largest pieces of a query that distribute run on the shards; this is the walk over its levels.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, SubLinkType};
 
@@ -21,9 +21,9 @@ pub struct Engine<'p, 'c> {
     pub known: Known,
     pub parts: &'p mut Parts<'c>,
     /// Columns of pieces -> columns of the parts that hold them.
-    pub moved: HashMap<Reference, Node>,
+    pub moved: BTreeMap<Reference, Node>,
     /// By table: conditions on what is shipped of it.
-    pub hoisted: HashMap<String, Vec<Node>>,
+    pub hoisted: BTreeMap<String, Vec<Node>>,
 }
 
 /// A query is not taken apart in this way.
@@ -44,7 +44,7 @@ pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut 
     if let Node::SelectStmt(plain) = sql::same::without_places(Node::SelectStmt(Box::new(std::mem::take(select)))) {
         *select = *plain;
     }
-    let mut engine = Engine { context, known, parts, moved: HashMap::new(), hoisted: HashMap::new() };
+    let mut engine = Engine { context, known, parts, moved: BTreeMap::new(), hoisted: BTreeMap::new() };
     engine.query(select, true)?;
     if !engine.hoisted.is_empty() {
         return Err(unfit());

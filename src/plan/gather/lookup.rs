@@ -1,6 +1,6 @@
 //! Which parts the merge query looks into again and again: a sub-select that computes one value for each outer row.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use pg_query::protobuf::{SelectStmt, SubLinkType};
 
@@ -22,7 +22,7 @@ pub fn note(node: &mut Node, parts: &mut Parts<'_>) -> Result<(), Stop> {
 }
 
 fn level(select: &SelectStmt, parts: &mut Parts<'_>) -> Result<(), Stop> {
-    let mut items: HashMap<&str, (&str, Vec<String>)> = HashMap::new();
+    let mut items: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
     for item in select.from_clause.iter().filter_map(|item| item.node.as_ref()) {
         if let Node::RangeVar(name) = item
             && name.schemaname == "pg_temp"

@@ -1,6 +1,6 @@
 //! FROM taken apart: items that can be joined on the shards, with the conditions on them, become parts.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use pg_query::protobuf::{AExprKind, JoinExpr, JoinType, SelectStmt};
 
@@ -18,7 +18,7 @@ const ITEMS_MAX: usize = 16;
 struct Condition {
     node: Node,
     /// Items that it is about.
-    items: HashSet<String>,
+    items: BTreeSet<String>,
     /// It may be decided on the shards, as far as functions go.
     steady: bool,
     sublinks: bool,
@@ -31,7 +31,7 @@ struct Condition {
 struct Cluster {
     /// Positions in FROM.
     units: Vec<usize>,
-    items: HashSet<String>,
+    items: BTreeSet<String>,
     conditions: Vec<usize>,
     /// Columns that tell its rows apart.
     unique: Vec<Vec<Reference>>,
@@ -54,15 +54,15 @@ impl Level {
     }
 
     /// It compares columns of these items with columns of queries around.
-    fn correlated(&self, at: usize, items: &HashSet<String>) -> bool {
+    fn correlated(&self, at: usize, items: &BTreeSet<String>) -> bool {
         self.conditions.get(at).is_some_and(|condition| {
             condition.equality && condition.steady && !condition.sublinks && !condition.items.is_subset(items)
         })
     }
 
     /// The columns of these items that are equal to something of the others.
-    fn joined(&self, items: &HashSet<String>, others: &HashSet<String>) -> HashSet<Reference> {
-        let mut found = HashSet::new();
+    fn joined(&self, items: &BTreeSet<String>, others: &BTreeSet<String>) -> BTreeSet<Reference> {
+        let mut found = BTreeSet::new();
         for condition in self.conditions.iter().filter(|condition| condition.equality && condition.steady) {
             let Node::AExpr(e) = &condition.node else { continue };
             let within = condition.items.iter().all(|item| items.contains(item) || others.contains(item));
@@ -96,7 +96,7 @@ impl Engine<'_, '_> {
                 return Ok(());
             }
         }
-        let mut apart = HashSet::new();
+        let mut apart = BTreeSet::new();
         while let Some(joined) = self.join_two(&level, &mut clusters, &mut apart)? {
             clusters.push(joined);
         }
@@ -109,8 +109,8 @@ impl Engine<'_, '_> {
     /// Puts the parts of the clusters in their places, and takes apart what is left.
     fn assemble(&mut self, select: &mut SelectStmt, level: &mut Level, clusters: &[Cluster]) -> Result<(), Stop> {
         self.all_sublinks(select)?;
-        let pushed: HashSet<usize> = clusters.iter().flat_map(|cluster| cluster.conditions.iter().copied()).collect();
-        let clustered: HashSet<usize> = clusters.iter().flat_map(|cluster| cluster.units.iter().copied()).collect();
+        let pushed: BTreeSet<usize> = clusters.iter().flat_map(|cluster| cluster.conditions.iter().copied()).collect();
+        let clustered: BTreeSet<usize> = clusters.iter().flat_map(|cluster| cluster.units.iter().copied()).collect();
         let filters: Vec<Node> =
             level.conditions.iter().filter(|c| c.steady && !c.sublinks).map(|c| c.node.clone()).collect();
         let mut rest = Vec::new();
@@ -134,7 +134,7 @@ impl Engine<'_, '_> {
             *select = *tree;
         }
         select.from_clause.clear();
-        let mut shipped = HashMap::new();
+        let mut shipped = BTreeMap::new();
         for cluster in clusters {
             let (nodes, conditions) = (level.nodes(&cluster.units), level.conditions(&cluster.conditions));
             let item = self.ship(&nodes, &conditions, &cluster.items, &needed)?;
@@ -240,7 +240,7 @@ impl Engine<'_, '_> {
     }
 
     /// The rows of some units under all conditions on them, if they distribute.
-    fn cluster(&self, level: &Level, mut units: Vec<usize>, items: HashSet<String>) -> Result<Option<Cluster>, Stop> {
+    fn cluster(&self, level: &Level, mut units: Vec<usize>, items: BTreeSet<String>) -> Result<Option<Cluster>, Stop> {
         units.sort_unstable();
         let chosen =
             |condition: &Condition| condition.steady && !condition.sublinks && condition.items.is_subset(&items);
@@ -256,7 +256,7 @@ impl Engine<'_, '_> {
         &self,
         level: &Level,
         clusters: &mut Vec<Cluster>,
-        apart: &mut HashSet<Vec<usize>>,
+        apart: &mut BTreeSet<Vec<usize>>,
     ) -> Result<Option<Cluster>, Stop> {
         if level.units.len() > ITEMS_MAX {
             return Ok(None);
@@ -264,7 +264,7 @@ impl Engine<'_, '_> {
         let mut pairs = Vec::new();
         for (left, l) in clusters.iter().enumerate() {
             for (right, r) in clusters.iter().enumerate().skip(left + 1) {
-                let found = |unique: &[Vec<Reference>], joined: &HashSet<Reference>| {
+                let found = |unique: &[Vec<Reference>], joined: &BTreeSet<Reference>| {
                     unique.iter().any(|columns| columns.iter().all(|column| joined.contains(column)))
                 };
                 let columns = level.joined(&l.items, &r.items);
@@ -323,11 +323,11 @@ impl Engine<'_, '_> {
         &mut self,
         from: &[&Node],
         conditions: &[Node],
-        items: &HashSet<String>,
+        items: &BTreeSet<String>,
         needed: &BTreeSet<Reference>,
     ) -> Result<Node, Stop> {
         // What is needed inside a sub-select of these items is not seen outside of it.
-        let mut shown = HashSet::new();
+        let mut shown = BTreeSet::new();
         from.iter().for_each(|item| visible(item, &mut shown));
         let columns: Vec<&Reference> =
             needed.iter().filter(|(item, _)| items.contains(item) && shown.contains(item.as_str())).collect();
@@ -420,7 +420,7 @@ impl Engine<'_, '_> {
 }
 
 /// The names of FROM items, through joins.
-fn visible<'n>(item: &'n Node, found: &mut HashSet<&'n str>) {
+fn visible<'n>(item: &'n Node, found: &mut BTreeSet<&'n str>) {
     let alias = match item {
         Node::JoinExpr(join) => {
             let sides = [&join.larg, &join.rarg].into_iter().filter_map(names::inner);
@@ -473,7 +473,7 @@ fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
                 continue;
             }
             if let Some(node) = condition::either(own) {
-                let items = HashSet::from([item.clone()]);
+                let items = BTreeSet::from([item.clone()]);
                 found.push(Condition { node, items, steady: true, sublinks: false, equality: false, implied: true });
             }
         }

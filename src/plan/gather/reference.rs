@@ -1,6 +1,6 @@
 //! What a qualified tree refers to, and putting other expressions in place of some.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use pg_query::protobuf::Alias;
 
@@ -25,11 +25,11 @@ pub struct Content {
     /// Columns referred to.
     pub columns: BTreeSet<Reference>,
     /// FROM items, by name.
-    pub items: HashSet<String>,
+    pub items: BTreeSet<String>,
     /// Relations and WITH queries named in FROM without a schema.
-    pub bare: HashSet<String>,
+    pub bare: BTreeSet<String>,
     /// WITH queries defined.
-    pub ctes: HashSet<String>,
+    pub ctes: BTreeSet<String>,
     /// FROM items that are tables, by name.
     pub tables: Vec<String>,
     pub sublinks: bool,
@@ -80,7 +80,7 @@ impl Content {
     }
 
     /// Items referred to that are defined elsewhere.
-    pub fn outside(&self) -> HashSet<&str> {
+    pub fn outside(&self) -> BTreeSet<&str> {
         self.columns.iter().map(|(item, _)| item.as_str()).filter(|item| !self.items.contains(*item)).collect()
     }
 

@@ -621,19 +621,21 @@ public class Suite {
         }
     }
 
-    static void refusals() throws Exception {
+    static void allShards() throws Exception {
         try (Connection conn = connect("prepareThreshold", "2")) {
             orders(conn);
             for (int key = 1; key <= KEYS; key++) {
                 add(conn, key, key);
             }
-            for (String sql : new String[] {
-                "SELECT count(*) FROM jdbc_orders", "SELECT total FROM jdbc_orders ORDER BY total", "DELETE FROM jdbc_orders"}) {
-                for (int round = 0; round < 4; round++) {
+            for (int round = 0; round < 4; round++) {
+                equal(one(conn, "SELECT count(*) FROM jdbc_orders"), String.valueOf(KEYS), "rows of all shards");
+                equal(one(conn, "SELECT total::int FROM jdbc_orders ORDER BY total DESC LIMIT 1"), String.valueOf(KEYS), "the largest");
+                for (String sql : new String[] {"SELECT ctid FROM jdbc_orders", "SELECT * FROM jdbc_orders TABLESAMPLE SYSTEM (10)"}) {
                     raises("0A000", () -> execute(conn, sql));
                 }
             }
-            raises("0A000", () -> {
+            conn.setAutoCommit(false);
+            for (boolean kept : new boolean[] {false, true}) {
                 try (PreparedStatement insert = conn.prepareStatement(INSERT)) {
                     for (int key = 1; key <= KEYS; key++) {
                         insert.setLong(1, key);
@@ -643,10 +645,17 @@ public class Suite {
                     }
                     insert.executeBatch();
                 }
-            });
-            for (int key = 1; key <= KEYS; key++) {
-                equal(totals(conn, key), List.of(key), "nothing of it was kept");
+                if (kept) {
+                    conn.commit();
+                } else {
+                    conn.rollback();
+                }
+                equal(one(conn, "SELECT count(*) FROM jdbc_orders"), String.valueOf(kept ? 2 * KEYS : KEYS), "rows after the end");
+                conn.commit();
             }
+            conn.setAutoCommit(true);
+            execute(conn, "DELETE FROM jdbc_orders");
+            equal(one(conn, "SELECT count(*) FROM jdbc_orders"), "0", "rows left");
             execute(conn, "DROP TABLE jdbc_orders");
         }
     }
@@ -700,7 +709,7 @@ public class Suite {
         test("many connections at once", Suite::threads);
         test("dropping what the suite made", Suite::dropAll);
         if (Arrays.asList(arguments).contains("--gateway")) {
-            test("refusals: aggregates and order over all shards, writes on several", Suite::refusals);
+            test("all shards: aggregates, order, transactions; what is refused", Suite::allShards);
         }
         System.out.println("end");
         System.exit(0);

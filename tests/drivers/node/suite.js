@@ -289,17 +289,27 @@ test('dropping what the suite made', () => connected(async client => {
   assert.equal((await client.query("SELECT 1 FROM pg_tables WHERE tablename LIKE 'node\\_%'")).rowCount, 0)
 }))
 
-refusal('refusals: aggregates and order over all shards, writes on several', () => connected(async client => {
+refusal('all shards: aggregates, order, transactions; what is refused', () => connected(async client => {
   await orders(client)
   for (const key of KEYS) await add(client, key, key)
-  for (const text of ['SELECT count(*) FROM node_orders', 'SELECT total FROM node_orders ORDER BY total', 'DELETE FROM node_orders']) {
+  const both = async text => {
+    const rows = (await client.query({ text, rowMode: 'array' })).rows
+    assert.deepEqual((await client.query({ text, values: [], name: text, rowMode: 'array' })).rows, rows)
+    return rows.flat()
+  }
+  assert.deepEqual(await both('SELECT count(*)::int FROM node_orders'), [KEYS.length])
+  assert.deepEqual((await both('SELECT total FROM node_orders ORDER BY total')).map(Number), KEYS)
+  for (const [end, expected] of [['ROLLBACK', key => [key]], ['COMMIT', key => [1, key]]]) {
+    await client.query('BEGIN')
+    for (const key of KEYS) await add(client, key, 1)
+    await client.query(end)
+    for (const key of KEYS) assert.deepEqual((await totals(client, key)).map(Number).sort((a, b) => a - b), expected(key))
+  }
+  assert.equal((await client.query('DELETE FROM node_orders')).rowCount, 2 * KEYS.length)
+  for (const text of ['SELECT ctid FROM node_orders', 'SELECT * FROM node_orders TABLESAMPLE SYSTEM (10)']) {
     await raises('0A000', client.query(text))
     await raises('0A000', client.query({ text, values: [], name: text }))
   }
-  await client.query('BEGIN')
-  await raises('0A000', (async () => { for (const key of KEYS) await add(client, key, 1) })())
-  await client.query('ROLLBACK')
-  for (const key of KEYS) assert.deepEqual(await totals(client, key), [key])
   await client.query('DROP TABLE node_orders')
 }))
 

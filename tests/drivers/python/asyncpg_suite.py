@@ -399,30 +399,32 @@ async def _(url):
         equal(await conn.fetchval("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'asyncpg\\_%'"), 0)
 
 
-@refusal("refusals: aggregates and order over all shards, writes on several")
+@refusal("all shards: aggregates, order, transactions; what is refused")
 async def _(url):
     async with session(url) as conn:
         await orders(conn)
         for key in KEYS:
             await add(conn, key, key)
-        for statement in (
-            "SELECT sum(total) FROM asyncpg_orders",
-            "SELECT total FROM asyncpg_orders ORDER BY total",
-            "SELECT total FROM asyncpg_orders LIMIT 3",
-            "DELETE FROM asyncpg_orders",
-        ):
-            with raises("0A000"):
-                await conn.fetch(statement)
-        with raises("0A000"):
-            await conn.executemany(
-                "INSERT INTO asyncpg_orders (customer_id, id) VALUES ($1, $2)", [(key, uuid.uuid4()) for key in KEYS]
-            )
-        with raises("0A000"):
+        equal(await conn.fetchval("SELECT sum(total) FROM asyncpg_orders"), sum(KEYS))
+        largest = await conn.fetch("SELECT total FROM asyncpg_orders ORDER BY total DESC LIMIT $1", 3)
+        equal([row["total"] for row in largest], sorted(KEYS)[:-4:-1])
+        try:
             async with conn.transaction():
                 for key in KEYS:
                     await add(conn, key, 1)
+                raise KeyError
+        except KeyError:
+            pass
         for key in KEYS:
             equal(await totals(conn, key), [key])
+        await conn.executemany(
+            "INSERT INTO asyncpg_orders (customer_id, id) VALUES ($1, $2)", [(key, uuid.uuid4()) for key in KEYS]
+        )
+        equal(await conn.fetchval("SELECT count(*) FROM asyncpg_orders"), 2 * len(KEYS))
+        equal(await conn.execute("DELETE FROM asyncpg_orders"), f"DELETE {2 * len(KEYS)}")
+        for statement in ("SELECT ctid FROM asyncpg_orders", "SELECT * FROM asyncpg_orders TABLESAMPLE SYSTEM (10)"):
+            with raises("0A000"):
+                await conn.fetch(statement)
         await conn.execute("DROP TABLE asyncpg_orders")
 
 

@@ -246,12 +246,17 @@ def _(url):
     equal(rows(url, "SELECT relname FROM pg_class WHERE relname LIKE 'psql\\_%'"), [])
 
 
-@refusal("refusals: aggregates and order over all shards, writes on several")
+@refusal("all shards: aggregates, order, transactions; what is refused")
 def _(url):
     orders(url)
+    equal(rows(url, "SELECT count(*), sum(customer_id) FROM psql_orders"), [f"{2 * len(KEYS)}|{2 * sum(KEYS)}"])
+    equal(rows(url, "SELECT customer_id FROM psql_orders ORDER BY 1 DESC LIMIT 3"), ["63", "64", "64"])
+    psql(url, "BEGIN; UPDATE psql_orders SET total = 0; ROLLBACK;")
+    equal(rows(url, "SELECT count(*) FROM psql_orders WHERE total = 0"), ["0"])
+    true("DELETE 128" in psql(url, "BEGIN; DELETE FROM psql_orders; ROLLBACK;"), "rows deleted")
+    equal(rows(url, "SELECT count(*) FROM psql_orders"), ["128"])
     for statement in (
-        "SELECT count(*) FROM psql_orders", "SELECT total FROM psql_orders ORDER BY 1", "UPDATE psql_orders SET total = 0",
-        "DELETE FROM psql_orders", "SELECT * FROM psql_orders FOR UPDATE",
+        "SELECT ctid FROM psql_orders", "SELECT * FROM psql_orders TABLESAMPLE SYSTEM (10)",
     ):
         told = psql(url, f"\\set VERBOSITY verbose\n{statement};\n", status=3)
         true("ERROR:  0A000:" in told and "HINT:" in told, told)

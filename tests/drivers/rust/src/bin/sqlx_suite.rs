@@ -364,31 +364,40 @@ async fn drop_all(url: String) -> Outcome {
     equal(left, 0, "tables left")
 }
 
-async fn refusals(url: String) -> Outcome {
+async fn all_shards(url: String) -> Outcome {
     let mut conn = connect(&url).await?;
     orders(&mut conn).await?;
     for key in 1..=KEYS {
         add(&mut conn, key, key).await?;
     }
-    for statement in
-        ["SELECT count(*) FROM sqlx_orders", "SELECT total FROM sqlx_orders ORDER BY total", "DELETE FROM sqlx_orders"]
-    {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlx_orders").fetch_one(&mut conn).await?;
+    equal(count, KEYS, "rows of all shards")?;
+    let largest: Vec<Decimal> = sqlx::query_scalar("SELECT total FROM sqlx_orders ORDER BY total DESC LIMIT $1")
+        .bind(2i64)
+        .fetch_all(&mut conn)
+        .await?;
+    equal(largest, decimals([KEYS, KEYS - 1]), "the largest")?;
+    for statement in ["SELECT ctid FROM sqlx_orders", "SELECT * FROM sqlx_orders TABLESAMPLE SYSTEM (10)"] {
         raises("0A000", sqlx::query(statement).execute(&mut conn).await)?;
         raises("0A000", sqlx::raw_sql(statement).execute(&mut conn).await)?;
     }
-    let mut transaction = conn.begin().await?;
-    let mut last = Ok(Uuid::nil());
-    for key in 1..=KEYS {
-        last = add(&mut *transaction, key, 1).await;
-        if last.is_err() {
-            break;
+    for kept in [false, true] {
+        let mut transaction = conn.begin().await?;
+        for key in 1..=KEYS {
+            add(&mut *transaction, key, 0).await?;
+        }
+        if kept {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        for key in 1..=KEYS {
+            let expected = if kept { decimals([0, key]) } else { decimals([key]) };
+            equal(totals(&mut conn, key).await?, expected, "all of it was kept, or nothing")?;
         }
     }
-    raises("0A000", last)?;
-    transaction.rollback().await?;
-    for key in 1..=KEYS {
-        equal(totals(&mut conn, key).await?, decimals([key]), "nothing of it was kept")?;
-    }
+    let deleted = sqlx::query("DELETE FROM sqlx_orders").execute(&mut conn).await?.rows_affected();
+    equal(deleted, 2 * KEYS.unsigned_abs(), "rows deleted")?;
     conn.execute("DROP TABLE sqlx_orders").await?;
     Ok(())
 }
@@ -407,7 +416,7 @@ async fn main() {
     test("pool with after_connect and after_release, many workers", pool(url.clone())).await;
     test("dropping what the suite made", drop_all(url.clone())).await;
     if gateway {
-        test("refusals: aggregates and order over all shards, writes on several", refusals(url)).await;
+        test("all shards: aggregates, order, transactions; what is refused", all_shards(url)).await;
     }
     println!("end");
 }

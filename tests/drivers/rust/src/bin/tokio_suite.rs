@@ -462,33 +462,37 @@ async fn drop_all(url: String) -> Outcome {
     equal(left, 0, "tables left")
 }
 
-async fn refusals(url: String) -> Outcome {
+async fn all_shards(url: String) -> Outcome {
     let mut client = connect(&url).await?;
     orders(&client).await?;
     for key in 1..=KEYS {
         add(&client, key, key).await?;
     }
-    for statement in [
-        "SELECT count(*) FROM tokio_orders",
-        "SELECT total FROM tokio_orders ORDER BY total",
-        "DELETE FROM tokio_orders",
-    ] {
+    let count: i64 = client.query_one("SELECT count(*) FROM tokio_orders", &[]).await?.get(0);
+    equal(count, KEYS, "rows of all shards")?;
+    let rows = client.query("SELECT total FROM tokio_orders ORDER BY total DESC LIMIT $1", &[&2i64]).await?;
+    let largest: Vec<Decimal> = rows.iter().map(|row| row.get(0)).collect();
+    equal(largest, decimals([KEYS, KEYS - 1]), "the largest")?;
+    for statement in ["SELECT ctid FROM tokio_orders", "SELECT * FROM tokio_orders TABLESAMPLE SYSTEM (10)"] {
         raises("0A000", client.query(statement, &[]).await)?;
         raises("0A000", client.batch_execute(statement).await)?;
     }
-    let transaction = client.transaction().await?;
-    let mut last = Ok(0);
-    for key in 1..=KEYS {
-        last = transaction.execute(INSERT, &[&key, &Uuid::new_v4(), &Decimal::ONE]).await;
-        if last.is_err() {
-            break;
+    for kept in [false, true] {
+        let transaction = client.transaction().await?;
+        for key in 1..=KEYS {
+            transaction.execute(INSERT, &[&key, &Uuid::new_v4(), &Decimal::ZERO]).await?;
+        }
+        if kept {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        for key in 1..=KEYS {
+            let expected = if kept { decimals([0, key]) } else { decimals([key]) };
+            equal(totals(&client, key).await?, expected, "all of it was kept, or nothing")?;
         }
     }
-    raises("0A000", last)?;
-    transaction.rollback().await?;
-    for key in 1..=KEYS {
-        equal(totals(&client, key).await?, decimals([key]), "nothing of it was kept")?;
-    }
+    equal(client.execute("DELETE FROM tokio_orders", &[]).await?, 2 * KEYS.unsigned_abs(), "rows deleted")?;
     client.batch_execute("DROP TABLE tokio_orders").await?;
     Ok(())
 }
@@ -510,7 +514,7 @@ async fn main() {
     test("several statements in one simple query; DISCARD ALL", simple(url.clone())).await;
     test("dropping what the suite made", drop_all(url.clone())).await;
     if gateway {
-        test("refusals: aggregates and order over all shards, writes on several", refusals(url)).await;
+        test("all shards: aggregates, order, transactions; what is refused", all_shards(url)).await;
     }
     println!("end");
 }
