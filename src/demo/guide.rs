@@ -29,6 +29,9 @@ ShopMart is open: {rows} rows, loaded and ready after {took} s. Worth trying, in
   All shards at once, each answering for its own customers.
     psql {url} -c "select customer_id, order_id, total, currency from orders where total > 6000"
 
+  Partial results of all shards, finished by PostgreSQL.
+    psql {url} -c "select status, count(*), avg(total) from orders group by status order by 2 desc"
+
   How the gateway would run a statement, without running it.
     {program} explain --config {config} "select * from orders join order_items using (customer_id, order_id) where customer_id = 4711"
 

@@ -98,7 +98,7 @@ impl Session {
         let enlisted = &mut self.link.servers[at];
         let server: &mut Server = &mut enlisted.server;
         for text in texts {
-            reply::parse(&mut server.outbound, b"", text, types);
+            reply::parse(&mut server.outbound, b"", text, &server.oids.declared(types));
             server.expects.push(Step::Parse(None), Audience::Gateway);
             reply::named(&mut server.outbound, b'D', b'S', b"");
             server.expects.push(Step::DescribeStatement, Audience::Gateway);
@@ -146,6 +146,8 @@ impl Joiner for Describing {
             b'E' => {
                 self.error.get_or_insert_with(|| frame.body.to_vec());
             }
+            // Other answers may still be owed, as those of a block's beginning.
+            _ if frame.verdict.step != Some(Step::DescribeStatement) => {}
             b't' => {
                 let types = frame.body.get(2..).unwrap_or_default().as_chunks::<4>().0;
                 self.types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();

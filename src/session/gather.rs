@@ -181,9 +181,12 @@ impl Session {
     /// A merge server: the next shard's whose turn it is and that answers.
     async fn lend_merge(&mut self) -> Result<Enlisted, Failure> {
         let shards = self.gateway.shards();
-        let first = self.gateway.next_turn();
+        // Numbers of types inside binary values are those that clients know on the home shard only.
+        let differ = self.catalog.load().numbers_differ();
+        let home = usize::from(self.gateway.config.load().sharding.home.0);
+        let (first, shards_tried) = if differ { (home, 1) } else { (self.gateway.next_turn(), shards) };
         let mut last = None;
-        for turn in 0..shards {
+        for turn in 0..shards_tried {
             let shard = ShardId(u16::try_from((first + turn) % shards).unwrap_or(0));
             match self.checkout(shard, Role::Merge).await {
                 Ok(server) => {
@@ -269,7 +272,8 @@ impl Session {
         let server: &mut Server = &mut self.link.servers[at].server;
         for part in &gathering.described.gather.parts {
             let text = format!("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS ({}) WITH NO DATA", part.name, part.text);
-            reply::parse(&mut server.outbound, b"", text.as_bytes(), &gathering.described.types);
+            let types = server.oids.declared(&gathering.described.types);
+            reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
             server.expects.push(Step::Parse(None), Audience::Gateway);
             reply::bind(&mut server.outbound, b"", b"", &rest, 0);
             server.expects.push(Step::Bind, Audience::Gateway);
@@ -338,7 +342,8 @@ impl Session {
         let rest = parameters.bind_rest(&gathering.result_formats);
         let portal = if run.rows_max > 0 { PORTAL } else { b"" };
         let server: &mut Server = &mut self.link.servers[merge].server;
-        reply::parse(&mut server.outbound, b"", text.as_bytes(), &gathering.described.types);
+        let types = server.oids.declared(&gathering.described.types);
+        reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
         server.expects.push(Step::Parse(None), Audience::Gateway);
         reply::bind(&mut server.outbound, portal, b"", &rest, 0);
         server.expects.push(Step::Bind, Audience::Gateway);

@@ -270,7 +270,7 @@ impl Session {
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         let server: &mut crate::pool::server::Server = &mut enlisted.server;
-        reply::parse(&mut server.outbound, b"", text, &types);
+        reply::parse(&mut server.outbound, b"", text, &server.oids.declared(&types));
         let parsing = if audience == Audience::Client { Audience::ClientIfError } else { audience };
         server.expects.push(Step::Parse(None), parsing);
         server.unnamed = None;
