@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -33,6 +33,10 @@ enum Lie {
     HugeRow,
 }
 
+/// What the statements have in their texts whose answers may be lies: the gateway has connections of its own to the shard
+/// (the catalog's, the recovery's), which are told the truth.
+const ASKED: &[u8] = b"FROM rows WHERE customer_id";
+
 /// Forwards connections to a shard, and lies once when told to.
 struct Proxy {
     address: SocketAddr,
@@ -52,15 +56,27 @@ impl Proxy {
                 let Ok(server) = TcpStream::connect(shard) else { continue };
                 open.lock().unwrap().push(client.try_clone().unwrap());
                 let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || pass(from_client, to_server, None));
+                let asked = Arc::new(AtomicBool::new(false));
+                let asks = asked.clone();
+                thread::spawn(move || {
+                    pass(from_client, to_server, |bytes| {
+                        asks.store(bytes.windows(ASKED.len()).any(|part| part == ASKED), Ordering::SeqCst);
+                        (bytes.to_vec(), false)
+                    });
+                });
                 let lie = lie.clone();
-                thread::spawn(move || pass(server, client, Some(lie)));
+                thread::spawn(move || {
+                    pass(server, client, |bytes| match asked.load(Ordering::SeqCst) {
+                        true => twisted(lie.swap(0, Ordering::SeqCst), bytes),
+                        false => (bytes.to_vec(), false),
+                    });
+                });
             }
         });
         proxy
     }
 
-    /// The next bytes from a server are replaced.
+    /// The next bytes from a server that answers a client's statement are replaced.
     fn tell(&self, lie: Lie) {
         self.lie.store(lie as u8, Ordering::SeqCst);
     }
@@ -70,11 +86,11 @@ impl Proxy {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, lie: Option<Arc<AtomicU8>>) {
+/// Forwards what `change` makes of the bytes, until it says that the connection ends.
+fn pass(mut from: TcpStream, mut to: TcpStream, change: impl Fn(&[u8]) -> (Vec<u8>, bool)) {
     let mut buffer = [0; 65536];
     while let Ok(size @ 1..) = from.read(&mut buffer) {
-        let told = lie.as_ref().map_or(0, |lie| lie.swap(0, Ordering::SeqCst));
-        let (bytes, ends) = twisted(told, &buffer[..size]);
+        let (bytes, ends) = change(&buffer[..size]);
         if to.write_all(&bytes).is_err() || ends {
             break;
         }
