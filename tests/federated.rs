@@ -1,12 +1,19 @@
-//! Queries of every shape over all shards, against one Postgres with the same rows: random ones, and TPC-H's.
+//! Queries of every shape over all shards, against one Postgres with the same rows: random ones, and those of TPC-H, the CH-benCHmark and
+//! ClickBench.
 //!
 //! `FEDERATED_SEED` is the first seed, `FEDERATED_QUERIES` how many queries (the long run), `FEDERATED_SQL` one query to look at. A query that
 //! differs is made smaller before it is shown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "federated/aggregates.rs"]
+mod aggregates;
+#[path = "federated/chbench.rs"]
+mod chbench;
 #[path = "federated/choices.rs"]
 mod choices;
+#[path = "federated/clickbench.rs"]
+mod clickbench;
 #[path = "wire/client.rs"]
 #[allow(dead_code)]
 mod client;
@@ -24,9 +31,13 @@ mod login;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;
+#[path = "federated/suites.rs"]
+mod suites;
 mod support;
 #[path = "federated/tpch.rs"]
 mod tpch;
+#[path = "federated/values.rs"]
+mod values;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -35,7 +46,7 @@ use choices::Choices;
 use client::{Client, Login};
 use compare::{Protocol, ask, difference};
 use generate::Generator;
-use script::{Expectation, Statement};
+use script::Statement;
 use support::{Cluster, Setup, block_on};
 
 /// Queries of a run without orders: some seconds' worth.
@@ -91,14 +102,7 @@ impl Both {
     }
 
     fn compare(&mut self, sql: &str, ordered: bool, protocol: Protocol) -> Outcome {
-        let statement = Statement {
-            line: 0,
-            either_line: None,
-            sql: sql.to_owned(),
-            expectation: Expectation::Either,
-            ordered,
-            parameters: None,
-        };
+        let statement = Statement { ordered, ..Statement::plain(sql) };
         let asked = Instant::now();
         let wanted = ask(&mut self.postgres, &statement, protocol);
         self.took.1 = asked.elapsed();
@@ -237,4 +241,46 @@ fn tpch_answers(config: &str) {
     }
     println!("geometric mean {:.2}", (logarithms / 22.0).exp());
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_ch_benchmark_is_answered_as_by_one_postgres() {
+    let mut both = Both::new(chbench::CONFIG);
+    chbench::load(&mut both.gateway);
+    chbench::load(&mut both.postgres);
+    suite(&mut both, &chbench::queries(), 22);
+}
+
+#[test]
+fn clickbench_is_answered_as_by_one_postgres() {
+    let mut both = Both::new(clickbench::CONFIG);
+    clickbench::load(&mut both.gateway);
+    clickbench::load(&mut both.postgres);
+    suite(&mut both, &clickbench::queries(), 43);
+}
+
+/// Every query by every protocol. Of rows that a limit takes from equal ones it is compared how many there are, whether they are among all, and
+/// what they are ordered by. `SUITE_QUERY` is one query to run.
+fn suite(both: &mut Both, queries: &[(Option<usize>, String)], count: usize) {
+    assert_eq!(queries.len(), count);
+    let (only, mut failures, mut empty) = (number("SUITE_QUERY", 0), Vec::new(), Vec::new());
+    for (at, (order, sql)) in queries.iter().enumerate().filter(|(at, _)| only == 0 || *at as u64 + 1 == only) {
+        for protocol in PROTOCOLS {
+            let of = |client: &mut Client, sql: &str| ask(client, &Statement::plain(sql), protocol);
+            let wanted = of(&mut both.postgres, sql);
+            assert!(wanted.error.is_none(), "{sql}: {:?}", wanted.error);
+            if wanted.rows.is_empty() {
+                empty.push(at + 1);
+            }
+            let got = of(&mut both.gateway, sql);
+            let how = match suites::unlimited(sql) {
+                Some(unlimited) => suites::limited_difference(&wanted, &got, &of(&mut both.postgres, unlimited), *order),
+                None => difference(wanted, got, false),
+            };
+            failures.extend(how.map(|how| format!("Q{} [{protocol:?}] {sql}\n    {how}", at + 1)));
+        }
+    }
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+    empty.dedup();
+    assert!(empty.len() < 4, "no rows for {empty:?}: the data test little");
 }
