@@ -265,6 +265,9 @@ fn suite(both: &mut Both, queries: &[(Option<usize>, String)], count: usize) {
     assert_eq!(queries.len(), count);
     let (only, mut failures, mut empty) = (number("SUITE_QUERY", 0), Vec::new(), Vec::new());
     for (at, (order, sql)) in queries.iter().enumerate().filter(|(at, _)| only == 0 || *at as u64 + 1 == only) {
+        if only > 0 {
+            both.gateway.rows(&format!("EXPLAIN {sql}")).iter().flatten().flatten().for_each(|line| println!("{line}"));
+        }
         for protocol in PROTOCOLS {
             let of = |client: &mut Client, sql: &str| ask(client, &Statement::plain(sql), protocol);
             let wanted = of(&mut both.postgres, sql);

@@ -235,7 +235,7 @@ impl Session {
 
     /// Reads the catalog anew, because DDL ran.
     pub(super) async fn refresh_catalog(&mut self) {
-        if let Err(error) = self.catalog.refresh().await {
+        if let Err(error) = self.catalog.refresh_numbers().await {
             tracing::warn!(%error, "the catalog could not be read after DDL; it will be as soon as the shard answers");
         }
     }

@@ -1,6 +1,7 @@
 //! Files of benchmarks' queries, and comparing answers whose rows are not totally ordered.
 
 use crate::client::Answer;
+use crate::compare::difference;
 
 /// Queries of a file, each ending with a semicolon at the end of a line, after `-- order N` if rows are ordered by output column N.
 pub fn parse(text: &str) -> Vec<(Option<usize>, String)> {
@@ -31,11 +32,13 @@ pub fn unlimited(sql: &str) -> Option<&str> {
 
 /// Where an answer with a limit differs from one that it could have been: `wanted` is one that it could have been, `all` the rows without the limit.
 pub fn limited_difference(wanted: &Answer, got: &Answer, all: &Answer, order: Option<usize>) -> Option<String> {
-    if got.error.is_some() || got.lost.is_some() {
-        return Some(format!("got {:?} {:?}", got.error, got.lost));
+    // All but the rows.
+    let rest = |answer: &Answer| Answer { rows: Vec::new(), ..answer.clone() };
+    if let Some(how) = difference(rest(wanted), rest(got), true) {
+        return Some(how);
     }
-    if wanted.columns.len() != got.columns.len() || wanted.tags != got.tags || wanted.rows.len() != got.rows.len() {
-        return Some(format!("wanted {:?} {:?}, got {:?} {:?}", wanted.columns, wanted.tags, got.columns, got.tags));
+    if wanted.rows.len() != got.rows.len() {
+        return Some(format!("wanted {} rows, got {}", wanted.rows.len(), got.rows.len()));
     }
     let mut left = all.rows.clone();
     for (at, row) in got.rows.iter().enumerate() {

@@ -57,7 +57,8 @@ impl Generator {
                 let condition = self.condition(items, 0);
                 let value = self.value(kind, items);
                 match self.choices.below(3) {
-                    0 => {
+                    // Of a constant it would be computed before it is described.
+                    0 if items.iter().any(|item| item.columns.iter().any(|(_, kind)| *kind == Int)) => {
                         let of = self.value(Int, items);
                         format!("CASE {of} WHEN 1 THEN {value} WHEN 2 THEN NULL ELSE {} END", self.constant(kind))
                     }
