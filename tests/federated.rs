@@ -31,6 +31,8 @@ mod login;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;
+#[path = "federated/smith.rs"]
+mod smith;
 #[path = "federated/suites.rs"]
 mod suites;
 mod support;
@@ -60,6 +62,7 @@ struct Both {
     gateway: Client,
     postgres: Client,
     login: Login,
+    oracle: Login,
     /// Of the last statement: the gateway, and one Postgres.
     took: (Duration, Duration),
     _cluster: Cluster,
@@ -80,11 +83,12 @@ enum Outcome {
 impl Both {
     fn new(config: &str) -> Both {
         let cluster = Cluster::with(Setup { shards: 4, config, ..Setup::default() });
-        let login = login::of(cluster.url());
+        let (login, oracle) = (login::of(cluster.url()), login::of(login::database().url()));
         Both {
             gateway: Client::connect(&login).unwrap(),
-            postgres: Client::connect(&login::of(login::database().url())).unwrap(),
+            postgres: Client::connect(&oracle).unwrap(),
             login,
+            oracle,
             took: Default::default(),
             _cluster: cluster,
         }
@@ -286,4 +290,35 @@ fn suite(both: &mut Both, queries: &[(Option<usize>, String)], count: usize) {
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
     empty.dedup();
     assert!(empty.len() < 4, "no rows for {empty:?}: the data test little");
+}
+
+/// `SQLSMITH_SEED` and `SQLSMITH_QUERIES` make other and more statements.
+#[test]
+fn what_sqlsmith_makes_is_answered_or_refused_without_internal_errors() {
+    let mut both = Both::start();
+    let oracle = both.oracle.clone();
+    let (seed, count) = (number("SQLSMITH_SEED", 1), number("SQLSMITH_QUERIES", 150));
+    let Some(statements) = smith::statements(&oracle, seed, count) else {
+        println!("sqlsmith is not installed: nothing is tested");
+        return;
+    };
+    both.gateway.run("SET statement_timeout TO '10s'");
+    let (mut answered, mut errors, mut late, mut failures) = (0, 0, 0, Vec::new());
+    let mut refusals: BTreeMap<String, u64> = BTreeMap::new();
+    for sql in &statements {
+        match smith::run(&mut both.gateway, &mut both.postgres, sql) {
+            smith::Outcome::Answered => answered += 1,
+            smith::Outcome::Error => errors += 1,
+            smith::Outcome::Late => late += 1,
+            smith::Outcome::Refused(reason) => *refusals.entry(reason).or_default() += 1,
+            smith::Outcome::Wrong(how) => {
+                failures.push(format!("{sql}\n    {how}"));
+                both.gateway = Client::connect(&both.login).unwrap();
+            }
+        }
+    }
+    println!("seed {seed}: {answered} answered, {errors} errors alike, {late} too late, {} wrong", failures.len());
+    refusals.iter().for_each(|(reason, count)| println!("{count:6} {reason}"));
+    assert!(!both._cluster.log().contains("panicked"), "a panic: {}", both._cluster.log());
+    assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n\n"));
 }
