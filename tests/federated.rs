@@ -281,7 +281,9 @@ fn suite(both: &mut Both, queries: &[(Option<usize>, String)], count: usize) {
             }
             let got = of(&mut both.gateway, sql);
             let how = match suites::unlimited(sql) {
-                Some(unlimited) => suites::limited_difference(&wanted, &got, &of(&mut both.postgres, unlimited), *order),
+                Some(unlimited) => {
+                    suites::limited_difference(&wanted, &got, &of(&mut both.postgres, unlimited), *order)
+                }
                 None => difference(wanted, got, false),
             };
             failures.extend(how.map(|how| format!("Q{} [{protocol:?}] {sql}\n    {how}", at + 1)));

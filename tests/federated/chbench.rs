@@ -56,7 +56,8 @@ pub fn load(client: &mut Client) {
     });
     copy(client, "item", items.collect::<Vec<_>>().into_iter());
     let mut tables: [(&str, Vec<String>); 7] =
-        ["warehouse", "district", "customer", "new_order", "oorder", "order_line", "stock"].map(|name| (name, Vec::new()));
+        ["warehouse", "district", "customer", "new_order", "oorder", "order_line", "stock"]
+            .map(|name| (name, Vec::new()));
     for warehouse in 1..=WAREHOUSES {
         fill(&mut tables, warehouse, &mut choices);
     }
@@ -79,7 +80,11 @@ fn fill(tables: &mut [(&str, Vec<String>); 7], w: u32, choices: &mut Rolling) {
             let letter = char::from(LETTERS[choices.below(6) as usize]);
             let (phone, cents) = (choices.below(10), choices.below(100));
             let balance = i64::from(choices.below(900)) - 100;
-            tables[2].1.push(format!("{w}|{d}|{c}|BAR{}|GC|{balance}.{cents:02}|city {}|{letter}Z|{phone}23456|2006-05-05 00:00:00", c % 6, c % 3));
+            tables[2].1.push(format!(
+                "{w}|{d}|{c}|BAR{}|GC|{balance}.{cents:02}|city {}|{letter}Z|{phone}23456|2006-05-05 00:00:00",
+                c % 6,
+                c % 3
+            ));
         }
         for o in 1..=ORDERS {
             order(tables, [w, d, o], choices);

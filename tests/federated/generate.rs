@@ -329,7 +329,9 @@ impl Generator {
             0 => format!("TABLE {name}"),
             1 => format!("SELECT * FROM {name}"),
             2 => format!("SELECT x.* FROM {name} x LEFT JOIN refunds r ON r.id = 2 AND r.customer_id = 6"),
-            3 if name == "items" => format!("SELECT * FROM {name} NATURAL LEFT JOIN (SELECT customer_id FROM refunds) r"),
+            3 if name == "items" => {
+                format!("SELECT * FROM {name} NATURAL LEFT JOIN (SELECT customer_id FROM refunds) r")
+            }
             4 => format!("SELECT (x).* FROM (SELECT y AS x FROM {name} y) z"),
             _ => format!("SELECT * FROM (SELECT * FROM {name} LIMIT ALL) x"),
         };

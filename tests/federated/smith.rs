@@ -9,8 +9,12 @@ use crate::client::{Answer, Client, Login};
 pub fn statements(login: &Login, seed: u64, count: u64) -> Option<Vec<String>> {
     let value = |name: &str| &login.parameters.iter().find(|(known, _)| known == name).unwrap().1;
     let (host, port) = (login.address.ip(), login.address.port());
-    let target =
-        format!("host={host} port={port} user={} password={} dbname={}", value("user"), login.password, value("database"));
+    let target = format!(
+        "host={host} port={port} user={} password={} dbname={}",
+        value("user"),
+        login.password,
+        value("database")
+    );
     let output = Command::new("sqlsmith")
         .args(["--exclude-catalog", "--dry-run"])
         .args([format!("--target={target}"), format!("--seed={seed}"), format!("--max-queries={count}")])
