@@ -4,6 +4,7 @@
 //! `oids` says which number a user's type has on which shard; `watch` keeps them fresh. Callers: `plan` (lookups), `session` (the current catalog), `admin` (comparison of shards).
 
 mod rules;
+mod bodies;
 mod elsewhere;
 mod load;
 mod oids;
@@ -71,6 +72,8 @@ pub struct Relation {
     /// routing, or read or write rows elsewhere;
     /// or a constraint, default or index calls a function that may read tables.
     pub rewrites_rows: bool,
+    /// Triggers may change other columns of its rows than the key, or refuse them; they touch nothing else.
+    pub stamps: bool,
     /// Its policies of row security may read what is not on the shard, but for these roles, to whom they do not apply.
     pub guarded: Option<Vec<String>>,
 }
@@ -169,6 +172,8 @@ pub struct Function {
     pub kind: FunctionKind,
     /// `pg_language.lanname` is `internal` or `c`: its body is not SQL of the user's.
     pub native: bool,
+    /// Its body, which is SQL of the user's, computes a value and touches nothing else.
+    pub closed: bool,
     /// Returns a set.
     pub returns_set: bool,
 }

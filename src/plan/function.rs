@@ -200,6 +200,8 @@ fn classify(function: &Function, name: &str) -> Result<Call, Refusal> {
         Volatility::Immutable => Ok(Call::Steady),
         Volatility::Stable if function.native => Ok(Call::Steady),
         Volatility::Volatile if function.native => Ok(Call::Changing),
+        Volatility::Stable if function.closed => Ok(Call::Steady),
+        Volatility::Volatile if function.closed => Ok(Call::Fresh),
         Volatility::Stable | Volatility::Volatile => {
             Err(Refusal::unsupported(format!("function {name} may read or write tables, which is not supported yet"))
                 .hint(format!("Declare {name} IMMUTABLE if it reads and writes none.")))

@@ -196,6 +196,13 @@ impl<'a> Builder<'a> {
 
 /// A trigger runs on the shard where the row is, home tables' too: what it reads and writes there is not what it means.
 pub fn untriggered(relation: &Relation) -> Result<(), Refusal> {
+    if relation.stamps && relation.kind == RelationKind::Reference {
+        return Err(Refusal::unsupported(format!(
+            "\"{}\" is a reference table with a trigger, which each shard would run for itself",
+            relation.name
+        ))
+        .hint("Let the application compute what the trigger does, so that all shards store the same."));
+    }
     if !relation.rewrites_rows {
         return Ok(());
     }

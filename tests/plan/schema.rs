@@ -81,6 +81,7 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
         primary_key: Vec::new(),
         cascades: false,
         rewrites_rows: false,
+        stamps: false,
         guarded: None,
     }
 }
@@ -166,6 +167,7 @@ impl Schema {
             kind: if words.contains(&"aggregate") { FunctionKind::Aggregate } else { FunctionKind::Plain },
             native: words.contains(&"native"),
             returns_set: words.contains(&"set"),
+            closed: false,
         };
         self.catalog.functions.entry(words[0].to_owned()).or_default().push(function);
     }
@@ -198,6 +200,7 @@ fn builtin_functions(schema: &mut Schema) {
                     _ => FunctionKind::Plain,
                 },
                 native: true,
+                closed: false,
                 returns_set: flags[2] == b's',
             };
             schema.catalog.functions.entry(name.to_owned()).or_default().push(function);

@@ -49,6 +49,38 @@ SELECT id, remove() FROM orders WHERE customer_id = 3;
 CREATE FUNCTION liar() RETURNS int8 LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM orders';
 -- refused 0A000
 SELECT liar();
+-- Functions that touch nothing but their arguments, whatever they are declared, and what is like them.
+CREATE FUNCTION plus_one(int8) RETURNS int8 LANGUAGE sql AS 'SELECT $1 + 1';
+SELECT plus_one(1);
+SELECT id, plus_one(id) FROM orders WHERE customer_id = 3;
+SELECT customer_id, id, plus_one(id) FROM orders;
+SELECT sum(plus_one(id)) FROM orders;
+CREATE FUNCTION slug(word text) RETURNS text STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN lower(trim(word)) || '-s'; END $$;
+SELECT slug(' Ab ');
+SELECT DISTINCT slug(status) FROM orders;
+CREATE FUNCTION by_way() RETURNS int8 LANGUAGE sql AS 'SELECT plus_one(how_many())';
+-- refused 0A000
+SELECT by_way();
+CREATE FUNCTION counted() RETURNS int8 LANGUAGE plpgsql AS $$ BEGIN RETURN nextval('nothing'); END $$;
+-- refused 0A000
+SELECT counted();
+-- Triggers that touch nothing but the row.
+CREATE TABLE stamped (customer_id int8, x int, touched int DEFAULT 0, note text, PRIMARY KEY (customer_id, x));
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.x < 0 THEN RAISE EXCEPTION '% is negative', NEW.x; END IF; NEW.touched := NEW.touched + 1; NEW.note := TG_OP; RETURN NEW; END $$;
+CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON stamped FOR EACH ROW EXECUTE FUNCTION stamp();
+INSERT INTO stamped VALUES (1, 1), (2, 1), (3, 1), (4, 1) RETURNING *;
+INSERT INTO stamped VALUES (5, 1), (6, -1);
+UPDATE stamped SET x = x + 1 WHERE customer_id = 3 RETURNING *;
+UPDATE stamped SET x = x + 1;
+INSERT INTO stamped VALUES (1, 2), (7, 2) ON CONFLICT (customer_id, x) DO UPDATE SET note = 'again' RETURNING *;
+SELECT * FROM stamped;
+-- refused 0A000
+UPDATE stamped SET customer_id = 9 WHERE customer_id = 1;
+CREATE FUNCTION to_key() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.customer_id := 1; RETURN NEW; END $$;
+CREATE TABLE to_key (customer_id int8, x int);
+CREATE TRIGGER to_key BEFORE INSERT ON to_key FOR EACH ROW EXECUTE FUNCTION to_key();
+-- refused 0A000
+INSERT INTO to_key VALUES (7, 1);
 CREATE AGGREGATE my_sum(int8) (sfunc = int8pl, stype = int8, initcond = '0');
 SELECT my_sum(id) FROM orders WHERE customer_id = 3;
 SELECT my_sum(id) FROM orders;
