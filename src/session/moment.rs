@@ -128,8 +128,10 @@ impl Session {
         for (at, shard) in config.shards.iter().enumerate() {
             let database = on_server(&config, &shard.primary, &self.database);
             let connected = topology::connect(&shard.primary, database).await;
-            let client = connected.map_err(|error| Report::error("08006", format!("shard \"{}\": {error}", shard.name)))?;
-            let row = client.query_one("SELECT pgbraid.hold()", &[]).await.map_err(|error| self.held_failure(at, &error))?;
+            let client =
+                connected.map_err(|error| Report::error("08006", format!("shard \"{}\": {error}", shard.name)))?;
+            let row =
+                client.query_one("SELECT pgbraid.hold()", &[]).await.map_err(|error| self.held_failure(at, &error))?;
             let list: Option<String> = row.try_get(0).map_err(|error| self.held_failure(at, &error))?;
             let names = list.iter().flat_map(|list| list.lines()).filter_map(TransactionName::parse);
             held.prepared.extend(names.filter_map(|name| {
@@ -170,7 +172,8 @@ impl Session {
 /// costs a moment, the other way would show what was never there.
 fn is_on(text: &str) -> bool {
     let words = text.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
-    let value = words.rsplit(|c: char| c.is_whitespace() || matches!(c, '=' | '\'' | '"')).find(|word| !word.is_empty());
+    let value =
+        words.rsplit(|c: char| c.is_whitespace() || matches!(c, '=' | '\'' | '"')).find(|word| !word.is_empty());
     value.and_then(setting_boolean).unwrap_or(true)
 }
 

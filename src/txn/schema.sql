@@ -59,7 +59,7 @@ BEGIN ATOMIC
 END;
 
 CREATE OR REPLACE FUNCTION pgbraid.hold() RETURNS text
-LANGUAGE sql VOLATILE SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SET lock_timeout = '30s' SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT pg_catalog.pg_advisory_lock(31638869915036005);
     SELECT pgbraid.in_doubt();
