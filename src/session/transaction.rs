@@ -190,6 +190,9 @@ impl Session {
         if self.transaction.block_mut().is_some_and(|block| !block.log.rollback_to(name)) {
             return Err(no_savepoint(name));
         }
+        if let Some(block) = self.transaction.block_mut() {
+            block.seen = None;
+        }
         self.transaction.recover();
         self.end_held_since(self.savepoints()).await;
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");

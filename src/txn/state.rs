@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
-use super::changed::Words;
 use super::log::Log;
+use crate::catalog::Catalog;
 use crate::pool::settings::Settings;
 use crate::wire::reply::Status;
 
@@ -34,12 +34,12 @@ pub struct Block {
     pub writes: Writes,
     /// What statements of a SERIALIZABLE block have read or written.
     pub touched: Touched,
-    /// DDL ran in it: the catalog does not know yet what it made.
+    /// DDL ran in it: the catalog that sessions share does not know yet what it made.
     pub changed_catalog: bool,
     /// Its servers have been asked for the numbers of the types made in it.
     pub numbered: bool,
-    /// The words of the DDL that ran in it.
-    pub ddl_words: Words,
+    /// The catalog as it sees it after its last DDL, once asked for.
+    pub seen: Option<Arc<Catalog>>,
     /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
     pub lost_server: bool,
 }
@@ -122,7 +122,6 @@ impl Transaction {
     pub fn begin(&mut self, kind: BlockKind, text: String, read_only: bool, settings: Arc<Settings>) {
         let log = Log::new(text, settings);
         let writes = Writes::default();
-        let ddl_words = Words::default();
         *self = Transaction::Open(Block {
             log,
             kind,
@@ -131,7 +130,7 @@ impl Transaction {
             touched: Touched::default(),
             changed_catalog: false,
             numbered: false,
-            ddl_words,
+            seen: None,
             lost_server: false,
         });
     }

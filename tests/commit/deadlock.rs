@@ -28,7 +28,7 @@ async fn one_is_told(cluster: &Cluster, one: Client, two: Client, a: i64, b: i64
     let first = tokio::spawn(async move { (one.batch_execute(&first).await, one) });
     let second = tokio::spawn(async move { (two.batch_execute(&second).await, two) });
     let told = async || first.is_finished() || second.is_finished();
-    eventually("one of them is told", Duration::from_secs(20), told).await;
+    eventually("one of them is told", Duration::from_secs(60), told).await;
     // Which of them is nobody's business; the other goes on when its locks are gone.
     let (loser, winner) = if first.is_finished() { (first, second) } else { (second, first) };
     let (error, loser) = loser.await.unwrap();
