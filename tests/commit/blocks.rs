@@ -82,7 +82,7 @@ async fn a_block_that_idles_too_long_on_one_of_two_shards_is_rolled_back_on_both
     client.batch_execute(&format!("BEGIN; {}; {}", insert(here[0]), insert(there[0]))).await.unwrap();
     let idle = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
     let gone = async || on_shard(&cluster, 0, idle).await + on_shard(&cluster, 1, idle).await == 0;
-    eventually("the servers have given up", Duration::from_secs(30), gone).await;
+    eventually("the servers have given up", Duration::from_secs(60), gone).await;
     client.batch_execute("COMMIT").await.unwrap_err();
     assert_eq!((counts(&cluster).await, prepared(&cluster).await), ((0, 0), 0));
 }

@@ -38,7 +38,7 @@ async fn a_transaction_in_doubt_is_shown_with_its_age_and_counted_until_it_is_fi
     gateway.pause_at("prepared");
     let script = format!("INSERT INTO accounts VALUES ({a}, 1), ({b}, 1)");
     let commit = tokio::spawn(async move { client.batch_execute(&script).await });
-    eventually("it is prepared", Duration::from_secs(20), async || gateway.is_paused_at("prepared")).await;
+    eventually("it is prepared", Duration::from_secs(60), async || gateway.is_paused_at("prepared")).await;
     let (well, text) = status(&cluster);
     assert!(!well && text.starts_with("s0: no transaction is in doubt\ns1: pgbraid:"), "{text}");
     assert!(
@@ -46,15 +46,15 @@ async fn a_transaction_in_doubt_is_shown_with_its_age_and_counted_until_it_is_fi
         "{text}"
     );
     let counted = async || metric(&cluster, "pgbraid_prepared_transactions") == Some(1.0);
-    eventually("it is counted", Duration::from_secs(20), counted).await;
+    eventually("it is counted", Duration::from_secs(60), counted).await;
     gateway.kill9();
     commit.await.unwrap().unwrap_err();
-    eventually("it is finished", Duration::from_secs(20), async || prepared(&cluster).await == 0).await;
+    eventually("it is finished", Duration::from_secs(60), async || prepared(&cluster).await == 0).await;
     let counted = async || {
         metric(&cluster, "pgbraid_prepared_transactions") == Some(0.0)
             && metric(&cluster, "pgbraid_recovered_transactions_total") == Some(1.0)
     };
-    eventually("that is counted", Duration::from_secs(20), counted).await;
+    eventually("that is counted", Duration::from_secs(60), counted).await;
     assert!(status(&cluster).0);
 }
 

@@ -15,7 +15,7 @@ async fn half_committed(cluster: &Cluster, gateway: &Gateway) -> tokio::task::Jo
     let writer = gateway.connect().await;
     gateway.pause_at("decided");
     let commit = tokio::spawn(async move { writer.batch_execute("UPDATE accounts SET v = 1").await.unwrap() });
-    eventually("it is decided", Duration::from_secs(20), async || gateway.is_paused_at("decided")).await;
+    eventually("it is decided", Duration::from_secs(60), async || gateway.is_paused_at("decided")).await;
     commit
 }
 
@@ -57,7 +57,7 @@ async fn with_snapshot_reads_no_fan_out_sees_half_of_a_commit() {
     // One after the other gets to the lock on which all wait; that nobody has answered is what matters.
     let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
     let waiting = async || on_shard(&cluster, 0, waits).await + on_shard(&cluster, 1, waits).await > 0;
-    eventually("somebody waits", Duration::from_secs(20), waiting).await;
+    eventually("somebody waits", Duration::from_secs(60), waiting).await;
     gateway.go_on();
     commit.await.unwrap();
     for (block, query, extended, read) in readers {
@@ -68,7 +68,7 @@ async fn with_snapshot_reads_no_fan_out_sees_half_of_a_commit() {
     for shard in 0..2 {
         let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
         let free = async || on_shard(&cluster, shard, held).await == 0;
-        eventually("no lock is left", Duration::from_secs(20), free).await;
+        eventually("no lock is left", Duration::from_secs(60), free).await;
     }
 }
 

@@ -24,7 +24,7 @@ async fn a_plain_role_commits_its_own_and_can_neither_forge_nor_finish_anothers(
     let client = gateway.connect().await;
     gateway.pause_at("prepared");
     let commit = tokio::spawn(async move { client.batch_execute("UPDATE accounts SET v = 2").await });
-    eventually("it is prepared", Duration::from_secs(20), async || gateway.is_paused_at("prepared")).await;
+    eventually("it is prepared", Duration::from_secs(60), async || gateway.is_paused_at("prepared")).await;
     let (decides, prepares) = (connect(&as_analyst(&cluster, 0)).await, connect(&as_analyst(&cluster, 1)).await);
     let name: String = prepares.query_one("SELECT gid FROM pg_prepared_xacts", &[]).await.unwrap().get(0);
     let transaction = name.rsplit(':').next().unwrap();
@@ -50,7 +50,7 @@ async fn a_plain_role_commits_its_own_and_can_neither_forge_nor_finish_anothers(
     }
     gateway.kill9();
     commit.await.unwrap().unwrap_err();
-    eventually("nothing is prepared", Duration::from_secs(20), async || prepared(&cluster).await == 0).await;
+    eventually("nothing is prepared", Duration::from_secs(60), async || prepared(&cluster).await == 0).await;
     for shard in 0..2 {
         assert_eq!(on_shard(&cluster, shard, "SELECT sum(v)::int8 FROM accounts").await, 1, "it was rolled back");
     }
