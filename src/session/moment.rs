@@ -5,7 +5,11 @@
 //! READ COMMITTED, which may have written, commits on several shards are held off on connections of the gateway's own: until the shards
 //! have bound the statement, or, in the simple protocol, until it has run.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use shardmap::ShardId;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -35,12 +39,24 @@ pub(super) enum Moment {
     Held,
 }
 
-/// Keeps commits on several shards off as long as it lives.
+/// A statement that needs longer fails: who commits waits for it, and it may itself wait for what that one has locked.
+const HELD_MAX: Duration = Duration::from_secs(10);
+
+/// Keeps commits on several shards off as long as it lives, up to a bound.
 pub(super) struct Held {
     /// Every shard, in order.
-    clients: Vec<Client>,
+    clients: Arc<Vec<Client>>,
+    until: Instant,
+    /// Lets commits go on when it is time.
+    watch: JoinHandle<()>,
     /// What was prepared, and is not committed unless its gateway has lost the connection that keeps it waiting.
     prepared: Vec<(usize, TransactionName)>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
 }
 
 impl Session {
@@ -113,8 +129,15 @@ impl Session {
     /// What was read while commits were held off is of one moment: nothing that was prepared then has been committed since.
     ///
     /// # Errors
-    /// It has, by a gateway that had lost a connection.
+    /// It has, by a gateway that had lost a connection; or it took too long.
     pub(super) async fn confirm_held(&self, held: Held) -> Result<(), Failure> {
+        if Instant::now() >= held.until {
+            let text = format!("commits on several shards are held off for {} s at the most", HELD_MAX.as_secs());
+            return Err(Report::error("54000", text)
+                .with_detail("pgbraid.snapshot_reads is on, and the query is in a block of READ COMMITTED.")
+                .with_hint("Use REPEATABLE READ, which holds them off for a moment only.")
+                .into());
+        }
         if !held.prepared.is_empty() && self.any_committed(&held).await? {
             return Err(half_done());
         }
@@ -123,7 +146,7 @@ impl Session {
 
     async fn hold_once(&self) -> Result<Held, Failure> {
         let config = self.gateway.config.load_full();
-        let mut held = Held { clients: Vec::new(), prepared: Vec::new() };
+        let (mut clients, mut prepared) = (Vec::new(), Vec::new());
         // One after the other, so that those who want the same meet on the first shard and nowhere else.
         for (at, shard) in config.shards.iter().enumerate() {
             let database = on_server(&config, &shard.primary, &self.database);
@@ -134,13 +157,22 @@ impl Session {
                 client.query_one("SELECT pgbraid.hold()", &[]).await.map_err(|error| self.held_failure(at, &error))?;
             let list: Option<String> = row.try_get(0).map_err(|error| self.held_failure(at, &error))?;
             let names = list.iter().flat_map(|list| list.lines()).filter_map(TransactionName::parse);
-            held.prepared.extend(names.filter_map(|name| {
+            prepared.extend(names.filter_map(|name| {
                 let decides = config.shards.iter().position(|shard| shard.name == name.decision_shard)?;
                 Some((decides, name))
             }));
-            held.clients.push(client);
+            clients.push(client);
         }
-        Ok(held)
+        let (clients, until) = (Arc::new(clients), Instant::now() + HELD_MAX);
+        let watched = clients.clone();
+        let watch = tokio::spawn(async move {
+            tokio::time::sleep_until(until).await;
+            for client in watched.iter() {
+                // Whoever has lost the connection has lost the lock.
+                let _ = client.batch_execute("SELECT pg_catalog.pg_advisory_unlock_all()").await;
+            }
+        });
+        Ok(Held { clients, until, watch, prepared })
     }
 
     async fn any_committed(&self, held: &Held) -> Result<bool, Failure> {
