@@ -83,13 +83,14 @@ impl Place {
             let statement = statement.clone();
             busy.insert(session, tokio::spawn(async move { (answer(&client, &statement).await, client) }));
             let begun = Instant::now();
+            let mut answers = BTreeMap::new();
             // Until each session has answered or waits for another.
             loop {
                 let done: Vec<&str> =
                     busy.iter().filter(|(_, task)| task.is_finished()).map(|(session, _)| *session).collect();
                 for session in &done {
                     let (text, client) = busy.remove(session).unwrap().await.unwrap();
-                    writeln!(trace, "  {session} -> {text}").unwrap();
+                    answers.insert(session, text);
                     said.remove(session);
                     idle.insert(session, client);
                 }
@@ -101,6 +102,10 @@ impl Place {
                 }
                 assert!(begun.elapsed() < STEP_MAX, "{session} hangs\n{trace}");
                 tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // Which of those that go on together is first is chance.
+            for (session, text) in answers {
+                writeln!(trace, "  {session} -> {text}").unwrap();
             }
             for session in busy.keys().filter(|session| !said.contains(*session)) {
                 writeln!(trace, "  {session} waits").unwrap();
