@@ -90,7 +90,10 @@ async fn a_block_that_idles_too_long_on_one_of_two_shards_is_rolled_back_on_both
 #[tokio::test]
 async fn a_shard_that_prepares_nothing_takes_part_in_no_write_over_several() {
     let (cluster, here, there) = stage().await;
-    cluster.connect_shard(1).await.batch_execute("ALTER SYSTEM SET max_prepared_transactions = 0").await.unwrap();
+    let shard = cluster.connect_shard(1).await;
+    shard.batch_execute("ALTER SYSTEM SET max_prepared_transactions = 0").await.unwrap();
+    // So that none of those before is recovered.
+    shard.batch_execute("CHECKPOINT").await.unwrap();
     cluster.kill_shard(1);
     cluster.start_shard(1);
     let gateway = Gateway::start(&cluster);

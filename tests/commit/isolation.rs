@@ -88,7 +88,7 @@ impl Place {
             loop {
                 let done: Vec<&str> =
                     busy.iter().filter(|(_, task)| task.is_finished()).map(|(session, _)| *session).collect();
-                for session in &done {
+                for session in done.iter().copied() {
                     let (text, client) = busy.remove(session).unwrap().await.unwrap();
                     answers.insert(session, text);
                     said.remove(session);
