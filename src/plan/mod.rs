@@ -57,7 +57,7 @@ pub use rewrite::{Computed, Split, When, literal, quoted};
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
-pub use setting::check_value as check_setting;
+pub use setting::{boolean as setting_boolean, check_value as check_setting};
 pub use shared::{Shared, Sharing, compile_shared};
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 

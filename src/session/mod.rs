@@ -36,6 +36,7 @@ pub mod gather_cursor;
 pub mod gather_output;
 pub mod transaction;
 pub mod commit;
+pub mod moment;
 pub mod setting;
 pub mod copy;
 pub mod everywhere;
