@@ -218,7 +218,7 @@ async fn read(
     let elsewhere = Elsewhere::read(client).await?;
     let schemas = relations.finish(rules, &elsewhere);
     empty_schemas.retain(|schema| !schemas.contains_key(schema));
-    Ok(Catalog { version, schemas, functions, search_paths, empty_schemas, oids: Default::default() })
+    Ok(Catalog { version, schemas, functions, search_paths, empty_schemas, ..Catalog::default() })
 }
 
 /// The search path of a role for which neither it nor the database has a setting of its own.

@@ -7,6 +7,7 @@ mod rules;
 mod elsewhere;
 mod load;
 mod oids;
+pub mod sequences;
 mod shards;
 mod watch;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use load::{LoadError, load};
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
 pub use rules::{Rules, key_type};
+pub use sequences::OwnNumbers;
 pub use shards::{OidMaps, numbers};
 pub use watch::{CatalogHandle, Connect, ConnectFailure, Connecting, fingerprint};
 
@@ -41,6 +43,8 @@ pub struct Catalog {
     pub empty_schemas: HashSet<String>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
+    /// Whose defaults each shard draws from a sequence for itself; not read by [`load`].
+    pub own_numbers: Arc<OwnNumbers>,
 }
 
 impl Catalog {

@@ -232,6 +232,12 @@ impl<'a> Builder<'a> {
         };
         Ok(match &column.default {
             ColumnDefault::None => None,
+            ColumnDefault::Sequence
+                if !reference
+                    && self.context.catalog.own_numbers.column(&relation.schema, &relation.name, &column.name) =>
+            {
+                None
+            }
             ColumnDefault::Sequence => Some(sequence_default(relation, column)),
             ColumnDefault::Expression(_) if column.generated && !reference => None,
             ColumnDefault::Expression(text) => match self.default_call(text)? {

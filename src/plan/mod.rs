@@ -44,6 +44,7 @@ mod setting;
 mod utility;
 mod kind;
 mod ddl;
+mod sequence;
 mod statement;
 mod shared;
 

@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, setting, utility};
+use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, sequence, setting, utility};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -40,6 +40,9 @@ pub fn fails() -> Route {
 }
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
+    if let Some(route) = sequence::set(node, source.text.get(source.range.clone()).unwrap_or_default(), context)? {
+        return Ok(Plan::Rows(route));
+    }
     match node {
         Node::SelectStmt(select) => match setting::set_config(select) {
             Some(verb) => {

@@ -37,6 +37,7 @@ pub mod transaction;
 pub mod commit;
 pub mod setting;
 pub mod copy;
+pub mod sequences;
 pub mod everywhere;
 pub mod prepared;
 pub mod cursor;
