@@ -242,15 +242,20 @@ impl Position {
 pub fn spread(drawn: &Drawn, shards: &[Position]) -> Option<Vec<String>> {
     let first = shards.first()?;
     let starts: Vec<_> = shards.iter().map(|shard| (shard.increment, shard.start)).collect();
-    let lasts: Vec<_> = shards.iter().map(|shard| (shard.increment, shard.last)).collect();
     let stride = i128::from(first.increment).abs();
     let aligned = |shard: &Position| (i128::from(shard.last) - i128::from(shard.start)) % stride.max(1) == 0;
     let is_spread = apart(&starts) && !drawn.cycles;
     if is_spread && shards.iter().all(aligned) {
         return None;
     }
-    // A START or RESTART for all shards has gone over numbers that were apart; or they have never been.
-    let was = [STRIDE_WIDE, STRIDE_NARROW].into_iter().find(|known| stride % known == 0 && (is_spread || apart(&lasts)));
+    // They were apart before a START or RESTART for all of them, or before a shard was added whose sequence is new or a copy.
+    let same: Vec<_> = shards.iter().filter(|shard| shard.increment == first.increment).collect();
+    let places = |number: fn(&Position) -> i64| {
+        let rests: HashSet<_> = same.iter().filter_map(|at| i128::from(number(at)).checked_rem_euclid(stride)).collect();
+        rests.len()
+    };
+    let were_apart = places(|at| at.start) > 1 || places(|at| at.last) > 1 || same.len() == 1 && shards.len() > 1;
+    let was = [STRIDE_WIDE, STRIDE_NARROW].into_iter().find(|known| stride % known == 0 && were_apart);
     let increment = i128::from(first.increment);
     let base = was.map_or(increment, |stride| increment / stride);
     let stride = match was {
@@ -331,7 +336,9 @@ mod tests {
     fn a_new_shard_gets_numbers_of_its_own_beyond_all_others() {
         let shards = [at(4096, 1, 8193, true), at(4096, 2, 2, true), at(1, 1, 1, false)];
         let alters = spread(&drawn(i64::MAX), &shards);
-        // Its increment is another: which of the two was meant is for init to say, which copies the first one's.
+        assert!(alters.as_ref().unwrap()[2].contains("INCREMENT BY 4096 START WITH 3 "));
+        let copied = [at(4096, 1, 8193, true), at(4096, 2, 2, true), at(4096, 1, 1, false)];
+        assert_eq!(spread(&drawn(i64::MAX), &copied), alters);
         let places = settled(&alters.unwrap());
         assert!(apart(&places.iter().map(|place| (place.increment, place.start)).collect::<Vec<_>>()));
         assert!(places.iter().all(|place| place.last > 8193));
