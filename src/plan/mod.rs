@@ -32,6 +32,7 @@ mod wanted;
 mod moving;
 mod write;
 mod insert;
+mod merge;
 
 mod solver;
 mod hold;
