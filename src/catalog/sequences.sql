@@ -36,8 +36,8 @@ CREATE SEQUENCE IF NOT EXISTS pgbraid.ids AS integer MINVALUE 0 MAXVALUE 4095 CY
 CREATE OR REPLACE FUNCTION pgbraid.unique_id() RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    SELECT ((EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint - 1704067200000) << 22
-        | ({slot} & 1023)::bigint << 12 | pg_catalog.nextval('pgbraid.ids'::regclass);
+    SELECT (((EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint - 1704067200000) << 22)
+        | (({slot} & 1023)::bigint << 12) | pg_catalog.nextval('pgbraid.ids'::regclass);
 END;
 
 COMMIT;

@@ -81,7 +81,8 @@ pub fn rows(node: &Node, text: Option<&str>, context: &Context<'_>) -> Result<Ro
     match node {
         Node::SelectStmt(select) => {
             let route = builder.select(select).and_then(|query| builder.finish(Some(&query)));
-            gather::instead(route, select, context)
+            // What writes cannot be taken apart.
+            if builder.writes.is_empty() { gather::instead(route, select, context) } else { route }
         }
         _ => {
             builder.write(node)?;
