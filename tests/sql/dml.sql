@@ -82,7 +82,6 @@ WITH d AS (DELETE FROM orders WHERE customer_id = 20 AND id = 22 RETURNING *) SE
 WITH d AS (DELETE FROM orders WHERE customer_id = 20 AND id = 21 RETURNING *) INSERT INTO refunds SELECT customer_id, id, 5 FROM d;
 -- refused 0A000
 WITH d AS (DELETE FROM orders RETURNING *) SELECT count(*) FROM d;
--- refused 0A000
 WITH d AS (UPDATE orders SET note = 'cte' WHERE customer_id = 20 RETURNING id) SELECT c.name FROM customers c WHERE c.customer_id = 3;
 MERGE INTO orders o USING (VALUES (20, 1), (20, 100)) v(c, i) ON o.customer_id = v.c AND o.id = v.i AND o.customer_id = 20 WHEN MATCHED THEN UPDATE SET note = 'merged' WHEN NOT MATCHED THEN INSERT (customer_id, id) VALUES (v.c, v.i);
 MERGE INTO orders o USING customers c ON o.customer_id = c.customer_id WHEN MATCHED THEN UPDATE SET note = c.name;
