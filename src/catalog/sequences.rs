@@ -93,8 +93,22 @@ impl Drawn {
 
     fn line(line: &str) -> Option<Drawn> {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [schema, table, column, sequence, increment, start, min, max, cycles, plain, own, root_schema, root, columns] =
-            fields.as_slice()
+        let [
+            schema,
+            table,
+            column,
+            sequence,
+            increment,
+            start,
+            min,
+            max,
+            cycles,
+            plain,
+            own,
+            root_schema,
+            root,
+            columns,
+        ] = fields.as_slice()
         else {
             return None;
         };
@@ -147,6 +161,12 @@ impl OwnNumbers {
         OwnNumbers { all: true, ..OwnNumbers::default() }
     }
 
+    /// What is certain in a block after DDL of its own, which may have made another table of the same name: nothing, so that
+    /// numbers are drawn on the home shard.
+    pub fn in_block(&self) -> OwnNumbers {
+        if self.all { OwnNumbers::all() } else { OwnNumbers::default() }
+    }
+
     /// What all shards' answers to [`DRAWN`] agree on; a shard that was not asked agrees with nothing.
     pub fn agreed(shards: &[Option<&[Drawn]>]) -> OwnNumbers {
         let mut own = OwnNumbers::default();
@@ -156,7 +176,9 @@ impl OwnNumbers {
         }
         for (column, drawn) in found {
             let places: Vec<_> = drawn.iter().map(|drawn| (drawn.increment, drawn.start)).collect();
-            let alike = drawn.iter().all(|one| one.plain && !one.cycles && Some(&one.sequence) == drawn.first().map(|first| &first.sequence));
+            let alike = drawn.iter().all(|one| {
+                one.plain && !one.cycles && Some(&one.sequence) == drawn.first().map(|first| &first.sequence)
+            });
             if drawn.len() == shards.len() && alike && apart(&places) {
                 own.columns.insert(column.clone());
                 own.sequences.extend(drawn.first().map(|drawn| drawn.sequence.clone()));
@@ -251,7 +273,8 @@ pub fn spread(drawn: &Drawn, shards: &[Position]) -> Option<Vec<String>> {
     // They were apart before a START or RESTART for all of them, or before a shard was added whose sequence is new or a copy.
     let same: Vec<_> = shards.iter().filter(|shard| shard.increment == first.increment).collect();
     let places = |number: fn(&Position) -> i64| {
-        let rests: HashSet<_> = same.iter().filter_map(|at| i128::from(number(at)).checked_rem_euclid(stride)).collect();
+        let rests: HashSet<_> =
+            same.iter().filter_map(|at| i128::from(number(at)).checked_rem_euclid(stride)).collect();
         rests.len()
     };
     let were_apart = places(|at| at.start) > 1 || places(|at| at.last) > 1 || same.len() == 1 && shards.len() > 1;
@@ -271,7 +294,10 @@ pub fn spread(drawn: &Drawn, shards: &[Position]) -> Option<Vec<String>> {
         let start = i128::from(first.start) + base * i128::try_from(slot).ok()?;
         let restart = next + (start - next).rem_euclid(step.abs());
         let restart = if step > 0 { restart } else { next - (next - start).rem_euclid(step.abs()) };
-        alters.push(format!("ALTER SEQUENCE {} INCREMENT BY {step} START WITH {start} RESTART WITH {restart}", drawn.sequence));
+        alters.push(format!(
+            "ALTER SEQUENCE {} INCREMENT BY {step} START WITH {start} RESTART WITH {restart}",
+            drawn.sequence
+        ));
     }
     Some(alters)
 }
@@ -297,8 +323,12 @@ mod tests {
     }
 
     fn settled(alters: &[String]) -> Vec<Position> {
-        let number = |text: &str, word: &str| text.split(word).nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-        alters.iter().map(|a| at(number(a, "INCREMENT BY "), number(a, "START WITH "), number(a, "RESTART WITH "), false)).collect()
+        let number =
+            |text: &str, word: &str| text.split(word).nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        alters
+            .iter()
+            .map(|a| at(number(a, "INCREMENT BY "), number(a, "START WITH "), number(a, "RESTART WITH "), false))
+            .collect()
     }
 
     #[test]
@@ -356,11 +386,12 @@ mod tests {
     #[test]
     fn shards_that_count_alike_do_not_agree() {
         let lines = |start: i64, increment: i64| {
-            Drawn::of(&format!("public\tt\tid\tpublic.t_id_seq\t{increment}\t{start}\t1\t99999999\t0\t1\t1\tpublic\tt\tcustomer_id"))
+            Drawn::of(&format!(
+                "public\tt\tid\tpublic.t_id_seq\t{increment}\t{start}\t1\t99999999\t0\t1\t1\tpublic\tt\tcustomer_id"
+            ))
         };
-        let agree = |one: &[Drawn], other: &[Drawn]| {
-            OwnNumbers::agreed(&[Some(one), Some(other)]).column("public", "t", "id")
-        };
+        let agree =
+            |one: &[Drawn], other: &[Drawn]| OwnNumbers::agreed(&[Some(one), Some(other)]).column("public", "t", "id");
         assert!(agree(&lines(1, 64), &lines(2, 64)));
         assert!(!agree(&lines(1, 64), &lines(65, 64)));
         assert!(!agree(&lines(1, 64), &lines(2, 32)));

@@ -93,7 +93,8 @@ impl Builder<'_> {
         for write in &self.writes {
             verdicts.push(self.prove_write(write, &mut prover));
         }
-        let inserted: Vec<_> = self.writes.iter().zip(&mut verdicts).map(|(write, verdict)| self.inserted_keys(write, verdict)).collect();
+        let inserted: Vec<_> =
+            self.writes.iter().zip(&mut verdicts).map(|(write, verdict)| self.inserted_keys(write, verdict)).collect();
         if prover.overflow {
             return Err(Refusal::too_complex().into());
         }
@@ -120,7 +121,10 @@ impl Builder<'_> {
             }
         }
         for (write, keys) in self.writes.iter().zip(inserted) {
-            let Some((leaf, key_type)) = self.leaves.get(write.target.0).and_then(|leaf| Some((leaf, leaf.key?.1))) else { continue };
+            let Some((leaf, key_type)) = self.leaves.get(write.target.0).and_then(|leaf| Some((leaf, leaf.key?.1)))
+            else {
+                continue;
+            };
             for sources in keys {
                 match sources {
                     Some(sources) => {

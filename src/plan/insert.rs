@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{InsertStmt, Node as Wrapped, OnConflictClause, RangeVar, ReturningClause, SelectStmt, SetOperation as AstSet};
+use pg_query::protobuf::{
+    InsertStmt, Node as Wrapped, OnConflictClause, RangeVar, ReturningClause, SelectStmt, SetOperation as AstSet,
+};
 
 use super::builder::{Builder, Returned, Write, WriteBody, WriteVerb};
 use super::finish::expressions;

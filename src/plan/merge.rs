@@ -90,7 +90,11 @@ impl<'a> Builder<'a> {
             // What is stored must be what was compared: varchar(n) may cut blanks off.
             let kept = matches!(key_type, KeyType::Integer | KeyType::Uuid | KeyType::Text { max_chars: None });
             let alike = self.terms.get(term.0 as usize).is_some_and(|info| info.class == class);
-            return if kept && alike { Ok(Some(InsertedKey::Column(term))) } else { Err(not_constant(relation, column).into()) };
+            return if kept && alike {
+                Ok(Some(InsertedKey::Column(term)))
+            } else {
+                Err(not_constant(relation, column).into())
+            };
         }
         let source = match value {
             // Counted by `inferred`.
@@ -101,7 +105,9 @@ impl<'a> Builder<'a> {
             _ => self.source(value, class, column.type_oid),
         };
         let source = match source {
-            Some(super::KeySource::Constant(constant)) => key::stored(constant, key_type).map(super::KeySource::Constant),
+            Some(super::KeySource::Constant(constant)) => {
+                key::stored(constant, key_type).map(super::KeySource::Constant)
+            }
             source => source,
         };
         match source {

@@ -51,7 +51,8 @@ pub fn set(node: &Node, text: &str, context: &Context<'_>) -> Result<Option<Rout
     if kinds.contains(&Sequence::Unknown) || kinds.contains(&Sequence::Home) {
         return Err(refusal().into());
     }
-    let installed = |call: &&FuncCall| names::qualified(&call.funcname).is_some_and(|(schema, _)| schema == Some("pgbraid"));
+    let installed =
+        |call: &&FuncCall| names::qualified(&call.funcname).is_some_and(|(schema, _)| schema == Some("pgbraid"));
     let target = if written.iter().all(installed) {
         Target::Replicated
     } else {
@@ -151,7 +152,9 @@ fn sequence(call: &FuncCall, context: &Context<'_>) -> Sequence {
     match (name, arguments.next(), arguments.next()) {
         (Some("pg_get_serial_sequence"), Some(table), Some(column)) => {
             let Some((schema, name)) = relation_name(table) else { return Sequence::Unknown };
-            let Some(relation) = Builder::new(context).relation(schema.as_deref(), &name) else { return Sequence::Home };
+            let Some(relation) = Builder::new(context).relation(schema.as_deref(), &name) else {
+                return Sequence::Home;
+            };
             match context.catalog.own_numbers.column(&relation.schema, &relation.name, column) {
                 true => Sequence::Own,
                 false => Sequence::Home,
@@ -165,7 +168,11 @@ fn named(text: &str, context: &Context<'_>) -> Sequence {
     let Some((schema, name)) = relation_name(text) else { return Sequence::Unknown };
     match Builder::new(context).relation(schema.as_deref(), &name) {
         Some(relation) if relation.kind == RelationKind::Sequence => {
-            if context.catalog.own_numbers.sequence(&relation.schema, &relation.name) { Sequence::Own } else { Sequence::Home }
+            if context.catalog.own_numbers.sequence(&relation.schema, &relation.name) {
+                Sequence::Own
+            } else {
+                Sequence::Home
+            }
         }
         // A server says that there is none.
         _ => Sequence::Home,

@@ -23,7 +23,9 @@ impl Builder<'_> {
         }
         for (write, verdict) in self.writes.iter().zip(verdicts) {
             if several && write.verb == WriteVerb::Insert && matches!(write.body, WriteBody::Level(_)) {
-                return Err(Reason::new("INSERT ... VALUES together with other writes over several shards is not supported"));
+                return Err(Reason::new(
+                    "INSERT ... VALUES together with other writes over several shards is not supported",
+                ));
             }
             self.spreads_alone(write, verdict)?;
         }

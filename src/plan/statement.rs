@@ -2,7 +2,9 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, sequence, setting, utility};
+use super::{
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, sequence, setting, utility,
+};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.

@@ -34,7 +34,8 @@ impl<'a> Builder<'a> {
                     self.returned = None;
                     self.write(write)?;
                     let written = self.written(&cte.ctename);
-                    if let Some(entry) = self.ctes.last_mut().and_then(|frame| frame.iter_mut().find(|entry| entry.name == cte.ctename))
+                    if let Some(entry) =
+                        self.ctes.last_mut().and_then(|frame| frame.iter_mut().find(|entry| entry.name == cte.ctename))
                     {
                         entry.written = written;
                     }
@@ -68,14 +69,17 @@ impl<'a> Builder<'a> {
         let returned = self.returned.take()?;
         let write = self.writes.last()?;
         let leaf = self.leaves.get(write.target.0)?;
-        let (RelationKind::Sharded { key, key_type }, (term, _)) = (&leaf.relation.kind, leaf.key?) else { return None };
+        let (RelationKind::Sharded { key, key_type }, (term, _)) = (&leaf.relation.kind, leaf.key?) else {
+            return None;
+        };
         let (key_column, key_type) = (leaf.relation.columns.get(*key)?, *key_type);
         let sources = self.written_keys(write, term);
         let renamed = self.ctes.last()?.iter().find(|entry| entry.name == name)?.columns.clone();
         let mut columns: Vec<Column> = Vec::with_capacity(returned.columns.len());
         let mut at = usize::MAX;
         for (shown, column) in &returned.columns {
-            let mut made = Column { default: ColumnDefault::None, generated: false, always: false, ..key_column.clone() };
+            let mut made =
+                Column { default: ColumnDefault::None, generated: false, always: false, ..key_column.clone() };
             made.name = renamed.get(columns.len()).cloned().or_else(|| shown.clone()).unwrap_or_default();
             if *column == Some(term) {
                 at = at.min(columns.len());

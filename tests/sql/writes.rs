@@ -229,7 +229,8 @@ impl Generator {
                 "WITH d AS (DELETE FROM refunds o WHERE {condition} RETURNING *) UPDATE orders SET note = 'gone' FROM d WHERE d.id = orders.id"
             )),
             9 => {
-                let matched = self.one_of(&["UPDATE SET amount = coalesce(r.amount, 0) + o.id", "DELETE", "DO NOTHING"]);
+                let matched =
+                    self.one_of(&["UPDATE SET amount = coalesce(r.amount, 0) + o.id", "DELETE", "DO NOTHING"]);
                 let key = self.one_of(&["o.customer_id", "o.customer_id", "o.customer_id", "o.customer_id + 1", "7"]);
                 plain(format!(
                     "MERGE INTO refunds r USING (SELECT * FROM orders o WHERE {condition}) o ON r.customer_id = o.customer_id AND r.id = o.id WHEN MATCHED THEN {matched} WHEN NOT MATCHED AND o.id % 2 = 0 THEN INSERT VALUES ({key}, o.id, o.total)"
