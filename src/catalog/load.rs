@@ -287,6 +287,7 @@ pub fn seen_in_block(
         search_paths: base.search_paths.clone(),
         empty_schemas: HashSet::new(),
         oids: base.oids.clone(),
+        own_numbers: Arc::new(base.own_numbers.in_block()),
     };
     complete(built_in, answers, rules)
 }

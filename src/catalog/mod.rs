@@ -8,6 +8,7 @@ mod bodies;
 mod elsewhere;
 mod load;
 mod oids;
+pub mod sequences;
 mod rows;
 mod shards;
 mod watch;
@@ -19,6 +20,7 @@ pub use load::{LoadError, block_questions, load, seen_in_block};
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
 pub use rows::TextRow;
 pub use rules::{Rules, key_type};
+pub use sequences::OwnNumbers;
 pub use shards::{OidMaps, numbers};
 pub use watch::{CatalogHandle, Connect, ConnectFailure, Connecting, fingerprint};
 
@@ -44,6 +46,8 @@ pub struct Catalog {
     pub empty_schemas: HashSet<String>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
+    /// Whose defaults each shard draws from a sequence for itself; not read by [`load`].
+    pub own_numbers: Arc<OwnNumbers>,
 }
 
 impl Catalog {

@@ -14,6 +14,8 @@ pub enum Call {
     Identity,
     /// A new value at each call, and nothing else.
     Fresh,
+    /// A number that no other call gives, from the shard's own sequence.
+    Unique,
     /// May change something.
     Changing,
     /// `nextval` and its kin.
@@ -196,6 +198,9 @@ fn classify(function: &Function, name: &str) -> Result<Call, Refusal> {
     if function.schema == "pg_catalog" {
         return Ok(builtin(function, name));
     }
+    if function.schema == "pgbraid" && name == "unique_id" {
+        return Ok(Call::Unique);
+    }
     match function.volatility {
         Volatility::Immutable => Ok(Call::Steady),
         Volatility::Stable if function.native => Ok(Call::Steady),
@@ -240,10 +245,11 @@ fn rank(call: Call) -> u8 {
         Call::Steady => 1,
         Call::Identity => 2,
         Call::Fresh => 3,
-        Call::Changing => 4,
-        Call::TransactionLock => 5,
-        Call::Sequence => 6,
-        Call::Window => 7,
-        Call::Aggregate => 8,
+        Call::Unique => 4,
+        Call::Changing => 5,
+        Call::TransactionLock => 6,
+        Call::Sequence => 7,
+        Call::Window => 8,
+        Call::Aggregate => 9,
     }
 }

@@ -39,6 +39,7 @@ pub mod commit;
 pub mod moment;
 pub mod setting;
 pub mod copy;
+pub mod sequences;
 pub mod everywhere;
 pub mod prepared;
 pub mod cursor;

@@ -60,6 +60,12 @@ pub fn shop() -> Schema {
                 schema.insert(view);
             }
             "sequence" => schema.insert(relation(rest, RelationKind::Sequence)),
+            "own" => {
+                let words: Vec<_> = rest.split(' ').collect();
+                let sequence = format!("\"public\".\"{}\"", words[2]);
+                let own = Arc::make_mut(&mut schema.catalog.own_numbers);
+                own.insert(("public", words[0], words[1]), &sequence);
+            }
             "function" => schema.function("public", rest),
             other => panic!("{other}?"),
         }

@@ -105,6 +105,38 @@ DROP SEQUENCE numbers;
 CREATE TABLE serials (customer_id int8, id bigserial, x int);
 INSERT INTO serials (customer_id, x) VALUES (3, 1);
 DROP TABLE serials;
+-- Sequences of sharded tables: every number once, whichever shard draws it.
+CREATE TABLE serials (customer_id int8, id bigserial, small serial, own int8 GENERATED ALWAYS AS IDENTITY (START 10 INCREMENT 5), x int);
+INSERT INTO serials (customer_id, x) SELECT customer_id, 1 FROM customers;
+INSERT INTO serials (customer_id, x) VALUES (1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 2);
+INSERT INTO serials (customer_id, id, x) VALUES (7, DEFAULT, 3);
+SELECT count(*), count(*) = count(DISTINCT id), count(*) = count(DISTINCT small), count(*) = count(DISTINCT own), bool_and(own % 5 = 0 AND own >= 10) FROM serials;
+SELECT setval('serials_id_seq', 1000000);
+SELECT pg_catalog.setval('public.serials_small_seq', 1000000, false);
+SELECT setval(pg_get_serial_sequence('serials', 'own'), 1000005);
+INSERT INTO serials (customer_id, x) SELECT customer_id, 4 FROM customers;
+SELECT count(*), bool_and(id > 1000000), bool_and(small >= 1000000), bool_and(own > 1000005), count(DISTINCT id) = count(*), count(DISTINCT small) = count(*) FROM serials WHERE x = 4;
+ALTER SEQUENCE serials_id_seq RESTART WITH 5000000;
+ALTER SEQUENCE serials_small_seq INCREMENT BY 3;
+ALTER TABLE serials ALTER COLUMN own RESTART WITH 7000000;
+INSERT INTO serials (customer_id, x) SELECT customer_id, 5 FROM customers;
+INSERT INTO serials (customer_id, x) SELECT customer_id, 5 FROM customers;
+SELECT bool_and(id >= 5000000), bool_and(own >= 7000000), count(DISTINCT id) = count(*), count(DISTINCT small) = count(*), count(DISTINCT own) = count(*) FROM serials WHERE x = 5;
+UPDATE serials SET id = DEFAULT WHERE x = 5;
+SELECT count(DISTINCT id) = count(*) FROM serials;
+TRUNCATE serials RESTART IDENTITY;
+INSERT INTO serials (customer_id, x) SELECT customer_id, 6 FROM customers;
+SELECT count(DISTINCT id) = count(*), min(id) FROM serials WHERE x = 6;
+-- refused 0A000
+SELECT setval('serials_id_seq', (SELECT max(id) FROM serials));
+SELECT setval('serials_id_seq', 0);
+DROP TABLE serials;
+-- Numbers of a small type are drawn on the home shard.
+CREATE TABLE serials (customer_id int8, id smallserial, x int);
+INSERT INTO serials (customer_id, x) VALUES (1, 2), (2, 2), (3, 2), (4, 2);
+-- ordered
+SELECT * FROM serials ORDER BY id;
+DROP TABLE serials;
 -- refused 0A000
 CREATE TEMP TABLE scratch (x int);
 SELECT * FROM pg_temp.scratch;
