@@ -61,6 +61,15 @@ impl<'a> Builder<'a> {
             .hint("Change the rows of both tables by DELETE and INSERT.")
             .into());
         }
+        if relation.stamps {
+            return Err(Refusal::unsupported(format!(
+                "changing the sharding key \"{}\" of \"{}\" is not supported: a moved row is deleted and inserted, and would meet other triggers \
+                 than one that is updated",
+                column.name, relation.name
+            ))
+            .hint("Change the row by DELETE and INSERT.")
+            .into());
+        }
         let sources = self.source(value, Class::of_key(key_type), column.type_oid).map(|source| vec![source]);
         self.new_key = Some(NewKey { sources });
         Ok(())
