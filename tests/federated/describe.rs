@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::client::{Client, Received, frame, parse, row_description, target};
+use crate::client::{Client, ColumnDescription, Received, frame, parse, row_description, target};
 
 /// Statements with parameters, whose types PostgreSQL infers from what stands beside them.
 pub const PARAMETERS: &[&str] = &[
@@ -16,22 +16,14 @@ pub const PARAMETERS: &[&str] = &[
     "SELECT id FROM orders UNION SELECT id FROM products WHERE price < $1",
 ];
 
+/// Type modifiers of a statement's columns.
+pub fn modifiers(client: &mut Client, sql: &str) -> Vec<i32> {
+    ask(client, sql).1.iter().map(|column| column.typmod).collect()
+}
+
 /// A description with names in place of numbers, which differ from server to server.
 pub fn described(client: &mut Client, sql: &str) -> String {
-    let mut bytes = parse(b"", sql.as_bytes(), &[]);
-    bytes.extend(target(b'D', b'S', b""));
-    bytes.extend(frame(b'S', b""));
-    client.send(&bytes);
-    let (mut types, mut columns, mut error) = (Vec::new(), Vec::new(), false);
-    for received in client.receive_ready() {
-        let Received::Message(message) = received else { continue };
-        match message.tag {
-            b't' => types = message.body[2..].chunks(4).map(|oid| u32::from_be_bytes(oid.try_into().unwrap())).collect(),
-            b'T' => columns = row_description(&message.body),
-            b'E' => error = true,
-            _ => {}
-        }
-    }
+    let (types, columns, error) = ask(client, sql);
     if error {
         return "an error".to_owned();
     }
@@ -44,6 +36,27 @@ pub fn described(client: &mut Client, sql: &str) -> String {
         lines.push(format!("{name} {kind} {} of {table} {}", column.typmod, column.attribute));
     }
     lines.join("\n")
+}
+
+/// Parameters' types, columns, and whether there was an error.
+fn ask(client: &mut Client, sql: &str) -> (Vec<u32>, Vec<ColumnDescription>, bool) {
+    let mut bytes = parse(b"", sql.as_bytes(), &[]);
+    bytes.extend(target(b'D', b'S', b""));
+    bytes.extend(frame(b'S', b""));
+    client.send(&bytes);
+    let (mut types, mut columns, mut error) = (Vec::new(), Vec::new(), false);
+    for received in client.receive_ready() {
+        let Received::Message(message) = received else { continue };
+        match message.tag {
+            b't' => {
+                types = message.body[2..].chunks(4).map(|oid| u32::from_be_bytes(oid.try_into().unwrap())).collect()
+            }
+            b'T' => columns = row_description(&message.body),
+            b'E' => error = true,
+            _ => {}
+        }
+    }
+    (types, columns, error)
 }
 
 struct Names<'c> {

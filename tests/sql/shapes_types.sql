@@ -28,7 +28,7 @@ SELECT d, t FROM kinds ORDER BY d, t;
 -- ordered
 SELECT m, n, customer_id FROM kinds ORDER BY m DESC NULLS LAST, n, 3;
 -- ordered
-SELECT n FROM kinds ORDER BY n;
+SELECT n, customer_id FROM kinds ORDER BY n, customer_id;
 -- ordered
 SELECT f, g FROM kinds ORDER BY f, g;
 -- ordered
