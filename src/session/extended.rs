@@ -173,12 +173,13 @@ impl Session {
 
     /// Makes sure a server holds a statement; the client gets its ParseComplete if it is still owed one and `answers`.
     pub(super) fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<StatementName> {
+        let kept = self.names.statements.name(name)?;
         let prepared = self.names.statements.get_mut(name)?;
         let owed = answers && prepared.origin == Origin::ParsePending;
         if owed {
             prepared.origin = Origin::Parse;
             self.names.pending = None;
-            self.pipeline.parsed.push((name.into(), prepared.compiled.id));
+            self.pipeline.parsed.push((kept.clone(), prepared.compiled.id));
         }
         let audience = match (owed, answers) {
             (true, _) => Audience::Client,
@@ -190,9 +191,7 @@ impl Session {
         enlisted.needs_sync = true;
         let server: &mut Server = &mut enlisted.server;
         let unnamed = name.is_empty();
-        if !unnamed {
-            self.pipeline.held.push((compiled.id, name.into()));
-        }
+        self.pipeline.held.extend(kept.shared().map(|name| (compiled.id, name)));
         let sent = if unnamed {
             if std::mem::take(&mut server.expects.unnamed_lost) {
                 server.unnamed = None;
@@ -300,7 +299,7 @@ impl Session {
             Portal {
                 place,
                 compiled: prepared.compiled,
-                statement: bind.statement.into(),
+                statement: self.names.statements.name(bind.statement).unwrap_or_default(),
                 binary_rows,
                 reached: 0,
                 order,
@@ -440,16 +439,16 @@ impl Session {
         let server: &mut Server = &mut self.link.servers[at].server;
         reply::named(&mut server.outbound, b'D', b'S', &held);
         server.expects.push(Step::DescribeStatement, Audience::Client);
-        self.describing(name.into());
+        self.describing(name);
         Ok(())
     }
 
     /// The client waits for a description of a statement, which is noted unless it is known: it cannot become another one
     /// unnoticed (see `current`).
-    fn describing(&mut self, statement: Box<[u8]>) {
-        let known = self.names.statements.get(&statement).is_none_or(|prepared| prepared.described.is_some());
-        let wanted = !known && !statement.is_empty();
-        self.pipeline.describing.push_back(if wanted { statement } else { Box::default() });
+    pub(super) fn describing(&mut self, statement: &[u8]) {
+        let wanted = self.names.statements.get(statement).is_some_and(|prepared| prepared.described.is_none());
+        let name = if wanted { self.names.statements.name(statement) } else { None };
+        self.pipeline.describing.push_back(name.unwrap_or_default());
     }
 
     async fn describe_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
@@ -475,8 +474,8 @@ impl Session {
         enlisted.needs_sync = true;
         reply::named(&mut enlisted.server.outbound, b'D', b'P', name);
         enlisted.server.expects.push(Step::DescribePortal, Audience::Client);
-        let portal = self.names.portals.get(name);
-        self.describing(portal.map(|portal| portal.statement.clone()).unwrap_or_default());
+        let statement = self.names.portals.get(name).map(|portal| portal.statement.clone());
+        self.describing(&statement.unwrap_or_default());
         Ok(())
     }
 

@@ -24,6 +24,7 @@ pub mod numbers;
 pub mod extended;
 pub mod sync;
 pub mod binding;
+pub mod volley;
 pub mod rewritten;
 pub mod moving;
 pub mod long_bind;
