@@ -3,6 +3,7 @@
 //! Messages are passed on as they come and answered in order. Only one server owes answers at a time: before another one is
 //! spoken to, the first is drained, so that the client sees answers in the order of its messages.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use shardmap::ShardId;
@@ -208,7 +209,7 @@ impl Session {
             server.prepare(compiled.id, &compiled.text, &compiled.types, audience)
         };
         if owed && !sent {
-            server.expects.say(PARSE_COMPLETE);
+            server.expects.say(PARSE_COMPLETE.into());
         }
         Some(if unnamed { StatementName::default() } else { statement_name(compiled.id) })
     }
@@ -546,10 +547,11 @@ impl Session {
     }
 
     /// Answers behind all that is still owed.
-    pub(super) fn say(&mut self, frames: &[u8]) {
+    pub(super) fn say(&mut self, frames: impl Into<Cow<'static, [u8]>>) {
+        let frames = frames.into();
         match self.link.servers.iter_mut().rev().find(|enlisted| !enlisted.server.expects.is_empty()) {
             Some(enlisted) => enlisted.server.expects.say(frames),
-            None => self.link.client.outbound.extend_from_slice(frames),
+            None => self.link.client.outbound.extend_from_slice(&frames),
         }
     }
 

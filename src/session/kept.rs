@@ -252,10 +252,10 @@ mod tests {
     #[test]
     fn what_is_removed_in_any_way_counts_no_more() {
         let mut kept = Kept::default();
-        kept.insert(b"a"[..].into(), 1);
-        kept.insert(b"b"[..].into(), 20);
-        kept.insert(b"b"[..].into(), 30);
-        kept.insert(b"c"[..].into(), 400);
+        kept.insert(Name::from(&b"a"[..]), 1);
+        kept.insert(Name::from(&b"b"[..]), 20);
+        kept.insert(Name::from(&b"b"[..]), 30);
+        kept.insert(Name::from(&b"c"[..]), 400);
         assert_eq!((kept.bytes(), kept.len()), (431, 3));
         kept.retain(|name, _| name != b"c");
         assert_eq!(kept.remove(b"a"), Some(1));

@@ -86,7 +86,8 @@ impl Session {
                 if types.iter().any(|oid| *oid >= FIRST_NORMAL_OID) {
                     return None;
                 }
-                let compiled = self.compile(parse.text, &types);
+                let again = self.unnamed_again(parse.text, &types);
+                let compiled = again.unwrap_or_else(|| self.compile(parse.text, &types));
                 let known = self.names.statements.get(statement);
                 let known = known.filter(|known| Arc::ptr_eq(&known.compiled, &compiled));
                 (compiled, Name::default(), known.and_then(|known| known.resolved_types.clone()))
@@ -130,6 +131,18 @@ impl Session {
             bind_end: volley.bind_end,
             end: volley.end,
         })
+    }
+
+    /// The unnamed statement, if the same text under the same settings is parsed once more: drivers that prepare nothing send it
+    /// each time. Its version is still to be looked at.
+    fn unnamed_again(&self, text: &[u8], types: &[u32]) -> Option<Arc<Compiled>> {
+        let known = &self.names.statements.get(&b""[..])?.compiled;
+        let (version, settings, scoped) = self.scope.as_ref()?;
+        let same = *known.text == *text
+            && *known.types == *types
+            && (known.version, known.scope) == (*version, scoped.id)
+            && Arc::ptr_eq(settings, self.current_settings());
+        same.then(|| known.clone())
     }
 
     /// One more statement and one more portal are within the client's limits. The rough sum of both is looked at: who is near a
