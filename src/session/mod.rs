@@ -22,6 +22,8 @@ pub mod lookup;
 pub mod simple;
 pub mod numbers;
 pub mod extended;
+pub mod parsing;
+pub mod describing;
 pub mod sync;
 pub mod binding;
 pub mod volley;

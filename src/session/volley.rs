@@ -96,7 +96,8 @@ impl Session {
         let Some(Plan::Rows(route @ Route { output: Output::Rows, .. })) = compiled.plan() else { return None };
         let catalog = self.catalog.load();
         let stale = compiled.version != catalog.version || matches!(route.target, Target::Unknown);
-        if stale || catalog.numbers_differ() || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs()) {
+        if stale || catalog.numbers_differ() || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs())
+        {
             return None;
         }
         let config = self.gateway.config.load();
