@@ -101,7 +101,6 @@ impl Session {
         let prepared = self.current(bind.statement).await?;
         let plan = prepared.plan().unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
-        self.check_not_changed(&prepared.compiled.text, plan)?;
         if !bind.portal.is_empty() && self.names.portals.contains_key(bind.portal) {
             // Source: portalmem.c, CreatePortal.
             let name = String::from_utf8_lossy(bind.portal);
@@ -186,7 +185,7 @@ impl Session {
     /// A prepared statement, compiled anew if the catalog has changed since.
     pub(super) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if prepared.compiled.version == self.catalog.load().version {
+        if self.is_current(prepared.compiled.version) {
             return Ok(prepared);
         }
         Box::pin(self.compiled_anew(name, prepared)).await

@@ -222,7 +222,7 @@ impl Session {
 
     /// What statements, portals and the transaction take.
     pub(super) fn kept_bytes(&self) -> usize {
-        let log = self.transaction.block().map_or(0, |block| block.log.bytes() + block.ddl_words.bytes());
+        let log = self.transaction.block().map_or(0, |block| block.log.bytes());
         self.names.statements.bytes() + self.names.portals.bytes() + log
     }
 

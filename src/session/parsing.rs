@@ -49,7 +49,7 @@ impl Session {
         }
         self.check_statement_room(parse.name, parse.text)?;
         self.check_declared(parse.text, &types).await?;
-        let mut compiled = self.compile(parse.text, &types);
+        let mut compiled = self.compile_seen(parse.text, &types).await?;
         if !compiled.is_certain() {
             self.drain().await?;
             compiled = Box::pin(self.compiled(parse.text, &types)).await?;
