@@ -32,6 +32,7 @@ mod wanted;
 mod moving;
 mod write;
 mod insert;
+mod merge;
 
 mod solver;
 mod hold;
@@ -44,6 +45,7 @@ mod setting;
 mod utility;
 mod kind;
 mod ddl;
+mod sequence;
 mod statement;
 mod shared;
 
