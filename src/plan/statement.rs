@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, setting, utility};
+use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, put, setting, utility};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -81,8 +81,8 @@ pub fn rows(node: &Node, text: Option<&str>, context: &Context<'_>) -> Result<Ro
             gather::instead(route, select, context)
         }
         _ => {
-            builder.write(node)?;
-            builder.finish(None)
+            let route = builder.write(node).and_then(|()| builder.finish(None));
+            put::instead(route, node, context)
         }
     }
 }

@@ -91,6 +91,9 @@ impl Session {
 
     /// The same with what is needed at hand.
     pub(super) async fn gather_query(&mut self, gathering: &Gathering) -> Result<Ended, Failure> {
+        if let Some(put) = &gathering.described.gather.put {
+            return Box::pin(self.put_simple(gathering, put)).await;
+        }
         let run = Run { wire: Wire::Simple, tells_columns: true, rows_max: 0, statement: None };
         let merged = self.run_gather(gathering, run).await?;
         if let Some(tag) = merged.tag {
@@ -103,7 +106,8 @@ impl Session {
     pub(super) async fn run_gather(&mut self, gathering: &Gathering, run: Run<'_>) -> Result<Merged, Failure> {
         let places = self.part_places(gathering)?;
         let places = self.enlist_parts(&places).await?;
-        let merge = self.lend_merge().await?;
+        let draws = gathering.described.gather.put.as_ref().is_some_and(|put| put.draws);
+        let merge = self.lend_merge(draws).await?;
         let key = merge.server.cancel_key();
         self.cancel.add(merge.server.cancel_key());
         self.link.servers.push(merge);
@@ -178,11 +182,11 @@ impl Session {
         Ok(places.iter().map(|shards| shards.iter().map(at).collect()).collect())
     }
 
-    /// A merge server: the next shard's whose turn it is and that answers.
-    async fn lend_merge(&mut self) -> Result<Enlisted, Failure> {
+    /// A merge server: the next shard's whose turn it is and that answers; `home`: the home shard's.
+    async fn lend_merge(&mut self, home_only: bool) -> Result<Enlisted, Failure> {
         let shards = self.gateway.shards();
         // Numbers of types inside binary values are those that clients know on the home shard only.
-        let differ = self.catalog.load().numbers_differ();
+        let differ = home_only || self.catalog.load().numbers_differ();
         let home = usize::from(self.gateway.config.load().sharding.home.0);
         let (first, shards_tried) = if differ { (home, 1) } else { (self.gateway.next_turn(), shards) };
         let mut last = None;
@@ -216,6 +220,9 @@ impl Session {
             parameters.push_binary(now);
         }
         self.make_tables(gathering, &parameters, merge);
+        if let Some(put) = &gathering.described.gather.put {
+            self.make_put_table(gathering, put, &parameters.bind_rest(&[]), merge);
+        }
         self.send_parts(gathering, &parameters, run.wire, places);
         let config = self.gateway.config.load_full();
         let bytes_max = config.limits.shipped_bytes_max as u64;
@@ -415,7 +422,7 @@ fn lots(described: &Described, places: &[Vec<usize>]) -> Vec<Lot> {
 }
 
 /// An ErrorResponse's body without what tells of texts that are not the client's: positions, and contexts that name temporary tables.
-fn without_traces(body: &[u8]) -> BytesMut {
+pub(super) fn without_traces(body: &[u8]) -> BytesMut {
     let mut kept = BytesMut::with_capacity(body.len());
     for (code, value) in crate::wire::fields::fields(body) {
         let of_copy = code == b'W' && value.starts_with(b"COPY ");

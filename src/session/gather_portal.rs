@@ -24,6 +24,9 @@ use crate::wire::reply::{self, Report, Status};
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
 const HELD_MAX: usize = 8;
 
+/// *Source*: manual, NoData.
+const NO_DATA: &[u8] = b"n\0\0\0\x04";
+
 const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
 
 /// A merge server that is kept because its portal or cursor has more to say.
@@ -83,6 +86,10 @@ impl Session {
 
     /// Describe of such a portal.
     pub(super) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
+        if gathering.described.columns.types().is_empty() && gathering.described.gather.put.is_some() {
+            self.say(NO_DATA);
+            return;
+        }
         let columns = gathering.described.columns.in_formats(&gathering.result_formats);
         let mut out = bytes::BytesMut::new();
         frame::write(&mut out, b'T', |to| to.extend_from_slice(columns.body()));
@@ -108,6 +115,9 @@ impl Session {
         if portal.is_some_and(|portal| std::mem::replace(&mut portal.reached, 1) > 0) {
             reply::complete(&mut self.link.client.outbound, "SELECT 0");
             return Ok(());
+        }
+        if let Some(put) = &gathering.described.gather.put {
+            return Box::pin(self.execute_put(execute, gathering, put)).await;
         }
         let permit = if execute.rows_max > 0 { Some(self.held_permit()?) } else { None };
         let run = Run { wire: Wire::Extended, tells_columns: false, rows_max: execute.rows_max, statement: None };

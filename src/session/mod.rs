@@ -33,6 +33,7 @@ pub mod gather;
 pub mod gather_portal;
 pub mod gather_cursor;
 pub mod gather_output;
+pub mod put;
 pub mod transaction;
 pub mod commit;
 pub mod setting;
