@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, put, setting, utility};
+use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, put, setting, utility};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -20,6 +20,7 @@ pub fn plan(text: &str, parsed: &Statement, context: &Context<'_>) -> Plan {
 pub fn changes_context(plan: &Plan) -> bool {
     match plan {
         Plan::Everywhere(everywhere) => everywhere.changes_catalog,
+        Plan::Rows(Route { target: Target::Gather(gather), .. }) => make::makes(gather),
         // COMMIT and ROLLBACK undo SET LOCAL, ROLLBACK also SET and DDL.
         Plan::Setting(_) | Plan::SettingQuery(_) | Plan::Discard(_) | Plan::Transaction(_) => true,
         Plan::Empty | Plan::Rows(_) | Plan::CopyIn(_) | Plan::Prepared(_) | Plan::Cursor(_) | Plan::Refuse(_) => false,
@@ -41,6 +42,10 @@ pub fn fails() -> Route {
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     match node {
+        Node::CreateTableAsStmt(create) => ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, context)),
+        Node::SelectStmt(select) if select.into_clause.is_some() => {
+            make::select_into(select, context).unwrap_or(Err(Stop::Fails))
+        }
         Node::SelectStmt(select) => match setting::set_config(select) {
             Some(verb) => {
                 if let SettingVerb::SetConfig { name, value, .. } = &verb {

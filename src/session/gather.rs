@@ -77,6 +77,9 @@ impl Session {
         gather: &Arc<Gather>,
         output: Output,
     ) -> Result<Ended, Failure> {
+        if let (Some(make), Output::Rows) = (&gather.make, output) {
+            return Box::pin(self.make_simple(gather, make)).await;
+        }
         match output {
             Output::Rows => {}
             Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => {

@@ -62,6 +62,7 @@ impl Session {
         self.settle_parse(None).await?;
         self.drain().await?;
         let Compiled { text, types, .. } = &*prepared.compiled;
+        let text = gather.make.as_ref().map_or(&**text, |make| make.query.as_bytes());
         let described = self.described(text, types, gather, Wire::Extended).await?;
         let (given, wanted) = (bind.parameter_count(), described.parameter_types.len());
         if given != wanted {
@@ -86,7 +87,8 @@ impl Session {
 
     /// Describe of such a portal.
     pub(super) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
-        if gathering.described.columns.types().is_empty() && gathering.described.gather.put.is_some() {
+        let Gather { put, make, .. } = &*gathering.described.gather;
+        if make.is_some() || put.as_ref().is_some_and(|put| !put.returns) {
             self.say(NO_DATA);
             return;
         }
@@ -115,6 +117,9 @@ impl Session {
         if portal.is_some_and(|portal| std::mem::replace(&mut portal.reached, 1) > 0) {
             reply::complete(&mut self.link.client.outbound, "SELECT 0");
             return Ok(());
+        }
+        if let Some(make) = &gathering.described.gather.make {
+            return Box::pin(self.execute_make(gathering, make)).await;
         }
         if let Some(put) = &gathering.described.gather.put {
             return Box::pin(self.execute_put(execute, gathering, put)).await;

@@ -34,6 +34,7 @@ pub mod gather_portal;
 pub mod gather_cursor;
 pub mod gather_output;
 pub mod put;
+pub mod make;
 pub mod transaction;
 pub mod commit;
 pub mod setting;

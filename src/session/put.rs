@@ -22,7 +22,7 @@ use crate::execute::interleave::Interleave;
 use crate::execute::put::{Announce, PutError};
 use crate::plan::{CopyFormat, CopyTarget, NOW_SETTING, Put, Store, literal};
 use crate::pool::expect::{Audience, Step};
-use crate::pool::server::Server;
+use crate::pool::server::{CancelServer, Server};
 use crate::wire::copy::{Field, Splitter};
 use crate::wire::frame;
 use crate::wire::frontend::Execute;
@@ -71,22 +71,9 @@ impl Session {
 
     /// Reads and stores the rows; what ends the answer is returned.
     async fn put_rows(&mut self, gathering: &Gathering, put: &Put, tells: bool) -> Result<BytesMut, Failure> {
-        self.check_puttable(put)?;
-        let target = match &put.store {
-            Store::Sharded { key, key_type, .. } => CopyTarget::Sharded { field: *key, key_type: *key_type },
-            Store::Reference => CopyTarget::Reference,
-            Store::Home => CopyTarget::Home,
-        };
-        let parts = self.gather_servers(&target).await?;
         let text =
             format!("INSERT INTO {TABLE} ({}) {}", put.columns.join(", "), gathering.described.gather.merge);
-        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&text) };
-        let merged = self.run_gather(gathering, run).await?;
-        let Some(server) = merged.held else {
-            return Err(Report::error("XX000", "the rows to be stored were lost").into());
-        };
-        let key = server.server.cancel_key();
-        self.link.servers.push(server);
+        let (parts, key) = self.stage_rows(gathering, put, &text).await?;
         let columns = all_columns(put);
         if put.insert.is_none() {
             let rows = self.copy_rows(put, &columns, parts).await;
@@ -98,6 +85,42 @@ impl Session {
         let rows = self.harvest_rows(&columns).await;
         self.drop_last_merge(&key).await?;
         self.insert_rows(gathering, put, &rows?, tells).await
+    }
+
+    /// Puts the rows into a table that has just been made; returns how many.
+    pub(super) async fn fill_table(&mut self, gathering: &Gathering, put: &Put) -> Result<u64, Failure> {
+        let columns = all_columns(put);
+        let merge = &gathering.described.gather.merge;
+        let text = format!("CREATE TEMPORARY TABLE pgbraid_put ({columns}) ON COMMIT DROP AS {merge}");
+        let (parts, key) = self.stage_rows(gathering, put, &text).await?;
+        let rows = self.copy_rows(put, &columns, parts).await;
+        self.drop_last_merge(&key).await?;
+        rows
+    }
+
+    /// Has the merge server hold the rows, by this statement of its; it becomes the link's last server, behind so many shards that are
+    /// to store them.
+    async fn stage_rows(
+        &mut self,
+        gathering: &Gathering,
+        put: &Put,
+        text: &str,
+    ) -> Result<(usize, CancelServer), Failure> {
+        self.check_puttable(put)?;
+        let target = match &put.store {
+            Store::Sharded { key, key_type, .. } => CopyTarget::Sharded { field: *key, key_type: *key_type },
+            Store::Reference => CopyTarget::Reference,
+            Store::Home => CopyTarget::Home,
+        };
+        let parts = self.gather_servers(&target).await?;
+        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(text) };
+        let merged = self.run_gather(gathering, run).await?;
+        let Some(server) = merged.held else {
+            return Err(Report::error("XX000", "the rows to be stored were lost").into());
+        };
+        let key = server.server.cancel_key();
+        self.link.servers.push(server);
+        Ok((parts, key))
     }
 
     /// Rows travel as text.

@@ -420,7 +420,7 @@ impl Session {
     }
 
     /// The same; what ends the answer is returned, to be sent when all is done.
-    async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
+    pub(super) async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
         self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);

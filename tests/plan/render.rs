@@ -123,7 +123,7 @@ fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
             format!("execute {name} {:?} {arguments:?}\n", &text[tail.clone()])
         }
         Plan::Prepared(PreparedVerb::Deallocate(name)) => format!("deallocate {name:?}\n"),
-        Plan::Cursor(CursorVerb::Declare { name, route: rows }) => {
+        Plan::Cursor(CursorVerb::Declare { name, route: rows, .. }) => {
             format!("declare {name}: {}", route(rows, text, values))
         }
         Plan::Cursor(verb) => format!("cursor {verb:?}\n"),

@@ -7,6 +7,7 @@
 //! statement names its columns. Every part reads rows that are a statement of their own, whose route the prover has decided.
 
 use super::Target;
+use super::make::Make;
 use super::put::Put;
 
 mod node;
@@ -53,6 +54,8 @@ pub struct Gather {
     pub parameters: usize,
     /// Where its rows go, if not to the client.
     pub put: Option<Put>,
+    /// The table to be made for them.
+    pub make: Option<Make>,
     /// Why it is needed, for EXPLAIN: "an aggregate over several shards".
     pub reason: String,
 }

@@ -116,6 +116,7 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<(G
         now_parameter: clock.used.then_some(count + 1),
         parameters: count,
         put: None,
+        make: None,
         reason: reason.strip_suffix(" is not supported yet").unwrap_or(reason).to_owned(),
     };
     // What would change something has been refused.
