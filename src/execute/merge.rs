@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::relay::{Frame, Handling, Joiner};
+use super::relay::{Frame, Handling, Joiner, Plain};
 use crate::pool::expect::Step;
 use crate::wire::fields;
 use crate::wire::frame;
@@ -75,6 +75,38 @@ impl Joiner for Merge {
 
     fn cancels(&mut self) -> bool {
         self.failed() && !std::mem::replace(&mut self.cancelled, true)
+    }
+}
+
+/// FETCH from a cursor on a merge server: its columns are those that the client was told of the query, in the cursor's formats.
+#[derive(Debug)]
+pub struct Fetched {
+    /// All else.
+    pub plain: Plain,
+    /// The query's columns.
+    pub columns: Columns,
+}
+
+impl Joiner for Fetched {
+    fn admits(&self, server: usize, expected: Option<Step>) -> bool {
+        self.plain.admits(server, expected)
+    }
+
+    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
+        if frame.tag == b'T' && frame.verdict.forward {
+            let columns = self.columns.in_formats_of(frame.body);
+            frame::write(client, b'T', |to| to.extend_from_slice(columns.body()));
+            return Handling::Drop;
+        }
+        self.plain.frame(frame, client)
+    }
+
+    fn stops_at_copy_in(&self) -> bool {
+        self.plain.stops_at_copy_in()
+    }
+
+    fn cancels(&mut self) -> bool {
+        self.plain.cancels()
     }
 }
 

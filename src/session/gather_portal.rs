@@ -19,6 +19,7 @@ use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
+use crate::wire::row_description::Columns;
 use crate::wire::reply::{self, Report, Status};
 
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
@@ -38,8 +39,23 @@ pub struct Held {
     pub server: Enlisted,
     /// Savepoints of the client's block when it was made: rolling back to one of them undoes it.
     pub savepoints: usize,
+    /// How long it is kept.
+    pub kept: Kept,
+    /// Columns as the client has been told of them.
+    pub columns: Columns,
     /// Its share of the bound on all clients' servers that are held.
     pub permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// How long a merge server is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Until the client's block ends.
+    Block,
+    /// A cursor WITH HOLD of the block that is under way: when it commits, it outlives it.
+    Hold,
+    /// A cursor that has outlived its block: its rows are on the merge server, whose transaction has ended.
+    Session,
 }
 
 /// What a merge server is kept for.
@@ -130,7 +146,8 @@ impl Session {
         match (merged.held, permit) {
             (Some(server), Some(permit)) => {
                 let savepoints = self.savepoints();
-                self.merges.push(Held { name, server, savepoints, permit });
+                let columns = gathering.described.columns.clone();
+                self.merges.push(Held { name, server, savepoints, kept: Kept::Block, columns, permit });
                 reply::bare(&mut self.link.client.outbound, b's');
             }
             _ => {
@@ -143,7 +160,7 @@ impl Session {
 
     /// The next rows of a portal that was suspended.
     async fn go_on(&mut self, at: usize, execute: &Execute<'_>, gathering: &Gathering) -> Result<(), Failure> {
-        let Held { name, server, savepoints, permit } = self.merges.remove(at);
+        let Held { name, server, savepoints, kept, columns, permit } = self.merges.remove(at);
         self.link.servers.push(server);
         let merge = self.link.servers.len() - 1;
         let key = self.link.servers[merge].server.cancel_key();
@@ -157,7 +174,7 @@ impl Session {
         match result {
             Ok(None) => {
                 if let Some(server) = self.link.servers.pop() {
-                    self.merges.push(Held { name, server, savepoints, permit });
+                    self.merges.push(Held { name, server, savepoints, kept, columns, permit });
                 }
                 reply::bare(&mut self.link.client.outbound, b's');
                 Ok(())
@@ -234,9 +251,10 @@ impl Session {
         Ok(true)
     }
 
-    /// Ends all of them.
+    /// Ends all that do not outlive the block.
     pub(super) async fn end_all_held(&mut self) {
-        while let Some(held) = self.merges.pop() {
+        while let Some(at) = self.merges.iter().position(|held| held.kept != Kept::Session) {
+            let held = self.merges.remove(at);
             // One that does not roll back is closed.
             let _ = self.give_back_merge(held).await;
         }
@@ -244,7 +262,7 @@ impl Session {
 
     /// Ends those that were made since the savepoint to which the block has been rolled back.
     pub(super) async fn end_held_since(&mut self, savepoints: usize) {
-        let (gone, kept) = std::mem::take(&mut self.merges).into_iter().partition(|held| held.savepoints >= savepoints);
+        let (gone, kept) = std::mem::take(&mut self.merges).into_iter().partition(|held| held.savepoints >= savepoints && held.kept != Kept::Session);
         self.merges = kept;
         let gone: Vec<Held> = gone;
         for held in gone {
@@ -264,6 +282,11 @@ impl Session {
             .filter(|enlisted| !enlisted.server.is_broken() && enlisted.server.expects.status != Status::Idle)
         {
             enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
+            result = self.link.relay(&mut Silence::default()).await.map(|_| ());
+        } else if held.kept == Kept::Session
+            && let Some(enlisted) = self.link.servers.first_mut().filter(|enlisted| !enlisted.server.is_broken())
+        {
+            enlisted.server.send_query(b"CLOSE ALL", Audience::Gateway);
             result = self.link.relay(&mut Silence::default()).await.map(|_| ());
         }
         self.cancel.remove(&key).await;

@@ -27,6 +27,14 @@ impl Columns {
         fields(&self.body).filter_map(|at| number(&self.body, at + 6)).collect()
     }
 
+    /// With the formats of another description of the same columns.
+    #[must_use]
+    pub fn in_formats_of(&self, other: &[u8]) -> Columns {
+        let code = |at: usize| other.get(at + 16..at + 18)?.try_into().ok().map(i16::from_be_bytes);
+        let formats: Vec<i16> = fields(other).filter_map(code).collect();
+        self.in_formats(&formats)
+    }
+
     /// Name, type and modifier of each column.
     pub fn named(&self) -> Vec<(String, u32, i32)> {
         let mut start = 2;
