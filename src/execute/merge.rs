@@ -24,13 +24,15 @@ pub struct Merge {
     pub tag: Option<Vec<u8>>,
     /// There may be more rows.
     pub suspended: bool,
+    /// Rows of one text are kept here, as lines, not passed on.
+    pub captured: Option<Vec<u8>>,
     cancelled: bool,
 }
 
 impl Merge {
     /// `server` is an index into the link's; `tells`: the client wants a RowDescription.
     pub fn new(server: usize, columns: Columns, tells: bool) -> Self {
-        Merge { server, columns, tells, differs: false, error: None, tag: None, suspended: false, cancelled: false }
+        Merge { server, columns, tells, differs: false, error: None, tag: None, suspended: false, captured: None, cancelled: false }
     }
 
     /// Nothing is right any more.
@@ -39,6 +41,12 @@ impl Merge {
     }
 
     fn of_rows(&mut self, frame: &Frame<'_>, client: &mut BytesMut) -> Handling {
+        if let (b'D', Some(captured)) = (frame.tag, &mut self.captured) {
+            // One column: its count (2) and its length (4) come first.
+            captured.extend_from_slice(frame.body.get(6..).unwrap_or_default());
+            captured.push(b'\n');
+            return Handling::Drop;
+        }
         match frame.tag {
             b'D' | b'N' | b'H' | b'd' | b'c' => return Handling::Forward,
             b'C' => self.tag = Some(fields::tag(frame.body).to_vec()),

@@ -226,10 +226,16 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
     route.output = match format(explain).as_deref() {
         None | Some("text") => Output::Explain,
         Some("json") => Output::ExplainJson,
-        Some(format @ ("xml" | "yaml")) => {
+        Some("yaml") => Output::ExplainYaml,
+        Some(format @ "xml") => {
+            if matches!(route.target, Target::Gather(_)) {
+                return Err(Refusal::unsupported("EXPLAIN in the format xml over several shards is not supported")
+                    .hint("Use FORMAT TEXT, JSON or YAML.")
+                    .into());
+            }
             on_one_shard(&mut route, || {
                 Refusal::unsupported(format!("EXPLAIN in the format {format} over several shards is not supported"))
-                    .hint("Use FORMAT TEXT or FORMAT JSON.")
+                    .hint("Use FORMAT TEXT, JSON or YAML.")
             })?;
             Output::Explain
         }

@@ -268,10 +268,9 @@ impl Session {
                         order = rows;
                         place
                     }
-                    Destination::Gather(_) if route.output != Output::Rows => {
-                        return Err(super::gather_output::extended_refused());
+                    Destination::Gather(gather) => {
+                        Box::pin(self.bind_gather(&gather, bind, &prepared, route.output)).await?
                     }
-                    Destination::Gather(gather) => Box::pin(self.bind_gather(&gather, bind, &prepared)).await?,
                     destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
                 }
             }

@@ -85,10 +85,14 @@ impl Session {
             Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => {
                 return self.gather_copy(text, gather).await;
             }
-            Output::Explain | Output::ExplainJson => return self.gather_explain(text, gather).await,
+            Output::Explain | Output::ExplainJson | Output::ExplainYaml => {}
         }
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
+        if output != Output::Rows {
+            Box::pin(self.gather_explain(text, &gathering, Wire::Simple, true)).await?;
+            return Ok(Ended::NotReady);
+        }
         self.gather_query(&gathering).await
     }
 
@@ -143,7 +147,7 @@ impl Session {
     }
 
     /// On which shards each part runs.
-    fn part_places(&self, gathering: &Gathering) -> Result<Vec<Vec<Option<ShardId>>>, Failure> {
+    pub(super) fn part_places(&self, gathering: &Gathering) -> Result<Vec<Vec<Option<ShardId>>>, Failure> {
         let rest = gathering.parameters.bind_rest(&[]);
         // A portal and a statement without names.
         let body = [&b"\0\0"[..], &rest].concat();
@@ -170,7 +174,7 @@ impl Session {
     }
 
     /// Enlists the shards of all parts in their order; returns the servers of each part.
-    async fn enlist_parts(&mut self, places: &[Vec<Option<ShardId>>]) -> Result<Vec<Vec<usize>>, Failure> {
+    pub(super) async fn enlist_parts(&mut self, places: &[Vec<Option<ShardId>>]) -> Result<Vec<Vec<usize>>, Failure> {
         let shards: std::collections::BTreeSet<ShardId> = places.iter().flatten().copied().flatten().collect();
         let mut servers = BTreeMap::new();
         for shard in shards {
@@ -370,11 +374,12 @@ impl Session {
         }
         let columns = gathering.described.columns.in_formats(&gathering.result_formats);
         let mut joiner = Merge::new(merge, columns, run.tells_columns);
+        joiner.captured = run.statement.filter(|text| text.starts_with("EXPLAIN")).map(|_| Vec::new());
         self.link.relay(&mut joiner).await?;
         self.conclude_merge(joiner)
     }
 
-    /// What a run of the merge query came to; errors are told.
+    /// What a run of the merge query came to (of an EXPLAIN, what it says); errors are told.
     pub(super) fn conclude_merge(&mut self, joiner: Merge) -> Result<Option<Vec<u8>>, Failure> {
         if joiner.differs {
             return Err(Report::error("XX000", "the merged columns are not those of the statement")
@@ -383,6 +388,9 @@ impl Session {
         }
         if let Some(body) = joiner.error {
             return Err(self.tell_ship_error(ShipError::Server(body), 0));
+        }
+        if let Some(captured) = joiner.captured {
+            return Ok(Some(captured));
         }
         Ok(if joiner.suspended { None } else { Some(joiner.tag.unwrap_or_default()) })
     }

@@ -14,7 +14,7 @@ use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
 use crate::execute::relay::without_table_oids;
 use crate::execute::ship::Silence;
-use crate::plan::Gather;
+use crate::plan::{Gather, Output, Plan};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::wire::frame;
@@ -29,6 +29,10 @@ const HELD_MAX: usize = 8;
 const NO_DATA: &[u8] = b"n\0\0\0\x04";
 
 const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+
+fn is_copy(output: Output) -> bool {
+    matches!(output, Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary)
+}
 
 /// A merge server that is kept because its portal or cursor has more to say.
 #[derive(Debug)]
@@ -74,11 +78,17 @@ impl Session {
         gather: &Arc<Gather>,
         bind: &Bind<'_>,
         prepared: &Prepared,
+        output: Output,
     ) -> Result<Place, Failure> {
         self.settle_parse(None).await?;
         self.drain().await?;
         let Compiled { text, types, .. } = &*prepared.compiled;
-        let text = gather.make.as_ref().map_or(&**text, |make| make.query.as_bytes());
+        let copied = if is_copy(output) { super::gather_output::copied_query(text)? } else { String::new() };
+        let text = match &gather.make {
+            _ if is_copy(output) => copied.as_bytes(),
+            Some(make) => make.query.as_bytes(),
+            None => text,
+        };
         let described = self.described(text, types, gather, Wire::Extended).await?;
         let (given, wanted) = (bind.parameter_count(), described.parameter_types.len());
         if given != wanted {
@@ -104,7 +114,11 @@ impl Session {
     /// Describe of such a portal.
     pub(super) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
         let Gather { put, make, .. } = &*gathering.described.gather;
-        if make.is_some() || put.as_ref().is_some_and(|put| !put.returns) {
+        let output = self.portal_text(portal).1;
+        if is_copy(output)
+            || make.is_some()
+            || output == Output::Rows && put.as_ref().is_some_and(|put| !put.returns)
+        {
             self.say(NO_DATA);
             return;
         }
@@ -115,6 +129,15 @@ impl Session {
         let statement = self.names.portals.get(portal).map(|portal| portal.statement.clone());
         if let Some(prepared) = statement.and_then(|name| self.names.statements.get_mut(&name)) {
             prepared.described = Some(without_table_oids(columns.body()).into());
+        }
+    }
+
+    /// The text of a portal's statement, and what its answer travels as.
+    fn portal_text(&self, portal: &[u8]) -> (Vec<u8>, Output) {
+        let compiled = self.names.portals.get(portal).map(|portal| portal.compiled.clone());
+        match compiled.as_ref().map(|compiled| (&compiled.text, compiled.plan())) {
+            Some((text, Some(Plan::Rows(route)))) => (text.to_vec(), route.output),
+            _ => (Vec::new(), Output::Rows),
         }
     }
 
@@ -133,6 +156,21 @@ impl Session {
         if portal.is_some_and(|portal| std::mem::replace(&mut portal.reached, 1) > 0) {
             reply::complete(&mut self.link.client.outbound, "SELECT 0");
             return Ok(());
+        }
+        let (text, output) = self.portal_text(execute.portal);
+        if output != Output::Rows {
+            if self.names.portals.get(execute.portal).is_some_and(|portal| portal.reached > 0) {
+                return Err(super::extended::no_portal(execute.portal));
+            }
+            if execute.rows_max > 0 && !is_copy(output) {
+                return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
+                    .with_hint("Fetch all of its rows at once.")
+                    .into());
+            }
+            return match is_copy(output) {
+                true => Box::pin(self.copy_gathered(&text, gathering, Wire::Extended)).await,
+                false => Box::pin(self.gather_explain(&text, gathering, Wire::Extended, false)).await,
+            };
         }
         if let Some(make) = &gathering.described.gather.make {
             return Box::pin(self.execute_make(gathering, make)).await;

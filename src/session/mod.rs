@@ -33,6 +33,7 @@ pub mod gather;
 pub mod gather_portal;
 pub mod gather_cursor;
 pub mod gather_output;
+pub mod gather_explain;
 pub mod put;
 pub mod make;
 pub mod transaction;
