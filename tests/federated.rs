@@ -19,6 +19,8 @@ mod data;
 mod generate;
 #[path = "federated/hazards.rs"]
 mod hazards;
+#[path = "federated/moved.rs"]
+mod moved;
 #[path = "wire/login.rs"]
 mod login;
 #[path = "sql/script.rs"]

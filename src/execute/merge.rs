@@ -32,7 +32,17 @@ pub struct Merge {
 impl Merge {
     /// `server` is an index into the link's; `tells`: the client wants a RowDescription.
     pub fn new(server: usize, columns: Columns, tells: bool) -> Self {
-        Merge { server, columns, tells, differs: false, error: None, tag: None, suspended: false, captured: None, cancelled: false }
+        Merge {
+            server,
+            columns,
+            tells,
+            differs: false,
+            error: None,
+            tag: None,
+            suspended: false,
+            captured: None,
+            cancelled: false,
+        }
     }
 
     /// Nothing is right any more.

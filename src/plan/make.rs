@@ -123,7 +123,9 @@ fn materialized() -> Refusal {
     Refusal::unsupported(
         "materialized views are not supported: REFRESH runs on each shard by itself, over that shard's rows only",
     )
-    .hint("CREATE TABLE name AS the query; to refresh it: BEGIN; DELETE FROM name; INSERT INTO name SELECT ...; COMMIT.")
+    .hint(
+        "CREATE TABLE name AS the query; to refresh it: BEGIN; DELETE FROM name; INSERT INTO name SELECT ...; COMMIT.",
+    )
 }
 
 /// REFRESH of one that was made on the shards.

@@ -14,7 +14,7 @@ use super::rewrite::quoted;
 use super::wanted::default_text;
 use super::{Access, Context, Gather, Keyed, Output, Route, Several, Target};
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
-use crate::sql::{self, Node, edit, names, tokens};
+use crate::sql::{self, Node, clock, edit, names, tokens};
 
 /// What becomes of the rows of a [`Gather`] that are not the client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,9 @@ fn planned(insert: &InsertStmt, reason: &str, context: &Context<'_>) -> Result<O
     let Some(width) = width(&select, context)? else { return Ok(None) };
     let Some(given) = given(insert, &relation, width) else { return Ok(None) };
     let Some(text) = shell(insert, &relation, &given) else { return Ok(None) };
+    if !same_tail(insert, &relation, &text.1, context)? {
+        return Ok(None);
+    }
     let parameters = tokens::parameters(&format!("{}{}", text.0, text.1)).into_iter().max().map_or(0, |last| last + 1);
     let mut declared = context.declared_types.to_vec();
     declared.resize(declared.len().max(parameters), 0);
@@ -128,15 +131,26 @@ fn planned(insert: &InsertStmt, reason: &str, context: &Context<'_>) -> Result<O
         table: format!("{}.{}", quoted(&relation.schema), quoted(&relation.name)),
         relation: relation.name.clone(),
         columns: given.iter().map(name).collect(),
-        draws: omitted.iter().any(|at| {
-            relation.columns.get(*at).is_some_and(|column| column.default == ColumnDefault::Sequence)
-        }),
+        draws: omitted
+            .iter()
+            .any(|at| relation.columns.get(*at).is_some_and(|column| column.default == ColumnDefault::Sequence)),
         defaults: defaults.made,
         store,
         insert: (!plain).then_some(text),
         returns,
     });
     Ok(Some(gather))
+}
+
+/// Whether ON CONFLICT and RETURNING do on several shards what they do on one.
+fn same_tail(insert: &InsertStmt, relation: &Relation, tail: &str, context: &Context<'_>) -> Result<bool, Stop> {
+    let mut builder = Builder::new(context);
+    let unsteady = builder.check_tail(insert)?.is_some() && relation.kind == RelationKind::Reference;
+    let effects = &builder.effects;
+    let changes = effects.sequence || effects.transaction_lock || effects.changes;
+    // Each shard would tell its own time.
+    let tells_time = relation.kind != RelationKind::Home && !clock::find(tail).is_empty();
+    Ok(!unsteady && !changes && !tells_time)
 }
 
 /// The query with the queries of the INSERT's own WITH.
@@ -254,4 +268,3 @@ fn plain_values(select: &SelectStmt) -> bool {
         && select.limit_count.is_none()
         && select.limit_offset.is_none()
 }
-

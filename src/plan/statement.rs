@@ -2,7 +2,9 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, put, setting, utility};
+use super::{
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, put, setting, utility,
+};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -42,7 +44,9 @@ pub fn fails() -> Route {
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     match node {
-        Node::CreateTableAsStmt(create) => ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, context)),
+        Node::CreateTableAsStmt(create) => {
+            ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, context))
+        }
         Node::SelectStmt(select) if select.into_clause.is_some() => {
             make::select_into(select, context).unwrap_or(Err(Stop::Fails))
         }

@@ -129,7 +129,12 @@ impl Session {
     /// Sends the statement and waits until each server waits for data or has failed, in which case it owes nothing. The first
     /// shard goes first: it has its locks before another is asked, so that two such statements wait for each other there and
     /// nowhere else.
-    pub(super) async fn start_copy(&mut self, text: &[u8], answers: &mut CopyAnswers, parts: usize) -> Result<(), Failure> {
+    pub(super) async fn start_copy(
+        &mut self,
+        text: &[u8],
+        answers: &mut CopyAnswers,
+        parts: usize,
+    ) -> Result<(), Failure> {
         for part in [0..parts.min(1), 1..parts] {
             if answers.error.is_some() {
                 return Ok(());

@@ -49,9 +49,12 @@ impl Session {
         let Some(explain) = Explain::of(text) else { return Err(unfit().into()) };
         let gather = gathering.described.gather.clone();
         if explain.analyze && gather.put.is_some() {
-            return Err(Report::error("0A000", "EXPLAIN ANALYZE of an INSERT over several shards is not supported yet")
-                .with_hint("EXPLAIN ANALYZE its query.")
-                .into());
+            return Err(Report::error(
+                "0A000",
+                "EXPLAIN ANALYZE of an INSERT over several shards is not supported yet",
+            )
+            .with_hint("EXPLAIN ANALYZE its query.")
+            .into());
         }
         let places = self.part_places(gathering)?;
         let places = self.enlist_parts(&places).await?;
@@ -80,8 +83,7 @@ impl Session {
             None
         };
         let stores = gather.put.as_ref().map(|put| put.relation.clone());
-        let shown =
-            Shown { reason: gather.reason.clone(), parts, merge: gather.merge.clone(), merge_plan, stores };
+        let shown = Shown { reason: gather.reason.clone(), parts, merge: gather.merge.clone(), merge_plan, stores };
         let lines = match explain.notation {
             Notation::Text => shown.text(),
             Notation::Json => vec![shown.json()],
@@ -139,7 +141,8 @@ impl Session {
             frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
             return Err(Failure::Told);
         }
-        let rows = harvest.rows.iter().filter_map(|row| crate::wire::fields::text_row(row).into_iter().next().flatten());
+        let rows =
+            harvest.rows.iter().filter_map(|row| crate::wire::fields::text_row(row).into_iter().next().flatten());
         Ok(rows.flat_map(|row| row.lines().map(str::to_owned).collect::<Vec<_>>()).collect())
     }
 }
@@ -211,7 +214,10 @@ impl Shown {
         let indented = |lines: &[String], by: &str| lines.join(&format!("\n{by}"));
         let shard = |(name, plan): &(String, Vec<String>)| {
             let plan = indented(plan, "                ");
-            format!("              {{\n                \"Shard\": {},\n                \"Explain\": {plan}\n              }}", string(name))
+            format!(
+                "              {{\n                \"Shard\": {},\n                \"Explain\": {plan}\n              }}",
+                string(name)
+            )
         };
         let part = |part: &PartPlan| {
             let shards: Vec<String> = part.shards.iter().map(shard).collect();
@@ -224,7 +230,8 @@ impl Shown {
             )
         };
         let parts: Vec<String> = self.parts.iter().map(part).collect();
-        let merge_plan = self.merge_plan.as_ref().map(|plan| format!(",\n        \"Explain\": {}", indented(plan, "        ")));
+        let merge_plan =
+            self.merge_plan.as_ref().map(|plan| format!(",\n        \"Explain\": {}", indented(plan, "        ")));
         let stores = self.stores.as_ref().map(|table| format!("      \"Insert\": {},\n", string(table)));
         format!(
             "[\n  {{\n    \"Plan\": {{\n      \"Node Type\": \"Gather\",\n{}      \"Reason\": {},\n      \"Parts\": [\n{}\n      ],\n      \"Merge\": {{\n        \"Query\": {}{}\n      }}\n    }}\n  }}\n]",
@@ -279,7 +286,13 @@ mod tests {
             query: "SELECT 'a\"b'".to_owned(),
             shards: vec![("s0".to_owned(), plan.clone()), ("s1".to_owned(), plan.clone())],
         }];
-        Shown { reason: "an aggregate".to_owned(), parts, merge: "SELECT 1".to_owned(), merge_plan: Some(plan), stores: None }
+        Shown {
+            reason: "an aggregate".to_owned(),
+            parts,
+            merge: "SELECT 1".to_owned(),
+            merge_plan: Some(plan),
+            stores: None,
+        }
     }
 
     #[test]

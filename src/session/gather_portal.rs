@@ -19,8 +19,8 @@ use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
-use crate::wire::row_description::Columns;
 use crate::wire::reply::{self, Report, Status};
+use crate::wire::row_description::Columns;
 
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
 const HELD_MAX: usize = 8;
@@ -115,10 +115,7 @@ impl Session {
     pub(super) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
         let Gather { put, make, .. } = &*gathering.described.gather;
         let output = self.portal_text(portal).1;
-        if is_copy(output)
-            || make.is_some()
-            || output == Output::Rows && put.as_ref().is_some_and(|put| !put.returns)
-        {
+        if is_copy(output) || make.is_some() || output == Output::Rows && put.as_ref().is_some_and(|put| !put.returns) {
             self.say(NO_DATA);
             return;
         }
@@ -300,7 +297,9 @@ impl Session {
 
     /// Ends those that were made since the savepoint to which the block has been rolled back.
     pub(super) async fn end_held_since(&mut self, savepoints: usize) {
-        let (gone, kept) = std::mem::take(&mut self.merges).into_iter().partition(|held| held.savepoints >= savepoints && held.kept != Kept::Session);
+        let (gone, kept) = std::mem::take(&mut self.merges)
+            .into_iter()
+            .partition(|held| held.savepoints >= savepoints && held.kept != Kept::Session);
         self.merges = kept;
         let gone: Vec<Held> = gone;
         for held in gone {

@@ -80,7 +80,9 @@ impl Session {
                 let text = format!("table \"{}\" could not be used: {reason}", make.name);
                 return Err(Report::error("0A000", text).into());
             }
-            RelationKind::Home | RelationKind::System | RelationKind::View { .. } | RelationKind::Sequence => Store::Home,
+            RelationKind::Home | RelationKind::System | RelationKind::View { .. } | RelationKind::Sequence => {
+                Store::Home
+            }
         };
         Ok(Put {
             table: make.table.clone(),

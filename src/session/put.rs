@@ -34,7 +34,8 @@ use super::described::Wire;
 const TABLE: &str = "pg_temp.pgbraid_put";
 
 /// Values as text that is read back as it was, whatever the session's settings. *Source*: manual, 8.5.2, 20.11.2.
-const EXACT: &str = "SET LOCAL extra_float_digits = 1; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'";
+const EXACT: &str =
+    "SET LOCAL extra_float_digits = 1; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'";
 
 /// One row's values, as text.
 type Values = Vec<Option<String>>;
@@ -71,8 +72,7 @@ impl Session {
 
     /// Reads and stores the rows; what ends the answer is returned.
     async fn put_rows(&mut self, gathering: &Gathering, put: &Put, tells: bool) -> Result<BytesMut, Failure> {
-        let text =
-            format!("INSERT INTO {TABLE} ({}) {}", put.columns.join(", "), gathering.described.gather.merge);
+        let text = format!("INSERT INTO {TABLE} ({}) {}", put.columns.join(", "), gathering.described.gather.merge);
         let (parts, key) = self.stage_rows(gathering, put, &text).await?;
         let columns = all_columns(put);
         if put.insert.is_none() {
@@ -130,12 +130,9 @@ impl Session {
             return Err(Report::error("25006", "cannot execute INSERT in a read-only transaction").into());
         }
         if !self.reported.utf8 && (put.insert.is_some() || matches!(put.store, Store::Sharded { .. })) {
-            return Err(Report::error(
-                "0A000",
-                "INSERT ... SELECT over several shards needs client_encoding UTF8",
-            )
-            .with_hint("SET client_encoding TO 'UTF8'.")
-            .into());
+            return Err(Report::error("0A000", "INSERT ... SELECT over several shards needs client_encoding UTF8")
+                .with_hint("SET client_encoding TO 'UTF8'.")
+                .into());
         }
         Ok(())
     }
@@ -362,7 +359,8 @@ fn without_key(put: &Put) -> Report {
         Store::Sharded { column, .. } => column.as_str(),
         Store::Reference | Store::Home => "",
     };
-    let text = format!("null value in column \"{column}\" of relation \"{}\" violates not-null constraint", put.relation);
+    let text =
+        format!("null value in column \"{column}\" of relation \"{}\" violates not-null constraint", put.relation);
     Report::error("23502", text).with_detail("It is the sharding key, which says on which shard a row lives.")
 }
 

@@ -508,7 +508,9 @@ impl Session {
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson | Output::ExplainYaml => JoinFormat::Rows,
+        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson | Output::ExplainYaml => {
+            JoinFormat::Rows
+        }
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }
