@@ -9,7 +9,6 @@ use super::life::{Ended, Session};
 use super::parameters::Parameters;
 use crate::catalog::{Column, ColumnDefault, RelationKind};
 use crate::plan::{Gather, Make, Put, Store, quoted};
-use crate::txn::changed::Words;
 use crate::txn::state::BlockKind;
 use crate::wire::reply::{self, Report};
 
@@ -48,7 +47,7 @@ impl Session {
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog = true;
             block.numbered = false;
-            block.ddl_words.extend(Words::of_ddl(make.create.as_bytes()));
+            block.seen = None;
         }
         let rows = self.fill_table(gathering, &put).await?;
         if own && !explicit {
