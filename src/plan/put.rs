@@ -63,15 +63,15 @@ pub fn instead(route: Result<Route, Stop>, node: &Node, context: &Context<'_>) -
     let Node::InsertStmt(insert) = node else { return route };
     match route {
         Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
-            if let Keyed { several: Several::Refuse(refusal), touches_home, .. } = &keyed
+            if let Keyed { several: Several::Refuse(_), touches_home, .. } = &keyed
                 && (*touches_home || !gather::one_shard(&keyed))
-                && let Ok(Some(gather)) = planned(insert, &refusal.reason, context)
+                && let Ok(Some(gather)) = planned(insert, context)
             {
                 keyed.several = Several::Gather(Arc::new(gather));
             }
             Ok(Route { access, target: Target::Keyed(keyed), output })
         }
-        Err(Stop::Refuse(refusal)) => match planned(insert, &refusal.reason, context) {
+        Err(Stop::Refuse(refusal)) => match planned(insert, context) {
             Ok(Some(gather)) => {
                 let target = Target::Gather(Arc::new(gather));
                 Ok(Route { access: Access::Write, target, output: Output::Rows })
@@ -83,7 +83,7 @@ pub fn instead(route: Result<Route, Stop>, node: &Node, context: &Context<'_>) -
 }
 
 /// `None` if it is refused for other reasons than where rows live.
-fn planned(insert: &InsertStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
+fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
     let Some(Node::SelectStmt(select)) = names::inner(&insert.select_stmt) else { return Ok(None) };
     if plain_values(select) || insert.r#override() == OverridingKind::OverridingUserValue {
         return Ok(None);
@@ -101,7 +101,7 @@ fn planned(insert: &InsertStmt, reason: &str, context: &Context<'_>) -> Result<O
     declared.resize(declared.len().max(parameters), 0);
     let context = Context { declared_types: &declared, ..*context };
     let omitted = omitted(&relation, &given);
-    let Some(mut gather) = gather::wherever(&select, reason, &context)? else { return Ok(None) };
+    let Some(mut gather) = gather::wherever(&select, "rows for other shards", &context)? else { return Ok(None) };
     let mut defaults = Defaults::new();
     for at in &omitted {
         let Some(column) = relation.columns.get(*at) else { return Ok(None) };
@@ -149,7 +149,7 @@ fn same_tail(insert: &InsertStmt, relation: &Relation, tail: &str, context: &Con
     let effects = &builder.effects;
     let changes = effects.sequence || effects.transaction_lock || effects.changes;
     // Each shard would tell its own time.
-    let tells_time = relation.kind != RelationKind::Home && !clock::find(tail).is_empty();
+    let tells_time = relation.kind != RelationKind::Home && !tail.is_empty() && !clock::find(tail).is_empty();
     Ok(!unsteady && !changes && !tells_time)
 }
 

@@ -106,5 +106,6 @@ fn column((name, type_oid, typmod): (String, u32, i32)) -> Column {
         type_name: String::new(),
         draws: String::new(),
         always: false,
+        collation: 0,
     }
 }

@@ -20,10 +20,7 @@ fn a_row_that_one_shard_refuses_leaves_nothing_on_any() {
     let (_cluster, mut client) = stage("");
     assert_eq!(client.query("INSERT INTO rows SELECT customer_id + 39, v FROM rows").sqlstate(), "23505");
     assert_eq!(client.query("INSERT INTO rows SELECT NULLIF(customer_id, 5) + 100, v FROM rows").sqlstate(), "23502");
-    assert_eq!(
-        client.query("INSERT INTO rows SELECT 100 / (customer_id - 40) + 300, v FROM rows").sqlstate(),
-        "22012"
-    );
+    assert_eq!(client.query("INSERT INTO rows SELECT 100 / (customer_id - 40) + 300, v FROM rows").sqlstate(), "22012");
     assert_eq!(client.value("SELECT count(*) FROM rows"), "40");
     assert_eq!(client.query("INSERT INTO rows SELECT customer_id + 40, v FROM rows").tags, ["INSERT 0 40"]);
     assert_eq!(client.value("SELECT count(*) FROM rows"), "80");
@@ -32,7 +29,8 @@ fn a_row_that_one_shard_refuses_leaves_nothing_on_any() {
 #[test]
 fn more_rows_than_the_gateway_holds_are_stored() {
     let (_cluster, mut client) = stage("[limits]\nheld_bytes_max = \"64kB\"\n");
-    let many = "INSERT INTO rows SELECT a.customer_id * 1000 + g, repeat('y', 200) FROM rows a, generate_series(1, 500) g";
+    let many =
+        "INSERT INTO rows SELECT a.customer_id * 1000 + g, repeat('y', 200) FROM rows a, generate_series(1, 500) g";
     assert_eq!(client.query(many).tags, ["INSERT 0 20000"]);
     assert_eq!(client.value("SELECT count(*) FROM rows"), "20040");
     let held = "INSERT INTO rows SELECT customer_id + 1000000, v FROM rows RETURNING *";
@@ -65,9 +63,8 @@ fn a_cancelled_insert_stores_nothing_and_the_client_goes_on() {
 fn messages_of_one_pipeline_are_one_transaction() {
     let (_cluster, mut client) = stage("");
     let moved = "INSERT INTO rows SELECT customer_id + 100, v FROM rows";
-    let execute_now = |sql: &str| {
-        [parse(b"", sql.as_bytes(), &[]), bind(b"", b"", &[], &[], &[]), execute(b"", 0)].concat()
-    };
+    let execute_now =
+        |sql: &str| [parse(b"", sql.as_bytes(), &[]), bind(b"", b"", &[], &[], &[]), execute(b"", 0)].concat();
     let messages = [
         execute_now("INSERT INTO rows VALUES (99, 'first')"),
         execute_now(moved),
