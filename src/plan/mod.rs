@@ -34,6 +34,7 @@ mod wanted;
 mod moving;
 mod write;
 mod insert;
+mod merge;
 
 mod solver;
 mod hold;
@@ -46,6 +47,7 @@ mod setting;
 mod utility;
 mod kind;
 mod ddl;
+mod sequence;
 mod statement;
 mod shared;
 
@@ -61,7 +63,7 @@ pub use rewrite::{Computed, Split, When, literal, quoted};
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
-pub use setting::check_value as check_setting;
+pub use setting::{boolean as setting_boolean, check_value as check_setting};
 pub use shared::{Shared, Sharing, compile_shared};
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 

@@ -3,7 +3,8 @@
 use super::builder::Builder;
 use super::ir::Stop;
 use super::{
-    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, put, setting, utility,
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, put, sequence,
+    setting, utility,
 };
 use crate::sql::{Node, Statement};
 
@@ -43,6 +44,9 @@ pub fn fails() -> Route {
 }
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
+    if let Some(route) = sequence::set(node, source.text.get(source.range.clone()).unwrap_or_default(), context)? {
+        return Ok(Plan::Rows(route));
+    }
     match node {
         Node::CreateTableAsStmt(create) => {
             ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, context))
@@ -87,7 +91,8 @@ pub fn rows(node: &Node, text: Option<&str>, context: &Context<'_>) -> Result<Ro
     match node {
         Node::SelectStmt(select) => {
             let route = builder.select(select).and_then(|query| builder.finish(Some(&query)));
-            gather::instead(route, select, context)
+            // What writes cannot be taken apart.
+            if builder.writes.is_empty() { gather::instead(route, select, context) } else { route }
         }
         _ => {
             let route = builder.write(node).and_then(|()| builder.finish(None));

@@ -268,6 +268,7 @@ impl Session {
                         place
                     }
                     Destination::Gather(gather) => {
+                        self.begin_if_own(&self.moment(route.access)?);
                         Box::pin(self.bind_gather(&gather, bind, &prepared, route.output)).await?
                     }
                     destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
@@ -396,7 +397,7 @@ impl Session {
                 let at = self.enlist_for(shard, access).await?;
                 self.bind_on(at, bind).await
             }
-            Destination::Many(shards) => Box::pin(self.bind_many(shards, access, bind)).await,
+            Destination::Many(shards) => Box::pin(self.bind_at(shards, access, bind)).await,
             Destination::All => {
                 self.drain().await?;
                 self.note_write_everywhere().await?;

@@ -35,17 +35,17 @@ impl Session {
             // Source: portalmem.c, CreatePortal.
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
-        let (query, declare) = texts(text, &gather.merge)
+        let (query, declare, formats) = texts(text, &gather.merge)
             .ok_or_else(|| Failure::from(Report::error("0A000", "this cursor over several shards is not supported")))?;
         let permit = self.held_permit()?;
         let described = self.described(query.as_bytes(), &[], gather, Wire::Simple).await?;
+        let columns = described.columns.in_formats(formats);
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
         let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&declare) };
         let merged = self.run_gather(&gathering, run).await?;
         if let Some(server) = merged.held {
             let savepoints = self.savepoints();
             let kept = if hold { Kept::Hold } else { Kept::Block };
-            let columns = gathering.described.columns.clone();
             self.merges.push(Held { name: held, server, savepoints, kept, columns, permit });
             if self.transaction.block().is_none() {
                 self.keep_held_cursors().await?;
@@ -118,24 +118,28 @@ impl Session {
         let plain = fetched.plain;
         let server = self.link.servers.pop();
         relayed?;
-        self.note(&plain);
         if let Some(server) = server {
             if kept == Kept::Session {
                 self.cancel.remove(&server.server.cancel_key()).await;
             }
             self.merges.push(Held { name, server, savepoints, kept, columns, permit });
         }
+        self.note(&plain);
         if plain.error.is_some() { Err(Failure::Told) } else { Ok(Ended::NotReady) }
     }
 }
 
-/// The query of a DECLARE, and the DECLARE with another query in its place.
-fn texts(text: &[u8], merge: &str) -> Option<(String, String)> {
+/// CURSOR_OPT_BINARY of parsenodes.h.
+const BINARY: i32 = 1;
+
+/// The query of a DECLARE, the DECLARE with another query in its place, and its rows' formats as a Bind would say them.
+fn texts(text: &[u8], merge: &str) -> Option<(String, String, &'static [i16])> {
     let mut declare = only(std::str::from_utf8(text).ok()?)?;
     let merge = only(merge)?;
     let Some(Node::DeclareCursorStmt(statement)) = declare.stmt.as_mut()?.node.as_mut() else { return None };
     let query = statement.query.take()?;
     statement.query = merge.stmt;
+    let formats: &[i16] = if statement.options & BINARY == 0 { &[] } else { &[1] };
     let query = print(ast::RawStmt { stmt: Some(query), ..ast::RawStmt::default() })?;
-    Some((query, print(declare)?))
+    Some((query, print(declare)?, formats))
 }
