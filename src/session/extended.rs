@@ -139,12 +139,9 @@ impl Session {
                         order = rows;
                         place
                     }
-                    Destination::Gather(_) if route.output != Output::Rows => {
-                        return Err(super::gather_output::extended_refused());
-                    }
                     Destination::Gather(gather) => {
                         self.begin_if_own(&self.moment(route.access)?);
-                        Box::pin(self.bind_gather(&gather, bind, &prepared)).await?
+                        Box::pin(self.bind_gather(&gather, bind, &prepared, route.output)).await?
                     }
                     destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
                 }
