@@ -96,6 +96,7 @@ impl<'a> Builder<'a> {
             primary_key: Vec::new(),
             cascades: false,
             rewrites_rows: false,
+            stamps: false,
             guarded: None,
         };
         Some(Arc::new(Written { relation: Arc::new(relation), sources, open: returned.open }))
