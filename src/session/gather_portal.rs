@@ -122,7 +122,7 @@ impl Session {
         let columns = gathering.described.columns.in_formats(&gathering.result_formats);
         let mut out = bytes::BytesMut::new();
         frame::write(&mut out, b'T', |to| to.extend_from_slice(columns.body()));
-        self.say(&out);
+        self.say(out.to_vec());
         let statement = self.names.portals.get(portal).map(|portal| portal.statement.clone());
         if let Some(prepared) = statement.and_then(|name| self.names.statements.get_mut(&name)) {
             prepared.described = Some(without_table_oids(columns.body()).into());
