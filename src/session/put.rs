@@ -65,6 +65,8 @@ impl Session {
         }
         self.drain().await?;
         self.begin_behind_pipeline();
+        // What that has sent to servers is answered before others are waited for.
+        self.drain().await?;
         let end = self.put_rows(gathering, put, false).await?;
         self.link.client.outbound.extend_from_slice(&end);
         Ok(())

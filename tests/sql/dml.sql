@@ -100,10 +100,10 @@ WITH d AS (DELETE FROM refunds WHERE id = 3 RETURNING id) DELETE FROM orders o U
 -- refused 0A000
 DO $$ BEGIN DELETE FROM refunds; END $$;
 CALL nothing();
--- refused 0A000
 SELECT * INTO copied FROM orders WHERE customer_id = 3;
--- refused 0A000
+DROP TABLE copied;
 CREATE TABLE copied AS SELECT * FROM orders WHERE customer_id = 3;
+DROP TABLE copied;
 -- refused 0A000
 CREATE TABLE copied AS SELECT * FROM orders;
 SELECT id FROM orders WHERE customer_id = 20 FOR UPDATE;
