@@ -132,7 +132,12 @@ const COLUMNS: &str = "
         pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.typname),
         CASE WHEN a.attidentity <> '' THEN pg_catalog.format('pg_catalog.nextval(%L)', pg_catalog.pg_get_serial_sequence(
             pg_catalog.format('%I.%I', cn.nspname, c.relname), a.attname)) ELSE coalesce(d.expression, '') END,
-        a.attidentity = 'a'
+        a.attidentity = 'a',
+        CASE l.collprovider WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
+            WHEN 'd' THEN (SELECT db.datcollate IN ('C', 'POSIX')
+                    AND coalesce(pg_catalog.to_jsonb(db) ->> 'datlocprovider', 'c') = 'c'
+                FROM pg_catalog.pg_database db WHERE db.datname = pg_catalog.current_database())
+            ELSE false END
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     LEFT JOIN LATERAL (SELECT ad.oid, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression
@@ -299,9 +304,9 @@ impl Relations {
         }
         let (type_oid, typmod) = (row.try_get(2)?, row.try_get(3)?);
         let type_name: Option<String> = row.try_get(8)?;
-        let (draws, always) = (row.try_get(9)?, row.try_get(10)?);
+        let (draws, always, bytewise) = (row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
         let type_name = type_name.unwrap_or_default();
-        raw.columns.push(Column { name, type_oid, typmod, default, generated, type_name, draws, always });
+        raw.columns.push(Column { name, type_oid, typmod, default, generated, type_name, draws, always, bytewise });
         Ok(())
     }
 

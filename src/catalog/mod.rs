@@ -122,6 +122,8 @@ pub struct Column {
     pub draws: String,
     /// GENERATED ALWAYS AS IDENTITY.
     pub always: bool,
+    /// It is text, in a collation that compares bytes: "C", "POSIX", or the database's if that is one of them.
+    pub bytewise: bool,
 }
 
 /// What an INSERT that leaves a column out stores.

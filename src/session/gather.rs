@@ -31,7 +31,7 @@ use crate::wire::reply::{self, Report, Status};
 pub(super) const PORTAL: &[u8] = b"pgbraid_merge";
 
 /// A part's portal.
-const PART_PORTAL: &[u8] = b"pgbraid_part";
+pub(super) const PART_PORTAL: &[u8] = b"pgbraid_part";
 
 /// A temporary table with fewer rows than this is as well planned without statistics.
 const ANALYZED_ROWS_MIN: u64 = 10_000;
@@ -101,7 +101,10 @@ impl Session {
 
     /// Reads the parts and runs the merge query; its rows go to the client, what ends them does not.
     pub(super) async fn run_gather(&mut self, gathering: &Gathering, run: Run<'_>) -> Result<Merged, Failure> {
-        let places = self.part_places(gathering)?;
+        if let Some(tag) = Box::pin(self.run_ordered(gathering, run)).await? {
+            return Ok(Merged { tag: Some(tag), held: None });
+        }
+        let places = self.part_places(gathering, &gathering.described.gather.parts)?;
         let places = self.enlist_parts(&places).await?;
         let merge = self.lend_merge().await?;
         let key = merge.server.cancel_key();
@@ -135,8 +138,12 @@ impl Session {
         result.map_err(Failure::from)
     }
 
-    /// On which shards each part runs.
-    fn part_places(&self, gathering: &Gathering) -> Result<Vec<Vec<Option<ShardId>>>, Failure> {
+    /// On which shards each of these parts runs.
+    pub(super) fn part_places(
+        &self,
+        gathering: &Gathering,
+        parts: &[Part],
+    ) -> Result<Vec<Vec<Option<ShardId>>>, Failure> {
         let rest = gathering.parameters.bind_rest(&[]);
         // A portal and a statement without names.
         let body = [&b"\0\0"[..], &rest].concat();
@@ -159,11 +166,11 @@ impl Session {
                 }
             }
         };
-        gathering.described.gather.parts.iter().map(place).collect()
+        parts.iter().map(place).collect()
     }
 
     /// Enlists the shards of all parts in their order; returns the servers of each part.
-    async fn enlist_parts(&mut self, places: &[Vec<Option<ShardId>>]) -> Result<Vec<Vec<usize>>, Failure> {
+    pub(super) async fn enlist_parts(&mut self, places: &[Vec<Option<ShardId>>]) -> Result<Vec<Vec<usize>>, Failure> {
         let shards: std::collections::BTreeSet<ShardId> = places.iter().flatten().copied().flatten().collect();
         let mut servers = BTreeMap::new();
         for shard in shards {
@@ -212,7 +219,7 @@ impl Session {
         self.begin_merge(merge).await?;
         let mut parameters = gathering.parameters.clone();
         if gathering.described.gather.now_parameter.is_some() {
-            let now = self.transaction_start(merge).await?;
+            let now = self.transaction_start(merge, Wire::Simple).await?;
             parameters.push_binary(now);
         }
         self.make_tables(gathering, &parameters, merge);
@@ -246,12 +253,13 @@ impl Session {
         if wait { self.confirm(at).await } else { Ok(()) }
     }
 
-    /// The start of the client's transaction, as the first of its servers tells it; outside a block, that of the merge server's.
-    async fn transaction_start(&mut self, merge: usize) -> Result<Vec<u8>, Failure> {
+    /// The start of the client's transaction, as the first of its servers tells it; outside a block, that of this server's.
+    pub(super) async fn transaction_start(&mut self, other: usize, wire: Wire) -> Result<Vec<u8>, Failure> {
         let in_block = self.transaction.block().is_some();
         let first = self.link.servers.iter().position(|enlisted| enlisted.begun);
-        let at = first.filter(|_| in_block).unwrap_or(merge);
-        let server: &mut Server = &mut self.link.servers[at].server;
+        let at = first.filter(|_| in_block).unwrap_or(other);
+        let enlisted = &mut self.link.servers[at];
+        let server: &mut Server = &mut enlisted.server;
         reply::parse(&mut server.outbound, b"", b"SELECT pg_catalog.now()", &[]);
         server.expects.push(Step::Parse(None), Audience::Gateway);
         // No parameters; one format for all results, binary.
@@ -260,8 +268,14 @@ impl Session {
         reply::execute(&mut server.outbound, b"", 0);
         server.expects.push(Step::Execute, Audience::Gateway);
         server.unnamed = None;
-        // In a block it ends nothing.
-        server.send_sync(Audience::Gateway);
+        match wire {
+            // In a block it ends nothing.
+            Wire::Simple => server.send_sync(Audience::Gateway),
+            Wire::Extended => {
+                enlisted.needs_sync = true;
+                server.send_flush();
+            }
+        }
         let mut value = OneValue::default();
         self.relay_in_block(&mut value).await?;
         value.bytes.ok_or_else(|| Report::error("XX000", "a server did not tell the time").into())
@@ -377,7 +391,7 @@ impl Session {
         Ok(if joiner.suspended { None } else { Some(joiner.tag.unwrap_or_default()) })
     }
 
-    fn tell_ship_error(&mut self, error: ShipError, bytes_max: u64) -> Failure {
+    pub(super) fn tell_ship_error(&mut self, error: ShipError, bytes_max: u64) -> Failure {
         match error {
             ShipError::Server(body) => {
                 let body = without_traces(&body);

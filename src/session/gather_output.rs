@@ -46,7 +46,13 @@ impl Session {
         }
         let out = &mut self.link.client.outbound;
         reply::text_columns(out, &["QUERY PLAN"]);
-        let mut lines = vec![format!("Gather  ({})", gather.reason)];
+        let mut lines = Vec::new();
+        if let Some(ordered) = &gather.ordered {
+            lines.push(format!("{} in the gateway, of {}", ordered.name(), place(&ordered.part)));
+            lines.push(format!("  ->  {}", ordered.part.text));
+            lines.push("Or, if a key's type, a cursor or a row limit needs it:".to_owned());
+        }
+        lines.push(format!("Gather  ({})", gather.reason));
         for part in &gather.parts {
             lines.push(format!("  ->  Part {} on {}", part.name, place(part)));
             lines.push(format!("        {}", part.text));

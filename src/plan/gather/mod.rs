@@ -26,10 +26,12 @@ mod engine;
 mod combine;
 mod aggregate;
 mod peel;
+mod ordered;
 mod piece;
 mod lookup;
 mod plan;
 
+pub use ordered::{Amount, Ordered, SortKey};
 pub use plan::instead;
 
 /// How a query is answered by way of a merge server.
@@ -45,6 +47,8 @@ pub struct Gather {
     /// `Some(n)`: texts use `$n` (1-based, one above the client's parameters) of type `timestamptz` where the statement says `now()` or the like;
     /// its value is the transaction's start, the same for all.
     pub now_parameter: Option<usize>,
+    /// How the gateway answers it without a merge server, where types and formats allow.
+    pub ordered: Option<Ordered>,
     /// Why it is needed, for EXPLAIN: "an aggregate over several shards".
     pub reason: String,
 }
