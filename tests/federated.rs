@@ -21,6 +21,8 @@ mod generate;
 mod hazards;
 #[path = "wire/login.rs"]
 mod login;
+#[path = "federated/ordering.rs"]
+mod ordering;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;
