@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use bytes::{Buf, BytesMut};
 
 use super::fault::{LinkFault, ServerFault};
-use super::link::{CLIENT_BACKLOG_BYTES, Link};
+use super::link::{CLIENT_BACKLOG_BYTES, Link, SERVER_WINDOW_BYTES};
 use super::relay::{Frame, HELD_FRAME_BYTES, Handling, Joiner};
 use super::sort_key::{KeyFormat, KeyKind};
 use crate::pool::expect::Step;
@@ -203,6 +203,10 @@ impl Ordered {
             }
         }
         server.inbound.advance(stream.frame_bytes.min(server.inbound.len()));
+        if stream.frame_bytes > SERVER_WINDOW_BYTES {
+            // The buffer had grown to hold it.
+            server.inbound = BytesMut::from(&server.inbound[..]);
+        }
     }
 
     /// Looks for a stream's next row.

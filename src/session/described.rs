@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::failure::Failure;
+use super::gather_inline::Inline;
 use super::gather_ordered::DescribedOrdered;
 use super::life::Session;
 use crate::catalog::Oid;
@@ -31,6 +32,8 @@ pub struct Described {
     pub types: Vec<Oid>,
     /// What is known of each part.
     pub parts: Vec<DescribedPart>,
+    /// How the parts reach the merge query without temporary tables, where they can.
+    pub inline: Option<Inline>,
     /// What is known of [`Gather::ordered`]; `None` if it cannot be used.
     pub ordered: Option<DescribedOrdered>,
 }
@@ -77,9 +80,11 @@ impl Session {
         let ordered = answers.split_off(gather.parts.len().min(answers.len())).into_iter();
         let ordered = ordered.map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
         let ordered = self.describe_ordered(gather, &columns, ordered);
-        let parts = answers.into_iter().map(|(_, columns)| {
-            let types = Columns::new(columns.unwrap_or_default()).types();
-            let binary = types.into_iter().all(travels_in_binary);
+        let answers: Vec<Columns> =
+            answers.into_iter().map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
+        let inline = Inline::new(gather, &texts_types, &answers);
+        let parts = answers.into_iter().map(|columns| {
+            let binary = columns.types().into_iter().all(travels_in_binary);
             let format = if binary { LotFormat::Binary } else { LotFormat::Text };
             DescribedPart { id: self.gateway.plans.next_id(), format }
         });
@@ -90,6 +95,7 @@ impl Session {
             parameter_types,
             types: texts_types,
             parts,
+            inline,
             ordered,
         });
         self.gateway.plans.keep_described(described.clone());

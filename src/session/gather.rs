@@ -13,6 +13,7 @@ use shardmap::ShardId;
 use super::described::{Described, Wire};
 use super::failure::Failure;
 use super::gateway::Role;
+use super::gather_inline;
 use super::life::{Ended, Session};
 use super::parameters::Parameters;
 use super::statement::BoundArguments;
@@ -222,8 +223,15 @@ impl Session {
             let now = self.transaction_start(merge, Wire::Simple).await?;
             parameters.push_binary(now);
         }
-        self.make_tables(gathering, &parameters, merge);
+        let inline = gather_inline::of(gathering, &run);
+        if inline.is_none() {
+            self.make_tables(gathering, &parameters, merge);
+        }
         self.send_parts(gathering, &parameters, run.wire, places);
+        if let Some(inline) = inline {
+            self.inline_parts(inline, places, &mut parameters).await?;
+            return self.merge_rows(gathering, &parameters, run, merge).await;
+        }
         let config = self.gateway.config.load_full();
         let bytes_max = config.limits.shipped_bytes_max as u64;
         let lots = lots(&gathering.described, places);
@@ -352,11 +360,14 @@ impl Session {
         run: Run<'_>,
         merge: usize,
     ) -> Result<Option<Vec<u8>>, Failure> {
-        let text = run.statement.unwrap_or(&gathering.described.gather.merge);
+        let (text, types) = match gather_inline::of(gathering, &run) {
+            Some(inline) => (inline.text.as_str(), &inline.types),
+            None => (run.statement.unwrap_or(&gathering.described.gather.merge), &gathering.described.types),
+        };
         let rest = parameters.bind_rest(&gathering.result_formats);
         let portal = if run.rows_max > 0 { PORTAL } else { b"" };
         let server: &mut Server = &mut self.link.servers[merge].server;
-        let types = server.oids.declared(&gathering.described.types);
+        let types = server.oids.declared(types);
         reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
         server.expects.push(Step::Parse(None), Audience::Gateway);
         reply::bind(&mut server.outbound, portal, b"", &rest, 0);

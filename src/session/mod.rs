@@ -30,6 +30,7 @@ pub mod long_bind;
 pub mod portal;
 pub mod described;
 pub mod gather;
+pub mod gather_inline;
 pub mod gather_ordered;
 pub mod gather_portal;
 pub mod gather_cursor;
