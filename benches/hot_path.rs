@@ -173,6 +173,8 @@ impl Parts {
             type_name: "pg_catalog.int4".to_owned(),
             draws: String::new(),
             always: false,
+            collation: 0,
+            bytewise: false,
         };
         let accounts = Relation {
             cascades: false,
