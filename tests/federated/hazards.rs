@@ -251,6 +251,8 @@ fn an_error_in_the_middle_of_sorted_rows_ends_the_statement_once_and_a_limit_lea
 fn a_cancelled_ordered_merge_stops_everywhere_and_the_client_goes_on() {
     let cluster = stage("");
     let mut client = client(&cluster);
+    // Described once, it waits for nothing but its rows.
+    assert_eq!(client.rows("SELECT customer_id, v FROM rows ORDER BY customer_id").len(), 40);
     let mut lockers = [0, 1].map(|shard| Client::connect(&login::of(cluster.shard_url(shard))).unwrap());
     lockers.iter_mut().for_each(|locker| locker.run("BEGIN; LOCK TABLE rows"));
     client.send(&query("SELECT customer_id, v FROM rows ORDER BY customer_id"));
