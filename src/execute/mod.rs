@@ -24,3 +24,4 @@ pub mod ordered;
 pub mod copy_in;
 pub mod copy_lines;
 pub mod copy_key;
+pub mod put;

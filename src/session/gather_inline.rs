@@ -85,7 +85,9 @@ impl Session {
 
 /// Whether this run goes this way.
 pub(super) fn of<'a>(gathering: &'a Gathering, run: &Run<'_>) -> Option<&'a Inline> {
-    gathering.described.inline.as_ref().filter(|_| run.statement.is_none())
+    let plan = &gathering.described.gather;
+    let to_client = run.statement.is_none() && plan.put.is_none() && plan.make.is_none();
+    gathering.described.inline.as_ref().filter(|_| to_client)
 }
 
 fn not_as_described() -> Failure {
@@ -273,7 +275,16 @@ mod tests {
     fn a_part_becomes_arrays_behind_the_parameters() {
         let merge = "SELECT sum(partial.a1) AS s FROM pg_temp.part1 partial WHERE $1".to_owned();
         let parts = vec![part("SELECT count(*) AS a1 FROM t")];
-        let gather = Gather { parts, merge, now_parameter: None, ordered: None, reason: String::new() };
+        let gather = Gather {
+            parts,
+            merge,
+            now_parameter: None,
+            parameters: 1,
+            put: None,
+            make: None,
+            ordered: None,
+            reason: String::new(),
+        };
         let columns = Columns::new([&b"\0\x01a1\0\0\0\0\0\0\0\0\0\0\x14"[..], &[0; 8]].concat());
         let inline = Inline::new(&gather, &[16], &[columns]).unwrap();
         assert!(inline.text.contains("unnest($2)") && inline.text.ends_with(" WHERE $1"), "{}", inline.text);

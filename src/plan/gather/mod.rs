@@ -7,6 +7,8 @@
 //! statement names its columns. Every part reads rows that are a statement of their own, whose route the prover has decided.
 
 use super::Target;
+use super::make::Make;
+use super::put::Put;
 
 mod node;
 mod label;
@@ -29,10 +31,13 @@ mod peel;
 mod ordered;
 mod piece;
 mod lookup;
+mod default;
 mod plan;
 
+pub use default::{Defaults, NOW_SETTING};
 pub use ordered::{Amount, Ordered, SortKey};
-pub use plan::instead;
+pub use part::one_shard;
+pub use plan::{instead, wherever};
 
 /// How a query is answered by way of a merge server.
 ///
@@ -49,6 +54,12 @@ pub struct Gather {
     pub now_parameter: Option<usize>,
     /// How the gateway answers it without a merge server, where types and formats allow.
     pub ordered: Option<Ordered>,
+    /// Parameters of the client's.
+    pub parameters: usize,
+    /// Where its rows go, if not to the client.
+    pub put: Option<Put>,
+    /// The table to be made for them.
+    pub make: Option<Make>,
     /// Why it is needed, for EXPLAIN: "an aggregate over several shards".
     pub reason: String,
 }
