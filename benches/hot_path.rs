@@ -174,6 +174,7 @@ impl Parts {
             draws: String::new(),
             always: false,
             collation: 0,
+            bytewise: false,
         };
         let accounts = Relation {
             cascades: false,

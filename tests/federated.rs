@@ -32,6 +32,8 @@ mod hazards;
 mod moved;
 #[path = "wire/login.rs"]
 mod login;
+#[path = "federated/ordering.rs"]
+mod ordering;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;

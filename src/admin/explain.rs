@@ -117,7 +117,12 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
         }
         Ok(Destination::Compute) => format!("Computed ({access}): where it runs is known when its values are"),
         Ok(Destination::Gather(gather)) => {
-            let mut text = format!("Gather ({access}): {}", gather.reason);
+            let mut text = String::new();
+            if let Some(ordered) = &gather.ordered {
+                let _ = write!(text, "{} in the gateway ({access})\n  ->  {}", ordered.name(), ordered.part.text);
+                text.push_str("\nOr, if a key's type, a cursor or a row limit needs it:\n");
+            }
+            let _ = write!(text, "Gather ({access}): {}", gather.reason);
             let _ = write!(text, "\n  merge: {}", gather.merge);
             for part in &gather.parts {
                 let _ = write!(text, "\n  ->  {}: {}", part.name, part.text);

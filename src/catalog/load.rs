@@ -174,7 +174,12 @@ const COLUMNS: &str = "
         CASE WHEN a.attidentity <> '' AND pg_catalog.has_schema_privilege(cn.oid, 'USAGE')
             THEN pg_catalog.format('pg_catalog.nextval(%L)', pg_catalog.pg_get_serial_sequence(
             pg_catalog.format('%I.%I', cn.nspname, c.relname), a.attname)) ELSE coalesce(d.expression, '') END,
-        a.attidentity = 'a', a.attcollation
+        a.attidentity = 'a', a.attcollation,
+        CASE l.collprovider WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
+            WHEN 'd' THEN (SELECT db.datcollate IN ('C', 'POSIX')
+                    AND coalesce(pg_catalog.to_jsonb(db) ->> 'datlocprovider', 'c') = 'c'
+                FROM pg_catalog.pg_database db WHERE db.datname = pg_catalog.current_database())
+            ELSE false END
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     LEFT JOIN LATERAL (SELECT ad.oid, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression
@@ -422,9 +427,20 @@ impl Relations {
         }
         let (type_oid, typmod) = (row.get(2)?, row.get(3)?);
         let type_name: Option<String> = row.get(8)?;
-        let (draws, always, collation) = (row.get(9)?, row.get(10)?, row.get(11)?);
+        let (draws, always, collation, bytewise) = (row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?);
         let type_name = type_name.unwrap_or_default();
-        raw.columns.push(Column { name, type_oid, typmod, default, generated, type_name, draws, always, collation });
+        raw.columns.push(Column {
+            name,
+            type_oid,
+            typmod,
+            default,
+            generated,
+            type_name,
+            draws,
+            always,
+            collation,
+            bytewise,
+        });
         Ok(())
     }
 

@@ -133,6 +133,8 @@ pub struct Column {
     pub always: bool,
     /// `pg_attribute.attcollation`.
     pub collation: Oid,
+    /// It is text, in a collation that compares bytes: "C", "POSIX", or the database's if that is one of them.
+    pub bytewise: bool,
 }
 
 /// What an INSERT that leaves a column out stores.

@@ -102,6 +102,7 @@ mod tests {
             draws: String::new(),
             always: false,
             collation: 0,
+            bytewise: false,
         }
     }
 

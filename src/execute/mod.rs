@@ -19,6 +19,8 @@ pub mod explain;
 pub mod portion;
 pub mod ship;
 pub mod merge;
+pub mod sort_key;
+pub mod ordered;
 pub mod copy_in;
 pub mod copy_lines;
 pub mod copy_key;

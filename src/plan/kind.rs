@@ -195,6 +195,7 @@ fn column(definition: &ColumnDef) -> Column {
         draws: String::new(),
         always: false,
         collation: 0,
+        bytewise: false,
     }
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::failure::Failure;
+use super::gather_inline::Inline;
+use super::gather_ordered::DescribedOrdered;
 use super::life::Session;
 use crate::catalog::Oid;
 use crate::execute::relay::{Frame, Handling, Joiner};
@@ -30,6 +32,10 @@ pub struct Described {
     pub types: Vec<Oid>,
     /// What is known of each part.
     pub parts: Vec<DescribedPart>,
+    /// How the parts reach the merge query without temporary tables, where they can.
+    pub inline: Option<Inline>,
+    /// What is known of [`Gather::ordered`]; `None` if it cannot be used.
+    pub ordered: Option<DescribedOrdered>,
 }
 
 /// A part with what servers say of it.
@@ -69,17 +75,30 @@ impl Session {
         let columns = Columns::new(columns.unwrap_or_default());
         let mut texts_types = parameter_types.clone();
         texts_types.extend(gather.now_parameter.map(|_| TIMESTAMPTZ));
-        let texts: Vec<&[u8]> = gather.parts.iter().map(|part| part.text.as_bytes()).collect();
-        let answers = self.ask_of(at, &texts, &texts_types, wire).await?;
-        let parts = answers.into_iter().map(|(_, columns)| {
-            let types = Columns::new(columns.unwrap_or_default()).types();
-            let binary = types.into_iter().all(travels_in_binary);
+        let mut texts: Vec<&[u8]> = gather.parts.iter().map(|part| part.text.as_bytes()).collect();
+        texts.extend(Self::ordered_texts(gather));
+        let mut answers = self.ask_of(at, &texts, &texts_types, wire).await?;
+        let ordered = answers.split_off(gather.parts.len().min(answers.len())).into_iter();
+        let ordered = ordered.map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
+        let ordered = self.describe_ordered(gather, &columns, ordered);
+        let answers: Vec<Columns> =
+            answers.into_iter().map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
+        let inline = Inline::new(gather, &texts_types, &answers);
+        let parts = answers.into_iter().map(|columns| {
+            let binary = columns.types().into_iter().all(travels_in_binary);
             let format = if binary { LotFormat::Binary } else { LotFormat::Text };
             DescribedPart { id: self.gateway.plans.next_id(), format }
         });
         let parts = parts.collect();
-        let described =
-            Arc::new(Described { gather: gather.clone(), columns, parameter_types, types: texts_types, parts });
+        let described = Arc::new(Described {
+            gather: gather.clone(),
+            columns,
+            parameter_types,
+            types: texts_types,
+            parts,
+            inline,
+            ordered,
+        });
         self.gateway.plans.keep_described(described.clone());
         if wire == Wire::Simple && self.transaction.block().is_none() {
             // Parts enlist shards in their order, so that two such queries do not wait for each other.

@@ -13,6 +13,7 @@ use shardmap::ShardId;
 use super::described::{Described, Wire};
 use super::failure::Failure;
 use super::gateway::Role;
+use super::gather_inline;
 use super::life::{Ended, Session};
 use super::moment::Moment;
 use super::parameters::Parameters;
@@ -32,7 +33,7 @@ use crate::wire::reply::{self, Report, Status};
 pub(super) const PORTAL: &[u8] = b"pgbraid_merge";
 
 /// A part's portal.
-const PART_PORTAL: &[u8] = b"pgbraid_part";
+pub(super) const PART_PORTAL: &[u8] = b"pgbraid_part";
 
 /// A temporary table with fewer rows than this is as well planned without statistics.
 const ANALYZED_ROWS_MIN: u64 = 10_000;
@@ -112,7 +113,15 @@ impl Session {
 
     /// Reads the parts and runs the merge query; its rows go to the client, what ends them does not.
     pub(super) async fn run_gather(&mut self, gathering: &Gathering, run: Run<'_>) -> Result<Merged, Failure> {
-        let places = self.part_places(gathering)?;
+        let plan = &gathering.described.gather;
+        if plan.put.is_none()
+            && plan.make.is_none()
+            && matches!(self.moment(Access::Read)?, Moment::Usual)
+            && let Some(tag) = Box::pin(self.run_ordered(gathering, run)).await?
+        {
+            return Ok(Merged { tag: Some(tag), held: None });
+        }
+        let places = self.part_places(gathering, &gathering.described.gather.parts)?;
         let held = match self.moment(Access::Read)? {
             Moment::Held => Some(Box::pin(self.hold_commits_off()).await?),
             Moment::Usual | Moment::Own(_) => None,
@@ -157,8 +166,12 @@ impl Session {
         result.map_err(Failure::from)
     }
 
-    /// On which shards each part runs.
-    pub(super) fn part_places(&self, gathering: &Gathering) -> Result<Vec<Vec<Option<ShardId>>>, Failure> {
+    /// On which shards each of these parts runs.
+    pub(super) fn part_places(
+        &self,
+        gathering: &Gathering,
+        parts: &[Part],
+    ) -> Result<Vec<Vec<Option<ShardId>>>, Failure> {
         let rest = gathering.parameters.bind_rest(&[]);
         // A portal and a statement without names.
         let body = [&b"\0\0"[..], &rest].concat();
@@ -181,7 +194,7 @@ impl Session {
                 }
             }
         };
-        gathering.described.gather.parts.iter().map(place).collect()
+        parts.iter().map(place).collect()
     }
 
     /// Enlists the shards of all parts in their order; returns the servers of each part.
@@ -235,14 +248,21 @@ impl Session {
         self.begin_merge(merge).await?;
         let mut parameters = gathering.parameters.clone();
         if gathering.described.gather.now_parameter.is_some() {
-            let now = self.transaction_start(merge).await?;
+            let now = self.transaction_start(merge, Wire::Simple).await?;
             parameters.push_binary(now);
         }
-        self.make_tables(gathering, &parameters, merge);
+        let inline = gather_inline::of(gathering, &run);
+        if inline.is_none() {
+            self.make_tables(gathering, &parameters, merge);
+        }
         if let Some(put) = &gathering.described.gather.put {
             self.make_put_table(gathering, put, &parameters.bind_rest(&[]), merge);
         }
         self.send_parts(gathering, &parameters, run.wire, places);
+        if let Some(inline) = inline {
+            self.inline_parts(inline, places, &mut parameters).await?;
+            return self.merge_rows(gathering, &parameters, run, merge).await;
+        }
         let config = self.gateway.config.load_full();
         let bytes_max = config.limits.shipped_bytes_max as u64;
         let lots = lots(&gathering.described, places);
@@ -272,12 +292,13 @@ impl Session {
         if wait { self.confirm(at).await } else { Ok(()) }
     }
 
-    /// The start of the client's transaction, as the first of its servers tells it; outside a block, that of the merge server's.
-    async fn transaction_start(&mut self, merge: usize) -> Result<Vec<u8>, Failure> {
+    /// The start of the client's transaction, as the first of its servers tells it; outside a block, that of this server's.
+    pub(super) async fn transaction_start(&mut self, other: usize, wire: Wire) -> Result<Vec<u8>, Failure> {
         let in_block = self.transaction.block().is_some();
         let first = self.link.servers.iter().position(|enlisted| enlisted.begun);
-        let at = first.filter(|_| in_block).unwrap_or(merge);
-        let server: &mut Server = &mut self.link.servers[at].server;
+        let at = first.filter(|_| in_block).unwrap_or(other);
+        let enlisted = &mut self.link.servers[at];
+        let server: &mut Server = &mut enlisted.server;
         reply::parse(&mut server.outbound, b"", b"SELECT pg_catalog.now()", &[]);
         server.expects.push(Step::Parse(None), Audience::Gateway);
         // No parameters; one format for all results, binary.
@@ -286,8 +307,14 @@ impl Session {
         reply::execute(&mut server.outbound, b"", 0);
         server.expects.push(Step::Execute, Audience::Gateway);
         server.unnamed = None;
-        // In a block it ends nothing.
-        server.send_sync(Audience::Gateway);
+        match wire {
+            // In a block it ends nothing.
+            Wire::Simple => server.send_sync(Audience::Gateway),
+            Wire::Extended => {
+                enlisted.needs_sync = true;
+                server.send_flush();
+            }
+        }
         let mut value = OneValue::default();
         self.relay_in_block(&mut value).await?;
         value.bytes.ok_or_else(|| Report::error("XX000", "a server did not tell the time").into())
@@ -364,11 +391,14 @@ impl Session {
         run: Run<'_>,
         merge: usize,
     ) -> Result<Option<Vec<u8>>, Failure> {
-        let text = run.statement.unwrap_or(&gathering.described.gather.merge);
+        let (text, types) = match gather_inline::of(gathering, &run) {
+            Some(inline) => (inline.text.as_str(), &inline.types),
+            None => (run.statement.unwrap_or(&gathering.described.gather.merge), &gathering.described.types),
+        };
         let rest = parameters.bind_rest(&gathering.result_formats);
         let portal = if run.rows_max > 0 { PORTAL } else { b"" };
         let server: &mut Server = &mut self.link.servers[merge].server;
-        let types = server.oids.declared(&gathering.described.types);
+        let types = server.oids.declared(types);
         reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
         server.expects.push(Step::Parse(None), Audience::Gateway);
         reply::bind(&mut server.outbound, portal, b"", &rest, 0);
@@ -407,7 +437,7 @@ impl Session {
         Ok(if joiner.suspended { None } else { Some(joiner.tag.unwrap_or_default()) })
     }
 
-    fn tell_ship_error(&mut self, error: ShipError, bytes_max: u64) -> Failure {
+    pub(super) fn tell_ship_error(&mut self, error: ShipError, bytes_max: u64) -> Failure {
         match error {
             ShipError::Server(body) => {
                 let body = without_traces(&body);

@@ -56,7 +56,7 @@ impl Session {
             .with_hint("EXPLAIN ANALYZE its query.")
             .into());
         }
-        let places = self.part_places(gathering)?;
+        let places = self.part_places(gathering, &gathering.described.gather.parts)?;
         let places = self.enlist_parts(&places).await?;
         let mut parts = Vec::new();
         for (part, servers) in gather.parts.iter().zip(&places) {

@@ -107,5 +107,6 @@ fn column((name, type_oid, typmod): (String, u32, i32)) -> Column {
         draws: String::new(),
         always: false,
         collation: 0,
+        bytewise: false,
     }
 }

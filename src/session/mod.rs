@@ -34,6 +34,8 @@ pub mod long_bind;
 pub mod portal;
 pub mod described;
 pub mod gather;
+pub mod gather_inline;
+pub mod gather_ordered;
 pub mod gather_portal;
 pub mod gather_cursor;
 pub mod gather_output;

@@ -43,6 +43,21 @@ impl Parameters {
         self.values.is_empty()
     }
 
+    /// An integer; `Some(None)` for NULL, `None` if its type, by number, is no integer or it is not one.
+    pub fn integer(&self, index: usize, oid: u32) -> Option<Option<i64>> {
+        // int8, int2 and int4. Source: pg_type.dat.
+        let (format, value) = self.values.get(index).filter(|_| matches!(oid, 20 | 21 | 23))?;
+        let Some(value) = value else { return Some(None) };
+        let number = match (*format, value.len()) {
+            (TEXT, _) => std::str::from_utf8(value).ok()?.trim().parse().ok()?,
+            (_, 2) => i64::from(i16::from_be_bytes(value.as_slice().try_into().ok()?)),
+            (_, 4) => i64::from(i32::from_be_bytes(value.as_slice().try_into().ok()?)),
+            (_, 8) => i64::from_be_bytes(value.as_slice().try_into().ok()?),
+            _ => return None,
+        };
+        Some(Some(number))
+    }
+
     /// How much memory they take, about.
     pub fn bytes(&self) -> usize {
         self.values.iter().map(|(_, value)| size_of_val(value) + value.as_ref().map_or(0, Vec::len)).sum()
@@ -88,5 +103,14 @@ mod tests {
         let bind = Bind::read(&body).unwrap();
         assert_eq!(Parameters::of(&bind), parameters);
         assert_eq!(bind.result_formats(), [1]);
+    }
+
+    #[test]
+    fn integers_are_read_in_both_formats() {
+        let mut parameters = Parameters::texts([Some(" 7".to_owned()), None, Some("x".to_owned())]);
+        parameters.push_binary(vec![0xff, 0xff]);
+        let read = [0, 1, 2, 3, 4].map(|index| parameters.integer(index, 20));
+        assert_eq!(read, [Some(Some(7)), Some(None), None, Some(Some(-1)), None]);
+        assert_eq!(parameters.integer(0, 25), None);
     }
 }

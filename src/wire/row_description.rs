@@ -27,6 +27,17 @@ impl Columns {
         fields(&self.body).filter_map(|at| number(&self.body, at + 6)).collect()
     }
 
+    /// The first so many columns.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Columns {
+        let end = fields(&self.body).take(count).last().map_or(2, |at| at + 18);
+        let mut body = self.body.get(..end).unwrap_or_default().to_vec();
+        if let (Some(head), Ok(count)) = (body.get_mut(..2), u16::try_from(fields(&self.body).take(count).count())) {
+            head.copy_from_slice(&count.to_be_bytes());
+        }
+        Columns { body }
+    }
+
     /// With the formats of another description of the same columns.
     #[must_use]
     pub fn in_formats_of(&self, other: &[u8]) -> Columns {
@@ -111,6 +122,14 @@ mod tests {
     fn types_are_found_behind_names_of_any_length() {
         assert_eq!(Columns::new(two()).types(), [23, 25]);
         assert!(Columns::new(b"\0\x02a".to_vec()).types().is_empty());
+    }
+
+    #[test]
+    fn the_first_columns_are_a_description_of_their_own() {
+        let columns = Columns::new(two());
+        assert_eq!(columns.first(1).types(), [23]);
+        assert_eq!(columns.first(1).body()[..2], [0, 1]);
+        assert_eq!(columns.first(5), columns);
     }
 
     #[test]

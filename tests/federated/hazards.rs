@@ -204,3 +204,65 @@ fn a_shard_that_is_lost_is_named_and_the_session_goes_on() {
     cluster.start_shard(1);
     eventually("the shard answers", || client.query(COUNT).error.is_none());
 }
+
+#[test]
+fn sorted_rows_too_long_for_a_window_are_merged_and_a_reader_may_be_slow() {
+    let cluster = stage("");
+    let mut client = client(&cluster);
+    client
+        .send(&query("SELECT repeat('x', customer_id::int * 40000), customer_id FROM rows ORDER BY customer_id DESC"));
+    eventually("a shard waits for the reader", || {
+        on_shards(
+            &cluster,
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'ClientWrite'",
+        ) > 0
+    });
+    let answer = Answer::of(client.receive_ready());
+    let lengths: Vec<usize> = answer.rows.iter().map(|row| row[0].as_ref().unwrap().len()).collect();
+    assert_eq!(lengths, (1..=40).rev().map(|row| row * 40_000).collect::<Vec<_>>());
+    assert_eq!(client.value(COUNT), "39");
+}
+
+#[test]
+fn an_error_in_the_middle_of_sorted_rows_ends_the_statement_once_and_a_limit_leaves_servers_in_use() {
+    let cluster = stage("");
+    let mut client = client(&cluster);
+    for _ in 0..3 {
+        // Its sort key is known before what fails is computed.
+        client.send(&query(
+            "SELECT 1 / (customer_id - 33), repeat('x', 100000) FROM rows, generate_series(1, 30) ORDER BY customer_id",
+        ));
+        assert_eq!(Answer::of(client.receive_ready()).sqlstate(), "22012");
+        // More than is worth reading to its end, and less.
+        for limit in [15_000, 7] {
+            let some = format!("SELECT g FROM rows, generate_series(1, 10000) g ORDER BY g LIMIT {limit}");
+            let rows = client.rows(&some);
+            assert_eq!((rows.len(), rows[0][0].as_deref()), (limit, Some("1")));
+        }
+    }
+    client.run("BEGIN");
+    assert_eq!(client.rows("SELECT g FROM rows, generate_series(1, 10000) g LIMIT 12000 OFFSET 5").len(), 12_000);
+    assert_eq!(client.value(COUNT), "39");
+    client.run("COMMIT");
+    assert_eq!(on_shards(&cluster, "SELECT count(*) FROM pg_class WHERE relpersistence = 't'"), 0);
+}
+
+#[test]
+fn a_cancelled_ordered_merge_stops_everywhere_and_the_client_goes_on() {
+    let cluster = stage("");
+    let mut client = client(&cluster);
+    // Described once, it waits for nothing but its rows.
+    assert_eq!(client.rows("SELECT customer_id, v FROM rows ORDER BY customer_id").len(), 40);
+    let mut lockers = [0, 1].map(|shard| Client::connect(&login::of(cluster.shard_url(shard))).unwrap());
+    lockers.iter_mut().for_each(|locker| locker.run("BEGIN; LOCK TABLE rows"));
+    client.send(&query("SELECT customer_id, v FROM rows ORDER BY customer_id"));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Lock'";
+    eventually("both wait", || on_shards(&cluster, waiting) == 2);
+    let mut request = Client::open(login::of(cluster.url()).address).unwrap();
+    request.send(&cancel_request(client.pid, &client.secret));
+    request.receive();
+    assert_eq!(Answer::of(client.receive_ready()).sqlstate(), "57014");
+    eventually("nobody waits", || on_shards(&cluster, waiting) == 0);
+    drop(lockers);
+    assert_eq!(client.rows("SELECT customer_id FROM rows ORDER BY 1 LIMIT 1")[0], [Some("1".to_owned())]);
+}

@@ -1,8 +1,8 @@
 //! Plans as one line of text each, and a refusal's hint on a second.
 
 use pgbraid::plan::{
-    Access, Argument, Arguments, Context, CopyFormat, CopyIn, CopyTarget, CursorVerb, Destination, KeySource, Output,
-    Placement, Plan, PreparedVerb, Refusal, Route, Target, When, compile,
+    Access, Amount, Argument, Arguments, Context, CopyFormat, CopyIn, CopyTarget, CursorVerb, Destination, KeySource,
+    Ordered, Output, Placement, Plan, PreparedVerb, Refusal, Route, SortKey, Target, When, compile,
 };
 use shardmap::{BUCKETS, Bucket, ShardId};
 
@@ -197,12 +197,33 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::Gather(gather)) => {
             let part = |part: &pgbraid::plan::Part| format!("    {}: {}\n", part.name, part.text);
             let parts: String = gather.parts.iter().map(part).collect();
+            let ordered = gather.ordered.as_ref().map(ordered).unwrap_or_default();
             let store = stores(&gather);
-            format!("{access} gather{keys}{output}\n{parts}    merge: {}\n{store}", gather.merge)
+            format!("{access} gather{keys}{output}\n{parts}    merge: {}\n{ordered}{store}", gather.merge)
         }
         Ok(Destination::NeedsParameterTypes) => format!("{access} when parameter types are known{keys}{output}\n"),
         Err(refusal) => refuse("refuse at bind", &refusal),
     }
+}
+
+/// Sort keys as ordinals; those in brackets are compared where a copy of them stands if the client wants text.
+fn ordered(ordered: &Ordered) -> String {
+    let key = |key: &SortKey| {
+        let place = if key.copy == key.column { "".to_owned() } else { format!("[{}]", key.copy + 1) };
+        let direction = if key.descending { " DESC" } else { "" };
+        let nulls = if key.nulls_first == key.descending { "" } else { " NULLS other way" };
+        let bytewise = if key.bytewise { " by bytes" } else { "" };
+        format!("{}{place}{direction}{nulls}{bytewise}", key.column + 1)
+    };
+    let keys: Vec<String> = ordered.keys.iter().map(key).collect();
+    let amount = |name: &str, amount: Option<Amount>| match amount {
+        None => String::new(),
+        Some(Amount::Rows(rows)) => format!(" {name} {rows}"),
+        Some(Amount::Parameter(index)) => format!(" {name} ${}", index + 1),
+    };
+    let (limit, offset) = (amount("limit", ordered.limit), amount("offset", ordered.offset));
+    let columns = ordered.columns;
+    format!("    or {columns} columns by ({}){limit}{offset} of: {}\n", keys.join(", "), ordered.part.text)
 }
 
 fn source(source: &KeySource) -> Option<String> {

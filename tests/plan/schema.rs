@@ -119,6 +119,7 @@ fn read_column(text: &str) -> Column {
         draws,
         always: false,
         collation: 0,
+        bytewise: false,
     }
 }
 

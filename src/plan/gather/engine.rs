@@ -88,7 +88,7 @@ impl Engine<'_, '_> {
             return self.all_sublinks(select);
         }
         super::group::complete_level(select, &self.known)?;
-        if self.peel(select)? {
+        if self.peel(select, top)? {
             return Ok(());
         }
         self.pieces(select)

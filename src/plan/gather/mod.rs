@@ -28,12 +28,14 @@ mod engine;
 mod combine;
 mod aggregate;
 mod peel;
+mod ordered;
 mod piece;
 mod lookup;
 mod default;
 mod plan;
 
 pub use default::{Defaults, NOW_SETTING};
+pub use ordered::{Amount, Ordered, SortKey};
 pub use part::one_shard;
 pub use plan::{instead, wherever};
 
@@ -50,6 +52,8 @@ pub struct Gather {
     /// `Some(n)`: texts use `$n` (1-based, one above the client's parameters) of type `timestamptz` where the statement says `now()` or the like;
     /// its value is the transaction's start, the same for all.
     pub now_parameter: Option<usize>,
+    /// How the gateway answers it without a merge server, where types and formats allow.
+    pub ordered: Option<Ordered>,
     /// Parameters of the client's.
     pub parameters: usize,
     /// Where its rows go, if not to the client.

@@ -2,7 +2,7 @@
 
 use pg_query::protobuf::SelectStmt;
 
-use super::Part;
+use super::{Ordered, Part};
 use crate::catalog::{Oid, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
@@ -16,12 +16,14 @@ pub struct Parts<'c> {
     types: Vec<Option<Oid>>,
     /// Made so far.
     pub made: Vec<Part>,
+    /// See [`super::Gather::ordered`].
+    pub ordered: Option<Ordered>,
 }
 
 impl<'c> Parts<'c> {
     /// None yet. `types`: of the client's parameters, where the whole statement makes them certain.
     pub fn new(context: &'c Context<'c>, types: Vec<Option<Oid>>) -> Parts<'c> {
-        Parts { context, types, made: Vec::new() }
+        Parts { context, types, made: Vec::new(), ordered: None }
     }
 
     /// Where a query runs as a part; `None` if it is no part: it does not distribute, or does something besides reading.

@@ -12,7 +12,7 @@ use crate::sql::{Node, names};
 
 impl Engine<'_, '_> {
     /// Puts a part in place of a level, if that distributes but for its order, limit and DISTINCT.
-    pub fn peel(&mut self, select: &mut SelectStmt) -> Result<bool, Stop> {
+    pub fn peel(&mut self, select: &mut SelectStmt, top: bool) -> Result<bool, Stop> {
         let limited = select.limit_count.is_some() || select.limit_offset.is_some();
         if select.sort_clause.is_empty() && !limited && select.distinct_clause.is_empty() {
             return Ok(false);
@@ -27,6 +27,9 @@ impl Engine<'_, '_> {
         }
         let Some(mut level) = Level::new(select) else { return Ok(false) };
         let Some(target) = self.parts.target(&level.core)? else { return Ok(false) };
+        if top && self.parts.made.is_empty() {
+            self.parts.ordered = self.ordered(select, &level, &content)?;
+        }
         let distinct: Vec<Wrapped> = level.distinct.iter().map(|at| level.ordinal(*at)).collect();
         let limit = select.limit_count.as_deref().and_then(|_| first_rows(select));
         if limit.is_some() || !distinct.is_empty() {
@@ -60,14 +63,14 @@ impl Engine<'_, '_> {
 }
 
 /// A level without its order, with what it is ordered by among its outputs.
-struct Level {
-    core: SelectStmt,
+pub struct Level {
+    pub core: SelectStmt,
     /// Of the output columns.
-    names: Vec<String>,
+    pub names: Vec<String>,
     /// Positions of what it is ordered by.
-    order: Vec<(usize, SortBy)>,
+    pub order: Vec<(usize, SortBy)>,
     /// Positions of DISTINCT ON.
-    distinct: Vec<usize>,
+    pub distinct: Vec<usize>,
 }
 
 impl Level {
@@ -106,11 +109,11 @@ impl Level {
         Some(level)
     }
 
-    fn ordinal(&self, at: usize) -> Wrapped {
+    pub fn ordinal(&self, at: usize) -> Wrapped {
         node::wrap(node::integer(i32::try_from(at + 1).unwrap_or(i32::MAX)))
     }
 
-    fn sorted(&self, value: impl Fn(&Level, usize) -> Wrapped) -> Vec<Wrapped> {
+    pub fn sorted(&self, value: impl Fn(&Level, usize) -> Wrapped) -> Vec<Wrapped> {
         let by = |(at, by): &(usize, SortBy)| {
             let by = SortBy { node: Some(Box::new(value(self, *at))), ..by.clone() };
             node::wrap(Node::SortBy(Box::new(by)))
@@ -141,7 +144,7 @@ fn position(item: &Node, values: &mut Vec<(String, Node)>, outputs: usize) -> Op
 }
 
 /// How many rows of each shard suffice: LIMIT and OFFSET together.
-fn first_rows(select: &SelectStmt) -> Option<Box<Wrapped>> {
+pub fn first_rows(select: &SelectStmt) -> Option<Box<Wrapped>> {
     let limit = names::inner(&select.limit_count)?;
     let Some(offset) = names::inner(&select.limit_offset) else {
         return amount(limit).map(|_| ()).and(node::boxed(limit.clone()));

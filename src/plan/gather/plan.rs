@@ -6,7 +6,7 @@ use pg_query::protobuf::SelectStmt;
 
 use super::clock::Clock;
 use super::part::{Parts, one_shard};
-use super::{Gather, Part, engine, label, view, whole};
+use super::{Gather, engine, label, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -112,7 +112,8 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<(G
     };
     let gather = Gather {
         merge,
-        parts,
+        parts: parts.made,
+        ordered: parts.ordered,
         now_parameter: clock.used.then_some(count + 1),
         parameters: count,
         put: None,
@@ -133,20 +134,20 @@ fn has_erased(node: &mut Node) -> Result<bool, Stop> {
 }
 
 /// The largest pieces that distribute run on the shards.
-fn pieces(tree: &Node, context: &Context<'_>, types: &[Option<Oid>]) -> Result<(Vec<Part>, String), Stop> {
+fn pieces<'c>(tree: &Node, context: &'c Context<'c>, types: &[Option<Oid>]) -> Result<(Parts<'c>, String), Stop> {
     let Node::SelectStmt(select) = tree else { return Err(unprintable()) };
     let mut select = select.as_ref().clone();
     let mut parts = Parts::new(context, types.to_vec());
     engine::split(&mut select, context, &mut parts)?;
-    Ok((parts.made, edit::print(&select).ok_or_else(unprintable)?))
+    Ok((parts, edit::print(&select).ok_or_else(unprintable)?))
 }
 
 /// Every table is shipped.
-fn tables(mut tree: Node, context: &Context<'_>, types: &[Option<Oid>]) -> Result<(Vec<Part>, String), Stop> {
+fn tables<'c>(mut tree: Node, context: &'c Context<'c>, types: &[Option<Oid>]) -> Result<(Parts<'c>, String), Stop> {
     let mut parts = Parts::new(context, types.to_vec());
     whole::ship(&mut tree, context, &mut parts)?;
     let Node::SelectStmt(merge) = &tree else { return Err(unprintable()) };
-    Ok((parts.made, edit::print(merge).ok_or_else(unprintable)?))
+    Ok((parts, edit::print(merge).ok_or_else(unprintable)?))
 }
 
 /// Refuses functions whose answer would be the merge server's own.

@@ -1,0 +1,75 @@
+"""Queries over all shards next to one Postgres that holds everything: `benches/run --only federated`."""
+
+SCHEMA = """DROP TABLE IF EXISTS bench_orders;
+CREATE TABLE bench_orders (customer_id int, id int, status text, total numeric(12,2), created_at timestamptz, PRIMARY KEY (customer_id, id));
+"""
+ROWS = """INSERT INTO bench_orders SELECT x.n * 7919::bigint % {customers}, x.n,
+(ARRAY['new', 'paid', 'sent', 'returned'])[1 + x.n * 31 % 4], (x.n * 7907::bigint % 100000) / 100.0, timestamptz '2026-01-01' + x.n * 17 % 7776000 * interval '1 s'
+FROM generate_series({first}, {last}) x(n)"""
+COLUMNS = "customer_id, id, status, total, created_at"
+# Case, statement, whether every row is answered.
+CASES = (
+    ("unordered stream", "SELECT * FROM bench_orders", True),
+    ("ordered stream", "SELECT * FROM bench_orders ORDER BY created_at", True),
+    ("ordered stream by id", "SELECT * FROM bench_orders ORDER BY id", True),
+    ("latest 100", "SELECT * FROM bench_orders ORDER BY created_at DESC LIMIT 100", False),
+    ("any 100", "SELECT * FROM bench_orders LIMIT 100", False),
+    ("count, sum, avg", "SELECT count(*), sum(total), avg(total) FROM bench_orders", False),
+    ("GROUP BY status", "SELECT status, count(*), sum(total) FROM bench_orders GROUP BY status", False),
+    ("top 10 customers", "SELECT customer_id, sum(total) FROM bench_orders GROUP BY customer_id ORDER BY 2 DESC LIMIT 10", False),
+    ("by day, HAVING", "SELECT created_at::date, sum(total) FROM bench_orders GROUP BY 1 HAVING count(*) > 10 ORDER BY 1", False),
+    ("count(distinct)", "SELECT count(DISTINCT customer_id) FROM bench_orders", False),
+    ("window by status", "SELECT max(r) FROM (SELECT row_number() OVER (PARTITION BY status ORDER BY total) r FROM bench_orders) s", False),
+    ("above the average", "SELECT count(*) FROM bench_orders WHERE total > (SELECT avg(total) FROM bench_orders)", False),
+)
+
+
+def load(run, port, sizes):
+    """The rows, made by one Postgres and carried over by COPY."""
+    for statement in SCHEMA.strip().split(";\n"):
+        if statement.strip(";\n "):
+            run.psql(run.url(port), statement)
+
+
+def fill(run, targets, sizes, path):
+    direct = next(target for target in targets if target.name == "direct")
+    for target in targets:
+        load(run, target.port, sizes)
+    rows = sizes.federated_rows
+    run.psql(run.url(direct.port), ROWS.format(customers=max(rows // 10, 1), first=1, last=rows))
+    lines = run.psql(run.url(direct.port), f"COPY (SELECT {COLUMNS} FROM bench_orders) TO STDOUT")
+    with open(path, "w") as file:
+        file.writelines(line + "\n" for line in lines)
+    for target in targets:
+        if target is not direct:
+            with open(path) as file:
+                run.psql(run.url(target.port), "COPY bench_orders FROM STDIN", stdin=file)
+        run.psql(run.url(target.port), "ANALYZE bench_orders")
+
+
+def measure(run, targets, sizes, folder):
+    """Seconds of each query; of streams, the gateway's CPU for each row."""
+    targets = [target for target in targets if target.name in ("direct", "pgbraid")]
+    run.say("loading orders")
+    fill(run, targets, sizes, run.os.path.join(folder, "orders"))
+    results = {}
+    for turn in range(sizes.rounds + 1):
+        for case, statement, streams in CASES:
+            for target in targets:
+                wire = run.Wire(target.port, "shop")
+                wire.socket.settimeout(600)
+                before, start = target.cpu(), run.time.monotonic()
+                wire.stream(statement)
+                seconds, after = run.time.monotonic() - start, target.cpu()
+                wire.close()
+                # The first turn fills caches: of pages, plans and connections.
+                if turn == 0 and not sizes.smoke:
+                    continue
+                got = {"ms": seconds * 1000}
+                if streams:
+                    got["rows_per_s"] = sizes.federated_rows / seconds
+                if streams and target.process:
+                    got["cpu_us_per_row"] = (sum(after) - sum(before)) / sizes.federated_rows * 1e6
+                results.setdefault(f"federated: {case}", {}).setdefault(target.name, []).append(got)
+                run.say(f"  {case} {target.name:9} {got['ms']:9.1f} ms")
+    return results
