@@ -49,7 +49,7 @@ mod shared;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
-pub use gather::{Gather, Part};
+pub use gather::{Gather, Part, Reducer};
 pub use literal::{LiteralKey, Literals};
 pub use moving::Move;
 pub use refusal::Refusal;

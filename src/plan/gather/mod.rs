@@ -7,6 +7,7 @@
 //! statement names its columns. Every part reads rows that are a statement of their own, whose route the prover has decided.
 
 use super::Target;
+use crate::catalog::Oid;
 
 mod node;
 mod label;
@@ -28,6 +29,7 @@ mod aggregate;
 mod peel;
 mod piece;
 mod lookup;
+mod reduce;
 mod plan;
 
 pub use plan::instead;
@@ -61,4 +63,19 @@ pub struct Part {
     /// Columns by which the merge query finds rows of it one by one, for each row of something else: an index on them pays if there
     /// are many rows.
     pub lookups: Vec<Vec<String>>,
+    /// Other parts that say which of its rows are of use.
+    pub reducers: Vec<Reducer>,
+}
+
+/// Rows whose value another part does not have are of no use to the merge query: a semi-join. It need not be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reducer {
+    /// Of the part.
+    pub column: String,
+    /// Position of the other part.
+    pub source: usize,
+    /// Of the other part.
+    pub source_column: String,
+    /// Of `column`; that of `source_column` is the same, or an integer's of fewer bytes.
+    pub type_oid: Oid,
 }
