@@ -50,6 +50,7 @@ impl Session {
         for part in &gather.parts {
             lines.push(format!("  ->  Part {} on {}", part.name, place(part)));
             lines.push(format!("        {}", part.text));
+            lines.extend(gather.notes(part).into_iter().map(|note| format!("        {note}")));
         }
         lines.push("  ->  Merge".to_owned());
         lines.push(format!("        {}", gather.merge));

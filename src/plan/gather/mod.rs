@@ -79,3 +79,15 @@ pub struct Reducer {
     /// Of `column`; that of `source_column` is the same, or an integer's of fewer bytes.
     pub type_oid: Oid,
 }
+
+impl Gather {
+    /// What may be done about a part's rows, for people.
+    pub fn notes(&self, part: &Part) -> Vec<String> {
+        let reducer = |reducer: &Reducer| {
+            let source = self.parts.get(reducer.source).map_or("", |source| source.name.as_str());
+            format!("reduced by: {} in {source}.{}", reducer.column, reducer.source_column)
+        };
+        let index = |columns: &Vec<String>| format!("index: ({})", columns.join(", "));
+        part.reducers.iter().map(reducer).chain(part.lookups.iter().map(index)).collect()
+    }
+}
