@@ -12,8 +12,8 @@ use shardmap::ShardId;
 
 use super::described::{Described, Wire};
 use super::failure::Failure;
-use super::gather_ship::Shipping;
 use super::gateway::Role;
+use super::gather_ship::Shipping;
 use super::life::{Ended, Session};
 use super::parameters::Parameters;
 use super::statement::BoundArguments;
@@ -213,7 +213,8 @@ impl Session {
         self.make_tables(gathering, &parameters, merge);
         let config = self.gateway.config.load_full();
         let bytes_max = config.limits.shipped_bytes_max as u64;
-        self.ship_parts(Shipping { gathering, parameters: &parameters, wire: run.wire, places, merge, bytes_max }).await?;
+        self.ship_parts(Shipping { gathering, parameters: &parameters, wire: run.wire, places, merge, bytes_max })
+            .await?;
         self.merge_rows(gathering, &parameters, run, merge).await
     }
 

@@ -156,7 +156,8 @@ impl Joiner for Estimates {
 /// `... (cost=0.00..1.01 rows=5 width=4)`.
 fn expected_rows(body: &[u8]) -> u64 {
     let line = String::from_utf8_lossy(body);
-    let number = line.split(" rows=").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    let number =
+        line.split(" rows=").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
     number.and_then(|digits| digits.parse().ok()).unwrap_or(u64::MAX)
 }
 

@@ -56,11 +56,7 @@ impl Session {
         result
     }
 
-    async fn ship_stages(
-        &mut self,
-        shipping: Shipping<'_>,
-        own: &mut BTreeMap<usize, usize>,
-    ) -> Result<(), Failure> {
+    async fn ship_stages(&mut self, shipping: Shipping<'_>, own: &mut BTreeMap<usize, usize>) -> Result<(), Failure> {
         let parts = &shipping.gathering.described.gather.parts;
         let estimates = self.estimates(shipping).await?;
         let stages = reduce::stages(parts, &estimates);
@@ -70,9 +66,8 @@ impl Session {
         for stage in 0..=stages.iter().map(|(stage, _)| *stage).max().unwrap_or(0) {
             let mut chosen = BTreeMap::new();
             for (at, (_, reducers)) in stages.iter().enumerate().filter(|(_, (of, _))| *of == stage) {
-                let few = |reducer: &&Reducer| {
-                    rows.get(reducer.source).is_some_and(|rows| *rows <= reduce::SOURCE_ROWS_MAX)
-                };
+                let few =
+                    |reducer: &&Reducer| rows.get(reducer.source).is_some_and(|rows| *rows <= reduce::SOURCE_ROWS_MAX);
                 chosen.insert(at, reducers.iter().filter(few).cloned().collect::<Vec<_>>());
             }
             let filters = self.filters(shipping, &chosen).await?;
@@ -181,8 +176,7 @@ impl Session {
         let parts = &shipping.gathering.described.gather.parts;
         let mut asked: Vec<(String, Vec<(usize, &Reducer)>)> = Vec::new();
         for (at, reducer) in chosen.iter().flat_map(|(at, of)| of.iter().map(move |reducer| (*at, reducer))) {
-            let Some(query) =
-                parts.get(reducer.source).and_then(|source| reduce::values_query(reducer, &source.name))
+            let Some(query) = parts.get(reducer.source).and_then(|source| reduce::values_query(reducer, &source.name))
             else {
                 continue;
             };

@@ -58,6 +58,7 @@ pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut 
     replaced?;
     super::lookup::note(&mut tree, &engine.known, engine.parts)?;
     super::reduce::note(&mut tree, &engine.known, engine.parts)?;
+    super::once::note(&mut tree, &engine.known, engine.parts)?;
     if let Node::SelectStmt(tree) = tree {
         *select = *tree;
     }

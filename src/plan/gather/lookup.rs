@@ -7,9 +7,8 @@ use pg_query::protobuf::{SelectStmt, SubLinkType};
 use super::condition;
 use super::part::Parts;
 use super::qualify::Known;
+use super::reduce::one_spelling;
 use super::reference::{self, Content};
-use super::types::oid;
-use crate::catalog::Oid;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
@@ -45,7 +44,9 @@ fn level(select: &SelectStmt, known: &Known, parts: &mut Parts<'_>) -> Result<()
             let other = Content::of(&mut other.clone())?;
             let outer = !other.outside().is_empty() && other.outside().iter().all(|other| !items.contains_key(other));
             let type_oid = known.types.get(&(item.to_owned(), column.to_owned()));
-            if let Some((_, columns)) = items.get_mut(item).filter(|_| outer && type_oid.is_some_and(indexable)) {
+            if let Some((_, columns)) =
+                items.get_mut(item).filter(|_| outer && type_oid.is_some_and(|type_oid| one_spelling(*type_oid)))
+            {
                 columns.push(column.to_owned());
             }
         }
@@ -59,10 +60,4 @@ fn level(select: &SelectStmt, known: &Known, parts: &mut Parts<'_>) -> Result<()
         }
     }
     Ok(())
-}
-
-/// Types of one size: an index on them takes every value.
-fn indexable(type_oid: &Oid) -> bool {
-    let fixed = [oid::INT2, oid::INT4, oid::INT8, oid::DATE, oid::TIMESTAMP, oid::TIMESTAMPTZ, oid::UUID];
-    fixed.contains(type_oid)
 }

@@ -30,6 +30,7 @@ mod peel;
 mod piece;
 mod lookup;
 mod reduce;
+mod once;
 mod plan;
 
 pub use plan::instead;

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pg_query::protobuf::{AExprKind, JoinExpr, JoinType, RangeSubselect, SelectStmt, SetOperation, SubLink, SubLinkType};
+use pg_query::protobuf::{
+    AExprKind, JoinExpr, JoinType, RangeSubselect, SelectStmt, SetOperation, SubLink, SubLinkType,
+};
 
 use super::part::Parts;
 use super::qualify::Known;
@@ -28,7 +30,8 @@ pub fn note(node: &mut Node, known: &Known, parts: &mut Parts<'_>) -> Result<(),
     let Finder { uses, found, .. } = finder;
     for (edge, items) in found {
         let everywhere = uses.get(edge.part).is_some_and(|uses| *uses == items.len());
-        if let Some(part) = parts.made.get_mut(edge.part).filter(|part| everywhere && part.reducers.len() < REDUCERS_MAX)
+        if let Some(part) =
+            parts.made.get_mut(edge.part).filter(|part| everywhere && part.reducers.len() < REDUCERS_MAX)
         {
             let Edge { column, source, source_column, type_oid, .. } = edge;
             part.reducers.push(Reducer { column, source, source_column, type_oid });
@@ -191,7 +194,8 @@ impl Finder<'_> {
     }
 
     fn subselect(&mut self, subselect: &RangeSubselect, level: &mut Level) {
-        let (Some(Node::SelectStmt(select)), Some(alias)) = (names::inner(&subselect.subquery), &subselect.alias) else {
+        let (Some(Node::SelectStmt(select)), Some(alias)) = (names::inner(&subselect.subquery), &subselect.alias)
+        else {
             return;
         };
         if select.op() != SetOperation::SetopNone {
@@ -210,7 +214,10 @@ impl Finder<'_> {
                 None => &target.name,
             };
             let grouped = select.group_clause.is_empty()
-                || select.group_clause.iter().any(|key| key.node.as_ref().and_then(reference::of) == Some((item, column)));
+                || select
+                    .group_clause
+                    .iter()
+                    .any(|key| key.node.as_ref().and_then(reference::of) == Some((item, column)));
             let may = grouped && own.inner.contains(item);
             let base = (item.to_owned(), column.to_owned());
             level.derived.insert((alias.aliasname.clone(), label.to_owned()), (base, may));
@@ -219,8 +226,10 @@ impl Finder<'_> {
 
     /// `column IN (SELECT ...)`.
     fn among(&mut self, link: &SubLink, level: &Level) {
-        let is_equal = link.oper_name.is_empty() || names::operator(&link.oper_name).is_some_and(|(name, _)| name == "=");
-        let (Some(test), Some(Node::SelectStmt(select))) = (names::inner(&link.testexpr), names::inner(&link.subselect))
+        let is_equal =
+            link.oper_name.is_empty() || names::operator(&link.oper_name).is_some_and(|(name, _)| name == "=");
+        let (Some(test), Some(Node::SelectStmt(select))) =
+            (names::inner(&link.testexpr), names::inner(&link.subselect))
         else {
             return;
         };
@@ -247,7 +256,9 @@ impl Finder<'_> {
     /// Rows of `target` whose value is not among those of `source` may be left out.
     fn edge(&mut self, source: &Reference, target: &Reference) {
         let (Some(from), Some(to)) = (self.items.get(&source.0), self.items.get(&target.0)) else { return };
-        let (Some(given), Some(type_oid)) = (self.known.types.get(source), self.known.types.get(target)) else { return };
+        let (Some(given), Some(type_oid)) = (self.known.types.get(source), self.known.types.get(target)) else {
+            return;
+        };
         if from == to || !converts(*given, *type_oid) {
             return;
         }
@@ -262,14 +273,20 @@ impl Finder<'_> {
     }
 }
 
-/// Values that are of one size, have one spelling only and no collation; an integer may become a wider one.
+/// An integer may become a wider one.
 fn converts(from: Oid, to: Oid) -> bool {
     let integers = [oid::INT2, oid::INT4, oid::INT8];
     let rank = |of: Oid| integers.iter().position(|integer| *integer == of);
     match (rank(from), rank(to)) {
         (Some(from), Some(to)) => from <= to,
-        _ => from == to && matches!(from, oid::DATE | oid::TIMESTAMP | oid::TIMESTAMPTZ | oid::UUID),
+        _ => from == to && one_spelling(from),
     }
+}
+
+/// Types of one size without collation, whose equal values are the same in every respect.
+pub fn one_spelling(type_oid: Oid) -> bool {
+    let types = [oid::INT2, oid::INT4, oid::INT8, oid::DATE, oid::TIMESTAMP, oid::TIMESTAMPTZ, oid::UUID];
+    types.contains(&type_oid)
 }
 
 fn equality(node: &Node) -> Option<(&Node, &Node)> {
@@ -300,8 +317,10 @@ fn is_plain(select: &SelectStmt) -> bool {
         _ => true,
     };
     let keys = |key: &pg_query::protobuf::Node| key.node.as_ref().and_then(reference::of).is_some();
-    let distinct = matches!(select.distinct_clause.as_slice(), []) || matches!(select.distinct_clause.as_slice(), [only] if only.node.is_none());
-    let rows = select.group_clause.is_empty() && select.having_clause.is_none() && !select.target_list.iter().any(calls);
+    let distinct = matches!(select.distinct_clause.as_slice(), [])
+        || matches!(select.distinct_clause.as_slice(), [only] if only.node.is_none());
+    let rows =
+        select.group_clause.is_empty() && select.having_clause.is_none() && !select.target_list.iter().any(calls);
     let groups = !select.group_clause.is_empty()
         && select.group_clause.iter().all(keys)
         && !select.target_list.iter().any(|target| has_window(&mut target.clone()));
