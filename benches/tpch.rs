@@ -1,5 +1,5 @@
 //! TPC-H's tables, rows and queries for `benches/run --only tpch`, which measures: `tpch schema`, `tpch config own|order`,
-//! `tpch rows TABLE SCALE`, `tpch query NUMBER`.
+//! `tpch tables`, `tpch rows FOLDER SCALE` (a file for each table), `tpch query NUMBER`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,9 +17,13 @@ fn main() {
         ["config", "own"] => println!("{}", tpch::BY_OWN_KEYS),
         ["config", "order"] => println!("{}", tpch::BY_ORDER),
         ["tables"] => println!("{}", tpch::TABLES.join("\n")),
-        ["rows", table, scale] => {
-            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-            tpch::rows(table, scale.parse().expect("a scale factor"), &mut |line| writeln!(out, "{line}").unwrap());
+        ["rows", folder, scale] => {
+            for table in tpch::TABLES {
+                let file = std::fs::File::create(std::path::Path::new(folder).join(table)).unwrap();
+                let mut out = std::io::BufWriter::new(file);
+                tpch::rows(table, scale.parse().expect("a scale factor"), &mut |line| writeln!(out, "{line}").unwrap());
+                out.flush().unwrap();
+            }
         }
         ["query", number] => println!("{}", tpch::statement(number.parse().expect("a number"))),
         _ => {}
