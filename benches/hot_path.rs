@@ -173,6 +173,7 @@ impl Parts {
             type_name: "pg_catalog.int4".to_owned(),
             draws: String::new(),
             always: false,
+            collation: 0,
         };
         let accounts = Relation {
             cascades: false,

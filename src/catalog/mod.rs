@@ -7,14 +7,16 @@ mod rules;
 mod elsewhere;
 mod load;
 mod oids;
+mod rows;
 mod shards;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-pub use load::{LoadError, load};
+pub use load::{LoadError, block_questions, load, seen_in_block};
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
+pub use rows::TextRow;
 pub use rules::{Rules, key_type};
 pub use shards::{OidMaps, numbers};
 pub use watch::{CatalogHandle, Connect, ConnectFailure, Connecting, fingerprint};
@@ -122,6 +124,8 @@ pub struct Column {
     pub draws: String,
     /// GENERATED ALWAYS AS IDENTITY.
     pub always: bool,
+    /// `pg_attribute.attcollation`.
+    pub collation: Oid,
 }
 
 /// What an INSERT that leaves a column out stores.

@@ -92,6 +92,7 @@ mod tests {
             type_name: String::new(),
             draws: String::new(),
             always: false,
+            collation: 0,
         }
     }
 

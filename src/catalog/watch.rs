@@ -71,6 +71,8 @@ struct Shared {
     current: ArcSwap<Catalog>,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
+    /// Catalogs that only a block sees, counted from the top of the versions down.
+    private: AtomicU64,
     rules: Rules,
     connect: Box<dyn Connect>,
     /// Somebody waits for a shard's numbers: it is to be asked although it did not answer a moment ago.
@@ -164,6 +166,7 @@ impl CatalogHandle {
             current: ArcSwap::new(nothing),
             published,
             tickets: AtomicU64::new(0),
+            private: AtomicU64::new(u64::MAX),
             rules,
             connect,
             insist: AtomicBool::new(false),
@@ -184,6 +187,16 @@ impl CatalogHandle {
     /// The same, for a moment: nothing is counted that other threads count too.
     pub fn load(&self) -> arc_swap::Guard<Arc<Catalog>> {
         self.shared.current.load()
+    }
+
+    /// The rules by which relations are told apart.
+    pub fn rules(&self) -> &Rules {
+        &self.shared.rules
+    }
+
+    /// A version for a catalog that only one block sees: no other has it.
+    pub fn private_version(&self) -> CatalogVersion {
+        CatalogVersion(self.shared.private.fetch_sub(1, Ordering::Relaxed))
     }
 
     /// How the numbers of a shard's types translate; `None` if they need not, as they are those of the home shard.

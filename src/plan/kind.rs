@@ -171,6 +171,7 @@ fn column(definition: &ColumnDef) -> Column {
         type_name: String::new(),
         draws: String::new(),
         always: false,
+        collation: 0,
     }
 }
 

@@ -5,7 +5,6 @@ use super::life::Session;
 use crate::execute::chorus::Chorus;
 use crate::plan::Everywhere;
 use crate::pool::expect::Audience;
-use crate::txn::changed::Words;
 use crate::txn::state::BlockKind;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -27,7 +26,7 @@ impl Session {
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
             block.numbered = false;
-            block.ddl_words.extend(Words::of_ddl(text));
+            block.seen = None;
         }
         if own && !explicit {
             self.commit_block().await?;

@@ -83,10 +83,17 @@ impl Session {
     pub(super) fn compile(&mut self, text: &[u8], types: &[Oid]) -> Arc<Compiled> {
         let own_pid = asks_for_own_pid(text).then(|| format!("SELECT {} AS pg_backend_pid", self.cancel.process_id));
         let text = own_pid.as_deref().map_or(text, str::as_bytes);
+        if let Some(seen) = self.seen().cloned() {
+            return self.compile_by(text, types, &seen);
+        }
         let catalog = self.catalog.clone();
         let catalog = catalog.load();
-        let scope = self.scope(&catalog);
-        self.gateway.plans.compile(text, types, &scope, &catalog, &self.gateway.rules.load())
+        self.compile_by(text, types, &catalog)
+    }
+
+    fn compile_by(&mut self, text: &[u8], types: &[Oid], catalog: &Catalog) -> Arc<Compiled> {
+        let scope = self.scope(catalog);
+        self.gateway.plans.compile(text, types, &scope, catalog, &self.gateway.rules.load())
     }
 }
 

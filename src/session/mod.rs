@@ -19,6 +19,7 @@ pub mod written;
 pub mod snapshot;
 pub mod enlist;
 pub mod lookup;
+pub mod seen;
 pub mod simple;
 pub mod numbers;
 pub mod extended;

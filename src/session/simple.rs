@@ -1,6 +1,5 @@
 //! The simple protocol: Query.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +9,6 @@ use super::lookup::Found;
 use super::numbers::Protocol;
 use super::plans::Compiled;
 use super::statement::NoArguments;
-use crate::catalog::{Function, RelationKind};
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
 use crate::execute::explain::{ExplainMany, Notation};
@@ -19,8 +17,7 @@ use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
-use crate::txn::changed::Words;
-use crate::txn::state::{Block, BlockKind};
+use crate::txn::state::BlockKind;
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -51,11 +48,11 @@ impl Session {
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
-            Found::Unknown => Box::pin(self.known(text, &[])).await,
+            Found::Unknown => Box::pin(self.known(text, &[])).await?,
         };
         if compiled.statements.is_none() {
             Box::pin(self.probe(text, &[])).await?;
-            return Err(not_understood(None).into());
+            return Err(not_understood().into());
         }
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
@@ -79,26 +76,26 @@ impl Session {
     }
 
     /// Compiles a text, with the catalog read anew if that may help.
-    async fn known(&mut self, text: &[u8], types: &[u32]) -> Arc<Compiled> {
-        let compiled = self.compile(text, types);
+    async fn known(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Compiled>, Failure> {
+        let compiled = self.compile_seen(text, types).await?;
         if compiled.is_certain() {
-            return compiled;
+            return Ok(compiled);
         }
         // The schema may have been changed behind the gateway's back a moment ago.
         if compiled.statements.is_some() && self.catalog.refresh().await.is_ok() {
-            return self.compile(text, types);
+            return Ok(self.compile(text, types));
         }
-        compiled
+        Ok(compiled)
     }
 
     /// Compiles a text; what is not SQL, or names what the catalog does not know, is shown to a server, which says so.
     pub(super) async fn compiled(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Compiled>, Failure> {
-        let compiled = self.known(text, types).await;
+        let compiled = self.known(text, types).await?;
         if compiled.is_certain() {
             return Ok(compiled);
         }
         self.probe(text, types).await?;
-        Err(not_understood(self.transaction.block()).into())
+        Err(not_understood().into())
     }
 
     /// A statement that PostgreSQL will refuse, as far as the gateway knows: a server parses it; if that does not show the
@@ -113,7 +110,7 @@ impl Session {
             copy_fail(&mut self.link.servers[waiting].server.outbound, "not understood by the gateway");
         }
         self.pass_on_hidden_error(&plain)?;
-        Err(not_understood(self.transaction.block()).into())
+        Err(not_understood().into())
     }
 
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
@@ -153,7 +150,6 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         self.check_not_failed(plan)?;
-        self.check_not_changed(text, plan)?;
         self.number_block(plan).await?;
         self.count_plan(plan);
         match plan {
@@ -183,43 +179,6 @@ impl Session {
             }
         }
         Ok(Ended::NotReady)
-    }
-
-    /// In a block that ran DDL, the catalog does not know what became of the relations and functions it named: statements that
-    /// name them, or a view, are refused. See [`Words`].
-    pub(super) fn check_not_changed(&self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
-        let Some(block) = self.transaction.block().filter(|block| block.changed_catalog) else { return Ok(()) };
-        if !matches!(plan, Plan::Rows(_) | Plan::CopyIn(_) | Plan::Cursor(_)) {
-            return Ok(());
-        }
-        let catalog = self.catalog.current();
-        let (words, changed) = (Words::of(text), &block.ddl_words);
-        let relation = catalog.schemas.values().flat_map(HashMap::values).find(|relation| {
-            let may_have_changed = match relation.kind {
-                RelationKind::System => false,
-                RelationKind::View { .. } => true,
-                _ => changed.may_name(&relation.name),
-            };
-            may_have_changed && words.may_name(&relation.name)
-        });
-        let function = || {
-            let own = |functions: &[Function]| functions.iter().any(|function| function.schema != "pg_catalog");
-            let mut names = catalog.functions.iter().filter(|(_, functions)| own(functions)).map(|(name, _)| name);
-            names.find(|name| changed.may_name(name) && words.may_name(name))
-        };
-        let unsure = match relation {
-            Some(relation) => Some(&relation.name),
-            None if changed.may_change_functions() => function(),
-            None => None,
-        };
-        match unsure {
-            None => Ok(()),
-            Some(name) => {
-                Err(Report::error("0A000", format!("\"{name}\" may have been changed by DDL of this transaction"))
-                    .with_hint("Commit the DDL first.")
-                    .into())
-            }
-        }
     }
 
     /// In a failed block only its end is accepted. *Source*: postgres.c, exec_simple_query, "commands ignored until end".
@@ -491,10 +450,10 @@ impl Session {
                 continue;
             }
             // What ran before it may have changed what its names mean.
-            let anew = self.known(&statement, &[]).await;
+            let anew = self.known(&statement, &[]).await?;
             match anew.statements.as_deref() {
                 Some([Planned { plan, .. }]) => self.statement(&anew, &statement, plan, false).await?,
-                Some(_) | None => return Err(not_understood(self.transaction.block()).into()),
+                Some(_) | None => return Err(not_understood().into()),
             };
         }
         if self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit) {
@@ -514,13 +473,9 @@ pub(super) fn rows_of(output: Output) -> JoinFormat {
 }
 
 /// What the gateway can say of a statement that it could not analyse and PostgreSQL takes.
-fn not_understood(block: Option<&Block>) -> Report {
-    let hint = if block.is_some_and(|block| block.changed_catalog) {
-        "Commit the transaction that made the table first."
-    } else {
-        "Check the statement against the manual of PostgreSQL; if it is right, report it."
-    };
-    Report::error("0A000", "the gateway does not understand the statement, so it cannot be routed").with_hint(hint)
+fn not_understood() -> Report {
+    Report::error("0A000", "the gateway does not understand the statement, so it cannot be routed")
+        .with_hint("Check the statement against the manual of PostgreSQL; if it is right, report it.")
 }
 
 fn finish(succeeded: bool) -> Result<Ended, Failure> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
-use super::changed::Words;
 use super::log::Log;
+use crate::catalog::Catalog;
 use crate::pool::settings::Settings;
 use crate::wire::reply::Status;
 
@@ -32,12 +32,12 @@ pub struct Block {
     pub read_only: bool,
     /// Who was written.
     pub writes: Writes,
-    /// DDL ran in it: the catalog does not know yet what it made.
+    /// DDL ran in it: the catalog that sessions share does not know yet what it made.
     pub changed_catalog: bool,
     /// Its servers have been asked for the numbers of the types made in it.
     pub numbered: bool,
-    /// The words of the DDL that ran in it.
-    pub ddl_words: Words,
+    /// The catalog as it sees it after its last DDL, once asked for.
+    pub seen: Option<Arc<Catalog>>,
     /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
     pub lost_server: bool,
 }
@@ -100,7 +100,6 @@ impl Transaction {
     pub fn begin(&mut self, kind: BlockKind, text: String, read_only: bool, settings: Arc<Settings>) {
         let log = Log::new(text, settings);
         let writes = Writes::default();
-        let ddl_words = Words::default();
         *self = Transaction::Open(Block {
             log,
             kind,
@@ -108,7 +107,7 @@ impl Transaction {
             writes,
             changed_catalog: false,
             numbered: false,
-            ddl_words,
+            seen: None,
             lost_server: false,
         });
     }

@@ -151,13 +151,13 @@ async fn no_money_is_made_or_lost_whoever_is_killed_and_every_snapshot_adds_up()
         gateway.restart_if_killed();
     }
     let before = counts.sums.load(Ordering::Relaxed);
-    eventually("sums are taken again", Duration::from_secs(30), async || counts.sums.load(Ordering::Relaxed) > before)
+    eventually("sums are taken again", Duration::from_secs(60), async || counts.sums.load(Ordering::Relaxed) > before)
         .await;
     counts.over.store(true, Ordering::Relaxed);
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
-    eventually("nothing is prepared", Duration::from_secs(5), async || prepared(&cluster).await == 0).await;
+    eventually("nothing is prepared", Duration::from_secs(60), async || prepared(&cluster).await == 0).await;
     let mut total = 0;
     for shard in 0..usize::from(SHARDS) {
         total += on_shard(&cluster, shard, "SELECT coalesce(sum(v), 0)::int8 FROM accounts").await;

@@ -20,7 +20,7 @@ async fn of_two_transactions_that_wait_for_each_other_on_two_shards_one_gets_40p
     let first = tokio::spawn(async move { (one.batch_execute(&first).await, one) });
     let second = tokio::spawn(async move { (two.batch_execute(&second).await, two) });
     let told = async || first.is_finished() || second.is_finished();
-    eventually("one of them is told", Duration::from_secs(20), told).await;
+    eventually("one of them is told", Duration::from_secs(60), told).await;
     // Which of them is nobody's business; the other goes on when its locks are gone.
     let (loser, winner) = if first.is_finished() { (first, second) } else { (second, first) };
     let (error, loser) = loser.await.unwrap();

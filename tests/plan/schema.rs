@@ -111,6 +111,7 @@ fn read_column(text: &str) -> Column {
         type_name: format!("pg_catalog.{type_name}"),
         draws,
         always: false,
+        collation: 0,
     }
 }
 

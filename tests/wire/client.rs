@@ -10,7 +10,7 @@ use std::time::Duration;
 use postgres_protocol::authentication::{md5_hash, sasl};
 
 /// How long a test waits for a message that must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One backend message.
 #[derive(Clone, Debug, PartialEq, Eq)]
