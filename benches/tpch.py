@@ -60,20 +60,26 @@ def best_seconds(run, port, query, rounds):
     return best
 
 
+def servers_folder(run, name, folder):
+    """A folder that servers can write to."""
+    place = tempfile.mkdtemp(prefix=f"tpch-{name}-", dir=folder)
+    os.chmod(place, 0o755)
+    if os.getuid() == 0:
+        os.chown(place, *run.postgres_ids())
+    return place
+
+
 def measure(run, folder, first_port, binary, scale, rounds, smoke):
     """Case -> target -> runs with their metrics, as the other parts give them."""
     program = generator(run.ROOT)
     ports, settings = {}, {}
     for nth, layout in enumerate(LAYOUTS):
         port = first_port + 4 + 2 * nth
-        place = tempfile.mkdtemp(prefix=layout, dir=folder)
-        os.chmod(place, 0o755)
+        place = servers_folder(run, layout, folder)
         run.start_pgbraid(place, port, binary, SHARDS, output(program, "config", layout))
         ports[f"pgbraid {layout}"] = port
         settings = settings or {name: run.psql(run.url(port), f"SHOW {name}")[0] for name in run.COPIED_SETTINGS}
-    place = tempfile.mkdtemp(prefix="tpch-direct", dir=folder)
-    if os.getuid() == 0:
-        os.chown(place, *run.postgres_ids())
+    place = servers_folder(run, "direct", folder)
     ports["direct"] = first_port + 8
     run.start_direct(place, ports["direct"], settings)
     rows = tempfile.mkdtemp(prefix="tpch-rows", dir=folder)

@@ -11,8 +11,9 @@ use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::plan::{Part, Reducer};
 use crate::pool::expect::Step;
 
-/// Fewer rows than this are shipped at once: a round trip costs more.
-const REDUCED_ROWS_MIN: u64 = 1_000;
+/// Fewer rows than this are shipped at once: a round trip costs more. In debug builds the bounds are low, so that tests with few rows
+/// reach what is done with many.
+const REDUCED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 2 } else { 1_000 };
 
 /// A part with more rows is not asked for its values.
 pub(super) const SOURCE_ROWS_MAX: u64 = 100_000;
@@ -21,7 +22,10 @@ pub(super) const SOURCE_ROWS_MAX: u64 = 100_000;
 pub(super) const VALUES_MAX: usize = 10_000;
 
 /// Up to so many values are compared one by one with what the planner knows of a column (`scalararraysel`, selfuncs.c).
-const ANY_MAX: usize = 500;
+const ANY_MAX: usize = if cfg!(debug_assertions) { 20 } else { 500 };
+
+/// A part with fewer rows than this share of another's may reduce it.
+const SHARE: u64 = if cfg!(debug_assertions) { 1 } else { 2 };
 
 /// `_int2`, `_int4`, `_int8`, `_date`, `_timestamp`, `_timestamptz`, `_uuid` with their elements. *Source*: pg_type.dat.
 const ARRAYS: [(Oid, Oid, &str); 7] = [
@@ -44,7 +48,7 @@ pub(super) fn stages(parts: &[Part], rows: &[u64]) -> Vec<(usize, Vec<Reducer>)>
         let Some(part) = parts.get(at) else { continue };
         let pays = |reducer: &&Reducer| {
             let source = estimate(reducer.source);
-            source <= SOURCE_ROWS_MAX && source <= estimate(at) / 2 && estimate(at) >= REDUCED_ROWS_MIN
+            source <= SOURCE_ROWS_MAX && source * SHARE < estimate(at) && estimate(at) >= REDUCED_ROWS_MIN
         };
         let chosen: Vec<Reducer> = part.reducers.iter().filter(pays).cloned().collect();
         let before = chosen.iter().filter_map(|reducer| stages.get(reducer.source)).map(|(stage, _)| stage + 1).max();

@@ -21,7 +21,7 @@ const PART_PORTAL: &[u8] = b"pgbraid_part";
 const ANALYZED_ROWS_MIN: u64 = 10_000;
 
 /// One into which the merge query looks again and again has an index from so many rows.
-const INDEXED_ROWS_MIN: u64 = 200;
+const INDEXED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 2 } else { 200 };
 
 /// What is shipped, how and whence.
 #[derive(Clone, Copy)]
