@@ -183,6 +183,7 @@ impl Parts {
             columns: vec![column("aid"), column("abalance")],
             primary_key: vec!["aid".to_owned()],
             rewrites_rows: false,
+            stamps: false,
             guarded: None,
         };
         let relations = HashMap::from([(accounts.name.clone(), Arc::new(accounts))]);

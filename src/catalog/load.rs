@@ -9,6 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio_postgres::Client;
 
+use crate::catalog::bodies::closed;
 use crate::catalog::elsewhere::{EVALUATED, EXEMPT, Elsewhere, reads_tables};
 use crate::catalog::rows::{TextRow, answers};
 use crate::catalog::{
@@ -126,23 +127,39 @@ const SCHEMAS: &str = "
 
 /// A trigger may do anything on the shard where it runs, unless its function is known to touch nothing but the row: those built in
 /// (`tsvector_update_trigger`, `suppress_redundant_updates_trigger`), and of contrib's `spi` those that stamp a column. The others
-/// there draw numbers (`autoinc`) or read tables (`refint`). *Source*: manual of PostgreSQL 15, 9.28 and F.39.
-const RELATIONS: &str = "
+/// there draw numbers (`autoinc`) or read tables (`refint`). One in PL/pgSQL is known by its words (see `bodies`), if it changes columns
+/// of NEW one by one and returns NEW, OLD, or NULL where that does not suppress the row. *Source*: manual of PostgreSQL 15, 9.28, 43.10
+/// and F.39; `pg_trigger.h`, `TRIGGER_TYPE_BEFORE`.
+const RELATIONS: &str = concat!(
+    "WITH ",
+    closed!(),
+    ", stamping(trigger, relation, body) AS (
+        SELECT t.oid, t.tgrelid, f.body FROM pg_catalog.pg_trigger t JOIN closed f ON f.oid = t.tgfoid
+        WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype & 2 = 0 OR f.body !~ 'return\\s+null')
+        AND f.body !~ '\\mnew\\s*:?=|\\minto\\s+(strict\\s+)?new\\M|\\mreturn\\M(?!\\s+(new|old|null)\\s*;)'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid AND d.refobjid >= 16384
+            AND d.refobjid <> t.tgfoid
+            AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass))
+    )
     SELECT c.oid, n.nspname::text, c.relname::text, c.relkind,
         CASE WHEN c.relkind = 'v' AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END,
         EXISTS (SELECT FROM pg_catalog.pg_rewrite w
             WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled <> 'D')
         OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+            AND t.oid NOT IN (SELECT s.trigger FROM stamping s)
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
                 WHERE p.oid = t.tgfoid
                 AND (l.lanname = 'internal' OR l.lanname = 'c' AND p.prosrc IN ('moddatetime', 'insert_username')))),
         pg_catalog.array_to_json(ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
             CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k(attnum, position)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-            WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position))
+            WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)),
+        coalesce((SELECT pg_catalog.json_agg(s.body) FROM stamping s WHERE s.relation = c.oid), '[]')
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND c.oid >= $first";
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND c.oid >= $first"
+);
 
 /// A column's own default goes before its domain's; a default that uses a sequence depends on it, or names it at run time.
 const COLUMNS: &str = "
@@ -180,13 +197,15 @@ const CASCADES: &str = "
 /// Overloads that differ in nothing the gateway asks about are one.
 /// A function whose body has a word that statements about tables have is not believed when it says that it is immutable.
 const FUNCTIONS: &str = concat!(
-    "SELECT DISTINCT p.proname::text, n.nspname::text,
+    "WITH ",
+    closed!(),
+    " SELECT DISTINCT p.proname::text, n.nspname::text,
         CASE WHEN l.lanname NOT IN ('internal', 'c') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
             AND ",
     reads_tables!(),
     " THEN 'v'::\"char\" ELSE p.provolatile END,
         p.prokind,
-        l.lanname IN ('internal', 'c'), p.proretset
+        l.lanname IN ('internal', 'c'), p.proretset, p.oid IN (SELECT f.oid FROM closed f)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_catalog.pg_language l ON l.oid = p.prolang
     WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND p.oid >= $first"
@@ -268,6 +287,7 @@ pub fn seen_in_block(
         search_paths: base.search_paths.clone(),
         empty_schemas: HashSet::new(),
         oids: base.oids.clone(),
+        own_numbers: Arc::new(base.own_numbers.in_block()),
     };
     complete(built_in, answers, rules)
 }
@@ -342,10 +362,28 @@ struct Raw {
     relkind: char,
     definition: Option<String>,
     rewrites_rows: bool,
+    /// Bodies of its triggers that touch nothing but the row.
+    stamps: Vec<String>,
     columns: Vec<Column>,
     primary_key: Vec<String>,
     /// Names of columns in whose collation different texts can be equal.
     nondeterministic: Vec<String>,
+}
+
+impl Raw {
+    /// A trigger names the column that says where the row lives; it may change it.
+    fn may_stamp_key(&self, kind: Option<&RelationKind>) -> bool {
+        let Some(RelationKind::Sharded { key, .. }) = kind else { return false };
+        let name = self.columns.get(*key).map(|column| column.name.to_lowercase()).unwrap_or_default();
+        let plain = !name.is_empty() && name.chars().all(is_word);
+        let names = |body: &String| body.split(|c| !is_word(c)).any(|word| word == name);
+        self.stamps.iter().any(|body| !plain || names(body))
+    }
+}
+
+/// A character of an identifier without quotes. *Source*: manual of PostgreSQL 15, 4.1.1.
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
 }
 
 impl Relations {
@@ -359,6 +397,7 @@ impl Relations {
             rewrites_rows: row.get(5)?,
             columns: Vec::new(),
             primary_key: row.get(6)?,
+            stamps: row.get(7)?,
             nondeterministic: Vec::new(),
         };
         self.relations.insert(row.get(0)?, raw);
@@ -391,10 +430,11 @@ impl Relations {
 
     /// By schema and name, each with its kind.
     fn finish(self, rules: &Rules, elsewhere: &Elsewhere) -> HashMap<String, HashMap<String, Arc<Relation>>> {
-        let rewriting = self.rewriting(elsewhere);
         let cascading: HashSet<Oid> = self.cascades.iter().map(|(referenced, _)| *referenced).collect();
         let kinds: HashMap<Oid, RelationKind> =
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
+        let rewriting = self.rewriting(elsewhere, &kinds);
+        let stamping = self.stamping();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
         for (oid, raw) in self.relations {
             let Raw { schema, name, columns, primary_key, .. } = raw;
@@ -409,6 +449,7 @@ impl Relations {
                 primary_key,
                 cascades: cascading.contains(&oid),
                 rewrites_rows,
+                stamps: stamping.contains(&oid),
                 guarded,
             };
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
@@ -417,9 +458,11 @@ impl Relations {
     }
 
     /// Relations a write to which may meet triggers or rules.
-    fn rewriting(&self, elsewhere: &Elsewhere) -> HashSet<Oid> {
+    fn rewriting(&self, elsewhere: &Elsewhere, kinds: &HashMap<Oid, RelationKind>) -> HashSet<Oid> {
         let mut rewriting = HashSet::new();
-        let rewrites = |(oid, raw): &(&Oid, &Raw)| raw.rewrites_rows || elsewhere.is_written(**oid);
+        let rewrites = |(oid, raw): &(&Oid, &Raw)| {
+            raw.rewrites_rows || elsewhere.is_written(**oid) || raw.may_stamp_key(kinds.get(*oid))
+        };
         let mut next: Vec<Oid> = self.relations.iter().filter(rewrites).map(|(oid, _)| *oid).collect();
         while let Some(oid) = next.pop() {
             if rewriting.insert(oid) {
@@ -430,6 +473,12 @@ impl Relations {
             }
         }
         rewriting
+    }
+
+    /// Relations a write to which may meet triggers that touch nothing but the row.
+    fn stamping(&self) -> HashSet<Oid> {
+        let stamping = self.relations.iter().filter(|(_, raw)| !raw.stamps.is_empty());
+        stamping.flat_map(|(oid, _)| std::iter::once(*oid).chain(self.ancestors(*oid))).collect()
     }
 
     /// Where a relation's rows live.
@@ -528,5 +577,12 @@ fn function(row: &TextRow) -> Result<Function, LoadError> {
         'p' => FunctionKind::Procedure,
         value => return Err(LoadError::Unknown { catalog: "pg_proc.prokind", value }),
     };
-    Ok(Function { schema: row.get(1)?, volatility, kind, native: row.get(4)?, returns_set: row.get(5)? })
+    Ok(Function {
+        schema: row.get(1)?,
+        volatility,
+        kind,
+        native: row.get(4)?,
+        returns_set: row.get(5)?,
+        closed: row.get(6)?,
+    })
 }

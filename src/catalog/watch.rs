@@ -260,7 +260,7 @@ impl Shared {
         let Reader { client, fingerprint, numbers, .. } = reader;
         let (read, ()) =
             tokio::join!(self.read(client, fingerprint, unchanged), numbers.read(self.connect.as_ref(), insist));
-        let oids = numbers.maps();
+        let (oids, own_numbers) = (numbers.maps(), numbers.own());
         let (catalog, outcome) = match read {
             Ok(catalog) => (catalog, Ok(())),
             Err(error) => (None, Err(error)),
@@ -274,12 +274,13 @@ impl Shared {
                 None if first => return false,
                 None => None,
             };
-            if fresh.is_none() && Arc::ptr_eq(&current.oids, &oids) {
+            let known = Arc::ptr_eq(&current.oids, &oids) && current.own_numbers == own_numbers;
+            if fresh.is_none() && known {
                 return false;
             }
             let version = CatalogVersion(current.version.0 + 1);
             let base = fresh.unwrap_or_else(|| Catalog::clone(current));
-            *current = Arc::new(Catalog { version, oids, ..base });
+            *current = Arc::new(Catalog { version, oids, own_numbers, ..base });
             self.current.store(current.clone());
             true
         });

@@ -14,6 +14,8 @@ mod refusal;
 mod route;
 mod gather;
 mod verb;
+mod put;
+mod make;
 mod key;
 mod literal;
 mod resolve;
@@ -32,6 +34,7 @@ mod wanted;
 mod moving;
 mod write;
 mod insert;
+mod merge;
 
 mod solver;
 mod hold;
@@ -44,20 +47,23 @@ mod setting;
 mod utility;
 mod kind;
 mod ddl;
+mod sequence;
 mod statement;
 mod shared;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
-pub use gather::{Gather, Part, Reducer};
+pub use gather::{Gather, NOW_SETTING, Part, Reducer};
 pub use literal::{LiteralKey, Literals};
+pub use make::Make;
 pub use moving::Move;
+pub use put::{Put, Store};
 pub use refusal::Refusal;
 pub use rewrite::{Computed, Split, When, literal, quoted};
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
-pub use setting::check_value as check_setting;
+pub use setting::{boolean as setting_boolean, check_value as check_setting};
 pub use shared::{Shared, Sharing, compile_shared};
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 

@@ -23,6 +23,9 @@ impl Session {
         self.enlist_all().await?;
         // Only now, so that the leader is the session's first server on every shard alike.
         self.chorus(text).await?;
+        if everywhere.changes_catalog && names_sequences(text) {
+            Box::pin(self.spread_sequences()).await?;
+        }
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
             block.numbered = false;
@@ -72,6 +75,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether DDL may make, change or come to use a sequence.
+fn names_sequences(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+    ["serial", "identity", "nextval", "like", "sequence"].iter().any(|word| text.contains(word))
 }
 
 /// The name in DROP DATABASE [IF EXISTS] name, as the server would fold it.

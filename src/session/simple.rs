@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
 use super::lookup::Found;
+use super::moment::Moment;
 use super::numbers::Protocol;
 use super::plans::Compiled;
 use super::statement::NoArguments;
@@ -240,12 +241,19 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_anywhere(text, access).await?,
             Destination::One(shard) => self.enlist_for(shard, access).await?,
-            Destination::Many(shards) => return Box::pin(self.scatter(text, &shards, access, output)).await,
+            Destination::Many(shards) => return Box::pin(self.scatter_at(text, &shards, access, output)).await,
             Destination::All => return Box::pin(self.replicated(text)).await,
             Destination::Split(_) | Destination::Move | Destination::Compute => {
                 return Err(Report::error("XX000", "where the statement runs could not be decided").into());
             }
-            Destination::Gather(gather) => return Box::pin(self.gather_simple(text, &gather, output)).await,
+            Destination::Gather(gather) => {
+                let own = self.begin_if_own(&self.moment(access)?);
+                let ended = Box::pin(self.gather_simple(text, &gather, output)).await?;
+                if own {
+                    Box::pin(self.commit_block()).await?;
+                }
+                return Ok(ended);
+            }
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }
@@ -258,6 +266,7 @@ impl Session {
         if access == Access::Write {
             self.note_write(shard).await?;
         }
+        self.note_touched(shard, access)?;
         self.enlist(shard, access).await
     }
 
@@ -294,8 +303,29 @@ impl Session {
         Ok(())
     }
 
+    /// Runs a statement on several shards, at one moment if that is asked for.
+    async fn scatter_at(
+        &mut self,
+        text: &[u8],
+        shards: &[ShardId],
+        access: Access,
+        output: Output,
+    ) -> Result<Ended, Failure> {
+        let moment = self.moment(access)?;
+        let held = if let Moment::Held = moment { Some(self.hold_commits_off().await?) } else { None };
+        let own = self.begin_if_own(&moment);
+        let ended = self.scatter(text, shards, access, output).await?;
+        if let Some(held) = held {
+            self.confirm_held(held).await?;
+        }
+        if own {
+            self.commit_block().await?;
+        }
+        Ok(ended)
+    }
+
     /// Runs a statement on several shards and joins their rows; all of them have changed theirs, or none.
-    async fn scatter(
+    pub(super) async fn scatter(
         &mut self,
         text: &[u8],
         shards: &[ShardId],
@@ -340,6 +370,7 @@ impl Session {
         }
         let mut places = Vec::with_capacity(shards.len());
         for shard in shards {
+            self.note_touched(*shard, access)?;
             places.push(self.enlist(*shard, access).await?);
         }
         Ok(places)
@@ -350,6 +381,7 @@ impl Session {
         let notation = match output {
             Output::Explain => Notation::Text,
             Output::ExplainJson => Notation::Json,
+            Output::ExplainYaml => Notation::Yaml,
             Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => return None,
         };
         let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
@@ -366,6 +398,7 @@ impl Session {
             return self.forward_query(at, text, false).await;
         }
         let own = self.begin_own_block();
+        self.note_all_touched(Access::Write)?;
         self.enlist_all().await?;
         let end = self.sing(text).await?;
         self.settle(own, &end, true).await
@@ -379,7 +412,7 @@ impl Session {
     }
 
     /// The same; what ends the answer is returned, to be sent when all is done.
-    async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
+    pub(super) async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
         self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
@@ -466,7 +499,9 @@ impl Session {
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson => JoinFormat::Rows,
+        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson | Output::ExplainYaml => {
+            JoinFormat::Rows
+        }
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }

@@ -55,13 +55,15 @@ impl Session {
 
     /// Outside a block, turns the implicit transactions of a pipeline into one block, which ends with its Sync: the servers could
     /// not be told to prepare them otherwise. *Source*: xact.c, BeginTransactionBlock, TBLOCK_STARTED.
-    fn begin_behind_pipeline(&mut self) {
+    pub(super) fn begin_behind_pipeline(&mut self) {
         if self.transaction.block().is_some() {
             return;
         }
         let writes = std::mem::take(&mut self.pipeline.writes);
         self.begin_own_block();
         if let Some(block) = self.transaction.block_mut() {
+            let used = self.link.servers.iter().map(|enlisted| enlisted.shard);
+            used.for_each(|shard| block.touched.add(shard, writes.include(shard)));
             block.writes = writes;
         }
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.begun) {

@@ -32,6 +32,8 @@ pub struct Block {
     pub read_only: bool,
     /// Who was written.
     pub writes: Writes,
+    /// What statements of a SERIALIZABLE block have read or written.
+    pub touched: Touched,
     /// DDL ran in it: the catalog that sessions share does not know yet what it made.
     pub changed_catalog: bool,
     /// Its servers have been asked for the numbers of the types made in it.
@@ -63,6 +65,26 @@ pub enum Writes {
     Several(Vec<ShardId>),
     /// All, by DDL or COPY.
     Everywhere,
+}
+
+/// Shards whose rows the statements of a SERIALIZABLE block have read or written. Each shard finds the conflicts that it sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    shards: Writes,
+    wrote: bool,
+}
+
+impl Touched {
+    /// Notes that rows of a shard are read or written.
+    pub fn add(&mut self, shard: ShardId, writes: bool) {
+        self.shards.add(shard);
+        self.wrote |= writes;
+    }
+
+    /// There may be conflicts that no shard sees whole: rows were written, and there is more than one shard.
+    pub fn is_beyond_one_shard(&self) -> bool {
+        self.wrote && matches!(self.shards, Writes::Several(_) | Writes::Everywhere)
+    }
 }
 
 impl Writes {
@@ -105,6 +127,7 @@ impl Transaction {
             kind,
             read_only,
             writes,
+            touched: Touched::default(),
             changed_catalog: false,
             numbered: false,
             seen: None,

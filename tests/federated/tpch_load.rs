@@ -14,9 +14,27 @@ pub fn load(client: &mut Client, scale: f64) {
 }
 
 fn copy(client: &mut Client, table: &str, scale: f64) {
+    send(client, table, &mut |take| tpch::rows(table, scale, take));
+}
+
+/// Fills a table with lines of columns between `|`.
+pub fn fill(client: &mut Client, table: &str, rows: impl Iterator<Item = impl std::fmt::Display>) {
+    let mut rows = Some(rows);
+    send(client, table, &mut |take| {
+        for row in rows.take().into_iter().flatten() {
+            let line = row.to_string();
+            take(line.strip_suffix('|').unwrap_or(&line));
+        }
+    });
+}
+
+/// Shows each line to whom it is given.
+type Lines<'l> = &'l mut dyn FnMut(&mut dyn FnMut(&str));
+
+fn send(client: &mut Client, table: &str, lines: Lines<'_>) {
     client.send(&query(&format!("COPY {table} FROM STDIN (DELIMITER '|')")));
     let mut chunk = String::new();
-    tpch::rows(table, scale, &mut |line| {
+    lines(&mut |line| {
         chunk.push_str(line);
         chunk.push('\n');
         if chunk.len() > CHUNK_BYTES {

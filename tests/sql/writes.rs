@@ -115,8 +115,30 @@ impl Generator {
 
     fn insert_select(&mut self) -> Statement {
         let condition = self.condition("o");
-        plain(match self.below(4) {
+        let returning = self.one_of(&["", "", " RETURNING *"]);
+        plain(match self.below(12) {
             0 => format!("INSERT INTO refunds SELECT o.customer_id, o.id, o.total FROM orders o WHERE {condition}"),
+            3 => format!(
+                "INSERT INTO refunds SELECT o.customer_id + i.line, count(*), sum(o.total) FROM orders o JOIN items i ON i.order_id = o.id WHERE {condition} GROUP BY 1{returning}"
+            ),
+            4 => format!(
+                "INSERT INTO refunds SELECT max(o.customer_id) + 1, o.id % 3, count(*) FROM orders o WHERE {condition} GROUP BY 2{returning}"
+            ),
+            5 => format!(
+                "INSERT INTO orders AS t (customer_id, id, total) SELECT DISTINCT o.id, o.customer_id, 1 FROM orders o WHERE {condition} AND o.id IS NOT NULL ON CONFLICT (customer_id, id) DO UPDATE SET total = excluded.total + coalesce(t.total, 0){returning}"
+            ),
+            6 => format!(
+                "INSERT INTO settings SELECT o.status || o.customer_id, count(*) FROM orders o WHERE {condition} GROUP BY 1 ON CONFLICT (key) DO UPDATE SET value = excluded.value{returning}"
+            ),
+            7 => format!(
+                "INSERT INTO countries SELECT left(c.name, 2), max(c.name) FROM customers c JOIN orders o ON o.id = c.customer_id WHERE {condition} GROUP BY 1 ON CONFLICT DO NOTHING{returning}"
+            ),
+            8 => format!(
+                "INSERT INTO k_int4 SELECT o.id, 10 / (o.customer_id - 2) FROM orders o WHERE {condition}{returning}"
+            ),
+            9 => format!(
+                "INSERT INTO orders (customer_id, id, note) SELECT o.customer_id + 1, o.id + 40, 'moved' FROM orders o WHERE {condition} AND o.id < 40{returning}"
+            ),
             1 => format!(
                 "INSERT INTO orders (customer_id, id, note) SELECT o.customer_id, o.id + 100, o.status FROM orders o WHERE {condition} AND o.id < 40 ON CONFLICT DO NOTHING"
             ),
@@ -215,7 +237,36 @@ impl Generator {
 
     fn other(&mut self) -> Statement {
         let condition = self.condition("o");
-        match self.below(5) {
+        match self.below(12) {
+            5 => plain(format!(
+                "WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) INSERT INTO refunds SELECT customer_id, id, total FROM d RETURNING *"
+            )),
+            6 => plain(format!(
+                "WITH d AS (UPDATE orders o SET note = 'w' WHERE {condition} RETURNING o.customer_id, o.id) DELETE FROM refunds r USING d WHERE r.customer_id = d.customer_id AND r.id = d.id"
+            )),
+            7 => plain(format!(
+                "WITH d AS (DELETE FROM refunds o WHERE {condition} RETURNING amount, customer_id AS c) SELECT c, amount FROM d WHERE amount > 1"
+            )),
+            8 => plain(format!(
+                "WITH d AS (DELETE FROM refunds o WHERE {condition} RETURNING *) UPDATE orders SET note = 'gone' FROM d WHERE d.id = orders.id"
+            )),
+            9 => {
+                let matched =
+                    self.one_of(&["UPDATE SET amount = coalesce(r.amount, 0) + o.id", "DELETE", "DO NOTHING"]);
+                let key = self.one_of(&["o.customer_id", "o.customer_id", "o.customer_id", "o.customer_id + 1", "7"]);
+                plain(format!(
+                    "MERGE INTO refunds r USING (SELECT * FROM orders o WHERE {condition}) o ON r.customer_id = o.customer_id AND r.id = o.id WHEN MATCHED THEN {matched} WHEN NOT MATCHED AND o.id % 2 = 0 THEN INSERT VALUES ({key}, o.id, o.total)"
+                ))
+            }
+            10 => {
+                let (one, other) = (self.key(), self.key());
+                plain(format!(
+                    "MERGE INTO refunds r USING (VALUES ({one}, 1), ({other}, 2)) v(c, i) ON r.customer_id = v.c AND r.id = v.i WHEN MATCHED THEN UPDATE SET amount = v.i WHEN NOT MATCHED THEN INSERT (customer_id, id) VALUES (v.c, v.i)"
+                ))
+            }
+            11 => plain(format!(
+                "MERGE INTO orders o USING products p ON p.id = o.id AND {condition} WHEN MATCHED THEN UPDATE SET note = p.name"
+            )),
             0 => plain(format!(
                 "WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) SELECT count(*) FROM d"
             )),
