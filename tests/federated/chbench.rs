@@ -2,7 +2,7 @@
 
 use crate::choices::Choices;
 use crate::client::Client;
-use crate::tpch_load::fill;
+use crate::tpch_load::copy;
 
 /// Everything of a warehouse is on one shard.
 pub const CONFIG: &str = "
@@ -41,20 +41,20 @@ const REGIONS: [&str; 3] = ["EUROPE", "ASIA", "AFRICA"];
 pub fn load(client: &mut Client) {
     SCHEMA.iter().for_each(|statement| client.run(statement));
     let mut choices = Rolling::new();
-    fill(client, "region", (0..3).map(|n| format!("{n}|{}|none", REGIONS[n])));
-    fill(client, "nation", (0..6).map(|n| format!("{}|{}|{}|none", LETTERS[n], NATIONS[n], [0, 1, 0, 2, 2, 1][n])));
+    copy(client, "region", (0..3).map(|n| format!("{n}|{}|none", REGIONS[n])));
+    copy(client, "nation", (0..6).map(|n| format!("{}|{}|{}|none", LETTERS[n], NATIONS[n], [0, 1, 0, 2, 2, 1][n])));
     let suppliers = (0..=WAREHOUSES * ITEMS).map(|n| {
         let nation = LETTERS[choices.below(6) as usize];
         let comment = ["good", "a bad one", "none"][choices.below(3) as usize];
         format!("{n}|Supplier {n:06}|street {}|{nation}|{}-555|{}.50|{comment}", n % 7, n % 9, n % 50)
     });
-    fill(client, "supplier", suppliers.collect::<Vec<_>>().into_iter());
+    copy(client, "supplier", suppliers.collect::<Vec<_>>().into_iter());
     let items = (1..=ITEMS).map(|n| {
         let (start, end) = (choices.below(4) as usize, choices.below(5) as usize);
         let data = format!("{}{}", ["PR", "co", "zz", "xy"][start], ["a", "b", "c", "bb", "d"][end]);
         format!("{n}|item {}|{}.{:02}|{data}|{n}", n % 40, 1 + n % 90, n % 100)
     });
-    fill(client, "item", items.collect::<Vec<_>>().into_iter());
+    copy(client, "item", items.collect::<Vec<_>>().into_iter());
     let mut tables: [(&str, Vec<String>); 7] =
         ["warehouse", "district", "customer", "new_order", "oorder", "order_line", "stock"]
             .map(|name| (name, Vec::new()));
@@ -62,7 +62,7 @@ pub fn load(client: &mut Client) {
         fill(&mut tables, warehouse, &mut choices);
     }
     for (name, rows) in tables {
-        fill(client, name, rows.into_iter());
+        copy(client, name, rows.into_iter());
     }
     client.run("ANALYZE");
 }

@@ -2,7 +2,7 @@
 
 use crate::choices::Choices;
 use crate::client::Client;
-use crate::tpch_load::fill;
+use crate::tpch_load::copy;
 
 /// Users' hits are on the shard of the user.
 pub const CONFIG: &str = "[tables.hits]\nkey = \"userid\"\n";
@@ -21,7 +21,7 @@ const ROWS: u32 = 4000;
 /// Makes the table.
 pub fn load(client: &mut Client) {
     client.run(SCHEMA);
-    fill(client, "hits", (0..ROWS).map(row));
+    copy(client, "hits", (0..ROWS).map(row));
     client.run("ANALYZE");
 }
 

@@ -9,16 +9,16 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Makes the tables with their rows; `scale` is the specification's scale factor.
 pub fn load(client: &mut Client, scale: f64) {
     tpch::SCHEMA.iter().for_each(|statement| client.run(statement));
-    tpch::TABLES.iter().for_each(|table| copy(client, table, scale));
+    tpch::TABLES.iter().for_each(|table| copy_table(client, table, scale));
     client.run("ANALYZE");
 }
 
-fn copy(client: &mut Client, table: &str, scale: f64) {
+fn copy_table(client: &mut Client, table: &str, scale: f64) {
     send(client, table, &mut |take| tpch::rows(table, scale, take));
 }
 
 /// Fills a table with lines of columns between `|`.
-pub fn fill(client: &mut Client, table: &str, rows: impl Iterator<Item = impl std::fmt::Display>) {
+pub fn copy(client: &mut Client, table: &str, rows: impl Iterator<Item = impl std::fmt::Display>) {
     let mut rows = Some(rows);
     send(client, table, &mut |take| {
         for row in rows.take().into_iter().flatten() {
