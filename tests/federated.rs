@@ -44,6 +44,8 @@ mod suites;
 mod support;
 #[path = "federated/tpch.rs"]
 mod tpch;
+#[path = "federated/tpch_load.rs"]
+mod tpch_load;
 #[path = "federated/values.rs"]
 mod values;
 
@@ -236,8 +238,8 @@ fn tpch_with_every_table_by_its_own_key_is_answered_as_by_one_postgres() {
 fn tpch_answers(config: &str) {
     let scale = std::env::var("TPCH_SCALE").map_or(0.01, |text| text.parse().unwrap());
     let mut both = Both::new(config);
-    tpch::load(&mut both.gateway, scale);
-    tpch::load(&mut both.postgres, scale);
+    tpch_load::load(&mut both.gateway, scale);
+    tpch_load::load(&mut both.postgres, scale);
     let only = number("TPCH_QUERY", 0);
     let (mut failures, mut logarithms) = (Vec::new(), 0.0);
     for query in (1..=22).filter(|query| only == 0 || *query as u64 == only) {

@@ -32,8 +32,8 @@ const COPY_TRAILER: &[u8; 2] = b"\xff\xff";
 pub struct Lot {
     /// The COPY statement that takes its rows.
     pub copy: String,
-    /// Sent to the merge server when the rows are there, for instance ANALYZE; with the number of rows from which it is.
-    pub then: Option<(u64, String)>,
+    /// Sent to the merge server when the rows are there, for instance ANALYZE; each with the number of rows from which it is.
+    pub then: Vec<(u64, String)>,
     /// In which format the shards send it.
     pub format: LotFormat,
     /// The servers that send it, as indexes into the link's; each sends its lots in the order in which they stand.
@@ -77,6 +77,8 @@ pub struct Shipment {
     open: bool,
     /// Rows of the current lot.
     lot_rows: u64,
+    /// Rows of the lots before it.
+    lots_rows: Vec<u64>,
     /// Servers that have sent the current lot.
     delivered: usize,
     /// By server: how many lots it has sent.
@@ -97,6 +99,7 @@ impl Shipment {
             current: 0,
             open: false,
             lot_rows: 0,
+            lots_rows: Vec::new(),
             delivered: 0,
             sent: vec![0; servers],
             torn: None,
@@ -109,6 +112,11 @@ impl Shipment {
     /// How much has been shipped.
     pub fn shipped(&self) -> Shipped {
         self.shipped
+    }
+
+    /// Rows of each lot that is through.
+    pub fn lots_rows(&self) -> &[u64] {
+        &self.lots_rows
     }
 
     /// Why it ended early.
@@ -167,11 +175,10 @@ impl Shipment {
             frame::write(&mut server.outbound, b'd', |to| to.extend_from_slice(COPY_TRAILER));
         }
         reply::bare(&mut server.outbound, b'c');
-        if let Some((rows_min, text)) = &lot.then
-            && self.lot_rows >= *rows_min
-        {
+        for (_, text) in lot.then.iter().filter(|(rows_min, _)| self.lot_rows >= *rows_min) {
             server.send_query(text.as_bytes(), Audience::Gateway);
         }
+        self.lots_rows.push(self.lot_rows);
         (self.open, self.delivered, self.lot_rows) = (false, 0, 0);
         self.current += 1;
         true

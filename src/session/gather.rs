@@ -14,6 +14,7 @@ use super::described::{Described, Wire};
 use super::failure::Failure;
 use super::gateway::Role;
 use super::gather_inline;
+use super::gather_ship::Shipping;
 use super::life::{Ended, Session};
 use super::moment::Moment;
 use super::parameters::Parameters;
@@ -21,7 +22,7 @@ use super::statement::BoundArguments;
 use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
 use crate::execute::relay::{Frame, Handling, Joiner};
-use crate::execute::ship::{Lot, LotFormat, ShipError, Shipment, Silence};
+use crate::execute::ship::{ShipError, Silence};
 use crate::plan::{Access, Destination, Gather, Output, Part, Route};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
@@ -31,12 +32,6 @@ use crate::wire::reply::{self, Report, Status};
 
 /// The merge query's portal.
 pub(super) const PORTAL: &[u8] = b"pgbraid_merge";
-
-/// A part's portal.
-pub(super) const PART_PORTAL: &[u8] = b"pgbraid_part";
-
-/// A temporary table with fewer rows than this is as well planned without statistics.
-const ANALYZED_ROWS_MIN: u64 = 10_000;
 
 /// A gather with its parameters.
 #[derive(Debug)]
@@ -258,22 +253,14 @@ impl Session {
         if let Some(put) = &gathering.described.gather.put {
             self.make_put_table(gathering, put, &parameters.bind_rest(&[]), merge);
         }
-        self.send_parts(gathering, &parameters, run.wire, places);
+        let bytes_max = self.gateway.config.load().limits.shipped_bytes_max as u64;
+        let shipping = Shipping { gathering, parameters: &parameters, wire: run.wire, places, merge, bytes_max };
         if let Some(inline) = inline {
+            self.send_all_parts(shipping);
             self.inline_parts(inline, places, &mut parameters).await?;
             return self.merge_rows(gathering, &parameters, run, merge).await;
         }
-        let config = self.gateway.config.load_full();
-        let bytes_max = config.limits.shipped_bytes_max as u64;
-        let lots = lots(&gathering.described, places);
-        let mut shipment = Shipment::new(merge, self.link.servers.len(), lots, bytes_max);
-        self.link.ship(&mut shipment).await?;
-        let shipped = shipment.shipped();
-        self.tally.shipped(shipped.rows, shipped.bytes);
-        if let Some(error) = shipment.error().cloned() {
-            self.link.stop_shipping(&shipment).await?;
-            return Err(self.tell_ship_error(error, bytes_max));
-        }
+        self.ship_parts(shipping).await?;
         self.merge_rows(gathering, &parameters, run, merge).await
     }
 
@@ -335,52 +322,6 @@ impl Session {
         }
         server.unnamed = None;
         server.send_sync(Audience::Gateway);
-    }
-
-    /// Has every shard begin its parts.
-    fn send_parts(&mut self, gathering: &Gathering, parameters: &Parameters, wire: Wire, places: &[Vec<usize>]) {
-        let described = &gathering.described;
-        let in_block = self.transaction.block().is_some();
-        let last = self.link.servers.len().saturating_sub(1);
-        for (at, enlisted) in self.link.servers.iter_mut().enumerate().take(last) {
-            let parts = || described.gather.parts.iter().zip(&described.parts).zip(places);
-            let mine = || parts().filter(|(_, servers)| servers.contains(&at)).map(|(part, _)| part);
-            let count = mine().count();
-            if count == 0 {
-                continue;
-            }
-            // Several parts shall see one snapshot; within the client's own transaction its mode decides.
-            let own = count > 1 && wire == Wire::Simple && !in_block;
-            let server: &mut Server = &mut enlisted.server;
-            if own {
-                server.send_query(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Audience::Gateway);
-            }
-            for (part, known) in mine() {
-                let format = match known.format {
-                    LotFormat::Binary => 1,
-                    LotFormat::Text => 0,
-                };
-                server.prepare(known.id, part.text.as_bytes(), &described.types, Audience::Gateway);
-                let name = crate::pool::server::statement_name(known.id);
-                let rest = parameters.bind_rest(&[format]);
-                reply::bind(&mut server.outbound, PART_PORTAL, &name, &rest, 0);
-                server.expects.push(Step::Bind, Audience::Gateway);
-                reply::execute(&mut server.outbound, PART_PORTAL, 0);
-                server.expects.push(Step::Execute, Audience::Gateway);
-                reply::named(&mut server.outbound, b'C', b'P', PART_PORTAL);
-                server.expects.push(Step::Close, Audience::Gateway);
-            }
-            match wire {
-                Wire::Simple => server.send_sync(Audience::Gateway),
-                Wire::Extended => {
-                    enlisted.needs_sync = true;
-                    server.send_flush();
-                }
-            }
-            if own {
-                server.send_query(b"COMMIT", Audience::Gateway);
-            }
-        }
     }
 
     /// Runs the merge query over what has been shipped.
@@ -453,25 +394,6 @@ impl Session {
             .into(),
         }
     }
-}
-
-/// One COPY for each part.
-fn lots(described: &Described, places: &[Vec<usize>]) -> Vec<Lot> {
-    let parts = described.gather.parts.iter().zip(&described.parts).zip(places);
-    parts
-        .map(|((part, known), servers)| {
-            let format = match known.format {
-                LotFormat::Binary => " (FORMAT binary)",
-                LotFormat::Text => "",
-            };
-            Lot {
-                copy: format!("COPY pg_temp.{} FROM STDIN{format}", part.name),
-                then: Some((ANALYZED_ROWS_MIN, format!("ANALYZE pg_temp.{}", part.name))),
-                format: known.format,
-                servers: servers.clone(),
-            }
-        })
-        .collect()
 }
 
 /// An ErrorResponse's body without what tells of texts that are not the client's: positions, and contexts that name temporary tables.

@@ -24,6 +24,8 @@ struct PartPlan {
     name: String,
     place: &'static str,
     query: String,
+    /// What may be done about its rows.
+    notes: Vec<String>,
     shards: Vec<(String, Vec<String>)>,
 }
 
@@ -66,7 +68,8 @@ impl Session {
                 let name = self.gateway.shard_name(self.link.servers[*at].shard);
                 shards.push((name, self.ask_plan(*at, &text, gathering, wire).await?));
             }
-            parts.push(PartPlan { name: part.name.clone(), place: place(part), query: part.text.clone(), shards });
+            let (name, query, notes) = (part.name.clone(), part.text.clone(), gather.notes(part));
+            parts.push(PartPlan { name, place: place(part), query, notes, shards });
         }
         let merge_plan = if explain.analyze {
             let text = explain.with(&gather.merge).ok_or_else(unfit)?;
@@ -198,6 +201,7 @@ impl Shown {
         for part in &self.parts {
             lines.push(format!("  ->  Part {} on {}", part.name, part.place));
             lines.push(format!("        {}", part.query));
+            lines.extend(part.notes.iter().map(|note| format!("        {note}")));
             for (shard, plan) in &part.shards {
                 lines.push(format!("        ->  Shard {shard}"));
                 lines.extend(plan.iter().map(|line| format!("              {line}")));
@@ -284,6 +288,7 @@ mod tests {
             name: "part1".to_owned(),
             place: "all shards",
             query: "SELECT 'a\"b'".to_owned(),
+            notes: Vec::new(),
             shards: vec![("s0".to_owned(), plan.clone()), ("s1".to_owned(), plan.clone())],
         }];
         Shown {

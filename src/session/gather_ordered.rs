@@ -5,7 +5,8 @@
 
 use super::described::Wire;
 use super::failure::Failure;
-use super::gather::{Gathering, PART_PORTAL, Run};
+use super::gather::{Gathering, Run};
+use super::gather_ship::PART_PORTAL;
 use super::life::Session;
 use super::parameters::Parameters;
 use crate::execute::ordered::{self, OrderedError, RowKey, Wanted};

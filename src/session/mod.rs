@@ -33,6 +33,8 @@ pub mod moving;
 pub mod long_bind;
 pub mod portal;
 pub mod described;
+pub mod gather_reduce;
+pub mod gather_ship;
 pub mod gather;
 pub mod gather_inline;
 pub mod gather_ordered;

@@ -2,7 +2,7 @@
 
 use crate::choices::Choices;
 use crate::client::Client;
-use crate::tpch::copy;
+use crate::tpch_load::copy;
 
 /// Everything of a warehouse is on one shard.
 pub const CONFIG: &str = "

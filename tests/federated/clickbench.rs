@@ -2,7 +2,7 @@
 
 use crate::choices::Choices;
 use crate::client::Client;
-use crate::tpch::copy;
+use crate::tpch_load::copy;
 
 /// Users' hits are on the shard of the user.
 pub const CONFIG: &str = "[tables.hits]\nkey = \"userid\"\n";

@@ -6,11 +6,6 @@ use tpchgen::generators::{
 };
 use tpchgen::q_and_a::queries;
 
-use crate::client::{Client, frame, query};
-
-/// Rows of one CopyData message, in bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
-
 /// Facts sharded by order, customers by customer, the rest on every shard.
 pub const BY_ORDER: &str = "
 [tables.lineitem]\nkey = \"l_orderkey\"\n[tables.orders]\nkey = \"o_orderkey\"\n[tables.customer]\nkey = \"c_custkey\"
@@ -24,7 +19,7 @@ pub const BY_OWN_KEYS: &str = "
 [tables.nation]\nkind = \"reference\"\n[tables.region]\nkind = \"reference\"\n";
 
 /// *Source*: TPC-H specification 3.0.1, 1.4.
-const SCHEMA: &[&str] = &[
+pub const SCHEMA: &[&str] = &[
     "CREATE TABLE region (r_regionkey int4 PRIMARY KEY, r_name char(25), r_comment varchar(152))",
     "CREATE TABLE nation (n_nationkey int4 PRIMARY KEY, n_name char(25), n_regionkey int4, n_comment varchar(152))",
     "CREATE TABLE part (p_partkey int4 PRIMARY KEY, p_name varchar(55), p_mfgr char(25), p_brand char(10), p_type varchar(25), p_size int4, p_container char(10), p_retailprice numeric(15,2), p_comment varchar(23))",
@@ -35,37 +30,29 @@ const SCHEMA: &[&str] = &[
     "CREATE TABLE lineitem (l_orderkey int8, l_partkey int4, l_suppkey int4, l_linenumber int4, l_quantity numeric(15,2), l_extendedprice numeric(15,2), l_discount numeric(15,2), l_tax numeric(15,2), l_returnflag char(1), l_linestatus char(1), l_shipdate date, l_commitdate date, l_receiptdate date, l_shipinstruct char(25), l_shipmode char(10), l_comment varchar(44), PRIMARY KEY (l_orderkey, l_linenumber))",
 ];
 
-/// Makes the tables with their rows; `scale` is the specification's scale factor.
-pub fn load(client: &mut Client, scale: f64) {
-    SCHEMA.iter().for_each(|statement| client.run(statement));
-    copy(client, "region", RegionGenerator::new(scale, 1, 1).iter());
-    copy(client, "nation", NationGenerator::new(scale, 1, 1).iter());
-    copy(client, "part", PartGenerator::new(scale, 1, 1).iter());
-    copy(client, "supplier", SupplierGenerator::new(scale, 1, 1).iter());
-    copy(client, "partsupp", PartSuppGenerator::new(scale, 1, 1).iter());
-    copy(client, "customer", CustomerGenerator::new(scale, 1, 1).iter());
-    copy(client, "orders", OrderGenerator::new(scale, 1, 1).iter());
-    copy(client, "lineitem", LineItemGenerator::new(scale, 1, 1).iter());
-    client.run("ANALYZE");
+/// The tables, in the order in which they are loaded.
+pub const TABLES: [&str; 8] = ["region", "nation", "part", "supplier", "partsupp", "customer", "orders", "lineitem"];
+
+/// The rows of a table as lines of COPY's text format with `|` between the values; `scale` is the specification's scale factor.
+pub fn rows(table: &str, scale: f64, take: &mut dyn FnMut(&str)) {
+    match table {
+        "region" => lines(RegionGenerator::new(scale, 1, 1).iter(), take),
+        "nation" => lines(NationGenerator::new(scale, 1, 1).iter(), take),
+        "part" => lines(PartGenerator::new(scale, 1, 1).iter(), take),
+        "supplier" => lines(SupplierGenerator::new(scale, 1, 1).iter(), take),
+        "partsupp" => lines(PartSuppGenerator::new(scale, 1, 1).iter(), take),
+        "customer" => lines(CustomerGenerator::new(scale, 1, 1).iter(), take),
+        "orders" => lines(OrderGenerator::new(scale, 1, 1).iter(), take),
+        "lineitem" => lines(LineItemGenerator::new(scale, 1, 1).iter(), take),
+        other => panic!("TPC-H has no table {other}"),
+    }
 }
 
-/// Fills a table with lines of columns between `|`.
-pub fn copy(client: &mut Client, table: &str, rows: impl Iterator<Item = impl std::fmt::Display>) {
-    client.send(&query(&format!("COPY {table} FROM STDIN (DELIMITER '|')")));
-    let mut chunk = String::new();
+fn lines(rows: impl Iterator<Item = impl std::fmt::Display>, take: &mut dyn FnMut(&str)) {
     for row in rows {
         let line = row.to_string();
-        chunk.push_str(line.strip_suffix('|').unwrap_or(&line));
-        chunk.push('\n');
-        if chunk.len() > CHUNK_BYTES {
-            client.send(&frame(b'd', chunk.as_bytes()));
-            chunk.clear();
-        }
+        take(line.strip_suffix('|').unwrap_or(&line));
     }
-    client.send(&frame(b'd', chunk.as_bytes()));
-    client.send(&frame(b'c', b""));
-    let answer = crate::client::Answer::of(client.receive_ready());
-    assert!(answer.error.is_none(), "{table}: {:?}", answer.error);
 }
 
 /// A query with the specification's validation parameters (2.4.x.3), and its row limit (2.1.2.9).

@@ -195,7 +195,10 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),
         Ok(Destination::All) => format!("{access} all{output}\n"),
         Ok(Destination::Gather(gather)) => {
-            let part = |part: &pgbraid::plan::Part| format!("    {}: {}\n", part.name, part.text);
+            let part = |part: &pgbraid::plan::Part| {
+                let notes: String = gather.notes(part).iter().map(|note| format!("        {note}\n")).collect();
+                format!("    {}: {}\n{notes}", part.name, part.text)
+            };
             let parts: String = gather.parts.iter().map(part).collect();
             let ordered = gather.ordered.as_ref().map(ordered).unwrap_or_default();
             let store = stores(&gather);

@@ -122,6 +122,11 @@ impl Engine<'_, '_> {
         let ordinals = (1..).take(partial.keys.len());
         part.group_clause = ordinals.map(|position| node::wrap(node::integer(position))).collect();
         let part = self.parts.add(&part, target)?;
+        for (key, name) in &partial.keys {
+            if let Some(type_oid) = self.known.type_of(key) {
+                self.known.types.insert((item.clone(), name.clone()), type_oid);
+            }
+        }
         level.from_clause = vec![node::wrap(Node::RangeVar(node::relation("pg_temp", &part, &item)))];
         *select = level;
         self.all_sublinks(select)?;

@@ -56,7 +56,9 @@ pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut 
         moved.get(&(item.to_owned(), column.to_owned())).cloned()
     });
     replaced?;
-    super::lookup::note(&mut tree, engine.parts)?;
+    super::lookup::note(&mut tree, &engine.known, engine.parts)?;
+    super::reduce::note(&mut tree, &engine.known, engine.parts)?;
+    super::once::note(&mut tree, &engine.known, engine.parts)?;
     if let Node::SelectStmt(tree) = tree {
         *select = *tree;
     }
@@ -112,11 +114,25 @@ impl Engine<'_, '_> {
         let outer = node::select(named.collect(), vec![node::wrap(node::subselect(tree, &item, &columns))]);
         let part = self.parts.add(&outer, target)?;
         let item = self.known.fresh(&part);
+        self.note_types(select, &item, &columns);
         let targets =
             columns.iter().zip(&labels).map(|(column, label)| node::target(node::column(&[&item, column]), label));
         *select =
             node::select(targets.collect(), vec![node::wrap(Node::RangeVar(node::relation("pg_temp", &part, &item)))]);
         Ok(true)
+    }
+
+    /// Types of the columns of a part, as far as the query that it is tells them.
+    fn note_types(&mut self, select: &SelectStmt, item: &str, columns: &[String]) {
+        if select.op() != SetOperation::SetopNone {
+            return;
+        }
+        for (target, column) in select.target_list.iter().zip(columns) {
+            let Some(Node::ResTarget(target)) = &target.node else { continue };
+            if let Some(type_oid) = names::inner(&target.val).and_then(|value| self.known.type_of(value)) {
+                self.known.types.insert((item.to_owned(), column.clone()), type_oid);
+            }
+        }
     }
 
     /// Whether functions in it give the same wherever and whenever in the statement they are called.

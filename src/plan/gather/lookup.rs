@@ -6,22 +6,24 @@ use pg_query::protobuf::{SelectStmt, SubLinkType};
 
 use super::condition;
 use super::part::Parts;
+use super::qualify::Known;
+use super::reduce::one_spelling;
 use super::reference::{self, Content};
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
 /// Notes the columns of parts by which such sub-selects find their rows.
-pub fn note(node: &mut Node, parts: &mut Parts<'_>) -> Result<(), Stop> {
+pub fn note(node: &mut Node, known: &Known, parts: &mut Parts<'_>) -> Result<(), Stop> {
     if let Node::SubLink(link) = node
         && matches!(link.sub_link_type(), SubLinkType::ExprSublink | SubLinkType::ArraySublink)
         && let Some(Node::SelectStmt(select)) = names::inner(&link.subselect)
     {
-        level(select, parts)?;
+        level(select, known, parts)?;
     }
-    edit::children(node, &mut |child| note(child, parts))
+    edit::children(node, &mut |child| note(child, known, parts))
 }
 
-fn level(select: &SelectStmt, parts: &mut Parts<'_>) -> Result<(), Stop> {
+fn level(select: &SelectStmt, known: &Known, parts: &mut Parts<'_>) -> Result<(), Stop> {
     let mut items: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
     for item in select.from_clause.iter().filter_map(|item| item.node.as_ref()) {
         if let Node::RangeVar(name) = item
@@ -41,7 +43,10 @@ fn level(select: &SelectStmt, parts: &mut Parts<'_>) -> Result<(), Stop> {
             let Some((item, column)) = reference::of(own) else { continue };
             let other = Content::of(&mut other.clone())?;
             let outer = !other.outside().is_empty() && other.outside().iter().all(|other| !items.contains_key(other));
-            if let Some((_, columns)) = items.get_mut(item).filter(|_| outer) {
+            let type_oid = known.types.get(&(item.to_owned(), column.to_owned()));
+            if let Some((_, columns)) =
+                items.get_mut(item).filter(|_| outer && type_oid.is_some_and(|type_oid| one_spelling(*type_oid)))
+            {
                 columns.push(column.to_owned());
             }
         }

@@ -9,6 +9,7 @@
 use super::Target;
 use super::make::Make;
 use super::put::Put;
+use crate::catalog::Oid;
 
 mod node;
 mod label;
@@ -31,6 +32,8 @@ mod peel;
 mod ordered;
 mod piece;
 mod lookup;
+mod reduce;
+mod once;
 mod default;
 mod plan;
 
@@ -76,4 +79,31 @@ pub struct Part {
     /// Columns by which the merge query finds rows of it one by one, for each row of something else: an index on them pays if there
     /// are many rows.
     pub lookups: Vec<Vec<String>>,
+    /// Other parts that say which of its rows are of use.
+    pub reducers: Vec<Reducer>,
+}
+
+/// Rows whose value another part does not have are of no use to the merge query: a semi-join. It need not be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reducer {
+    /// Of the part.
+    pub column: String,
+    /// Position of the other part.
+    pub source: usize,
+    /// Of the other part.
+    pub source_column: String,
+    /// Of `column`; that of `source_column` is the same, or an integer's of fewer bytes.
+    pub type_oid: Oid,
+}
+
+impl Gather {
+    /// What may be done about a part's rows, for people.
+    pub fn notes(&self, part: &Part) -> Vec<String> {
+        let reducer = |reducer: &Reducer| {
+            let source = self.parts.get(reducer.source).map_or("", |source| source.name.as_str());
+            format!("reduced by: {} in {source}.{}", reducer.column, reducer.source_column)
+        };
+        let index = |columns: &Vec<String>| format!("index: ({})", columns.join(", "));
+        part.reducers.iter().map(reducer).chain(part.lookups.iter().map(index)).collect()
+    }
 }

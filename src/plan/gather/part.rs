@@ -72,7 +72,7 @@ impl<'c> Parts<'c> {
             return Ok(known.name.clone());
         }
         let name = format!("part{}", self.made.len() + 1);
-        self.made.push(Part { name: name.clone(), text, target, lookups: Vec::new() });
+        self.made.push(Part { name: name.clone(), text, target, lookups: Vec::new(), reducers: Vec::new() });
         Ok(name)
     }
 }

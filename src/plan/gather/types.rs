@@ -18,6 +18,7 @@ pub mod oid {
     pub const TIMESTAMP: Oid = 1114;
     pub const TIMESTAMPTZ: Oid = 1184;
     pub const INTERVAL: Oid = 1186;
+    pub const UUID: Oid = 2950;
 }
 
 /// Looks the type of `item.column` up.

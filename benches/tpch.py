@@ -1,0 +1,106 @@
+"""TPC-H's 22 queries through pgbraid over four shards, as ratios to one Postgres with the same rows: `benches/run --only tpch`.
+
+Twice: with parts and suppliers on every shard (order), and with each table by its own key (own), where most joins are between shards.
+Of each query the best of the rounds counts, after one that warms up. Rows and queries come from `benches/tpch.rs`.
+"""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+SHARDS = 4
+LAYOUTS = ("order", "own")
+QUERIES = range(1, 23)
+# Indexes that one would have for these queries (TPC-H 3.0.1, 1.4.2.2: on keys and foreign keys).
+INDEXES = ("lineitem (l_partkey, l_suppkey)", "orders (o_custkey)", "partsupp (ps_suppkey)")
+
+
+def generator(root):
+    """The program that knows rows and queries."""
+    words = ["cargo", "build", "--release", "--bench", "tpch", "--message-format=json-render-diagnostics"]
+    done = subprocess.run(words, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+    built = [json.loads(line).get("executable") for line in done.stdout.splitlines() if '"executable":"' in line]
+    return built[-1]
+
+
+def load(run, url, program, rows):
+    """Tables, rows from files in the folder `rows`, indexes, statistics."""
+    for statement in output(program, "schema").split(";\n"):
+        if statement.strip():
+            run.psql(url, statement)
+    for table in output(program, "tables").split():
+        with open(os.path.join(rows, table)) as file:
+            run.psql(url, f"COPY {table} FROM STDIN (DELIMITER '|')", stdin=file)
+        run.psql(url, f"ANALYZE {table}")
+    for index in INDEXES:
+        run.psql(url, f"CREATE INDEX ON {index}")
+
+
+def output(program, *words):
+    return subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout
+
+
+def best_seconds(run, port, query, rounds):
+    """Of several; a query is not given more rounds than fit into ten seconds."""
+    wire = run.Wire(port, "shop")
+    wire.socket.settimeout(600)
+    wire.stream(query)
+    best, begun = math.inf, time.monotonic()
+    for _ in range(rounds):
+        at = time.monotonic()
+        wire.stream(query)
+        best = min(best, time.monotonic() - at)
+        if time.monotonic() - begun > 10:
+            break
+    wire.close()
+    return best
+
+
+def servers_folder(run, name, folder):
+    """A folder that servers can write to."""
+    place = tempfile.mkdtemp(prefix=f"tpch-{name}-", dir=folder)
+    os.chmod(place, 0o755)
+    if os.getuid() == 0:
+        os.chown(place, *run.postgres_ids())
+    return place
+
+
+def measure(run, folder, first_port, binary, scale, rounds, smoke):
+    """Case -> target -> runs with their metrics, as the other parts give them."""
+    program = generator(run.ROOT)
+    ports, settings = {}, {}
+    for nth, layout in enumerate(LAYOUTS):
+        port = first_port + 4 + 2 * nth
+        place = servers_folder(run, layout, folder)
+        run.start_pgbraid(place, port, binary, SHARDS, output(program, "config", layout))
+        ports[f"pgbraid {layout}"] = port
+        settings = settings or {name: run.psql(run.url(port), f"SHOW {name}")[0] for name in run.COPIED_SETTINGS}
+    place = servers_folder(run, "direct", folder)
+    ports["direct"] = first_port + 8
+    run.start_direct(place, ports["direct"], settings)
+    rows = tempfile.mkdtemp(prefix="tpch-rows", dir=folder)
+    output(program, "rows", rows, str(scale))
+    for name, port in ports.items():
+        run.say(f"  loading TPC-H at scale {scale}: {name}")
+        load(run, run.url(port), program, rows)
+    shutil.rmtree(rows)
+    results, ratios = {}, {name: [] for name in ports}
+    for number in QUERIES:
+        query = output(program, "query", str(number))
+        seconds = {name: best_seconds(run, port, query, 1 if smoke else rounds) for name, port in ports.items()}
+        runs = {}
+        for name in sorted(ports):
+            ratio = seconds[name] / seconds["direct"]
+            ratios[name].append(ratio)
+            runs[name] = [{"best_ms": seconds[name] * 1000, "ratio": ratio}]
+        results[f"TPC-H {number}"] = runs
+        run.say(f"  TPC-H {number:2} " + ", ".join(f"{name} {seconds[name] * 1000:.0f} ms" for name in sorted(ports)))
+    mean = lambda values: math.exp(sum(math.log(value) for value in values) / len(values))
+    results["TPC-H geometric mean, worst"] = {
+        name: [{"ratio": mean(of), "worst_ratio": max(of)}] for name, of in sorted(ratios.items())
+    }
+    return results

@@ -1,0 +1,306 @@
+//! Ships the parts of a gathered query to its merge server: all at once, or in stages if what has come tells what else is needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::described::Wire;
+use super::failure::Failure;
+use super::gather::Gathering;
+use super::gather_reduce::{self as reduce, Estimates, Filter, FirstValues};
+use super::life::Session;
+use super::parameters::Parameters;
+use crate::execute::ship::{Lot, LotFormat, ShipError, Shipment, Silence};
+use crate::plan::Reducer;
+use crate::pool::expect::{Audience, Step};
+use crate::pool::server::Server;
+use crate::wire::reply;
+
+/// A part's portal.
+pub(super) const PART_PORTAL: &[u8] = b"pgbraid_part";
+
+/// A temporary table with fewer rows than this is as well planned without statistics.
+const ANALYZED_ROWS_MIN: u64 = 10_000;
+
+/// One into which the merge query looks again and again has an index from so many rows.
+const INDEXED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 2 } else { 200 };
+
+/// What is shipped, how and whence.
+#[derive(Clone, Copy)]
+pub(super) struct Shipping<'a> {
+    pub(super) gathering: &'a Gathering,
+    /// The client's, and the gateway's own.
+    pub(super) parameters: &'a Parameters,
+    pub(super) wire: Wire,
+    /// By part: the servers that have rows of it.
+    pub(super) places: &'a [Vec<usize>],
+    /// The merge server.
+    pub(super) merge: usize,
+    pub(super) bytes_max: u64,
+}
+
+impl Session {
+    /// Ships all parts; the merge server has their tables.
+    pub(super) async fn ship_parts(&mut self, shipping: Shipping<'_>) -> Result<(), Failure> {
+        // Servers in a transaction of the gateway's, with how many parts they are still to send.
+        let mut own = BTreeMap::new();
+        let result = self.ship_stages(shipping, &mut own).await;
+        let mut left = false;
+        for at in own.into_keys() {
+            if let Some(enlisted) = self.link.servers.get_mut(at).filter(|enlisted| !enlisted.server.is_broken()) {
+                enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
+                left = true;
+            }
+        }
+        if left {
+            self.link.relay(&mut Silence::default()).await?;
+        }
+        result
+    }
+
+    /// Has every shard begin all its parts, for one who takes their rows himself.
+    pub(super) fn send_all_parts(&mut self, shipping: Shipping<'_>) {
+        let mut own = BTreeMap::new();
+        self.begin_own(shipping, &mut own);
+        let all = (0..shipping.gathering.described.gather.parts.len()).map(|at| (at, Vec::new())).collect();
+        self.send_parts(shipping, &all, &mut own);
+    }
+
+    async fn ship_stages(&mut self, shipping: Shipping<'_>, own: &mut BTreeMap<usize, usize>) -> Result<(), Failure> {
+        let parts = &shipping.gathering.described.gather.parts;
+        let estimates = self.estimates(shipping).await?;
+        let stages = reduce::stages(parts, &estimates);
+        self.begin_own(shipping, own);
+        let mut rows = vec![0; parts.len()];
+        let mut left = shipping.bytes_max;
+        for stage in 0..=stages.iter().map(|(stage, _)| *stage).max().unwrap_or(0) {
+            let mut chosen = BTreeMap::new();
+            for (at, (_, reducers)) in stages.iter().enumerate().filter(|(_, (of, _))| *of == stage) {
+                let few =
+                    |reducer: &&Reducer| rows.get(reducer.source).is_some_and(|rows| *rows <= reduce::SOURCE_ROWS_MAX);
+                chosen.insert(at, reducers.iter().filter(few).cloned().collect::<Vec<_>>());
+            }
+            let filters = self.filters(shipping, &chosen).await?;
+            self.send_parts(shipping, &filters, own);
+            let mut shipment =
+                Shipment::new(shipping.merge, self.link.servers.len(), lots(shipping, filters.keys()), left);
+            self.link.ship(&mut shipment).await?;
+            let shipped = shipment.shipped();
+            self.tally.shipped(shipped.rows, shipped.bytes);
+            left = left.saturating_sub(shipped.bytes);
+            for (at, lot_rows) in filters.keys().zip(shipment.lots_rows()) {
+                if let Some(rows) = rows.get_mut(*at) {
+                    *rows = *lot_rows;
+                }
+            }
+            if let Some(error) = shipment.error().cloned() {
+                self.link.stop_shipping(&shipment).await?;
+                return Err(self.tell_ship_error(error, shipping.bytes_max));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many rows each part may have, as its shards' planners think; nothing if that decides nothing.
+    async fn estimates(&mut self, shipping: Shipping<'_>) -> Result<Vec<u64>, Failure> {
+        let parts = &shipping.gathering.described.gather.parts;
+        let concerned: BTreeSet<usize> = parts
+            .iter()
+            .enumerate()
+            .flat_map(|(at, part)| part.reducers.iter().flat_map(move |reducer| [at, reducer.source]))
+            .collect();
+        if concerned.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut asked: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let rest = shipping.parameters.bind_rest(&[]);
+        for at in concerned {
+            let (Some(part), Some(place)) = (parts.get(at), shipping.places.get(at).and_then(|places| places.first()))
+            else {
+                continue;
+            };
+            asked.entry(*place).or_default().push(at);
+            let server: &mut Server = &mut self.link.servers[*place].server;
+            let types = server.oids.declared(&shipping.gathering.described.types);
+            reply::parse(&mut server.outbound, b"", format!("EXPLAIN {}", part.text).as_bytes(), &types);
+            server.expects.push(Step::Parse(None), Audience::Gateway);
+            reply::bind(&mut server.outbound, b"", b"", &rest, 0);
+            server.expects.push(Step::Bind, Audience::Gateway);
+            reply::execute(&mut server.outbound, b"", 0);
+            server.expects.push(Step::Execute, Audience::Gateway);
+            server.unnamed = None;
+        }
+        for place in asked.keys() {
+            self.end_messages(*place, shipping.wire);
+        }
+        let mut estimates = Estimates::default();
+        self.relay_in_block(&mut estimates).await?;
+        if let Some(body) = estimates.error {
+            return Err(self.tell_ship_error(ShipError::Server(body), 0));
+        }
+        let mut rows = vec![0; parts.len()];
+        for (place, asked) in asked {
+            for (at, of_one) in asked.into_iter().zip(estimates.rows.remove(&place).unwrap_or_default()) {
+                let shards = shipping.places.get(at).map_or(1, Vec::len) as u64;
+                if let Some(rows) = rows.get_mut(at) {
+                    *rows = of_one.saturating_mul(shards);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Several parts of one server shall see one snapshot; within the client's own transaction its mode decides.
+    fn begin_own(&mut self, shipping: Shipping<'_>, own: &mut BTreeMap<usize, usize>) {
+        if shipping.wire != Wire::Simple || self.transaction.block().is_some() {
+            return;
+        }
+        for at in shipping.places.iter().flatten() {
+            *own.entry(*at).or_insert(0) += 1;
+        }
+        own.retain(|_, count| *count > 1);
+        for at in own.keys() {
+            let server: &mut Server = &mut self.link.servers[*at].server;
+            server.send_query(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", Audience::Gateway);
+        }
+    }
+
+    fn end_messages(&mut self, at: usize, wire: Wire) {
+        let enlisted = &mut self.link.servers[at];
+        match wire {
+            Wire::Simple => enlisted.server.send_sync(Audience::Gateway),
+            Wire::Extended => {
+                enlisted.needs_sync = true;
+                enlisted.server.send_flush();
+            }
+        }
+    }
+
+    /// What the merge server has of the values that parts are reduced by.
+    async fn filters(
+        &mut self,
+        shipping: Shipping<'_>,
+        chosen: &BTreeMap<usize, Vec<Reducer>>,
+    ) -> Result<BTreeMap<usize, Vec<Filter>>, Failure> {
+        let mut filters: BTreeMap<usize, Vec<Filter>> = chosen.keys().map(|at| (*at, Vec::new())).collect();
+        let parts = &shipping.gathering.described.gather.parts;
+        let mut asked: Vec<(String, Vec<(usize, &Reducer)>)> = Vec::new();
+        for (at, reducer) in chosen.iter().flat_map(|(at, of)| of.iter().map(move |reducer| (*at, reducer))) {
+            let Some(query) = parts.get(reducer.source).and_then(|source| reduce::values_query(reducer, &source.name))
+            else {
+                continue;
+            };
+            match asked.iter_mut().find(|(known, _)| *known == query) {
+                Some((_, users)) => users.push((at, reducer)),
+                None => asked.push((query, vec![(at, reducer)])),
+            }
+        }
+        if asked.is_empty() {
+            return Ok(filters);
+        }
+        let server: &mut Server = &mut self.link.servers[shipping.merge].server;
+        for (query, _) in &asked {
+            reply::parse(&mut server.outbound, b"", query.as_bytes(), &[]);
+            server.expects.push(Step::Parse(None), Audience::Gateway);
+            // No parameters; one format for all results, binary.
+            reply::bind(&mut server.outbound, b"", b"", &[0, 0, 0, 0, 0, 1, 0, 1], 0);
+            server.expects.push(Step::Bind, Audience::Gateway);
+            reply::execute(&mut server.outbound, b"", 0);
+            server.expects.push(Step::Execute, Audience::Gateway);
+        }
+        server.unnamed = None;
+        server.send_sync(Audience::Gateway);
+        let mut found = FirstValues::of(shipping.merge);
+        self.link.relay(&mut found).await?;
+        if let Some(body) = found.error {
+            return Err(self.tell_ship_error(ShipError::Server(body), 0));
+        }
+        for (values, (_, users)) in found.values.into_iter().zip(&asked) {
+            for (at, reducer) in users {
+                let filter = Filter::new(reducer, values.clone());
+                filters.entry(*at).or_default().extend(filter);
+            }
+        }
+        Ok(filters)
+    }
+
+    /// Has every shard begin its parts among these.
+    fn send_parts(
+        &mut self,
+        shipping: Shipping<'_>,
+        filters: &BTreeMap<usize, Vec<Filter>>,
+        own: &mut BTreeMap<usize, usize>,
+    ) {
+        for at in 0..self.link.servers.len() {
+            let mine = filters.iter().filter(|(part, _)| {
+                at != shipping.merge && shipping.places.get(**part).is_some_and(|servers| servers.contains(&at))
+            });
+            let mut count = 0;
+            for (part, filters) in mine {
+                self.send_one(shipping, at, *part, filters);
+                count += 1;
+            }
+            if count == 0 {
+                continue;
+            }
+            self.end_messages(at, shipping.wire);
+            let Some(left) = own.get_mut(&at) else { continue };
+            *left = left.saturating_sub(count);
+            if *left == 0 {
+                own.remove(&at);
+                self.link.servers[at].server.send_query(b"COMMIT", Audience::Gateway);
+            }
+        }
+    }
+
+    fn send_one(&mut self, shipping: Shipping<'_>, at: usize, part: usize, filters: &[Filter]) {
+        let described = &shipping.gathering.described;
+        let (Some(known), Some(part)) = (described.parts.get(part), described.gather.parts.get(part)) else { return };
+        let format = match known.format {
+            LotFormat::Binary => 1,
+            LotFormat::Text => 0,
+        };
+        let server: &mut Server = &mut self.link.servers[at].server;
+        if filters.is_empty() {
+            server.prepare(known.id, part.text.as_bytes(), &described.types, Audience::Gateway);
+            let name = crate::pool::server::statement_name(known.id);
+            reply::bind(&mut server.outbound, PART_PORTAL, &name, &shipping.parameters.bind_rest(&[format]), 0);
+        } else {
+            let mut parameters = shipping.parameters.clone();
+            let mut types = described.types.clone();
+            let text = reduce::reduced_text(&part.text, filters, types.len() + 1);
+            for filter in filters {
+                types.push(filter.type_oid);
+                parameters.push_binary(filter.values.clone());
+            }
+            let types = server.oids.declared(&types);
+            reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
+            server.expects.push(Step::Parse(None), Audience::Gateway);
+            server.unnamed = None;
+            reply::bind(&mut server.outbound, PART_PORTAL, b"", &parameters.bind_rest(&[format]), 0);
+        }
+        server.expects.push(Step::Bind, Audience::Gateway);
+        reply::execute(&mut server.outbound, PART_PORTAL, 0);
+        server.expects.push(Step::Execute, Audience::Gateway);
+        reply::named(&mut server.outbound, b'C', b'P', PART_PORTAL);
+        server.expects.push(Step::Close, Audience::Gateway);
+    }
+}
+
+/// One COPY for each of these parts.
+fn lots<'n>(shipping: Shipping<'_>, numbers: impl Iterator<Item = &'n usize>) -> Vec<Lot> {
+    let described = &shipping.gathering.described;
+    let lot = |at: &usize| {
+        let (part, known) = (described.gather.parts.get(*at)?, described.parts.get(*at)?);
+        let format = match known.format {
+            LotFormat::Binary => " (FORMAT binary)",
+            LotFormat::Text => "",
+        };
+        let mut then = vec![(ANALYZED_ROWS_MIN, format!("ANALYZE pg_temp.{}", part.name))];
+        for columns in &part.lookups {
+            let columns: Vec<String> = columns.iter().map(|column| reduce::quoted(column)).collect();
+            then.push((INDEXED_ROWS_MIN, format!("CREATE INDEX ON pg_temp.{} ({})", part.name, columns.join(", "))));
+        }
+        let copy = format!("COPY pg_temp.{} FROM STDIN{format}", part.name);
+        Some(Lot { copy, then, format: known.format, servers: shipping.places.get(*at)?.clone() })
+    };
+    numbers.filter_map(lot).collect()
+}
