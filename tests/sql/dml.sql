@@ -104,8 +104,8 @@ SELECT * INTO copied FROM orders WHERE customer_id = 3;
 DROP TABLE copied;
 CREATE TABLE copied AS SELECT * FROM orders WHERE customer_id = 3;
 DROP TABLE copied;
--- refused 0A000
 CREATE TABLE copied AS SELECT * FROM orders;
+DROP TABLE copied;
 SELECT id FROM orders WHERE customer_id = 20 FOR UPDATE;
 -- In transactions.
 BEGIN;
