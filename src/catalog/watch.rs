@@ -69,6 +69,8 @@ struct Shared {
     published: watch::Sender<Arc<Catalog>>,
     /// The same, to be read without a lock.
     current: ArcSwap<Catalog>,
+    /// The version of `current`, stored after it.
+    version: AtomicU64,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
     rules: Rules,
@@ -162,6 +164,7 @@ impl CatalogHandle {
         let shared = Shared {
             before,
             current: ArcSwap::new(nothing),
+            version: AtomicU64::new(before.0),
             published,
             tickets: AtomicU64::new(0),
             rules,
@@ -184,6 +187,11 @@ impl CatalogHandle {
     /// The same, for a moment: nothing is counted that other threads count too.
     pub fn load(&self) -> arc_swap::Guard<Arc<Catalog>> {
         self.shared.current.load()
+    }
+
+    /// The version of the catalog as last read, or of the one before it while that is being replaced.
+    pub fn version(&self) -> CatalogVersion {
+        CatalogVersion(self.shared.version.load(Ordering::Acquire))
     }
 
     /// How the numbers of a shard's types translate; `None` if they need not, as they are those of the home shard.
@@ -268,6 +276,7 @@ impl Shared {
             let base = fresh.unwrap_or_else(|| Catalog::clone(current));
             *current = Arc::new(Catalog { version, oids, ..base });
             self.current.store(current.clone());
+            self.version.store(version.0, Ordering::Release);
             true
         });
         outcome

@@ -14,6 +14,7 @@ use super::cancel::CancelSlot;
 use super::failure::{Failure, protocol_violation};
 use super::gateway::{Gateway, Role, Welcome};
 use super::scope::Scoped;
+use super::shapes::Recent;
 use super::statement::Names;
 use crate::catalog::{CatalogHandle, CatalogVersion};
 use crate::config::User;
@@ -24,7 +25,7 @@ use crate::execute::link::Link;
 use crate::execute::relay::{Parameter, Plain};
 use crate::plan::SettingName;
 use crate::pool::expect::StatementId;
-use crate::pool::pools::ServerPool;
+use crate::pool::lend::ServerPool;
 use crate::pool::settings::Settings;
 use crate::sql::lift::Lifted;
 use crate::txn::state::{BlockKind, Transaction, Writes};
@@ -56,6 +57,8 @@ pub struct Session {
     drain_signal: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     drain_awaited: bool,
     pub(super) scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scoped>)>,
+    /// Plans at hand.
+    pub(super) recent: Recent,
     /// Memory for taking texts apart.
     pub(super) lifted: Lifted,
     pub(super) reported: Reported,
@@ -90,11 +93,16 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// Begins anew, with the memory it has.
     pub fn clear(&mut self) {
-        let Pipeline { mut parsed, mut held, mut describing, .. } = std::mem::take(self);
+        let Pipeline { skipping, writes, settings_before, parsed, sets, longer_by, held, describing } = self;
+        (*skipping, *longer_by) = (false, 0);
+        if *writes != Writes::Nothing {
+            *writes = Writes::Nothing;
+        }
+        *settings_before = None;
         parsed.clear();
+        sets.clear();
         held.clear();
         describing.clear();
-        *self = Pipeline { parsed, held, describing, ..Pipeline::default() };
     }
 }
 
@@ -145,6 +153,7 @@ impl Session {
             },
             drain_awaited: false,
             scope: None,
+            recent: Recent::default(),
             lifted: Lifted::default(),
             reported: Reported {
                 at_start: None,
@@ -211,14 +220,16 @@ impl Session {
                     }
                 }
                 let inbound = &mut self.link.client.inbound;
-                if inbound.len() >= header.frame_bytes {
-                    return Ok(Some(inbound.split_to(header.frame_bytes)));
+                match inbound.len().cmp(&header.frame_bytes) {
+                    // The rule, and cheaper: two halves of one buffer would have to be counted.
+                    std::cmp::Ordering::Equal => return Ok(Some(std::mem::take(inbound))),
+                    std::cmp::Ordering::Greater => return Ok(Some(inbound.split_to(header.frame_bytes))),
+                    std::cmp::Ordering::Less => {}
                 }
                 inbound.reserve(header.frame_bytes - inbound.len());
             }
             self.link.client.flush().await?;
             self.note_bytes();
-            self.tally.flush();
             if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
                 return Ok(None);
             }
@@ -407,7 +418,7 @@ impl Session {
     /// Gives all servers back, and forgets what lived on them.
     pub(super) async fn release(&mut self) {
         if !self.merges.is_empty() {
-            self.end_all_held().await;
+            Box::pin(self.end_all_held()).await;
         }
         self.give_back().await;
         self.names.portals.clear();

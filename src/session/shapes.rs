@@ -21,7 +21,48 @@ enum Known {
     /// These literals may differ.
     Narrower(Box<[bool]>),
     /// The plan of all its texts.
-    Plan(Arc<Shared>),
+    Plan(Arc<Placed>),
+}
+
+/// The plan of all texts of a shape, with all that it is found by.
+#[derive(Debug)]
+pub struct Placed {
+    scope: ScopeId,
+    version: CatalogVersion,
+    shape: Box<[u8]>,
+    /// The plan.
+    pub shared: Shared,
+}
+
+/// How many plans a session has at hand: those of a short transaction.
+const RECENT: usize = 4;
+
+/// Longer shapes are looked up in the cache each time, so that a session does not keep them from being forgotten.
+const RECENT_SHAPE_BYTES: usize = 1024;
+
+/// The plans that a session has used last, found without a hash, a lock or a count.
+#[derive(Debug, Default)]
+pub struct Recent {
+    plans: [Option<Arc<Placed>>; RECENT],
+    next: usize,
+}
+
+impl Recent {
+    /// The plan of a shape, if it is at hand.
+    pub fn find(&self, scope: ScopeId, version: CatalogVersion, shape: &[u8]) -> Option<&Shared> {
+        let is = |placed: &&Placed| *placed.shape == *shape && placed.scope == scope && placed.version == version;
+        self.plans.iter().flatten().map(|placed| &**placed).find(is).map(|placed| &placed.shared)
+    }
+
+    /// Has a plan at hand from now on, in place of another.
+    pub fn keep(&mut self, placed: Arc<Placed>) {
+        if placed.shape.len() <= RECENT_SHAPE_BYTES
+            && let Some(place) = self.plans.get_mut(self.next % RECENT)
+        {
+            *place = Some(placed);
+            self.next = (self.next + 1) % RECENT;
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -62,13 +103,13 @@ impl Weighter<Key, Arc<Shape>> for Bytes {
         let known = match &shape.known {
             Known::Nothing => 0,
             Known::Narrower(literals) => literals.len(),
-            Known::Plan(shared) => {
-                let pins = match &shared.route.target {
+            Known::Plan(placed) => {
+                let pins = match &placed.shared.route.target {
                     Target::Keyed(keyed) => keyed.pins.as_slice(),
                     _ => &[],
                 };
                 let pins = pins.iter().map(|pin| PIN_BYTES + pin.relation.len() + pin.sources.len() * SOURCE_BYTES);
-                size_of::<Shared>() + pins.sum::<usize>()
+                size_of::<Placed>() + placed.shape.len() + pins.sum::<usize>()
             }
         };
         (ENTRY_BYTES + key.shape.len() + known) as u64
@@ -79,7 +120,7 @@ impl Weighter<Key, Arc<Shape>> for Bytes {
 #[derive(Debug)]
 pub enum Lookup {
     /// Its plan, if its literals fit.
-    Plan(Arc<Shared>),
+    Plan(Arc<Placed>),
     /// It is to be planned by itself.
     Alone,
     /// Its shape is not known yet.
@@ -109,11 +150,11 @@ impl Shapes {
         let Some(shape) = get(&lifted.shape) else { return Lookup::Unknown };
         let literals = match &shape.known {
             Known::Nothing => return Lookup::Alone,
-            Known::Plan(shared) => return Lookup::Plan(shared.clone()),
+            Known::Plan(placed) => return Lookup::Plan(placed.clone()),
             Known::Narrower(literals) => literals,
         };
         match get(&lifted.narrowed(text, literals)).as_deref() {
-            Some(Shape { known: Known::Plan(shared), .. }) => Lookup::Plan(shared.clone()),
+            Some(Shape { known: Known::Plan(placed), .. }) => Lookup::Plan(placed.clone()),
             Some(_) | None => Lookup::Unknown,
         }
     }
@@ -125,11 +166,11 @@ impl Shapes {
         let shape = || lifted.shape.as_slice().into();
         match sharing {
             Sharing::Shared(shared, literals) => {
-                let plan = Known::Plan(Arc::new(shared));
-                if literals.iter().all(|lifted| *lifted) {
-                    insert(shape(), plan);
-                } else {
-                    insert(lifted.narrowed(text, &literals).into(), plan);
+                let whole = literals.iter().all(|lifted| *lifted);
+                let placed_by: Box<[u8]> = if whole { shape() } else { lifted.narrowed(text, &literals).into() };
+                let placed = Placed { scope, version, shape: placed_by.clone(), shared };
+                insert(placed_by, Known::Plan(Arc::new(placed)));
+                if !whole {
                     insert(shape(), Known::Narrower(literals.into()));
                 }
             }

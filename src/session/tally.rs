@@ -33,17 +33,7 @@ impl Session {
 
     /// A statement runs where its route leads.
     pub(super) fn count_rows(&mut self, route: &Route, destination: &Destination) {
-        let kind = match (destination, &route.target) {
-            (Destination::Any, _) => QueryKind::AnyShard,
-            (Destination::One(_), Target::Home) => QueryKind::Home,
-            (Destination::One(_) | Destination::NeedsParameterTypes, _) => QueryKind::OneShard,
-            (Destination::Many(_) | Destination::Split(_) | Destination::Compute | Destination::Move, _) => {
-                QueryKind::Scatter
-            }
-            (Destination::All, _) => QueryKind::Everywhere,
-            (Destination::Gather(_), _) => QueryKind::Gather,
-        };
-        self.tally.query(kind);
+        self.tally.query(query_kind(route, destination));
     }
 
     /// Statements of one script run on the shard that is the place of them all.
@@ -70,5 +60,19 @@ impl Session {
     /// An error is sent to the client.
     pub(super) fn count_error(&self, sqlstate: &[u8]) {
         self.tally.shared().error(SqlstateClass::of(sqlstate));
+    }
+}
+
+/// How a statement runs whose route leads there.
+pub(super) fn query_kind(route: &Route, destination: &Destination) -> QueryKind {
+    match (destination, &route.target) {
+        (Destination::Any, _) => QueryKind::AnyShard,
+        (Destination::One(_), Target::Home) => QueryKind::Home,
+        (Destination::One(_) | Destination::NeedsParameterTypes, _) => QueryKind::OneShard,
+        (Destination::Many(_) | Destination::Split(_) | Destination::Compute | Destination::Move, _) => {
+            QueryKind::Scatter
+        }
+        (Destination::All, _) => QueryKind::Everywhere,
+        (Destination::Gather(_), _) => QueryKind::Gather,
     }
 }
