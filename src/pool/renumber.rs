@@ -72,10 +72,10 @@ impl Renumber {
         }
     }
 
-    /// Takes the numbers as they are now, unless it has its transaction's own.
-    pub fn follow(&mut self, map: Option<Arc<OidMap>>) {
-        if !self.own {
-            (self.map, self.version) = (map, None);
+    /// Takes the numbers as they are now, under a catalog of this version, unless it has its transaction's own.
+    pub fn follow(&mut self, version: CatalogVersion, map: impl FnOnce() -> Option<Arc<OidMap>>) {
+        if !self.own && self.version != Some(version) {
+            (self.map, self.version) = (map(), Some(version));
         }
     }
 
@@ -342,7 +342,7 @@ mod tests {
     fn the_home_shards_servers_are_left_alone() {
         let mut renumber = Renumber::default();
         assert!(!renumber.reads(b'T') && !renumber.differs());
-        renumber.follow(None);
+        renumber.follow(CatalogVersion(2), || None);
         assert_eq!(renumber.declared(&[99999]).as_ref(), [99999]);
     }
 }

@@ -144,7 +144,7 @@ impl Session {
     /// transaction ends here as a Query message ends it.
     async fn join(&mut self, at: usize) -> Result<usize, Failure> {
         if let Some(enlisted) = self.link.servers.get_mut(at) {
-            enlisted.server.oids.follow(self.catalog.oids(enlisted.shard));
+            enlisted.server.oids.follow(self.catalog.version(), || self.catalog.oids(enlisted.shard));
         }
         let (Some(block), Some(enlisted)) = (self.transaction.block(), self.link.servers.get_mut(at)) else {
             return Ok(at);

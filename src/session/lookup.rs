@@ -88,6 +88,24 @@ impl Session {
         scope
     }
 
+    /// Compiles a simple query's text that shares its plan with no other.
+    pub(super) fn compile_alone(&mut self, text: &[u8]) -> Arc<Compiled> {
+        let version = self.catalog.version();
+        if let Some(scope) = self.known_scope(version)
+            && let Some(compiled) = self.recent.find_text(scope.id, version, text)
+        {
+            return compiled.clone();
+        }
+        let compiled = self.compile(text, &[]);
+        if *compiled.text == *text
+            && compiled.is_certain()
+            && let Some(scope) = self.known_scope(compiled.version).map(|scope| scope.id)
+        {
+            self.recent.keep_text(scope, &compiled);
+        }
+        compiled
+    }
+
     /// Compiles a text in the session's scope.
     pub(super) fn compile(&mut self, text: &[u8], types: &[Oid]) -> Arc<Compiled> {
         let own_pid = asks_for_own_pid(text).then(|| format!("SELECT {} AS pg_backend_pid", self.cancel.process_id));

@@ -34,34 +34,15 @@ pub struct Placed {
     pub shared: Shared,
 }
 
-/// How many plans a session has at hand: those of a short transaction.
-const RECENT: usize = 4;
-
-/// Longer shapes are looked up in the cache each time, so that a session does not keep them from being forgotten.
-const RECENT_SHAPE_BYTES: usize = 1024;
-
-/// The plans that a session has used last, found without a hash, a lock or a count.
-#[derive(Debug, Default)]
-pub struct Recent {
-    plans: [Option<Arc<Placed>>; RECENT],
-    next: usize,
-}
-
-impl Recent {
-    /// The plan of a shape, if it is at hand.
-    pub fn find(&self, scope: ScopeId, version: CatalogVersion, shape: &[u8]) -> Option<&Shared> {
-        let is = |placed: &&Placed| *placed.shape == *shape && placed.scope == scope && placed.version == version;
-        self.plans.iter().flatten().map(|placed| &**placed).find(is).map(|placed| &placed.shared)
+impl Placed {
+    /// Whether it is the plan of this shape.
+    pub fn is_of(&self, scope: ScopeId, version: CatalogVersion, shape: &[u8]) -> bool {
+        *self.shape == *shape && self.scope == scope && self.version == version
     }
 
-    /// Has a plan at hand from now on, in place of another.
-    pub fn keep(&mut self, placed: Arc<Placed>) {
-        if placed.shape.len() <= RECENT_SHAPE_BYTES
-            && let Some(place) = self.plans.get_mut(self.next % RECENT)
-        {
-            *place = Some(placed);
-            self.next = (self.next + 1) % RECENT;
-        }
+    /// Length of its shape.
+    pub fn shape_bytes(&self) -> usize {
+        self.shape.len()
     }
 }
 

@@ -51,7 +51,7 @@ impl Session {
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
-            Found::Unknown => match self.compile(text, &[]) {
+            Found::Unknown => match self.compile_alone(text) {
                 compiled if compiled.is_certain() => compiled,
                 _ => Box::pin(self.known(text, &[])).await,
             },
