@@ -173,6 +173,7 @@ impl Parts {
             type_name: "pg_catalog.int4".to_owned(),
             draws: String::new(),
             always: false,
+            collation: 0,
         };
         let accounts = Relation {
             cascades: false,
@@ -182,6 +183,7 @@ impl Parts {
             columns: vec![column("aid"), column("abalance")],
             primary_key: vec!["aid".to_owned()],
             rewrites_rows: false,
+            stamps: false,
             guarded: None,
         };
         let relations = HashMap::from([(accounts.name.clone(), Arc::new(accounts))]);

@@ -71,7 +71,7 @@ const SCHEMA: &str = "
     CREATE SCHEMA void;
     CREATE SCHEMA pgbraid; CREATE TABLE pgbraid.decision (txn bigint);
     CREATE SCHEMA \"Odd \"\"name\"; CREATE TABLE \"Odd \"\"name\".\"T\" (customer_id smallint);
-    CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1; RETURN NEW; END';
     CREATE TRIGGER t BEFORE INSERT ON lineitem_1 FOR EACH ROW EXECUTE FUNCTION change();
     CREATE TRIGGER t AFTER INSERT ON settings FOR EACH ROW EXECUTE FUNCTION change();
     CREATE TRIGGER t BEFORE UPDATE ON by_uuid FOR EACH ROW EXECUTE FUNCTION change();
@@ -90,11 +90,41 @@ const SCHEMA: &str = "
     CREATE AGGREGATE total(int) (sfunc = int4pl, stype = int);
     CREATE TEMPORARY TABLE fleeting (customer_id int);";
 
+/// Triggers that touch nothing but the row, and neighbours that do more.
+const STAMPED: &str = "
+    CREATE FUNCTION plus_one(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1';
+    CREATE FUNCTION calls_other(int) RETURNS int LANGUAGE sql AS 'SELECT Plus_One($1)';
+    CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN IF NEW.x < 0 THEN RAISE EXCEPTION ''% is negative'', NEW.x; END IF; NEW.at := now(); RETURN NEW; END';
+    CREATE FUNCTION to_key() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.customer_id = 1; RETURN NEW; END';
+    CREATE FUNCTION to_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW := OLD; RETURN NEW; END';
+    CREATE FUNCTION to_table() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO customers VALUES (1); RETURN NEW; END';
+    CREATE FUNCTION to_sequence() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.x := nextval(''notes_id_seq''); RETURN NEW; END';
+    CREATE FUNCTION suppressed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE FUNCTION by_other() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.x := plus_one(1); RETURN NEW; END';
+    CREATE TABLE stamped (customer_id int, x int, at timestamptz);
+    CREATE TABLE to_key (LIKE stamped); CREATE TABLE to_row (LIKE stamped); CREATE TABLE to_table (LIKE stamped);
+    CREATE TABLE to_sequence (LIKE stamped); CREATE TABLE suppressed (LIKE stamped); CREATE TABLE by_other (LIKE stamped);
+    CREATE TABLE by_condition (LIKE stamped);
+    CREATE TABLE stamped_root (LIKE stamped) PARTITION BY LIST (x);
+    CREATE TABLE stamped_one PARTITION OF stamped_root FOR VALUES IN (1);
+    CREATE TRIGGER t BEFORE INSERT OR UPDATE ON stamped FOR EACH ROW WHEN (NEW.x > 0) EXECUTE FUNCTION stamp();
+    CREATE TRIGGER u AFTER INSERT ON stamped FOR EACH ROW EXECUTE FUNCTION suppressed();
+    CREATE TRIGGER t BEFORE INSERT ON stamped_one FOR EACH ROW EXECUTE FUNCTION stamp();
+    CREATE TRIGGER t BEFORE INSERT ON to_key FOR EACH ROW EXECUTE FUNCTION to_key();
+    CREATE TRIGGER t BEFORE UPDATE ON to_row FOR EACH ROW EXECUTE FUNCTION to_row();
+    CREATE TRIGGER t AFTER INSERT ON to_table FOR EACH ROW EXECUTE FUNCTION to_table();
+    CREATE TRIGGER t BEFORE INSERT ON to_sequence FOR EACH ROW EXECUTE FUNCTION to_sequence();
+    CREATE TRIGGER t BEFORE INSERT ON suppressed FOR EACH ROW EXECUTE FUNCTION suppressed();
+    CREATE TRIGGER t BEFORE INSERT ON by_other FOR EACH ROW EXECUTE FUNCTION by_other();
+    CREATE TRIGGER t BEFORE INSERT ON by_condition FOR EACH ROW WHEN (plus_one(NEW.x) > 1) EXECUTE FUNCTION stamp()";
+
 #[tokio::test]
 async fn everything_planning_asks_about_is_read() {
     let server = Postgres::start(&[]);
     let client = server.connect("postgres").await;
     client.batch_execute(SCHEMA).await.unwrap();
+    client.batch_execute(STAMPED).await.unwrap();
     let catalog = load(&client).await;
 
     assert_eq!(catalog.version, CatalogVersion(7));
@@ -171,6 +201,14 @@ fn what_rewrites_rows(catalog: &Catalog) {
     assert!(!rewriting("kept"), "triggers of a foreign key");
     assert!(!rewriting("by_uuid"), "a disabled trigger");
     assert!(!rewriting("customers"));
+    let stamps = |name| relation(catalog, name).stamps;
+    assert!(stamps("stamped") && !rewriting("stamped"), "its trigger touches nothing but the row");
+    assert!(stamps("stamped_root"), "its partition's trigger");
+    for name in ["to_key", "to_row", "to_table", "to_sequence", "suppressed", "by_other", "by_condition"] {
+        assert!(rewriting(name), "{name}");
+    }
+    let closed = |name: &str| catalog.functions[name].iter().all(|function| function.closed);
+    assert!(closed("stamp") && closed("plus_one") && !closed("calls_other") && !closed("to_table") && !closed("lower"));
     assert!(!rewriting("big_customers"), "the rule every view has");
 }
 

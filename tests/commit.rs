@@ -10,10 +10,20 @@ mod support;
 mod bank;
 #[path = "commit/basics.rs"]
 mod basics;
+#[path = "commit/blocks.rs"]
+mod blocks;
 #[path = "commit/deadlock.rs"]
 mod deadlock;
+#[path = "commit/isolation.rs"]
+mod isolation;
+#[path = "commit/left.rs"]
+mod left;
 #[path = "commit/matrix.rs"]
 mod matrix;
+#[path = "commit/moment.rs"]
+mod moment;
+#[path = "commit/rights.rs"]
+mod rights;
 #[path = "commit/snapshot.rs"]
 mod snapshot;
 

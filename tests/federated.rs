@@ -1,12 +1,19 @@
-//! Queries of every shape over all shards, against one Postgres with the same rows: random ones, and TPC-H's.
+//! Queries of every shape over all shards, against one Postgres with the same rows: random ones, and those of TPC-H, the CH-benCHmark and
+//! ClickBench.
 //!
 //! `FEDERATED_SEED` is the first seed, `FEDERATED_QUERIES` how many queries (the long run), `FEDERATED_SQL` one query to look at. A query that
 //! differs is made smaller before it is shown.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "federated/aggregates.rs"]
+mod aggregates;
+#[path = "federated/chbench.rs"]
+mod chbench;
 #[path = "federated/choices.rs"]
 mod choices;
+#[path = "federated/clickbench.rs"]
+mod clickbench;
 #[path = "wire/client.rs"]
 #[allow(dead_code)]
 mod client;
@@ -24,9 +31,15 @@ mod login;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;
+#[path = "federated/smith.rs"]
+mod smith;
+#[path = "federated/suites.rs"]
+mod suites;
 mod support;
 #[path = "federated/tpch.rs"]
 mod tpch;
+#[path = "federated/values.rs"]
+mod values;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -35,7 +48,7 @@ use choices::Choices;
 use client::{Client, Login};
 use compare::{Protocol, ask, difference};
 use generate::Generator;
-use script::{Expectation, Statement};
+use script::Statement;
 use support::{Cluster, Setup, block_on};
 
 /// Queries of a run without orders: some seconds' worth.
@@ -49,6 +62,7 @@ struct Both {
     gateway: Client,
     postgres: Client,
     login: Login,
+    oracle: Login,
     /// Of the last statement: the gateway, and one Postgres.
     took: (Duration, Duration),
     _cluster: Cluster,
@@ -69,11 +83,12 @@ enum Outcome {
 impl Both {
     fn new(config: &str) -> Both {
         let cluster = Cluster::with(Setup { shards: 4, config, ..Setup::default() });
-        let login = login::of(cluster.url());
+        let (login, oracle) = (login::of(cluster.url()), login::of(login::database().url()));
         Both {
             gateway: Client::connect(&login).unwrap(),
-            postgres: Client::connect(&login::of(login::database().url())).unwrap(),
+            postgres: Client::connect(&oracle).unwrap(),
             login,
+            oracle,
             took: Default::default(),
             _cluster: cluster,
         }
@@ -91,14 +106,7 @@ impl Both {
     }
 
     fn compare(&mut self, sql: &str, ordered: bool, protocol: Protocol) -> Outcome {
-        let statement = Statement {
-            line: 0,
-            either_line: None,
-            sql: sql.to_owned(),
-            expectation: Expectation::Either,
-            ordered,
-            parameters: None,
-        };
+        let statement = Statement { ordered, ..Statement::plain(sql) };
         let asked = Instant::now();
         let wanted = ask(&mut self.postgres, &statement, protocol);
         self.took.1 = asked.elapsed();
@@ -237,4 +245,82 @@ fn tpch_answers(config: &str) {
     }
     println!("geometric mean {:.2}", (logarithms / 22.0).exp());
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_ch_benchmark_is_answered_as_by_one_postgres() {
+    let mut both = Both::new(chbench::CONFIG);
+    chbench::load(&mut both.gateway);
+    chbench::load(&mut both.postgres);
+    suite(&mut both, &chbench::queries(), 22);
+}
+
+#[test]
+fn clickbench_is_answered_as_by_one_postgres() {
+    let mut both = Both::new(clickbench::CONFIG);
+    clickbench::load(&mut both.gateway);
+    clickbench::load(&mut both.postgres);
+    suite(&mut both, &clickbench::queries(), 43);
+}
+
+/// Every query by every protocol. Of rows that a limit takes from equal ones it is compared how many there are, whether they are among all, and
+/// what they are ordered by. `SUITE_QUERY` is one query to run.
+fn suite(both: &mut Both, queries: &[(Option<usize>, String)], count: usize) {
+    assert_eq!(queries.len(), count);
+    let (only, mut failures, mut empty) = (number("SUITE_QUERY", 0), Vec::new(), Vec::new());
+    for (at, (order, sql)) in queries.iter().enumerate().filter(|(at, _)| only == 0 || *at as u64 + 1 == only) {
+        if only > 0 {
+            both.gateway.rows(&format!("EXPLAIN {sql}")).iter().flatten().flatten().for_each(|line| println!("{line}"));
+        }
+        for protocol in PROTOCOLS {
+            let of = |client: &mut Client, sql: &str| ask(client, &Statement::plain(sql), protocol);
+            let wanted = of(&mut both.postgres, sql);
+            assert!(wanted.error.is_none(), "{sql}: {:?}", wanted.error);
+            if wanted.rows.is_empty() {
+                empty.push(at + 1);
+            }
+            let got = of(&mut both.gateway, sql);
+            let how = match suites::unlimited(sql) {
+                Some(unlimited) => {
+                    suites::limited_difference(&wanted, &got, &of(&mut both.postgres, unlimited), *order)
+                }
+                None => difference(wanted, got, false),
+            };
+            failures.extend(how.map(|how| format!("Q{} [{protocol:?}] {sql}\n    {how}", at + 1)));
+        }
+    }
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+    empty.dedup();
+    assert!(empty.len() < 4, "no rows for {empty:?}: the data test little");
+}
+
+/// `SQLSMITH_SEED` and `SQLSMITH_QUERIES` make other and more statements.
+#[test]
+fn what_sqlsmith_makes_is_answered_or_refused_without_internal_errors() {
+    let mut both = Both::start();
+    let oracle = both.oracle.clone();
+    let (seed, count) = (number("SQLSMITH_SEED", 1), number("SQLSMITH_QUERIES", 150));
+    let Some(statements) = smith::statements(&oracle, seed, count) else {
+        println!("sqlsmith is not installed: nothing is tested");
+        return;
+    };
+    both.gateway.run("SET statement_timeout TO '10s'");
+    let (mut answered, mut errors, mut late, mut failures) = (0, 0, 0, Vec::new());
+    let mut refusals: BTreeMap<String, u64> = BTreeMap::new();
+    for sql in &statements {
+        match smith::run(&mut both.gateway, &mut both.postgres, sql) {
+            smith::Outcome::Answered => answered += 1,
+            smith::Outcome::Error => errors += 1,
+            smith::Outcome::Late => late += 1,
+            smith::Outcome::Refused(reason) => *refusals.entry(reason).or_default() += 1,
+            smith::Outcome::Wrong(how) => {
+                failures.push(format!("{sql}\n    {how}"));
+                both.gateway = Client::connect(&both.login).unwrap();
+            }
+        }
+    }
+    println!("seed {seed}: {answered} answered, {errors} errors alike, {late} too late, {} wrong", failures.len());
+    refusals.iter().for_each(|(reason, count)| println!("{count:6} {reason}"));
+    assert!(!both._cluster.log().contains("panicked"), "a panic: {}", both._cluster.log());
+    assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n\n"));
 }

@@ -9,6 +9,7 @@ use crate::admin::placement;
 use crate::admin::probe::probe;
 use crate::admin::report::Report;
 use crate::admin::schema::{self, Difference, Schema};
+use crate::admin::sequences;
 use crate::catalog::{self, Catalog, CatalogVersion, RelationKind, Rules};
 use crate::config::Config;
 use crate::topology::{self, MapFile};
@@ -29,6 +30,7 @@ pub async fn check(config: &Config) -> Report {
     commits::check_commits(config, &primaries, &mut report).await;
     check_schemas(config, &primaries, &mut report).await;
     check_numbers(config, &primaries, &mut report).await;
+    sequences::check_sequences(config, &primaries, &mut report).await;
     let home = primaries.get(usize::from(config.sharding.home.0)).and_then(Option::as_ref);
     if let Some(client) = home {
         check_tables(config, client, &mut report).await;

@@ -3,7 +3,8 @@
 use shardmap::BUCKET_SQL;
 use thiserror::Error;
 
-use crate::admin::placement;
+use crate::admin::{placement, sequences};
+use crate::catalog::sequences::functions_sql;
 use crate::config::{Config, Shard};
 use crate::topology::{self, ControlError, Place};
 use crate::txn::install as commits;
@@ -82,9 +83,12 @@ pub enum InitError {
 /// At the first shard that cannot be prepared.
 pub async fn init(config: &Config) -> Result<(), InitError> {
     let cluster = cluster(config).await?;
-    for shard in &config.shards {
-        install(shard, &cluster).await?;
+    for (slot, shard) in config.shards.iter().enumerate() {
+        install(shard, slot, &cluster).await?;
         println!("{}: the schema pgbraid is installed and tested on {}", shard.name, Place::new(&shard.primary, None));
+    }
+    for sequence in sequences::spread_all(config).await? {
+        println!("sequence {sequence}: each shard draws numbers of its own");
     }
     Ok(())
 }
@@ -104,7 +108,7 @@ async fn cluster(config: &Config) -> Result<String, InitError> {
 }
 
 /// Installs on one shard and tests the result.
-async fn install(shard: &Shard, cluster: &str) -> Result<(), InitError> {
+async fn install(shard: &Shard, slot: usize, cluster: &str) -> Result<(), InitError> {
     let name = || shard.name.clone();
     let place = Place::new(&shard.primary, None);
     let connected = topology::connect(&shard.primary, None).await;
@@ -124,6 +128,7 @@ async fn install(shard: &Shard, cluster: &str) -> Result<(), InitError> {
     if found != cluster {
         return Err(InitError::OtherCluster { shard: name(), found, expected: cluster.to_owned() });
     }
+    client.batch_execute(&functions_sql(slot)).await.map_err(failed)?;
     match placement::first_misplaced(&client).await.map_err(failed)? {
         Some(wrong) => Err(InitError::Misplaced { shard: name(), expected: wrong.expected, found: wrong.found }),
         None => Ok(()),

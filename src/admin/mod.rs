@@ -10,6 +10,7 @@ mod report;
 mod placement;
 mod schema;
 mod probe;
+mod sequences;
 pub mod init;
 mod commits;
 pub mod check;

@@ -7,8 +7,7 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::{Client, Row};
-
+use crate::catalog::rows::TextRow;
 use crate::catalog::{LoadError, Oid, RelationKind};
 
 /// Words that statements about tables have, as a condition on `pg_proc p` and `pg_language l`. FROM of expressions (`EXTRACT(... FROM
@@ -23,7 +22,7 @@ macro_rules! reads_tables {
 pub(super) use reads_tables;
 
 /// Relation, whether by reading it, and the relation that is read (0 when it is not known which).
-const EVALUATED: &str = concat!(
+pub(super) const EVALUATED: &str = concat!(
     "WITH RECURSIVE reading(oid) AS (
         SELECT p.oid FROM pg_catalog.pg_proc p
         JOIN pg_catalog.pg_language l ON l.oid = p.prolang
@@ -64,8 +63,8 @@ const EVALUATED: &str = concat!(
 );
 
 /// Roles to whom a table's policies do not apply. *Source*: manual of PostgreSQL 15, 5.8, "Row Security Policies".
-const EXEMPT: &str = "
-    SELECT c.oid, pg_catalog.array_agg(r.rolname::text)
+pub(super) const EXEMPT: &str = "
+    SELECT c.oid, pg_catalog.json_agg(r.rolname::text)
     FROM pg_catalog.pg_class c CROSS JOIN pg_catalog.pg_roles r
     WHERE c.relrowsecurity AND (r.rolsuper OR r.rolbypassrls
         OR NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
@@ -82,24 +81,22 @@ pub(super) struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Asks for all of it.
-    pub(super) async fn read(client: &Client) -> Result<Elsewhere, LoadError> {
+    /// From the answers to [`EVALUATED`] and [`EXEMPT`].
+    pub(super) fn read(evaluated: &[TextRow], exempt: &[TextRow]) -> Result<Elsewhere, LoadError> {
         let mut found = Elsewhere::default();
-        for row in client.query_typed(EVALUATED, &[]).await? {
-            found.add(&row)?;
+        for row in evaluated {
+            found.add(row)?;
         }
-        if !found.policies.is_empty() {
-            for row in client.query_typed(EXEMPT, &[]).await? {
-                found.exempt.insert(row.try_get(0)?, row.try_get(1)?);
-            }
+        for row in exempt {
+            found.exempt.insert(row.get(0)?, row.get(1)?);
         }
         Ok(found)
     }
 
-    fn add(&mut self, row: &Row) -> Result<(), LoadError> {
-        let oid: Oid = row.try_get(0)?;
-        match row.try_get(1)? {
-            true => self.policies.entry(oid).or_default().push(row.try_get(2)?),
+    fn add(&mut self, row: &TextRow) -> Result<(), LoadError> {
+        let oid: Oid = row.get(0)?;
+        match row.get(1)? {
+            true => self.policies.entry(oid).or_default().push(row.get(2)?),
             false => self.written.push(oid),
         }
         Ok(())

@@ -1,15 +1,17 @@
-//! Reads a [`Catalog`] from a shard: a few queries under one snapshot.
+//! Reads a [`Catalog`] from a shard: a few queries in one message, under one snapshot.
 //!
-//! Called by `watch`. What decides where rows live is in `rules`; here is what only a database can tell: partitions
+//! Called by `watch`, and by a session whose block ran DDL, of which only its own servers know ([`block_questions`]). What decides where rows live is in `rules`; here is what only a database can tell: partitions
 //! follow their root, keys of a nondeterministic collation cannot be hashed, triggers and rules may rewrite rows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Client;
 
-use crate::catalog::elsewhere::{Elsewhere, reads_tables};
+use crate::catalog::bodies::closed;
+use crate::catalog::elsewhere::{EVALUATED, EXEMPT, Elsewhere, reads_tables};
+use crate::catalog::rows::{TextRow, answers};
 use crate::catalog::{
     Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules,
     Volatility,
@@ -32,6 +34,26 @@ pub enum LoadError {
         "the database's encoding is {0}, and keys are hashed as UTF-8: create it again with ENCODING 'UTF8' and carry the data over"
     )]
     Encoding(String),
+    /// An answer that is not one to the gateway's question.
+    #[error(
+        "the shard's catalog has {value:?} in column {column} of an answer: report it with the version of PostgreSQL"
+    )]
+    Value {
+        /// Counted from 0.
+        column: usize,
+        /// As the shard sent it.
+        value: String,
+    },
+    /// Some questions were not answered.
+    #[error(
+        "the shard answered {got} of {asked} questions about its catalog: report it with the version of PostgreSQL"
+    )]
+    Answers {
+        /// Questions.
+        asked: usize,
+        /// Answers.
+        got: usize,
+    },
     /// A value the catalog of a known PostgreSQL version does not have.
     #[error("{catalog} has the value {value:?} in a row, which this version of pgbraid does not know: upgrade pgbraid")]
     Unknown {
@@ -53,7 +75,10 @@ impl LoadError {
             }
             LoadError::Query(error) if of(error).is_some() => "XX000",
             LoadError::Query(_) | LoadError::Timeout(_) => "08006",
-            LoadError::Encoding(_) | LoadError::Unknown { .. } => "0A000",
+            LoadError::Encoding(_)
+            | LoadError::Unknown { .. }
+            | LoadError::Value { .. }
+            | LoadError::Answers { .. } => "0A000",
         }
     }
 }
@@ -102,23 +127,39 @@ const SCHEMAS: &str = "
 
 /// A trigger may do anything on the shard where it runs, unless its function is known to touch nothing but the row: those built in
 /// (`tsvector_update_trigger`, `suppress_redundant_updates_trigger`), and of contrib's `spi` those that stamp a column. The others
-/// there draw numbers (`autoinc`) or read tables (`refint`). *Source*: manual of PostgreSQL 15, 9.28 and F.39.
-const RELATIONS: &str = "
+/// there draw numbers (`autoinc`) or read tables (`refint`). One in PL/pgSQL is known by its words (see `bodies`), if it changes columns
+/// of NEW one by one and returns NEW, OLD, or NULL where that does not suppress the row. *Source*: manual of PostgreSQL 15, 9.28, 43.10
+/// and F.39; `pg_trigger.h`, `TRIGGER_TYPE_BEFORE`.
+const RELATIONS: &str = concat!(
+    "WITH ",
+    closed!(),
+    ", stamping(trigger, relation, body) AS (
+        SELECT t.oid, t.tgrelid, f.body FROM pg_catalog.pg_trigger t JOIN closed f ON f.oid = t.tgfoid
+        WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype & 2 = 0 OR f.body !~ 'return\\s+null')
+        AND f.body !~ '\\mnew\\s*:?=|\\minto\\s+(strict\\s+)?new\\M|\\mreturn\\M(?!\\s+(new|old|null)\\s*;)'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+            WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid AND d.refobjid >= 16384
+            AND d.refobjid <> t.tgfoid
+            AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass))
+    )
     SELECT c.oid, n.nspname::text, c.relname::text, c.relkind,
         CASE WHEN c.relkind = 'v' AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END,
         EXISTS (SELECT FROM pg_catalog.pg_rewrite w
             WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled <> 'D')
         OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+            AND t.oid NOT IN (SELECT s.trigger FROM stamping s)
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
                 WHERE p.oid = t.tgfoid
                 AND (l.lanname = 'internal' OR l.lanname = 'c' AND p.prosrc IN ('moddatetime', 'insert_username')))),
-        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
+        pg_catalog.array_to_json(ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
             CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k(attnum, position)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-            WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)
+            WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)),
+        coalesce((SELECT pg_catalog.json_agg(s.body) FROM stamping s WHERE s.relation = c.oid), '[]')
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND c.oid >= $first"
+);
 
 /// A column's own default goes before its domain's; a default that uses a sequence depends on it, or names it at run time.
 const COLUMNS: &str = "
@@ -130,9 +171,10 @@ const COLUMNS: &str = "
         coalesce(d.expression, CASE WHEN t.typtype = 'd' THEN t.typdefault END),
         coalesce(l.collisdeterministic, true),
         pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.typname),
-        CASE WHEN a.attidentity <> '' THEN pg_catalog.format('pg_catalog.nextval(%L)', pg_catalog.pg_get_serial_sequence(
+        CASE WHEN a.attidentity <> '' AND pg_catalog.has_schema_privilege(cn.oid, 'USAGE')
+            THEN pg_catalog.format('pg_catalog.nextval(%L)', pg_catalog.pg_get_serial_sequence(
             pg_catalog.format('%I.%I', cn.nspname, c.relname), a.attname)) ELSE coalesce(d.expression, '') END,
-        a.attidentity = 'a'
+        a.attidentity = 'a', a.attcollation
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     LEFT JOIN LATERAL (SELECT ad.oid, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression
@@ -142,6 +184,7 @@ const COLUMNS: &str = "
     LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
     LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        AND c.oid >= $first
     ORDER BY a.attrelid, a.attnum";
 
 const INHERITANCE: &str = "SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i";
@@ -154,17 +197,28 @@ const CASCADES: &str = "
 /// Overloads that differ in nothing the gateway asks about are one.
 /// A function whose body has a word that statements about tables have is not believed when it says that it is immutable.
 const FUNCTIONS: &str = concat!(
-    "SELECT DISTINCT p.proname::text, n.nspname::text,
+    "WITH ",
+    closed!(),
+    " SELECT DISTINCT p.proname::text, n.nspname::text,
         CASE WHEN l.lanname NOT IN ('internal', 'c') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
             AND ",
     reads_tables!(),
     " THEN 'v'::\"char\" ELSE p.provolatile END,
         p.prokind,
-        l.lanname IN ('internal', 'c'), p.proretset
+        l.lanname IN ('internal', 'c'), p.proretset, p.oid IN (SELECT f.oid FROM closed f)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
+    WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND p.oid >= $first"
 );
+
+/// What is asked, in this order. `$first` stands for the least number of relations and functions to be told of.
+const QUESTIONS: [&str; 8] = [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT];
+
+/// Numbers from here up are users' objects. *Source*: PostgreSQL 15, `access/transam.h`, `FirstNormalObjectId`.
+const FIRST_NORMAL_OID: &str = "16384";
+
+/// The name of the savepoint under which a block's server is asked.
+const SAVEPOINT: &str = "pgbraid_catalog";
 
 /// Reads all of a database's catalog under one snapshot.
 ///
@@ -176,49 +230,99 @@ const FUNCTIONS: &str = concat!(
 pub async fn load(client: &Client, rules: &Rules, version: CatalogVersion) -> Result<Catalog, LoadError> {
     let default_search_path = default_search_path(client).await?;
     client.batch_execute(BEGIN).await?;
-    let read = read(client, rules, version, default_search_path).await;
+    let asked = ask(client).await;
     let end = client.batch_execute("ROLLBACK").await;
-    let catalog = read?;
+    let (roles, answers) = asked?;
     end?;
-    Ok(catalog)
+    let mut search_paths = BTreeMap::from([(String::new(), default_search_path)]);
+    for row in roles {
+        search_paths.insert(row.get(0)?, row.get(1)?);
+    }
+    let nothing = Catalog { version, search_paths, ..Catalog::default() };
+    complete(nothing, answers, rules)
 }
 
-/// The queries, inside the transaction.
-async fn read(
-    client: &Client,
-    rules: &Rules,
+/// The queries, inside the transaction: settings of roles, and all others.
+async fn ask(client: &Client) -> Result<(Vec<TextRow>, Vec<Vec<TextRow>>), LoadError> {
+    let text = questions("0");
+    let mut answers = answers(client.simple_query(&format!("{ROLE_SETTINGS}; {text}")).await?);
+    let rest = answers.split_off(answers.len().min(1));
+    Ok((answers.pop().unwrap_or_default(), rest))
+}
+
+fn questions(first: &str) -> String {
+    QUESTIONS.join("; ").replace("$first", first)
+}
+
+/// A text that asks a block's own server for what the block sees: everything that users have made. It leaves no trace in the
+/// block; if it fails, the block has failed.
+pub fn block_questions() -> String {
+    format!(
+        "SAVEPOINT {SAVEPOINT}; SET LOCAL search_path = ''; {}; ROLLBACK TO SAVEPOINT {SAVEPOINT}; RELEASE SAVEPOINT {SAVEPOINT}",
+        questions(FIRST_NORMAL_OID)
+    )
+}
+
+/// The catalog as a block sees it, from the answers to [`block_questions`]; what PostgreSQL itself has is taken from `base`.
+///
+/// # Errors
+/// When the answers are not what was asked for.
+pub fn seen_in_block(
+    base: &Catalog,
     version: CatalogVersion,
-    default_search_path: String,
+    answers: Vec<Vec<TextRow>>,
+    rules: &Rules,
 ) -> Result<Catalog, LoadError> {
-    let mut search_paths = BTreeMap::from([(String::new(), default_search_path)]);
-    for row in client.query_typed(ROLE_SETTINGS, &[]).await? {
-        search_paths.insert(row.try_get(0)?, row.try_get(1)?);
-    }
+    let systems = |(name, relations): (&String, &HashMap<_, _>)| {
+        BUILT_IN.contains(&name.as_str()).then(|| (name.clone(), relations.clone()))
+    };
+    let built_in = |functions: &Vec<Function>| -> Vec<Function> {
+        functions.iter().filter(|function| BUILT_IN.contains(&function.schema.as_str())).cloned().collect()
+    };
+    let functions = base.functions.iter().map(|(name, functions)| (name.clone(), built_in(functions)));
+    let built_in = Catalog {
+        version,
+        schemas: base.schemas.iter().filter_map(systems).collect(),
+        functions: functions.filter(|(_, functions)| !functions.is_empty()).collect(),
+        search_paths: base.search_paths.clone(),
+        empty_schemas: HashSet::new(),
+        oids: base.oids.clone(),
+        own_numbers: Arc::new(base.own_numbers.in_block()),
+    };
+    complete(built_in, answers, rules)
+}
+
+/// Adds the answers to [`QUESTIONS`] to a catalog.
+fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> Result<Catalog, LoadError> {
+    let asked = QUESTIONS.len();
+    let [relation_rows, columns, inheritance, cascades, functions, schemas, evaluated, exempt]: [Vec<TextRow>; 8] =
+        answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
     let mut relations = Relations::default();
-    for row in client.query_typed(RELATIONS, &[]).await? {
-        relations.add(&row)?;
+    for row in &relation_rows {
+        relations.add(row)?;
     }
-    for row in client.query_typed(COLUMNS, &[]).await? {
-        relations.add_column(&row)?;
+    for row in &columns {
+        relations.add_column(row)?;
     }
-    for row in client.query_typed(INHERITANCE, &[]).await? {
-        relations.parents.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
+    for row in &inheritance {
+        relations.parents.entry(row.get(0)?).or_default().push(row.get(1)?);
     }
-    for row in client.query_typed(CASCADES, &[]).await? {
-        relations.cascades.push((row.try_get(0)?, row.try_get(1)?));
+    for row in &cascades {
+        relations.cascades.push((row.get(0)?, row.get(1)?));
     }
-    let mut functions: HashMap<String, Vec<Function>> = HashMap::new();
-    for row in client.query_typed(FUNCTIONS, &[]).await? {
-        functions.entry(row.try_get(0)?).or_default().push(function(&row)?);
+    for row in &functions {
+        catalog.functions.entry(row.get(0)?).or_default().push(function(row)?);
     }
-    let mut empty_schemas = HashSet::new();
-    for row in client.query_typed(SCHEMAS, &[]).await? {
-        empty_schemas.insert(row.try_get::<_, String>(0)?);
+    for row in &schemas {
+        catalog.empty_schemas.insert(row.get(0)?);
     }
-    let elsewhere = Elsewhere::read(client).await?;
-    let schemas = relations.finish(rules, &elsewhere);
+    let elsewhere = Elsewhere::read(&evaluated, &exempt)?;
+    for (schema, relations) in relations.finish(rules, &elsewhere) {
+        catalog.schemas.entry(schema).or_default().extend(relations);
+    }
+    let Catalog { schemas, empty_schemas, .. } = &mut catalog;
     empty_schemas.retain(|schema| !schemas.contains_key(schema));
-    Ok(Catalog { version, schemas, functions, search_paths, empty_schemas, oids: Default::default() })
+    Ok(catalog)
 }
 
 /// The search path of a role for which neither it nor the database has a setting of its own.
@@ -258,59 +362,79 @@ struct Raw {
     relkind: char,
     definition: Option<String>,
     rewrites_rows: bool,
+    /// Bodies of its triggers that touch nothing but the row.
+    stamps: Vec<String>,
     columns: Vec<Column>,
     primary_key: Vec<String>,
     /// Names of columns in whose collation different texts can be equal.
     nondeterministic: Vec<String>,
 }
 
+impl Raw {
+    /// A trigger names the column that says where the row lives; it may change it.
+    fn may_stamp_key(&self, kind: Option<&RelationKind>) -> bool {
+        let Some(RelationKind::Sharded { key, .. }) = kind else { return false };
+        let name = self.columns.get(*key).map(|column| column.name.to_lowercase()).unwrap_or_default();
+        let plain = !name.is_empty() && name.chars().all(is_word);
+        let names = |body: &String| body.split(|c| !is_word(c)).any(|word| word == name);
+        self.stamps.iter().any(|body| !plain || names(body))
+    }
+}
+
+/// A character of an identifier without quotes. *Source*: manual of PostgreSQL 15, 4.1.1.
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
+}
+
 impl Relations {
     /// A row of [`RELATIONS`].
-    fn add(&mut self, row: &Row) -> Result<(), LoadError> {
+    fn add(&mut self, row: &TextRow) -> Result<(), LoadError> {
         let raw = Raw {
-            schema: row.try_get(1)?,
-            name: row.try_get(2)?,
-            relkind: code(row, 3)?,
-            definition: row.try_get(4)?,
-            rewrites_rows: row.try_get(5)?,
+            schema: row.get(1)?,
+            name: row.get(2)?,
+            relkind: row.get(3)?,
+            definition: row.get(4)?,
+            rewrites_rows: row.get(5)?,
             columns: Vec::new(),
-            primary_key: row.try_get(6)?,
+            primary_key: row.get(6)?,
+            stamps: row.get(7)?,
             nondeterministic: Vec::new(),
         };
-        self.relations.insert(row.try_get(0)?, raw);
+        self.relations.insert(row.get(0)?, raw);
         Ok(())
     }
 
     /// A row of [`COLUMNS`].
-    fn add_column(&mut self, row: &Row) -> Result<(), LoadError> {
-        let Some(raw) = self.relations.get_mut(&row.try_get::<_, Oid>(0)?) else { return Ok(()) };
-        let generated: bool = row.try_get(4)?;
-        let from_sequence: bool = row.try_get(5)?;
-        let expression: Option<String> = row.try_get(6)?;
+    fn add_column(&mut self, row: &TextRow) -> Result<(), LoadError> {
+        let Some(raw) = self.relations.get_mut(&row.get::<Oid>(0)?) else { return Ok(()) };
+        let generated: bool = row.get(4)?;
+        let from_sequence: bool = row.get(5)?;
+        let expression: Option<String> = row.get(6)?;
         let default = match expression {
             _ if generated => ColumnDefault::None,
             _ if from_sequence => ColumnDefault::Sequence,
             Some(expression) => ColumnDefault::Expression(expression),
             None => ColumnDefault::None,
         };
-        let name: String = row.try_get(1)?;
-        if !row.try_get::<_, bool>(7)? {
+        let name: String = row.get(1)?;
+        if !row.get::<bool>(7)? {
             raw.nondeterministic.push(name.clone());
         }
-        let (type_oid, typmod) = (row.try_get(2)?, row.try_get(3)?);
-        let type_name: Option<String> = row.try_get(8)?;
-        let (draws, always) = (row.try_get(9)?, row.try_get(10)?);
+        let (type_oid, typmod) = (row.get(2)?, row.get(3)?);
+        let type_name: Option<String> = row.get(8)?;
+        let (draws, always, collation) = (row.get(9)?, row.get(10)?, row.get(11)?);
         let type_name = type_name.unwrap_or_default();
-        raw.columns.push(Column { name, type_oid, typmod, default, generated, type_name, draws, always });
+        raw.columns.push(Column { name, type_oid, typmod, default, generated, type_name, draws, always, collation });
         Ok(())
     }
 
     /// By schema and name, each with its kind.
     fn finish(self, rules: &Rules, elsewhere: &Elsewhere) -> HashMap<String, HashMap<String, Arc<Relation>>> {
-        let rewriting = self.rewriting(elsewhere);
         let cascading: HashSet<Oid> = self.cascades.iter().map(|(referenced, _)| *referenced).collect();
         let kinds: HashMap<Oid, RelationKind> =
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
+        let rewriting = self.rewriting(elsewhere, &kinds);
+        let stamping = self.stamping();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
         for (oid, raw) in self.relations {
             let Raw { schema, name, columns, primary_key, .. } = raw;
@@ -325,6 +449,7 @@ impl Relations {
                 primary_key,
                 cascades: cascading.contains(&oid),
                 rewrites_rows,
+                stamps: stamping.contains(&oid),
                 guarded,
             };
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
@@ -333,9 +458,11 @@ impl Relations {
     }
 
     /// Relations a write to which may meet triggers or rules.
-    fn rewriting(&self, elsewhere: &Elsewhere) -> HashSet<Oid> {
+    fn rewriting(&self, elsewhere: &Elsewhere, kinds: &HashMap<Oid, RelationKind>) -> HashSet<Oid> {
         let mut rewriting = HashSet::new();
-        let rewrites = |(oid, raw): &(&Oid, &Raw)| raw.rewrites_rows || elsewhere.is_written(**oid);
+        let rewrites = |(oid, raw): &(&Oid, &Raw)| {
+            raw.rewrites_rows || elsewhere.is_written(**oid) || raw.may_stamp_key(kinds.get(*oid))
+        };
         let mut next: Vec<Oid> = self.relations.iter().filter(rewrites).map(|(oid, _)| *oid).collect();
         while let Some(oid) = next.pop() {
             if rewriting.insert(oid) {
@@ -346,6 +473,12 @@ impl Relations {
             }
         }
         rewriting
+    }
+
+    /// Relations a write to which may meet triggers that touch nothing but the row.
+    fn stamping(&self) -> HashSet<Oid> {
+        let stamping = self.relations.iter().filter(|(_, raw)| !raw.stamps.is_empty());
+        stamping.flat_map(|(oid, _)| std::iter::once(*oid).chain(self.ancestors(*oid))).collect()
     }
 
     /// Where a relation's rows live.
@@ -416,6 +549,9 @@ impl Relations {
     }
 }
 
+/// Schemas of what comes with PostgreSQL and has numbers under [`FIRST_NORMAL_OID`].
+const BUILT_IN: [&str; 2] = ["pg_catalog", "information_schema"];
+
 /// Schemas about which each shard answers for itself; `pgbraid` is the gateway's own.
 fn is_system(schema: &str) -> bool {
     matches!(schema, "pg_catalog" | "information_schema" | "pgbraid")
@@ -427,25 +563,26 @@ fn view(definition: &str) -> RelationKind {
 }
 
 /// A row of [`FUNCTIONS`].
-fn function(row: &Row) -> Result<Function, LoadError> {
-    let volatility = match code(row, 2)? {
+fn function(row: &TextRow) -> Result<Function, LoadError> {
+    let volatility = match row.get(2)? {
         'i' => Volatility::Immutable,
         's' => Volatility::Stable,
         'v' => Volatility::Volatile,
         value => return Err(LoadError::Unknown { catalog: "pg_proc.provolatile", value }),
     };
-    let kind = match code(row, 3)? {
+    let kind = match row.get(3)? {
         'f' => FunctionKind::Plain,
         'a' => FunctionKind::Aggregate,
         'w' => FunctionKind::Window,
         'p' => FunctionKind::Procedure,
         value => return Err(LoadError::Unknown { catalog: "pg_proc.prokind", value }),
     };
-    Ok(Function { schema: row.try_get(1)?, volatility, kind, native: row.try_get(4)?, returns_set: row.try_get(5)? })
-}
-
-/// A `"char"` column.
-fn code(row: &Row, index: usize) -> Result<char, LoadError> {
-    let byte: i8 = row.try_get(index)?;
-    Ok(char::from(byte.to_ne_bytes()[0]))
+    Ok(Function {
+        schema: row.get(1)?,
+        volatility,
+        kind,
+        native: row.get(4)?,
+        returns_set: row.get(5)?,
+        closed: row.get(6)?,
+    })
 }

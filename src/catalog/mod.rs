@@ -4,18 +4,23 @@
 //! `oids` says which number a user's type has on which shard; `watch` keeps them fresh. Callers: `plan` (lookups), `session` (the current catalog), `admin` (comparison of shards).
 
 mod rules;
+mod bodies;
 mod elsewhere;
 mod load;
 mod oids;
+pub mod sequences;
+mod rows;
 mod shards;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-pub use load::{LoadError, load};
+pub use load::{LoadError, block_questions, load, seen_in_block};
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
+pub use rows::TextRow;
 pub use rules::{Rules, key_type};
+pub use sequences::OwnNumbers;
 pub use shards::{OidMaps, numbers};
 pub use watch::{CatalogHandle, Connect, ConnectFailure, Connecting, fingerprint};
 
@@ -41,6 +46,8 @@ pub struct Catalog {
     pub empty_schemas: HashSet<String>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
+    /// Whose defaults each shard draws from a sequence for itself; not read by [`load`].
+    pub own_numbers: Arc<OwnNumbers>,
 }
 
 impl Catalog {
@@ -69,6 +76,8 @@ pub struct Relation {
     /// routing, or read or write rows elsewhere;
     /// or a constraint, default or index calls a function that may read tables.
     pub rewrites_rows: bool,
+    /// Triggers may change other columns of its rows than the key, or refuse them; they touch nothing else.
+    pub stamps: bool,
     /// Its policies of row security may read what is not on the shard, but for these roles, to whom they do not apply.
     pub guarded: Option<Vec<String>>,
 }
@@ -122,6 +131,8 @@ pub struct Column {
     pub draws: String,
     /// GENERATED ALWAYS AS IDENTITY.
     pub always: bool,
+    /// `pg_attribute.attcollation`.
+    pub collation: Oid,
 }
 
 /// What an INSERT that leaves a column out stores.
@@ -165,6 +176,8 @@ pub struct Function {
     pub kind: FunctionKind,
     /// `pg_language.lanname` is `internal` or `c`: its body is not SQL of the user's.
     pub native: bool,
+    /// Its body, which is SQL of the user's, computes a value and touches nothing else.
+    pub closed: bool,
     /// Returns a set.
     pub returns_set: bool,
 }

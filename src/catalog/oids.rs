@@ -25,7 +25,8 @@ pub const NUMBERS: &str = "
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^(pgbraid$|pg_(toast|temp_|toast_temp_))'";
 
-/// A text that changes whenever [`NUMBERS`] may say something else: relations other than sequences have a type of their own.
+/// A text that changes whenever [`NUMBERS`], or what sequences there are and who draws from them, may say something else:
+/// relations other than sequences have a type of their own.
 pub const NUMBERS_FINGERPRINT: &str = "
     SELECT pg_catalog.concat_ws('/',
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(t.oid::bigint, t.xmin::text::bigint))
@@ -34,7 +35,9 @@ pub const NUMBERS_FINGERPRINT: &str = "
         (SELECT pg_catalog.sum(pg_catalog.hashtextextended(nspname::text, oid::bigint))
             FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_'),
         (SELECT pg_catalog.sum(pg_catalog.hashtextextended(relname::text, oid::bigint * 31 + relnamespace::bigint))
-            FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind = 'S' AND relpersistence <> 't'))";
+            FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind = 'S' AND relpersistence <> 't'),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(seqrelid::bigint, xmin::text::bigint)) FROM pg_catalog.pg_sequence),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint)) FROM pg_catalog.pg_attrdef))";
 
 /// What names a type or a relation on every shard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -44,6 +44,15 @@ impl Rules {
         }
     }
 
+    /// The name of the column that shards a table of this name, if it has such a column.
+    pub fn key_of(&self, schema: &str, name: &str) -> Option<&str> {
+        match self.rule(schema, name) {
+            Some(TableRule::Reference | TableRule::Home) => None,
+            Some(TableRule::Key(key)) => Some(key),
+            None => Some(&self.key),
+        }
+    }
+
     /// The rule of `[tables.NAME]`, if any.
     pub fn rule(&self, schema: &str, name: &str) -> Option<&TableRule> {
         self.tables.get(&format!("{schema}.{name}")).or_else(|| self.tables.get(name))
@@ -92,6 +101,7 @@ mod tests {
             type_name: String::new(),
             draws: String::new(),
             always: false,
+            collation: 0,
         }
     }
 

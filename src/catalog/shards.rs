@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use super::oids::{NUMBERS, NUMBERS_FINGERPRINT, Numbers, OidMap};
-use super::{Connect, LoadError};
+use super::sequences::{DRAWN, Drawn};
+use super::{Connect, LoadError, OwnNumbers};
 
 /// A shard that does not answer in so long does not hold up the others.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,6 +31,7 @@ pub type OidMaps = Arc<[Option<Arc<OidMap>>]>;
 pub(super) struct ShardNumbers {
     shards: Vec<Shard>,
     maps: OidMaps,
+    own: Arc<OwnNumbers>,
 }
 
 #[derive(Default)]
@@ -37,6 +39,7 @@ struct Shard {
     client: Option<Client>,
     fingerprint: Option<String>,
     numbers: Option<Numbers>,
+    drawn: Option<Vec<Drawn>>,
     /// It could not be asked; not to be asked before.
     retry_at: Option<Instant>,
 }
@@ -48,6 +51,7 @@ impl ShardNumbers {
     /// Cancel safe: a connection in use is closed.
     pub(super) async fn read(&mut self, connect: &dyn Connect, insist: bool) {
         if connect.shards() < 2 {
+            self.own = Arc::new(OwnNumbers::all());
             return; // one shard's numbers are the home shard's
         }
         self.shards.resize_with(connect.shards(), Shard::default);
@@ -55,7 +59,17 @@ impl ShardNumbers {
         let changed = join_all(reads).await.contains(&true);
         if changed || self.maps.len() != self.shards.len() {
             self.maps = self.translate(connect.home());
+            let drawn: Vec<_> = self.shards.iter().map(|shard| shard.drawn.as_deref()).collect();
+            let own = OwnNumbers::agreed(&drawn);
+            if own != *self.own {
+                self.own = Arc::new(own);
+            }
         }
+    }
+
+    /// Which sequences each shard draws from for itself.
+    pub(super) fn own(&self) -> Arc<OwnNumbers> {
+        self.own.clone()
     }
 
     /// How each shard's numbers translate.
@@ -92,15 +106,19 @@ impl Shard {
                 return Ok((client, None));
             }
             let numbers = numbers(&client).await?;
-            Ok::<_, LoadError>((client, Some((fingerprint, numbers))))
+            let rows = texts(client.simple_query(DRAWN).await?);
+            let drawn = Drawn::of(rows.first().and_then(|row| row.get(0)).unwrap_or_default());
+            Ok::<_, LoadError>((client, Some((fingerprint, numbers, drawn))))
         };
         let limit = if insist { AWAITED_TIMEOUT } else { ANSWER_TIMEOUT };
         match timeout(limit, asking).await.unwrap_or(Err(LoadError::Timeout(limit))) {
             Ok((client, read)) => {
                 (self.client, self.retry_at) = (Some(client), None);
-                let Some((fingerprint, numbers)) = read else { return false };
+                let Some((fingerprint, numbers, drawn)) = read else { return false };
                 self.fingerprint = Some(fingerprint);
-                self.numbers.replace(numbers) != self.numbers
+                let others = self.drawn.as_ref() != Some(&drawn);
+                self.drawn = Some(drawn);
+                self.numbers.replace(numbers) != self.numbers || others
             }
             Err(error) => {
                 tracing::debug!(shard = at, %error, "a shard's types cannot be read");

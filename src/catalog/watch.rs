@@ -73,6 +73,8 @@ struct Shared {
     version: AtomicU64,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
+    /// Catalogs that only a block sees, counted from the top of the versions down.
+    private: AtomicU64,
     rules: Rules,
     connect: Box<dyn Connect>,
     /// Somebody waits for a shard's numbers: it is to be asked although it did not answer a moment ago.
@@ -167,6 +169,7 @@ impl CatalogHandle {
             version: AtomicU64::new(before.0),
             published,
             tickets: AtomicU64::new(0),
+            private: AtomicU64::new(u64::MAX),
             rules,
             connect,
             insist: AtomicBool::new(false),
@@ -192,6 +195,16 @@ impl CatalogHandle {
     /// The version of the catalog as last read, or of the one before it while that is being replaced.
     pub fn version(&self) -> CatalogVersion {
         CatalogVersion(self.shared.version.load(Ordering::Acquire))
+    }
+
+    /// The rules by which relations are told apart.
+    pub fn rules(&self) -> &Rules {
+        &self.shared.rules
+    }
+
+    /// A version for a catalog that only one block sees: no other has it.
+    pub fn private_version(&self) -> CatalogVersion {
+        CatalogVersion(self.shared.private.fetch_sub(1, Ordering::Relaxed))
     }
 
     /// How the numbers of a shard's types translate; `None` if they need not, as they are those of the home shard.
@@ -255,7 +268,7 @@ impl Shared {
         let Reader { client, fingerprint, numbers, .. } = reader;
         let (read, ()) =
             tokio::join!(self.read(client, fingerprint, unchanged), numbers.read(self.connect.as_ref(), insist));
-        let oids = numbers.maps();
+        let (oids, own_numbers) = (numbers.maps(), numbers.own());
         let (catalog, outcome) = match read {
             Ok(catalog) => (catalog, Ok(())),
             Err(error) => (None, Err(error)),
@@ -269,12 +282,13 @@ impl Shared {
                 None if first => return false,
                 None => None,
             };
-            if fresh.is_none() && Arc::ptr_eq(&current.oids, &oids) {
+            let known = Arc::ptr_eq(&current.oids, &oids) && current.own_numbers == own_numbers;
+            if fresh.is_none() && known {
                 return false;
             }
             let version = CatalogVersion(current.version.0 + 1);
             let base = fresh.unwrap_or_else(|| Catalog::clone(current));
-            *current = Arc::new(Catalog { version, oids, ..base });
+            *current = Arc::new(Catalog { version, oids, own_numbers, ..base });
             self.current.store(current.clone());
             self.version.store(version.0, Ordering::Release);
             true

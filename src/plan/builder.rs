@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ir::{Body, Leaf, LeafId, Level, Owner, Query, Stop, Term, TermInfo};
 use super::key::Class;
 use super::scope::{self, Place, Scope};
-use super::{Context, Refusal};
+use super::{Context, KeySource, Refusal};
 use crate::catalog::{Oid, Relation, RelationKind};
 use crate::sql::{self, Node, names};
 
@@ -37,6 +37,8 @@ pub struct Builder<'a> {
     pub draws: bool,
     /// A default that each shard would compute at a time of its own.
     pub own_time: bool,
+    /// What the last write returns.
+    pub returned: Option<Returned>,
     /// An UPDATE sets the key.
     pub new_key: Option<super::moving::NewKey>,
     /// The query will run over copies of its tables on one server: what only matters where it runs is let pass.
@@ -59,6 +61,8 @@ pub struct Cte<'a> {
     pub recursive: bool,
     /// Scopes around the WITH clause: what its queries may refer to.
     pub depth: usize,
+    /// The rows of a write on a sharded table.
+    pub written: Option<Arc<Written>>,
 }
 
 /// What a WITH query stands for.
@@ -108,6 +112,37 @@ pub struct Write {
     pub target: LeafId,
     pub verb: WriteVerb,
     pub body: WriteBody,
+    /// Keys of the rows that a MERGE inserts, one for each of its INSERTs.
+    pub inserts: Vec<InsertedKey>,
+}
+
+/// Where the key of rows that a MERGE inserts comes from.
+#[derive(Clone, Debug)]
+pub enum InsertedKey {
+    /// A column of the source.
+    Column(Term),
+    /// Constants and parameters.
+    Values(Vec<KeySource>),
+}
+
+/// The rows of a write in WITH, as its RETURNING gives them: each on the shard of the row that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// What a name of the WITH clause stands for.
+    pub relation: Arc<Relation>,
+    /// The values that the key is one of.
+    pub sources: Option<Vec<KeySource>>,
+    /// There are more columns than are known.
+    pub open: bool,
+}
+
+/// Columns of a RETURNING clause.
+#[derive(Debug, Default)]
+pub struct Returned {
+    /// Names, and the columns of tables that they are.
+    pub columns: Vec<(Option<String>, Option<Term>)>,
+    /// There are more.
+    pub open: bool,
 }
 
 /// Which.
@@ -171,6 +206,7 @@ impl<'a> Builder<'a> {
             wanted: Vec::new(),
             draws: false,
             own_time: false,
+            returned: None,
             new_key: None,
             gathering: false,
             path: context.search_path,
@@ -212,6 +248,7 @@ impl<'a> Builder<'a> {
             wanted: Vec::new(),
             draws: false,
             own_time: false,
+            returned: None,
             new_key: None,
             gathering: self.gathering,
             path: &[],

@@ -1,6 +1,6 @@
 //! What is proved of a statement -> its route, or the refusal.
 
-use super::builder::{Builder, Write, WriteBody, WriteVerb};
+use super::builder::{Builder, InsertedKey, Write, WriteBody, WriteVerb};
 use super::hold;
 use super::ir::{LeafId, Level, Query, Reason, Stop};
 use super::prove::{self, Prover, Shape, Verdict};
@@ -93,6 +93,8 @@ impl Builder<'_> {
         for write in &self.writes {
             verdicts.push(self.prove_write(write, &mut prover));
         }
+        let inserted: Vec<_> =
+            self.writes.iter().zip(&mut verdicts).map(|(write, verdict)| self.inserted_keys(write, verdict)).collect();
         if prover.overflow {
             return Err(Refusal::too_complex().into());
         }
@@ -118,11 +120,27 @@ impl Builder<'_> {
                 None => proof.unpinned.push(LeafId(at)),
             }
         }
+        for (write, keys) in self.writes.iter().zip(inserted) {
+            let Some((leaf, key_type)) = self.leaves.get(write.target.0).and_then(|leaf| Some((leaf, leaf.key?.1)))
+            else {
+                continue;
+            };
+            for sources in keys {
+                match sources {
+                    Some(sources) => {
+                        let sources = sources.into_iter().map(|source| self.with_type(source)).collect();
+                        let relation = leaf.relation.name.clone();
+                        proof.pins.push(Pin { relation, key_type, sources, null: NullKey::Refused });
+                    }
+                    None => proof.unpinned.push(write.target),
+                }
+            }
+        }
         proof.distributes = match verdict.take() {
             Some(verdict) if self.writes.is_empty() => distributes(verdict),
             _ if self.writes.is_empty() => Ok(()),
             _ if self.writes.iter().any(|write| self.is_reference(write)) => self.replicates(query, verdicts),
-            _ => self.spreads(query, verdicts),
+            outer => self.spreads(outer, verdicts),
         };
         Ok(proof)
     }
@@ -138,6 +156,50 @@ impl Builder<'_> {
                 }
                 verdict
             }
+        }
+    }
+
+    /// The values that the key of each INSERT of a MERGE is one of, where they are known; if not, the rows must come from the shard
+    /// on which they are to be stored.
+    fn inserted_keys(&self, write: &Write, verdict: &mut Verdict) -> Vec<Option<Vec<KeySource>>> {
+        let WriteBody::Level(level) = &write.body else { return Vec::new() };
+        let mut facts = Vec::new();
+        hold::level_facts(level, &self.terms, &self.leaves, &mut facts);
+        let solver = Solver::new(self.terms.len(), &facts);
+        let mut values = Vec::with_capacity(write.inserts.len());
+        for key in &write.inserts {
+            let elsewhere = match (key, &verdict.shape) {
+                (InsertedKey::Column(term), Ok(Shape::Distributed(keys))) => !solver.any_same(&[*term], keys),
+                (InsertedKey::Values(_), Ok(_)) => true,
+                (_, Ok(Shape::Replicated) | Err(_)) => false,
+            };
+            if elsewhere {
+                verdict.shape = Err(Reason {
+                    text: "a MERGE whose inserted rows would live on other shards than its source's rows is not supported yet".to_owned(),
+                    hint: Some("Insert the sharding key that the source is joined by.".to_owned()),
+                });
+            }
+            values.push(match key {
+                InsertedKey::Column(term) => solver.values(*term).map(<[KeySource]>::to_vec),
+                InsertedKey::Values(sources) => Some(sources.clone()),
+            });
+        }
+        values
+    }
+
+    /// The values that the keys of the rows are one of which a write changes, or stores.
+    pub fn written_keys(&self, write: &Write, key: super::ir::Term) -> Option<Vec<KeySource>> {
+        if let Some(stored) = self.leaves.get(write.target.0).and_then(|leaf| leaf.stored.clone()) {
+            return Some(stored);
+        }
+        match &write.body {
+            WriteBody::Level(_) if write.verb == WriteVerb::Merge => None,
+            WriteBody::Level(level) => {
+                let mut facts = Vec::new();
+                hold::level_facts(level, &self.terms, &self.leaves, &mut facts);
+                Solver::new(self.terms.len(), &facts).values(key).map(<[KeySource]>::to_vec)
+            }
+            WriteBody::Select { query, key, .. } => self.selected_key(query, (*key)?),
         }
     }
 

@@ -5,7 +5,7 @@ use pg_query::protobuf::{
 };
 
 use super::Refusal;
-use super::builder::Builder;
+use super::builder::{Builder, Written};
 use super::function;
 use super::ir::{Fact, From, Join, OutputColumn, Parts, Query, Stop, Term};
 use super::key::Class;
@@ -102,12 +102,32 @@ impl<'a> Builder<'a> {
         if let Some(query) = self.cte_query(frame, at)? {
             return Ok(self.query_item(query, &name.relname, name.alias.as_ref()));
         }
+        let written = self.ctes.get(frame).and_then(|ctes| ctes.get(at)).and_then(|cte| cte.written.clone());
+        if let Some(written) = written {
+            return self.written_item(&written, name);
+        }
         let given = self.ctes.get(frame).and_then(|ctes| ctes.get(at)).map_or_else(Vec::new, |cte| cte.columns.clone());
         let mut columns: Vec<_> = given.into_iter().map(|name| (Some(name), None)).collect();
         rename(&mut columns, name.alias.as_ref());
         let shown = alias_name(name.alias.as_ref()).unwrap_or(&name.relname).to_owned();
         self.add(Item::new(Some(shown), Columns::Derived(columns), true));
         Ok(From::Opaque(Parts::default()))
+    }
+
+    /// The rows that a write in WITH returns.
+    fn written_item(&mut self, written: &Written, name: &'a RangeVar) -> Result<From, Stop> {
+        let leaf = self.leaf(&written.relation)?;
+        let aliases = alias_columns(name.alias.as_ref());
+        let columns = Columns::Relation { leaf, relation: written.relation.clone(), aliases };
+        let shown = alias_name(name.alias.as_ref()).unwrap_or(&name.relname).to_owned();
+        self.add(Item::new(Some(shown), columns, written.open));
+        let key = self.leaves.get(leaf.0).and_then(|leaf| leaf.key);
+        let Some((term, sources)) = key.map(|(term, _)| term).zip(written.sources.clone()) else {
+            return Ok(From::Leaf(leaf));
+        };
+        let on = Parts { facts: vec![Fact::OneOf { term, sources }], ..Parts::default() };
+        let right = From::Opaque(Parts::default());
+        Ok(From::Inner(Box::new(Join { left: From::Leaf(leaf), right, on })))
     }
 
     fn query_item(&mut self, query: Query, name: &str, alias: Option<&Alias>) -> From {

@@ -14,6 +14,8 @@ pub enum Call {
     Identity,
     /// A new value at each call, and nothing else.
     Fresh,
+    /// A number that no other call gives, from the shard's own sequence.
+    Unique,
     /// May change something.
     Changing,
     /// `nextval` and its kin.
@@ -196,10 +198,15 @@ fn classify(function: &Function, name: &str) -> Result<Call, Refusal> {
     if function.schema == "pg_catalog" {
         return Ok(builtin(function, name));
     }
+    if function.schema == "pgbraid" && name == "unique_id" {
+        return Ok(Call::Unique);
+    }
     match function.volatility {
         Volatility::Immutable => Ok(Call::Steady),
         Volatility::Stable if function.native => Ok(Call::Steady),
         Volatility::Volatile if function.native => Ok(Call::Changing),
+        Volatility::Stable if function.closed => Ok(Call::Steady),
+        Volatility::Volatile if function.closed => Ok(Call::Fresh),
         Volatility::Stable | Volatility::Volatile => {
             Err(Refusal::unsupported(format!("function {name} may read or write tables, which is not supported yet"))
                 .hint(format!("Declare {name} IMMUTABLE if it reads and writes none.")))
@@ -238,10 +245,11 @@ fn rank(call: Call) -> u8 {
         Call::Steady => 1,
         Call::Identity => 2,
         Call::Fresh => 3,
-        Call::Changing => 4,
-        Call::TransactionLock => 5,
-        Call::Sequence => 6,
-        Call::Window => 7,
-        Call::Aggregate => 8,
+        Call::Unique => 4,
+        Call::Changing => 5,
+        Call::TransactionLock => 6,
+        Call::Sequence => 7,
+        Call::Window => 8,
+        Call::Aggregate => 9,
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{InsertStmt, Node as Wrapped, OnConflictClause, RangeVar, SelectStmt, SetOperation as AstSet};
+use pg_query::protobuf::{
+    InsertStmt, Node as Wrapped, OnConflictClause, RangeVar, ReturningClause, SelectStmt, SetOperation as AstSet,
+};
 
-use super::builder::{Builder, Write, WriteBody, WriteVerb};
+use super::builder::{Builder, Returned, Write, WriteBody, WriteVerb};
 use super::finish::expressions;
 use super::function::Call;
 use super::ir::{LeafId, Level, Parts, Stop};
@@ -42,7 +44,7 @@ impl<'a> Builder<'a> {
         };
         let body = self.insert_tail(insert, name, target, &relation, body)?;
         self.end_with(insert.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Insert, body });
+        self.writes.push(Write { target, verb: WriteVerb::Insert, body, inserts: Vec::new() });
         Ok(())
     }
 
@@ -150,7 +152,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Whether an expression is certainly a key's value.
-    fn is_source(&mut self, value: &'a Node, class: Class, type_oid: u32) -> bool {
+    pub fn is_source(&mut self, value: &'a Node, class: Class, type_oid: u32) -> bool {
         let before = self.parameters.clone();
         let known = self.source(value, class, type_oid).is_some();
         self.parameters = before;
@@ -208,7 +210,7 @@ impl<'a> Builder<'a> {
 
     /// Columns that are left out take their defaults: those must not be numbers of a sequence of one shard, nor, in a reference
     /// table, differ from shard to shard.
-    fn check_omitted(&self, relation: &Relation, given: &[usize]) -> Result<(), Stop> {
+    pub fn check_omitted(&self, relation: &Relation, given: &[usize]) -> Result<(), Stop> {
         if relation.kind != RelationKind::Reference && !matches!(relation.kind, RelationKind::Sharded { .. }) {
             return Ok(());
         }
@@ -232,6 +234,12 @@ impl<'a> Builder<'a> {
         };
         Ok(match &column.default {
             ColumnDefault::None => None,
+            ColumnDefault::Sequence
+                if !reference
+                    && self.context.catalog.own_numbers.column(&relation.schema, &relation.name, &column.name) =>
+            {
+                None
+            }
             ColumnDefault::Sequence => Some(sequence_default(relation, column)),
             ColumnDefault::Expression(_) if column.generated && !reference => None,
             ColumnDefault::Expression(text) => match self.default_call(text)? {
@@ -339,6 +347,7 @@ impl<'a> Builder<'a> {
         let result = result.and_then(|()| self.returning(insert.returning_clause.as_ref(), &mut parts));
         self.scopes.pop();
         result?;
+        self.returned = insert.returning_clause.as_ref().map(|clause| self.inserted_columns(target, relation, clause));
         match &mut body {
             WriteBody::Level(level) => {
                 level.parts.sublinks.append(&mut parts.sublinks);
@@ -350,6 +359,30 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(body)
+    }
+
+    /// RETURNING of an INSERT sees its own table only.
+    fn inserted_columns(&mut self, target: LeafId, relation: &Relation, clause: &ReturningClause) -> Returned {
+        let mut returned = Returned::default();
+        for node in &clause.exprs {
+            let Some(Node::ResTarget(shown)) = &node.node else { continue };
+            let fields = match names::inner(&shown.val) {
+                Some(Node::ColumnRef(column)) => column.fields.as_slice(),
+                _ => &[],
+            };
+            if matches!(fields.last().and_then(|node| node.node.as_ref()), Some(Node::AStar(_))) {
+                for (at, column) in relation.columns.iter().enumerate() {
+                    returned.columns.push((Some(column.name.clone()), self.column_term(target, at)));
+                }
+                continue;
+            }
+            let name = fields.last().and_then(names::string);
+            let at = name.and_then(|name| relation.columns.iter().position(|column| column.name == name));
+            let shown = if shown.name.is_empty() { name } else { Some(shown.name.as_str()) };
+            let term = at.and_then(|at| self.column_term(target, at));
+            returned.columns.push((shown.map(str::to_owned), term));
+        }
+        returned
     }
 
     fn insert_expressions(
@@ -383,7 +416,7 @@ fn plain_values(select: &SelectStmt) -> bool {
 }
 
 /// Positions of the columns of an INSERT.
-fn insert_columns(relation: &Relation, columns: &[Wrapped]) -> Result<Vec<usize>, Stop> {
+pub fn insert_columns(relation: &Relation, columns: &[Wrapped]) -> Result<Vec<usize>, Stop> {
     if columns.is_empty() {
         return Ok((0..relation.columns.len()).collect());
     }
@@ -435,7 +468,7 @@ fn constant_text(text: &str) -> bool {
     !relative_time(text) && !text.to_ascii_uppercase().contains("CURRENT") && !text.contains('(')
 }
 
-fn not_constant(relation: &Relation, column: &Column) -> Refusal {
+pub fn not_constant(relation: &Relation, column: &Column) -> Refusal {
     Refusal::unsupported(format!(
         "the sharding key \"{}\" of a new row of \"{}\" must be a value that can be computed before the row is stored",
         column.name, relation.name
@@ -448,7 +481,7 @@ fn sequence_value() -> Refusal {
         .hint("Draw the number first with SELECT nextval(...), then use it as a constant or parameter.")
 }
 
-fn key_left_out(relation: &Relation, column: &Column) -> Refusal {
+pub fn key_left_out(relation: &Relation, column: &Column) -> Refusal {
     let default = match column.default {
         ColumnDefault::None => "no default",
         ColumnDefault::Sequence => "a sequence as default, which would be one shard's",

@@ -3,7 +3,7 @@
 
 use pg_query::protobuf::{
     AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ConstrType, Constraint, CreateStmt, IndexStmt,
-    Node as Wrapped, ObjectType, RangeVar, RenameStmt, TypeName,
+    Node as Wrapped, ObjectType, RangeVar, RenameStmt, TableLikeClause, TypeName,
 };
 
 use super::builder::Builder;
@@ -100,6 +100,11 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
             same_rows(&table, &parent)?;
         }
     }
+    for node in &create.table_elts {
+        if let Some(Node::TableLikeClause(like)) = &node.node {
+            check_like(&table, like, context)?;
+        }
+    }
     for node in create.table_elts.iter().chain(&create.constraints) {
         match &node.node {
             Some(Node::ColumnDef(definition)) => column_constraints(&table, definition, context)?,
@@ -108,6 +113,24 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
         }
     }
     Ok(())
+}
+
+/// CREATE_TABLE_LIKE_INDEXES, parsenodes.h.
+const LIKE_INDEXES: u32 = 1 << 6;
+
+/// INCLUDING INDEXES copies unique ones, which have the key of the table they were made for.
+fn check_like(table: &Table<'_>, like: &TableLikeClause, context: &Context<'_>) -> Result<(), Stop> {
+    let Some(key) = table.key().filter(|_| like.options & LIKE_INDEXES != 0) else { return Ok(()) };
+    let Some(source) = existing(like.relation.as_ref(), context) else { return Ok(()) };
+    if key_of(&source.kind, &source.columns) == Some(key) {
+        return Ok(());
+    }
+    Err(Refusal::unsupported(format!(
+        "unique indexes of \"{}\" without the sharding key \"{key}\" of \"{}\" cannot be enforced across shards",
+        source.name, table.name
+    ))
+    .hint(format!("Leave out INCLUDING INDEXES, and add constraints that have {key}."))
+    .into())
 }
 
 /// A partition or child holds rows of its parent: they must be found by the same key.
@@ -171,6 +194,7 @@ fn column(definition: &ColumnDef) -> Column {
         type_name: String::new(),
         draws: String::new(),
         always: false,
+        collation: 0,
     }
 }
 

@@ -32,6 +32,7 @@ mod wanted;
 mod moving;
 mod write;
 mod insert;
+mod merge;
 
 mod solver;
 mod hold;
@@ -44,6 +45,7 @@ mod setting;
 mod utility;
 mod kind;
 mod ddl;
+mod sequence;
 mod statement;
 mod shared;
 
@@ -57,7 +59,7 @@ pub use rewrite::{Computed, Split, When, literal, quoted};
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
-pub use setting::check_value as check_setting;
+pub use setting::{boolean as setting_boolean, check_value as check_setting};
 pub use shared::{Shared, Sharing, compile_shared};
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 

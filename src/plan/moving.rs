@@ -61,6 +61,15 @@ impl<'a> Builder<'a> {
             .hint("Change the rows of both tables by DELETE and INSERT.")
             .into());
         }
+        if relation.stamps {
+            return Err(Refusal::unsupported(format!(
+                "changing the sharding key \"{}\" of \"{}\" is not supported: a moved row is deleted and inserted, and would meet other triggers \
+                 than one that is updated",
+                column.name, relation.name
+            ))
+            .hint("Change the row by DELETE and INSERT.")
+            .into());
+        }
         let sources = self.source(value, Class::of_key(key_type), column.type_oid).map(|source| vec![source]);
         self.new_key = Some(NewKey { sources });
         Ok(())
@@ -163,12 +172,15 @@ impl Texts {
             return None;
         }
         let table = format!("{}.{}", quoted(&relation.schema), quoted(&relation.name));
+        // Not under its own name: RETURNING may say the schema too.
+        let has_alias = statement.relation.as_ref().is_some_and(|relation| relation.alias.is_some());
+        let alias = if has_alias { format!(" AS {shown}") } else { String::new() };
         let from = piece(&parts.from, "USING")?;
         let condition = piece(&parts.condition, "WHERE")?;
         let whole = text.get(parts.table.clone())?;
         Some(Texts {
             take: format!("DELETE FROM {whole}{from}{condition} RETURNING {}", values.join(", ")),
-            put: format!("INSERT INTO {table} AS {shown} ({}) OVERRIDING SYSTEM VALUE ", names.join(", ")),
+            put: format!("INSERT INTO {table}{alias} ({}) OVERRIDING SYSTEM VALUE ", names.join(", ")),
             nothing: format!("SELECT {} FROM {table} WHERE false", names.join(", ")),
             returning: piece(&parts.returning, "RETURNING")?,
             key: stored.iter().position(|(at, _)| *at == key)?,

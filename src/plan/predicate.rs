@@ -292,7 +292,8 @@ impl<'a> Builder<'a> {
                 parts.local.get_or_insert_with(|| format!("{name} differs between shards"));
                 parts.unsteady.get_or_insert("a function that differs between servers");
             }
-            Call::Fresh => {
+            Call::Fresh | Call::Unique => {
+                self.effects.changes |= kind == Call::Unique;
                 parts.unsteady.get_or_insert("a volatile function");
             }
             Call::Changing => {

@@ -360,6 +360,12 @@ impl<'q> Prover<'q> {
                     }
                 }
             }
+            // What a write in WITH returns, without its key.
+            (RelationKind::Sharded { .. }, None) => {
+                verdict.sharded = true;
+                verdict.shape = Ok(Shape::Distributed(Vec::new()));
+                verdict.anchored = 0;
+            }
             (RelationKind::System, None) => verdict.unsteady = Some("a system catalog"),
             (RelationKind::Reference, None) => {}
             _ => {

@@ -4,7 +4,7 @@ use pg_query::protobuf::{
     LimitOption, LockClauseStrength, LockingClause, Node as Wrapped, ResTarget, SelectStmt, SetOperation as AstSet,
 };
 
-use super::builder::Builder;
+use super::builder::{Builder, Returned};
 use super::hold;
 use super::ir::{Body, Distinct, Fact, Level, OutputColumn, Parts, Query, SetKind, SetOperation, Stop, Term};
 use super::key::{self, Class, oid};
@@ -206,6 +206,16 @@ impl<'a> Builder<'a> {
     }
 
     // Output columns
+
+    /// A RETURNING list: its columns' names and, where they are columns of tables, their terms.
+    pub fn returned_columns(&mut self, list: &'a [Wrapped], parts: &mut Parts) -> Result<Returned, Stop> {
+        let Targets { names, origins, open } = self.targets(list, parts)?;
+        let term = |origin| match origin {
+            Some(Origin::Column(term)) => Some(term),
+            Some(Origin::Constants(..)) | None => None,
+        };
+        Ok(Returned { columns: names.into_iter().zip(origins.into_iter().map(term)).collect(), open })
+    }
 
     /// Names and origins of the select list, and whether they are not all known.
     fn targets(&mut self, targets: &'a [Wrapped], parts: &mut Parts) -> Result<Targets, Stop> {

@@ -65,6 +65,16 @@ pub fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal> {
         )
         .hint("Use SET ROLE, or connect as that user."));
     }
+    // Servers take anything for settings that are not theirs.
+    let invalid = match name {
+        "pgbraid.snapshot_reads" if value.and_then(boolean).is_none() => Some("on, off"),
+        "pgbraid.serializable" if !matches!(value, Some("refuse" | "per_shard")) => Some("refuse, per_shard"),
+        _ => None,
+    };
+    if let Some(values) = invalid {
+        let reason = format!("invalid value for parameter \"{name}\"");
+        return Err(Refusal { sqlstate: "22023", reason, hint: Some(format!("Available values: {values}.")) });
+    }
     match ONLY_VALUES.iter().find(|(known, _, _)| *known == name) {
         // What is no boolean, a server refuses.
         Some((_, only, hint)) if value.is_none_or(|value| boolean(value) == Some(!only)) => {
@@ -76,7 +86,7 @@ pub fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal> {
 }
 
 /// *Source*: bool.c, parse_bool_with_len: any beginning of a word, in any case.
-fn boolean(value: &str) -> Option<bool> {
+pub fn boolean(value: &str) -> Option<bool> {
     let value = value.to_ascii_lowercase();
     let begins = |word: &str, least: usize| value.len() >= least && word.starts_with(&value);
     match value.as_str() {

@@ -9,13 +9,7 @@ use crate::catalog::{KeyType, RelationKind};
 impl Builder<'_> {
     /// Why the statement, whose writes were proved to be these, is not the sum of its runs on each shard, if it is not.
     /// A write on a reference table is not asked about here.
-    pub fn spreads(&self, query: Option<&Query>, verdicts: Vec<Verdict>) -> Result<(), Reason> {
-        let [write] = self.writes.as_slice() else {
-            return Err(Reason::new("several writes in one statement over several shards are not supported yet"));
-        };
-        if query.is_some() {
-            return Err(Reason::new("a write in WITH over several shards is not supported yet"));
-        }
+    pub fn spreads(&self, outer: Option<Verdict>, verdicts: Vec<Verdict>) -> Result<(), Reason> {
         if self.own_time {
             return Err(Reason {
                 text: "a default that is the current time, of which each shard has its own, is not supported here"
@@ -23,7 +17,23 @@ impl Builder<'_> {
                 hint: Some("Give the value.".to_owned()),
             });
         }
-        let Some(verdict) = verdicts.into_iter().next() else { return Ok(()) };
+        let several = outer.is_some() || self.writes.len() > 1;
+        if several && self.new_key.is_some() {
+            return Err(Reason::new("changing the sharding key together with other writes is not supported yet"));
+        }
+        for (write, verdict) in self.writes.iter().zip(verdicts) {
+            if several && write.verb == WriteVerb::Insert && matches!(write.body, WriteBody::Level(_)) {
+                return Err(Reason::new(
+                    "INSERT ... VALUES together with other writes over several shards is not supported",
+                ));
+            }
+            self.spreads_alone(write, verdict)?;
+        }
+        outer.map_or(Ok(()), distributes)
+    }
+
+    /// The same for one write.
+    fn spreads_alone(&self, write: &Write, verdict: Verdict) -> Result<(), Reason> {
         match (&write.body, write.verb) {
             (WriteBody::Level(_), WriteVerb::Update | WriteVerb::Delete | WriteVerb::Merge) => distributes(verdict),
             (WriteBody::Level(level), WriteVerb::Insert) => {

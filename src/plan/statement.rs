@@ -2,7 +2,9 @@
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::{Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, setting, utility};
+use super::{
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, sequence, setting, utility,
+};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -40,6 +42,9 @@ pub fn fails() -> Route {
 }
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
+    if let Some(route) = sequence::set(node, source.text.get(source.range.clone()).unwrap_or_default(), context)? {
+        return Ok(Plan::Rows(route));
+    }
     match node {
         Node::SelectStmt(select) => match setting::set_config(select) {
             Some(verb) => {
@@ -78,7 +83,8 @@ pub fn rows(node: &Node, text: Option<&str>, context: &Context<'_>) -> Result<Ro
     match node {
         Node::SelectStmt(select) => {
             let route = builder.select(select).and_then(|query| builder.finish(Some(&query)));
-            gather::instead(route, select, context)
+            // What writes cannot be taken apart.
+            if builder.writes.is_empty() { gather::instead(route, select, context) } else { route }
         }
         _ => {
             builder.write(node)?;

@@ -52,7 +52,7 @@ impl Builder<'_> {
                     None => (Call::Missing, false),
                 };
                 match kind {
-                    (Call::Steady | Call::Fresh, false) => {}
+                    (Call::Steady | Call::Fresh | Call::Unique, false) => {}
                     (Call::Sequence, false) if *found == Computable::Anywhere => *found = Computable::Draws,
                     (Call::Sequence, false) => {}
                     _ => *found = Computable::No,

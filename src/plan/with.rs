@@ -1,9 +1,12 @@
 //! WITH: queries in force by name. Each use is planned anew, as if the query stood there.
 
+use std::sync::Arc;
+
 use pg_query::protobuf::{CommonTableExpr, WithClause};
 
-use super::builder::{Builder, Cte, CteQuery};
+use super::builder::{Builder, Cte, CteQuery, Written};
 use super::ir::{Body, OutputColumn, Query, Stop};
+use crate::catalog::{Column, ColumnDefault, Relation, RelationKind};
 use crate::sql::{Node, names};
 
 impl<'a> Builder<'a> {
@@ -27,7 +30,16 @@ impl<'a> Builder<'a> {
             }
             match names::inner(&cte.ctequery) {
                 Some(Node::SelectStmt(_)) => {}
-                Some(write) => self.write(write)?,
+                Some(write) => {
+                    self.returned = None;
+                    self.write(write)?;
+                    let written = self.written(&cte.ctename);
+                    if let Some(entry) =
+                        self.ctes.last_mut().and_then(|frame| frame.iter_mut().find(|entry| entry.name == cte.ctename))
+                    {
+                        entry.written = written;
+                    }
+                }
                 None => {}
             }
         }
@@ -45,10 +57,49 @@ impl<'a> Builder<'a> {
         };
         let columns = names::strings(&cte.aliascolnames).unwrap_or_default().into_iter().map(str::to_owned).collect();
         let depth = self.scopes.len();
-        let entry = Cte { name: &cte.ctename, columns, query, used: false, recursive, depth };
+        let entry = Cte { name: &cte.ctename, columns, query, used: false, recursive, depth, written: None };
         if let Some(frame) = self.ctes.last_mut() {
             frame.push(entry);
         }
+    }
+
+    /// What the write that was just planned returns, if its table is sharded: rows that live where those written live, by the
+    /// same key where that is returned.
+    fn written(&mut self, name: &str) -> Option<Arc<Written>> {
+        let returned = self.returned.take()?;
+        let write = self.writes.last()?;
+        let leaf = self.leaves.get(write.target.0)?;
+        let (RelationKind::Sharded { key, key_type }, (term, _)) = (&leaf.relation.kind, leaf.key?) else {
+            return None;
+        };
+        let (key_column, key_type) = (leaf.relation.columns.get(*key)?, *key_type);
+        let sources = self.written_keys(write, term);
+        let renamed = self.ctes.last()?.iter().find(|entry| entry.name == name)?.columns.clone();
+        let mut columns: Vec<Column> = Vec::with_capacity(returned.columns.len());
+        let mut at = usize::MAX;
+        for (shown, column) in &returned.columns {
+            let mut made =
+                Column { default: ColumnDefault::None, generated: false, always: false, ..key_column.clone() };
+            made.name = renamed.get(columns.len()).cloned().or_else(|| shown.clone()).unwrap_or_default();
+            if *column == Some(term) {
+                at = at.min(columns.len());
+            } else {
+                made.type_oid = column.and_then(|term| self.terms.get(term.0 as usize)).map_or(0, |info| info.type_oid);
+            }
+            columns.push(made);
+        }
+        let relation = Relation {
+            schema: String::new(),
+            name: name.to_owned(),
+            kind: RelationKind::Sharded { key: at, key_type },
+            columns,
+            primary_key: Vec::new(),
+            cascades: false,
+            rewrites_rows: false,
+            stamps: false,
+            guarded: None,
+        };
+        Some(Arc::new(Written { relation: Arc::new(relation), sources, open: returned.open }))
     }
 
     /// Takes them out of force. A query that is not used is not run, but its parameters count and its names must be legal.

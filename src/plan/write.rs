@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{DeleteStmt, MergeStmt, Node as Wrapped, RangeVar, ReturningClause, UpdateStmt};
+use pg_query::protobuf::{DeleteStmt, Node as Wrapped, RangeVar, ReturningClause, UpdateStmt};
 
 use super::Refusal;
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
@@ -45,11 +45,6 @@ impl<'a> Builder<'a> {
                 return Err(Refusal::unsupported("writing to system catalogs is not supported").into());
             }
             RelationKind::Reference if verb == WriteVerb::Merge => return Err(reference(&relation).into()),
-            RelationKind::Sharded { .. } if verb == WriteVerb::Merge => {
-                return Err(Refusal::unsupported("MERGE on sharded tables is not supported yet")
-                    .hint("Use INSERT ... ON CONFLICT, or UPDATE and DELETE, for one key.")
-                    .into());
-            }
             RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Sequence => {}
         }
         untriggered(&relation)?;
@@ -68,7 +63,7 @@ impl<'a> Builder<'a> {
             builder.returning(update.returning_clause.as_ref(), parts)
         })?;
         self.end_with(update.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Update, body: WriteBody::Level(level) });
+        self.writes.push(Write { target, verb: WriteVerb::Update, body: WriteBody::Level(level), inserts: Vec::new() });
         Ok(())
     }
 
@@ -81,7 +76,7 @@ impl<'a> Builder<'a> {
             builder.returning(delete.returning_clause.as_ref(), parts)
         })?;
         self.end_with(delete.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Delete, body: WriteBody::Level(level) });
+        self.writes.push(Write { target, verb: WriteVerb::Delete, body: WriteBody::Level(level), inserts: Vec::new() });
         Ok(())
     }
 
@@ -156,46 +151,22 @@ impl<'a> Builder<'a> {
 
     /// RETURNING.
     pub fn returning(&mut self, clause: Option<&'a ReturningClause>, parts: &mut Parts) -> Result<(), Stop> {
+        self.returned = None;
         let Some(clause) = clause else { return Ok(()) };
-        clause.exprs.iter().filter_map(|node| node.node.as_ref()).try_for_each(|node| self.expression(node, parts))
-    }
-
-    // MERGE
-
-    fn merge_into(&mut self, merge: &'a MergeStmt) -> Result<(), Stop> {
-        let name = merge.relation.as_ref().ok_or(Stop::Fails)?;
-        let relation = self.target(Some(name), WriteVerb::Merge)?;
-        self.with(merge.with_clause.as_ref())?;
-        self.scopes.push(Scope::default());
-        self.windows.push(Vec::new());
-        let mut level = Level::default();
-        let target = self.relation_item(name, &relation)?;
-        level.from.push(From::Leaf(target));
-        if let Some(source) = names::inner(&merge.source_relation) {
-            let item = self.item(source)?;
-            level.from.push(item);
-        }
-        let mut parts = Parts::default();
-        names::inner(&merge.join_condition).map_or(Ok(()), |condition| self.expression(condition, &mut parts))?;
-        for clause in &merge.merge_when_clauses {
-            let Some(Node::MergeWhenClause(clause)) = &clause.node else { continue };
-            let values = clause.target_list.iter().chain(&clause.values).filter_map(|node| node.node.as_ref());
-            for node in values.chain(names::inner(&clause.condition)) {
-                self.expression(node, &mut parts)?;
-            }
-        }
-        self.returning(merge.returning_clause.as_ref(), &mut parts)?;
-        level.parts = parts;
-        self.windows.pop();
-        self.scopes.pop();
-        self.end_with(merge.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Merge, body: WriteBody::Level(level) });
+        self.returned = Some(self.returned_columns(&clause.exprs, parts)?);
         Ok(())
     }
 }
 
 /// A trigger runs on the shard where the row is, home tables' too: what it reads and writes there is not what it means.
 pub fn untriggered(relation: &Relation) -> Result<(), Refusal> {
+    if relation.stamps && relation.kind == RelationKind::Reference {
+        return Err(Refusal::unsupported(format!(
+            "\"{}\" is a reference table with a trigger, which each shard would run for itself",
+            relation.name
+        ))
+        .hint("Let the application compute what the trigger does, so that all shards store the same."));
+    }
     if !relation.rewrites_rows {
         return Ok(());
     }

@@ -193,10 +193,14 @@ async fn within<T>(timeout: Duration, work: impl Future<Output = Result<T, Conne
     tokio::time::timeout(timeout, work).await.unwrap_or(Err(ConnectError::Timeout(timeout)))
 }
 
+/// Settings of the gateway's own, which servers keep for their sessions as they keep all: their defaults, for SHOW and RESET.
+const OWN_SETTINGS: [(&str, &str); 2] = [("pgbraid.snapshot_reads", "off"), ("pgbraid.serializable", "refuse")];
+
 async fn start(target: &Target, tls: Option<&Arc<ClientConfig>>) -> Result<Connected, ConnectError> {
     let mut stream = open(&target.address, tls).await?;
     let mut out = BytesMut::new();
-    frontend::startup_message([("user", target.user.as_str()), ("database", target.database.as_str())], &mut out)?;
+    let session = [("user", target.user.as_str()), ("database", target.database.as_str())];
+    frontend::startup_message(session.into_iter().chain(OWN_SETTINGS), &mut out)?;
     stream.write_all(&out).await?;
     stream.flush().await?;
 

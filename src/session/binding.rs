@@ -4,6 +4,7 @@ use shardmap::ShardId;
 
 use super::failure::Failure;
 use super::life::Session;
+use super::moment::Moment;
 use super::plans::Embeds;
 use super::statement::Place;
 use crate::plan::Access;
@@ -23,6 +24,25 @@ impl Session {
         self.send_bind(at, bind, true);
         let enlisted = &self.link.servers[at];
         Ok(Place::One { shard: enlisted.shard, replica: enlisted.replica })
+    }
+
+    /// Binds on several servers, at one moment if that is asked for: it is at Bind that a query takes its snapshot. *Source*:
+    /// pquery.c, PortalStart.
+    pub(super) async fn bind_at(
+        &mut self,
+        shards: Vec<ShardId>,
+        access: Access,
+        bind: Binding<'_>,
+    ) -> Result<Place, Failure> {
+        let moment = self.moment(access)?;
+        let held = if let Moment::Held = moment { Some(self.hold_commits_off().await?) } else { None };
+        self.begin_if_own(&moment);
+        let place = self.bind_many(shards, access, bind).await?;
+        if let Some(held) = held {
+            self.drain().await?;
+            self.confirm_held(held).await?;
+        }
+        Ok(place)
     }
 
     /// Binds on several servers; the client sees the first one's answer.

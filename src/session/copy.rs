@@ -74,6 +74,7 @@ impl Session {
             }
             CopyTarget::Reference | CopyTarget::Sharded { .. } => {
                 self.note_write_everywhere().await?;
+                self.note_all_touched(crate::plan::Access::Write)?;
                 self.enlist_all().await?;
                 self.link.servers.retain(|enlisted| !enlisted.replica);
                 self.link.servers.sort_by_key(|enlisted| enlisted.shard);

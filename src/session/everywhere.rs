@@ -5,7 +5,6 @@ use super::life::Session;
 use crate::execute::chorus::Chorus;
 use crate::plan::Everywhere;
 use crate::pool::expect::Audience;
-use crate::txn::changed::Words;
 use crate::txn::state::BlockKind;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -24,13 +23,20 @@ impl Session {
         self.enlist_all().await?;
         // Only now, so that the leader is the session's first server on every shard alike.
         self.chorus(text).await?;
+        if everywhere.changes_catalog && names_sequences(text) {
+            Box::pin(self.spread_sequences()).await?;
+        }
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
             block.numbered = false;
-            block.ddl_words.extend(Words::of_ddl(text));
+            block.seen = None;
         }
         if own && !explicit {
             self.commit_block().await?;
+            if names_sequences(text) {
+                // Also a shard that was slow to answer a moment ago: whether it draws for itself decides what is refused.
+                let _ = catalog.refresh_numbers().await;
+            }
         }
         Ok(())
     }
@@ -73,6 +79,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether DDL may make, change or come to use a sequence.
+fn names_sequences(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+    ["serial", "identity", "nextval", "like", "sequence"].iter().any(|word| text.contains(word))
 }
 
 /// The name in DROP DATABASE [IF EXISTS] name, as the server would fold it.

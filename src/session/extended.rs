@@ -127,7 +127,7 @@ impl Session {
         }
         self.check_statement_room(parse.name, parse.text)?;
         self.check_declared(parse.text, &types).await?;
-        let mut compiled = self.compile(parse.text, &types);
+        let mut compiled = self.compile_seen(parse.text, &types).await?;
         if !compiled.is_certain() {
             self.drain().await?;
             compiled = Box::pin(self.compiled(parse.text, &types)).await?;
@@ -229,7 +229,6 @@ impl Session {
         let prepared = self.current(bind.statement).await?;
         let plan = prepared.plan().unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
-        self.check_not_changed(&prepared.compiled.text, plan)?;
         if !bind.portal.is_empty() && self.names.portals.contains_key(bind.portal) {
             // Source: portalmem.c, CreatePortal.
             let name = String::from_utf8_lossy(bind.portal);
@@ -271,7 +270,10 @@ impl Session {
                     Destination::Gather(_) if route.output != Output::Rows => {
                         return Err(super::gather_output::extended_refused());
                     }
-                    Destination::Gather(gather) => Box::pin(self.bind_gather(&gather, bind, &prepared)).await?,
+                    Destination::Gather(gather) => {
+                        self.begin_if_own(&self.moment(route.access)?);
+                        Box::pin(self.bind_gather(&gather, bind, &prepared)).await?
+                    }
                     destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
                 }
             }
@@ -314,7 +316,7 @@ impl Session {
     /// A prepared statement, compiled anew if the catalog has changed since.
     pub(super) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if prepared.compiled.version == self.catalog.load().version {
+        if self.is_current(prepared.compiled.version) {
             return Ok(prepared);
         }
         Box::pin(self.compiled_anew(name, prepared)).await
@@ -398,7 +400,7 @@ impl Session {
                 let at = self.enlist_for(shard, access).await?;
                 self.bind_on(at, bind).await
             }
-            Destination::Many(shards) => Box::pin(self.bind_many(shards, access, bind)).await,
+            Destination::Many(shards) => Box::pin(self.bind_at(shards, access, bind)).await,
             Destination::All => {
                 self.drain().await?;
                 self.note_write_everywhere().await?;

@@ -14,6 +14,7 @@ use super::described::{Described, Wire};
 use super::failure::Failure;
 use super::gateway::Role;
 use super::life::{Ended, Session};
+use super::moment::Moment;
 use super::parameters::Parameters;
 use super::statement::BoundArguments;
 use crate::execute::link::Enlisted;
@@ -102,12 +103,22 @@ impl Session {
     /// Reads the parts and runs the merge query; its rows go to the client, what ends them does not.
     pub(super) async fn run_gather(&mut self, gathering: &Gathering, run: Run<'_>) -> Result<Merged, Failure> {
         let places = self.part_places(gathering)?;
+        let held = match self.moment(Access::Read)? {
+            Moment::Held => Some(Box::pin(self.hold_commits_off()).await?),
+            Moment::Usual | Moment::Own(_) => None,
+        };
         let places = self.enlist_parts(&places).await?;
         let merge = self.lend_merge().await?;
         let key = merge.server.cancel_key();
         self.cancel.add(merge.server.cancel_key());
         self.link.servers.push(merge);
-        let result = self.run_linked(gathering, run, &places).await;
+        let mut result = self.run_linked(gathering, run, &places).await;
+        if let Some(held) = held
+            && result.is_ok()
+            && let Err(failure) = Box::pin(self.confirm_held(held)).await
+        {
+            result = Err(failure);
+        }
         let ended = match &result {
             Ok(tag) => tag.is_some() && run.statement.is_none(),
             Err(_) => true,
@@ -167,6 +178,7 @@ impl Session {
         let shards: std::collections::BTreeSet<ShardId> = places.iter().flatten().copied().flatten().collect();
         let mut servers = BTreeMap::new();
         for shard in shards {
+            self.note_touched(shard, Access::Read)?;
             servers.insert(shard, self.enlist(shard, Access::Read).await?);
         }
         let any = match servers.values().next() {

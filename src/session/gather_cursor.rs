@@ -9,7 +9,7 @@ use super::gather_output::{only, print};
 use super::gather_portal::{Held, HeldName};
 use super::life::{Ended, Session};
 use super::parameters::Parameters;
-use crate::execute::relay::Plain;
+use crate::execute::merge::Merge;
 use crate::plan::{CursorVerb, Gather};
 use crate::pool::expect::Audience;
 use crate::sql::{Node, ast};
@@ -32,16 +32,17 @@ impl Session {
             // Source: portalmem.c, CreatePortal.
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
-        let (query, declare) = texts(text, &gather.merge)
+        let (query, declare, formats) = texts(text, &gather.merge)
             .ok_or_else(|| Failure::from(Report::error("0A000", "this cursor over several shards is not supported")))?;
         let permit = self.held_permit()?;
         let described = self.described(query.as_bytes(), &[], gather, Wire::Simple).await?;
+        let columns = Some(described.columns.in_formats(formats));
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
         let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&declare) };
         let merged = self.run_gather(&gathering, run).await?;
         if let Some(server) = merged.held {
             let savepoints = self.savepoints();
-            self.merges.push(Held { name: held, server, savepoints, permit });
+            self.merges.push(Held { name: held, server, savepoints, permit, columns });
         }
         reply::complete(&mut self.link.client.outbound, "DECLARE CURSOR");
         Ok(Ended::NotReady)
@@ -71,29 +72,35 @@ impl Session {
     }
 
     async fn fetch_gather(&mut self, at: usize, text: &[u8]) -> Result<Ended, Failure> {
-        let Held { name, server, savepoints, permit } = self.merges.remove(at);
+        let Held { name, server, savepoints, permit, columns } = self.merges.remove(at);
         self.link.servers.push(server);
         let merge = self.link.servers.len() - 1;
-        self.link.servers[merge].server.send_query(text, Audience::Client);
-        let mut plain = Plain { hide_ready: true, ..Plain::default() };
-        let relayed = self.link.relay(&mut plain).await;
+        self.link.servers[merge].server.send_query(text, Audience::Joiner);
+        // The merge server would tell of its temporary tables' columns.
+        let mut joiner = Merge::new(merge, columns.clone().unwrap_or_default(), true);
+        let relayed = self.link.relay(&mut joiner).await;
         let server = self.link.servers.pop();
         relayed?;
-        self.note(&plain);
         if let Some(server) = server {
-            self.merges.push(Held { name, server, savepoints, permit });
+            self.merges.push(Held { name, server, savepoints, permit, columns });
         }
-        if plain.error.is_some() { Err(Failure::Told) } else { Ok(Ended::NotReady) }
+        let tag = self.conclude_merge(joiner)?.unwrap_or_default();
+        reply::complete(&mut self.link.client.outbound, &String::from_utf8_lossy(&tag));
+        Ok(Ended::NotReady)
     }
 }
 
-/// The query of a DECLARE, and the DECLARE with another query in its place.
-fn texts(text: &[u8], merge: &str) -> Option<(String, String)> {
+/// CURSOR_OPT_BINARY of parsenodes.h.
+const BINARY: i32 = 1;
+
+/// The query of a DECLARE, the DECLARE with another query in its place, and its rows' formats as a Bind would say them.
+fn texts(text: &[u8], merge: &str) -> Option<(String, String, &'static [i16])> {
     let mut declare = only(std::str::from_utf8(text).ok()?)?;
     let merge = only(merge)?;
     let Some(Node::DeclareCursorStmt(statement)) = declare.stmt.as_mut()?.node.as_mut() else { return None };
     let query = statement.query.take()?;
     statement.query = merge.stmt;
+    let formats: &[i16] = if statement.options & BINARY == 0 { &[] } else { &[1] };
     let query = print(ast::RawStmt { stmt: Some(query), ..ast::RawStmt::default() })?;
-    Some((query, print(declare)?))
+    Some((query, print(declare)?, formats))
 }

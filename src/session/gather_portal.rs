@@ -20,6 +20,7 @@ use crate::pool::server::Server;
 use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report, Status};
+use crate::wire::row_description::Columns;
 
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
 const HELD_MAX: usize = 8;
@@ -37,6 +38,8 @@ pub struct Held {
     pub savepoints: usize,
     /// Its share of the bound on all clients' servers that are held.
     pub permit: tokio::sync::OwnedSemaphorePermit,
+    /// A cursor's columns, which FETCH tells; a portal's have been told.
+    pub columns: Option<Columns>,
 }
 
 /// What a merge server is kept for.
@@ -115,7 +118,7 @@ impl Session {
         match (merged.held, permit) {
             (Some(server), Some(permit)) => {
                 let savepoints = self.savepoints();
-                self.merges.push(Held { name, server, savepoints, permit });
+                self.merges.push(Held { name, server, savepoints, permit, columns: None });
                 reply::bare(&mut self.link.client.outbound, b's');
             }
             _ => {
@@ -128,7 +131,7 @@ impl Session {
 
     /// The next rows of a portal that was suspended.
     async fn go_on(&mut self, at: usize, execute: &Execute<'_>, gathering: &Gathering) -> Result<(), Failure> {
-        let Held { name, server, savepoints, permit } = self.merges.remove(at);
+        let Held { name, server, savepoints, permit, columns } = self.merges.remove(at);
         self.link.servers.push(server);
         let merge = self.link.servers.len() - 1;
         let key = self.link.servers[merge].server.cancel_key();
@@ -142,7 +145,7 @@ impl Session {
         match result {
             Ok(None) => {
                 if let Some(server) = self.link.servers.pop() {
-                    self.merges.push(Held { name, server, savepoints, permit });
+                    self.merges.push(Held { name, server, savepoints, permit, columns });
                 }
                 reply::bare(&mut self.link.client.outbound, b's');
                 Ok(())

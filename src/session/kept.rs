@@ -175,7 +175,7 @@ impl Session {
 
     fn check_bytes(&self, more: usize) -> Result<(), Failure> {
         let max = self.gateway.config.load().limits.client_bytes_max;
-        let log = self.transaction.block().map_or(0, |block| block.log.bytes() + block.ddl_words.bytes());
+        let log = self.transaction.block().map_or(0, |block| block.log.bytes());
         let kept = self.names.statements.bytes() + self.names.portals.bytes() + log;
         if kept.saturating_add(more) <= max {
             return Ok(());

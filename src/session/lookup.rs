@@ -88,32 +88,44 @@ impl Session {
         scope
     }
 
-    /// Compiles a simple query's text that shares its plan with no other.
-    pub(super) fn compile_alone(&mut self, text: &[u8]) -> Arc<Compiled> {
+    /// Compiles a simple query's text that shares its plan with no other, unless more is to be asked before it can be.
+    pub(super) fn compile_alone(&mut self, text: &[u8]) -> Option<Arc<Compiled>> {
+        if self.transaction.block().is_some_and(|block| block.changed_catalog) {
+            return None;
+        }
         let version = self.catalog.version();
         if let Some(scope) = self.known_scope(version)
             && let Some(compiled) = self.recent.find_text(scope.id, version, text)
         {
-            return compiled.clone();
+            return Some(compiled.clone());
         }
         let compiled = self.compile(text, &[]);
+        if !compiled.is_certain() {
+            return None;
+        }
         if *compiled.text == *text
-            && compiled.is_certain()
             && let Some(scope) = self.known_scope(compiled.version).map(|scope| scope.id)
         {
             self.recent.keep_text(scope, &compiled);
         }
-        compiled
+        Some(compiled)
     }
 
     /// Compiles a text in the session's scope.
     pub(super) fn compile(&mut self, text: &[u8], types: &[Oid]) -> Arc<Compiled> {
         let own_pid = asks_for_own_pid(text).then(|| format!("SELECT {} AS pg_backend_pid", self.cancel.process_id));
         let text = own_pid.as_deref().map_or(text, str::as_bytes);
+        if let Some(seen) = self.seen().cloned() {
+            return self.compile_by(text, types, &seen);
+        }
         let catalog = self.catalog.clone();
         let catalog = catalog.load();
-        let scope = self.scope(&catalog);
-        self.gateway.plans.compile(text, types, &scope, &catalog, &self.gateway.rules.load())
+        self.compile_by(text, types, &catalog)
+    }
+
+    fn compile_by(&mut self, text: &[u8], types: &[Oid], catalog: &Catalog) -> Arc<Compiled> {
+        let scope = self.scope(catalog);
+        self.gateway.plans.compile(text, types, &scope, catalog, &self.gateway.rules.load())
     }
 }
 

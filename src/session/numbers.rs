@@ -249,10 +249,14 @@ fn is_plain(text: &[u8]) -> bool {
 }
 
 /// The words of a text, folded to lower case.
-fn words(text: &[u8]) -> std::collections::HashSet<String> {
+pub(super) fn words(text: &[u8]) -> std::collections::HashSet<String> {
     let text = String::from_utf8_lossy(text).to_lowercase();
-    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$');
-    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    split_words(&text).map(str::to_owned).collect()
+}
+
+/// The parts of a text that identifiers without quotes can consist of.
+pub(super) fn split_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$').filter(|word| !word.is_empty())
 }
 
 /// A statement whose values are parted between shards, or which moves rows, binds the client's values again.

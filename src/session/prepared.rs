@@ -76,12 +76,11 @@ impl Session {
         };
         let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
         let prepared = Prepared { compiled, ..prepared };
-        let Some(plan @ Plan::Rows(route)) = prepared.plan() else {
+        let Some(Plan::Rows(route)) = prepared.plan() else {
             return Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported")
                 .with_hint("Run the statement itself.")
                 .into());
         };
-        self.check_not_changed(&prepared.compiled.text, plan)?;
         let values = TextArguments { values: arguments, types: &prepared.compiled.types };
         let destination = self.destination(route, &values)?;
         self.count_rows(route, &destination);

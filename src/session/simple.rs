@@ -1,16 +1,15 @@
 //! The simple protocol: Query.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
 use super::lookup::Found;
+use super::moment::Moment;
 use super::numbers::Protocol;
 use super::plans::Compiled;
 use super::statement::NoArguments;
-use crate::catalog::{Function, RelationKind};
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
 use crate::execute::explain::{ExplainMany, Notation};
@@ -19,8 +18,7 @@ use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
-use crate::txn::changed::Words;
-use crate::txn::state::{Block, BlockKind};
+use crate::txn::state::BlockKind;
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
@@ -52,13 +50,13 @@ impl Session {
             }
             Found::Compiled(compiled) => compiled,
             Found::Unknown => match self.compile_alone(text) {
-                compiled if compiled.is_certain() => compiled,
-                _ => Box::pin(self.known(text, &[])).await,
+                Some(compiled) => compiled,
+                None => Box::pin(self.known(text, &[])).await?,
             },
         };
         if compiled.statements.is_none() {
             Box::pin(self.probe(text, &[])).await?;
-            return Err(not_understood(None).into());
+            return Err(not_understood().into());
         }
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
@@ -82,26 +80,26 @@ impl Session {
     }
 
     /// Compiles a text, with the catalog read anew if that may help.
-    async fn known(&mut self, text: &[u8], types: &[u32]) -> Arc<Compiled> {
-        let compiled = self.compile(text, types);
+    async fn known(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Compiled>, Failure> {
+        let compiled = self.compile_seen(text, types).await?;
         if compiled.is_certain() {
-            return compiled;
+            return Ok(compiled);
         }
         // The schema may have been changed behind the gateway's back a moment ago.
         if compiled.statements.is_some() && self.catalog.refresh().await.is_ok() {
-            return self.compile(text, types);
+            return Ok(self.compile(text, types));
         }
-        compiled
+        Ok(compiled)
     }
 
     /// Compiles a text; what is not SQL, or names what the catalog does not know, is shown to a server, which says so.
     pub(super) async fn compiled(&mut self, text: &[u8], types: &[u32]) -> Result<Arc<Compiled>, Failure> {
-        let compiled = self.known(text, types).await;
+        let compiled = self.known(text, types).await?;
         if compiled.is_certain() {
             return Ok(compiled);
         }
         self.probe(text, types).await?;
-        Err(not_understood(self.transaction.block()).into())
+        Err(not_understood().into())
     }
 
     /// A statement that PostgreSQL will refuse, as far as the gateway knows: a server parses it; if that does not show the
@@ -116,7 +114,7 @@ impl Session {
             copy_fail(&mut self.link.servers[waiting].server.outbound, "not understood by the gateway");
         }
         self.pass_on_hidden_error(&plain)?;
-        Err(not_understood(self.transaction.block()).into())
+        Err(not_understood().into())
     }
 
     /// Has a server parse a text, without running it, so that the client gets PostgreSQL's own error for it.
@@ -156,7 +154,6 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         self.check_not_failed(plan)?;
-        self.check_not_changed(text, plan)?;
         if self.transaction.block().is_some_and(|block| block.changed_catalog) {
             Box::pin(self.number_block(plan)).await?;
         }
@@ -192,43 +189,6 @@ impl Session {
             }
         }
         Ok(Ended::NotReady)
-    }
-
-    /// In a block that ran DDL, the catalog does not know what became of the relations and functions it named: statements that
-    /// name them, or a view, are refused. See [`Words`].
-    pub(super) fn check_not_changed(&self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
-        let Some(block) = self.transaction.block().filter(|block| block.changed_catalog) else { return Ok(()) };
-        if !matches!(plan, Plan::Rows(_) | Plan::CopyIn(_) | Plan::Cursor(_)) {
-            return Ok(());
-        }
-        let catalog = self.catalog.current();
-        let (words, changed) = (Words::of(text), &block.ddl_words);
-        let relation = catalog.schemas.values().flat_map(HashMap::values).find(|relation| {
-            let may_have_changed = match relation.kind {
-                RelationKind::System => false,
-                RelationKind::View { .. } => true,
-                _ => changed.may_name(&relation.name),
-            };
-            may_have_changed && words.may_name(&relation.name)
-        });
-        let function = || {
-            let own = |functions: &[Function]| functions.iter().any(|function| function.schema != "pg_catalog");
-            let mut names = catalog.functions.iter().filter(|(_, functions)| own(functions)).map(|(name, _)| name);
-            names.find(|name| changed.may_name(name) && words.may_name(name))
-        };
-        let unsure = match relation {
-            Some(relation) => Some(&relation.name),
-            None if changed.may_change_functions() => function(),
-            None => None,
-        };
-        match unsure {
-            None => Ok(()),
-            Some(name) => {
-                Err(Report::error("0A000", format!("\"{name}\" may have been changed by DDL of this transaction"))
-                    .with_hint("Commit the DDL first.")
-                    .into())
-            }
-        }
     }
 
     /// In a failed block only its end is accepted. *Source*: postgres.c, exec_simple_query, "commands ignored until end".
@@ -290,12 +250,19 @@ impl Session {
         let at = match destination {
             Destination::Any => self.enlist_anywhere(text, access).await?,
             Destination::One(shard) => self.enlist_for(shard, access).await?,
-            Destination::Many(shards) => return Box::pin(self.scatter(text, &shards, access, output)).await,
+            Destination::Many(shards) => return Box::pin(self.scatter_at(text, &shards, access, output)).await,
             Destination::All => return Box::pin(self.replicated(text)).await,
             Destination::Split(_) | Destination::Move | Destination::Compute => {
                 return Err(Report::error("XX000", "where the statement runs could not be decided").into());
             }
-            Destination::Gather(gather) => return Box::pin(self.gather_simple(text, &gather, output)).await,
+            Destination::Gather(gather) => {
+                let own = self.begin_if_own(&self.moment(access)?);
+                let ended = Box::pin(self.gather_simple(text, &gather, output)).await?;
+                if own {
+                    Box::pin(self.commit_block()).await?;
+                }
+                return Ok(ended);
+            }
             Destination::NeedsParameterTypes => {
                 return Err(Report::error("0A000", "the type of a parameter cannot be told").into());
             }
@@ -308,6 +275,7 @@ impl Session {
         if access == Access::Write {
             self.note_write(shard).await?;
         }
+        self.note_touched(shard, access)?;
         self.enlist(shard, access).await
     }
 
@@ -342,6 +310,27 @@ impl Session {
             follow(&mut self.transaction, enlisted.server.expects.status);
         }
         Ok(())
+    }
+
+    /// Runs a statement on several shards, at one moment if that is asked for.
+    async fn scatter_at(
+        &mut self,
+        text: &[u8],
+        shards: &[ShardId],
+        access: Access,
+        output: Output,
+    ) -> Result<Ended, Failure> {
+        let moment = self.moment(access)?;
+        let held = if let Moment::Held = moment { Some(self.hold_commits_off().await?) } else { None };
+        let own = self.begin_if_own(&moment);
+        let ended = self.scatter(text, shards, access, output).await?;
+        if let Some(held) = held {
+            self.confirm_held(held).await?;
+        }
+        if own {
+            self.commit_block().await?;
+        }
+        Ok(ended)
     }
 
     /// Runs a statement on several shards and joins their rows; all of them have changed theirs, or none.
@@ -390,6 +379,7 @@ impl Session {
         }
         let mut places = Vec::with_capacity(shards.len());
         for shard in shards {
+            self.note_touched(*shard, access)?;
             places.push(self.enlist(*shard, access).await?);
         }
         Ok(places)
@@ -416,6 +406,7 @@ impl Session {
             return self.forward_query(at, text, false).await;
         }
         let own = self.begin_own_block();
+        self.note_all_touched(Access::Write)?;
         self.enlist_all().await?;
         let end = self.sing(text).await?;
         self.settle(own, &end, true).await
@@ -500,10 +491,10 @@ impl Session {
                 continue;
             }
             // What ran before it may have changed what its names mean.
-            let anew = self.known(&statement, &[]).await;
+            let anew = self.known(&statement, &[]).await?;
             match anew.statements.as_deref() {
                 Some([Planned { plan, .. }]) => self.statement(&anew, &statement, plan, false).await?,
-                Some(_) | None => return Err(not_understood(self.transaction.block()).into()),
+                Some(_) | None => return Err(not_understood().into()),
             };
         }
         if self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit) {
@@ -523,13 +514,9 @@ pub(super) fn rows_of(output: Output) -> JoinFormat {
 }
 
 /// What the gateway can say of a statement that it could not analyse and PostgreSQL takes.
-fn not_understood(block: Option<&Block>) -> Report {
-    let hint = if block.is_some_and(|block| block.changed_catalog) {
-        "Commit the transaction that made the table first."
-    } else {
-        "Check the statement against the manual of PostgreSQL; if it is right, report it."
-    };
-    Report::error("0A000", "the gateway does not understand the statement, so it cannot be routed").with_hint(hint)
+fn not_understood() -> Report {
+    Report::error("0A000", "the gateway does not understand the statement, so it cannot be routed")
+        .with_hint("Check the statement against the manual of PostgreSQL; if it is right, report it.")
 }
 
 fn finish(succeeded: bool) -> Result<Ended, Failure> {

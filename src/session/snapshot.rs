@@ -14,6 +14,7 @@ use super::gateway::Role;
 use super::life::Session;
 use crate::execute::link::Enlisted;
 use crate::execute::replies::Replies;
+use crate::plan::Access;
 use crate::pool::expect::Audience;
 use crate::txn::commits::on_server;
 use crate::txn::log::Isolation;
@@ -32,10 +33,25 @@ const RELEASE: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock(31638869915036005)
 const LOOK: &[u8] = b"SELECT pgbraid.in_doubt()";
 
 /// For so long a commit is waited for that was left half done.
-const HALF_DONE_MAX: Duration = Duration::from_secs(10);
+pub(super) const HALF_DONE_MAX: Duration = Duration::from_secs(10);
 
 /// Recovery is under way meanwhile.
-const HALF_DONE_INTERVAL: Duration = Duration::from_millis(50);
+pub(super) const HALF_DONE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The setting that allows SERIALIZABLE transactions to be so on each shard by itself.
+const SERIALIZABLE: &str = "pgbraid.serializable";
+
+/// What is told when recovery does not come.
+pub(super) fn half_done() -> Failure {
+    let text = "a transaction on several shards was left half done and cannot be finished yet";
+    Report::error("40001", text).with_hint("See \"pgbraid status\".").into()
+}
+
+/// A shard lacks the functions.
+pub(super) fn not_installed() -> Failure {
+    let text = "a snapshot of several shards needs functions that a shard does not have";
+    Report::error("55000", text).with_hint("Run \"pgbraid init\".").into()
+}
 
 impl Session {
     /// Before the first statement of a block: if it is to see all shards at one moment, all of them take their snapshots now.
@@ -51,7 +67,7 @@ impl Session {
             // PostgreSQL chooses the moment, on each shard its own: see `check_second_shard`.
             Isolation::Statement | Isolation::Deferrable => return Ok(()),
             _ if self.gateway.shards() < 2 || self.user.reads == crate::config::Reads::Replica => return Ok(()),
-            Isolation::Transaction => Box::pin(self.take_shared_snapshot()).await,
+            Isolation::Transaction | Isolation::Serializable => Box::pin(self.take_shared_snapshot()).await,
         }
     }
 
@@ -63,13 +79,42 @@ impl Session {
         let deadline = Instant::now() + HALF_DONE_MAX;
         while !self.look(replay.as_bytes()).await? {
             if Instant::now() > deadline {
-                let text = "a transaction on several shards was left half done and cannot be finished yet";
-                return Err(Report::error("40001", text).with_hint("See \"pgbraid status\".").into());
+                return Err(half_done());
             }
             self.gateway.commits.leave();
             tokio::time::sleep(HALF_DONE_INTERVAL).await;
         }
         Ok(())
+    }
+
+    /// A statement is about to read or write rows of a shard.
+    ///
+    /// # Errors
+    /// The block is SERIALIZABLE, and no shard would see all of its conflicts.
+    pub(super) fn note_touched(&mut self, shard: ShardId, access: Access) -> Result<(), Failure> {
+        let Some(block) = self.transaction.block_mut() else { return Ok(()) };
+        block.touched.add(shard, access == Access::Write);
+        if !block.touched.is_beyond_one_shard() || block.log.isolation() != Isolation::Serializable {
+            return Ok(());
+        }
+        let allowed = block.log.effective().text_of(SERIALIZABLE).is_some_and(|text| text.contains("per_shard"));
+        if allowed {
+            return Ok(());
+        }
+        let text = "a SERIALIZABLE transaction that writes can use the rows of one shard only";
+        Err(Report::error("0A000", text)
+            .with_detail("Each shard finds the conflicts that it sees: write skew over several would not be noticed.")
+            .with_hint("Use REPEATABLE READ and lock with SELECT ... FOR UPDATE what must not change, or SET pgbraid.serializable = per_shard.")
+            .into())
+    }
+
+    /// The same of all shards.
+    ///
+    /// # Errors
+    /// As [`Session::note_touched`].
+    pub(super) fn note_all_touched(&mut self, access: Access) -> Result<(), Failure> {
+        (0..self.gateway.shards())
+            .try_for_each(|at| self.note_touched(ShardId(u16::try_from(at).unwrap_or(u16::MAX)), access))
     }
 
     /// Another shard is to enlist in a block that has one.
@@ -87,7 +132,7 @@ impl Session {
 
     /// `pgbraid init` knows the configuration's databases; others get their functions from the gateway. What is missing then is
     /// told by the first question.
-    async fn install_in_other_database(&self) {
+    pub(super) async fn install_in_other_database(&self) {
         let config = self.gateway.config.load_full();
         let home = config.shards.get(usize::from(config.sharding.home.0));
         if home.is_some_and(|home| on_server(&config, &home.primary, &self.database).is_some()) {
@@ -190,8 +235,7 @@ impl Session {
         if let Some(body) = error {
             // Functions that are not there yet. Source: manual of PostgreSQL 15, appendix A.
             if matches!(field(&body, b'C'), Some(b"3F000" | b"42883")) {
-                let text = "a snapshot of several shards needs functions that a shard does not have";
-                return Err(Report::error("55000", text).with_hint("Run \"pgbraid init\".").into());
+                return Err(not_installed());
             }
             frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
             return Err(Failure::Told);

@@ -204,6 +204,9 @@ impl Session {
         if self.transaction.block_mut().is_some_and(|block| !block.log.rollback_to(name)) {
             return Err(no_savepoint(name));
         }
+        if let Some(block) = self.transaction.block_mut() {
+            block.seen = None;
+        }
         self.transaction.recover();
         self.end_held_since(self.savepoints()).await;
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
@@ -247,9 +250,9 @@ impl Session {
         Ok(())
     }
 
-    /// Reads the catalog anew, because DDL ran.
+    /// Reads the catalog anew, because DDL ran; a busy shard is waited for: it has just answered, and what it made has new numbers.
     pub(super) async fn refresh_catalog(&mut self) {
-        if let Err(error) = self.catalog.refresh().await {
+        if let Err(error) = self.catalog.refresh_numbers().await {
             tracing::warn!(%error, "the catalog could not be read after DDL; it will be as soon as the shard answers");
         }
     }

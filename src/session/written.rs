@@ -62,6 +62,8 @@ impl Session {
         let writes = std::mem::take(&mut self.pipeline.writes);
         self.begin_own_block();
         if let Some(block) = self.transaction.block_mut() {
+            let used = self.link.servers.iter().map(|enlisted| enlisted.shard);
+            used.for_each(|shard| block.touched.add(shard, writes.include(shard)));
             block.writes = writes;
         }
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.begun) {

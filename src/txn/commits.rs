@@ -8,7 +8,7 @@ use shardmap::ShardId;
 use tokio::sync::Notify;
 
 use super::install::{self, NotReady};
-use super::name::TransactionName;
+use super::name::{TransactionName, literal};
 use crate::config::{Config, ServerAddress};
 use crate::topology;
 
@@ -35,6 +35,16 @@ struct Ready {
 pub struct Active {
     commits: Arc<Commits>,
     name: TransactionName,
+    secret: Secret,
+}
+
+/// Who knows it may decide the transaction. Never shown.
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 impl Commits {
@@ -57,10 +67,16 @@ impl Commits {
     pub fn begin(self: &Arc<Self>, database: &str, decision_shard: String) -> Option<Active> {
         let cluster = lock(&self.ready).get(database)?.cluster.clone()?.to_string();
         let number = self.last.fetch_add(1, Ordering::Relaxed);
-        let transaction = format!("{}.{number}", self.id);
+        let secret = format!("{}{}", install::random_id().ok()?, install::random_id().ok()?);
+        let transaction = format!("{}.{number}.{}", self.id, proof(&secret));
         lock(&self.active).insert(transaction.clone());
         let name = TransactionName { cluster, decision_shard, transaction };
-        Some(Active { commits: self.clone(), name })
+        Some(Active { commits: self.clone(), name, secret: Secret(secret) })
+    }
+
+    /// Of this gateway, in the names of its transactions.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Whether a transaction is one of this gateway's own: then whether its commit is under way.
@@ -154,7 +170,7 @@ impl Commits {
         if let Some(expected) = expected.filter(|expected| **expected != found) {
             return Err(NotReady::OtherCluster { shard: name, found, expected: expected.to_owned() });
         }
-        let longest = format!("{}.{}", self.id, u64::MAX);
+        let longest = format!("{}.{}.{}", self.id, u64::MAX, proof(""));
         let longest = TransactionName { cluster: found, decision_shard: name, transaction: longest };
         if longest.fits() { Ok(longest.cluster) } else { Err(NotReady::NameTooLong(longest.decision_shard)) }
     }
@@ -172,6 +188,18 @@ impl Active {
     pub fn name(&self) -> &TransactionName {
         &self.name
     }
+
+    /// What the decision shard is to run in its transaction. See `schema.sql`.
+    pub fn decide(&self) -> String {
+        let (transaction, _) = self.name.transaction.rsplit_once('.').unwrap_or_default();
+        format!("SELECT pgbraid.decide({}, {})", literal(transaction), literal(&self.secret.0))
+    }
+}
+
+/// What a secret's transaction is named with, so that only who knows the secret can decide it: half of its SHA-256.
+fn proof(secret: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
+    digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Drop for Active {

@@ -71,7 +71,7 @@ impl NotReady {
 /// When a query fails for another reason than that something is not installed.
 pub async fn facts(client: &Client) -> Result<Facts, tokio_postgres::Error> {
     let query = "SELECT pg_catalog.current_setting('max_prepared_transactions')::integer,
-        pg_catalog.to_regprocedure('pgbraid.decide(text)') IS NOT NULL";
+        pg_catalog.to_regprocedure('pgbraid.decide(text,text)') IS NOT NULL";
     let row = client.query_one(query, &[]).await?;
     let (prepared_max, installed) = (row.try_get(0)?, row.try_get::<_, bool>(1)?);
     let cluster = if installed { cluster(client).await? } else { None };

@@ -25,8 +25,10 @@ pub struct Log {
 pub enum Isolation {
     /// Each what is committed when it begins: READ COMMITTED.
     Statement,
-    /// All the same: REPEATABLE READ or SERIALIZABLE.
+    /// All the same: REPEATABLE READ.
     Transaction,
+    /// All the same, and as if nobody else were there: SERIALIZABLE.
+    Serializable,
     /// The same, of a moment that PostgreSQL chooses by waiting: SERIALIZABLE READ ONLY DEFERRABLE.
     Deferrable,
 }
@@ -126,20 +128,10 @@ impl Log {
     /// What its statements see, by what has been said before the first of them. Words in comments count too: a snapshot of all
     /// shards that nobody asked for costs a moment, one that is missing shows what was never there.
     pub fn isolation(&self) -> Isolation {
-        let said = |word: &[u8]| {
-            let texts = self.entries.iter().map(|entry| match entry {
-                Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
-            });
-            let names = ["default_transaction_isolation", "transaction_isolation", "session characteristics"];
-            let settings = names.into_iter().filter_map(|name| self.effective().text_of(name));
-            texts.chain(settings).any(|text| contains_word(text.as_bytes(), word))
-        };
-        match said(b"serializable") {
-            true if said(b"deferrable") && !said(b"not deferrable") && said(b"read only") => Isolation::Deferrable,
-            true => Isolation::Transaction,
-            false if said(b"repeatable") => Isolation::Transaction,
-            false => Isolation::Statement,
-        }
+        let texts = self.entries.iter().map(|entry| match entry {
+            Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
+        });
+        isolation(texts, self.effective())
     }
 
     /// Adds a statement that acts on the block itself.
@@ -214,6 +206,25 @@ impl Log {
     }
 }
 
+/// What the statements of a transaction see that begins in a session with these settings.
+pub fn default_isolation(settings: &Settings) -> Isolation {
+    if settings.is_empty() { Isolation::Statement } else { isolation(std::iter::empty(), settings) }
+}
+
+fn isolation<'a>(texts: impl Iterator<Item = &'a str> + Clone, settings: &'a Settings) -> Isolation {
+    let said = |word: &[u8]| {
+        let names = ["default_transaction_isolation", "transaction_isolation", "session characteristics"];
+        let settings = names.into_iter().filter_map(|name| settings.text_of(name));
+        texts.clone().chain(settings).any(|text| contains_word(text.as_bytes(), word))
+    };
+    match said(b"serializable") {
+        true if said(b"deferrable") && !said(b"not deferrable") && said(b"read only") => Isolation::Deferrable,
+        true => Isolation::Serializable,
+        false if said(b"repeatable") => Isolation::Transaction,
+        false => Isolation::Statement,
+    }
+}
+
 /// Whether a text has a word in it, whatever its case.
 fn contains_word(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
@@ -244,7 +255,8 @@ mod tests {
         assert_eq!(said.isolation(), Isolation::Transaction);
         let change = Change::Value("serializable".into());
         let settings = Arc::new(Settings::default().with("default_transaction_isolation", change));
-        assert_eq!(Log::new("BEGIN".into(), settings.clone()).isolation(), Isolation::Transaction);
+        assert_eq!(Log::new("BEGIN".into(), settings.clone()).isolation(), Isolation::Serializable);
+        assert_eq!(default_isolation(&settings), Isolation::Serializable);
         assert_eq!(Log::new("BEGIN READ ONLY DEFERRABLE".into(), settings).isolation(), Isolation::Deferrable);
     }
 

@@ -5,7 +5,6 @@
 //! transaction that wrote on several shards is prepared on all but one, the decision shard, whose own commit carries a row that
 //! says so: [`protocol`]. Whoever finds a prepared transaction can therefore finish it: [`recovery`].
 
-pub mod changed;
 pub mod log;
 pub mod state;
 pub mod name;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use shardmap::ShardId;
 
 use super::commits::Active;
-use super::name::literal;
 use super::pause::{Point, pause};
 use crate::execute::fault::ServerFault;
 use crate::execute::link::{Enlisted, Link};
@@ -107,9 +106,8 @@ pub async fn prepare(
     pause(Point::Preparing).await;
     let begun = Instant::now();
     let prepare = format!("PREPARE TRANSACTION {}", active.name().literal());
-    let decide = format!("SELECT pgbraid.decide({})", literal(&active.name().transaction));
     let mut expected: Vec<(usize, &[u8])> = vec![(roles.decision, b"SELECT 1")];
-    send(link, &[roles.decision], decide.as_bytes());
+    send(link, &[roles.decision], active.decide().as_bytes());
     send(link, &roles.prepare, prepare.as_bytes());
     send(link, &roles.rest, b"COMMIT");
     send(link, gate(&roles.prepare), HOLD_OFF);

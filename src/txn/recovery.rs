@@ -292,7 +292,7 @@ const COMPLAINTS_MAX: usize = 10_000;
 /// Deletes rows old enough, except those of transactions that are prepared somewhere.
 async fn delete_old(client: &Client, open: &[String]) -> Result<u64, tokio_postgres::Error> {
     let query = "DELETE FROM pgbraid.decision WHERE txn <> ALL ($1::text[]) AND decided < pg_catalog.clock_timestamp()
-        - CASE WHEN committed THEN $2 ELSE $3 END * interval '1 second'";
+        - CASE WHEN committed THEN $2::float8 ELSE $3::float8 END * interval '1 second'";
     let (commits, aborts) = (COMMIT_KEPT.as_secs_f64(), ABORT_KEPT.as_secs_f64());
     client.execute(query, &[&open, &commits, &aborts]).await
 }

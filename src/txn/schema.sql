@@ -25,15 +25,28 @@ CREATE TABLE IF NOT EXISTS pgbraid.decision (
     decided timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Called in a client's transaction, under the client's role, which needs no right on the table. The decision must be on disk
--- before another shard commits, whatever the client thinks of durability.
-CREATE OR REPLACE FUNCTION pgbraid.decide(txn text) RETURNS void
+-- Called in a client's transaction, under the client's role, which needs no right on the table. Anybody may call it, and decides
+-- nothing but transactions whose secret he knows: names, which all can see in pg_prepared_xacts, end with its hash. The decision
+-- must be on disk before another shard commits, whatever the client thinks of durability.
+DROP FUNCTION IF EXISTS pgbraid.decide(text);
+CREATE OR REPLACE FUNCTION pgbraid.decide(txn text, secret text) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT pg_catalog.set_config('synchronous_commit', 'on', true)
     WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');
-    INSERT INTO pgbraid.decision (txn, committed) VALUES (decide.txn, true);
+    INSERT INTO pgbraid.decision (txn, committed) VALUES (decide.txn || '.' || pg_catalog.substr(
+        pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(decide.secret, 'UTF8')), 'hex'), 1, 32), true);
 END;
+
+-- On the home shard: which servers work for clients of each gateway that wait for a lock, so that gateways together see who waits
+-- for himself in a circle over several shards. Of no use after a crash, hence not logged.
+CREATE UNLOGGED TABLE IF NOT EXISTS pgbraid.waiting (
+    gateway text PRIMARY KEY,
+    clients integer[] NOT NULL,
+    shards text[] NOT NULL,
+    processes integer[] NOT NULL,
+    seen timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 
 -- One snapshot over all shards: who takes one holds this lock on every shard for the moment, and who commits on several shards
 -- holds it, shared, on one of them from before the decision until all have committed. Another number of the same kind as above.
@@ -46,7 +59,7 @@ BEGIN ATOMIC
 END;
 
 CREATE OR REPLACE FUNCTION pgbraid.hold() RETURNS text
-LANGUAGE sql VOLATILE SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SET lock_timeout = '30s' SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT pg_catalog.pg_advisory_lock(31638869915036005);
     SELECT pgbraid.in_doubt();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
-use super::changed::Words;
 use super::log::Log;
+use crate::catalog::Catalog;
 use crate::pool::settings::Settings;
 use crate::wire::reply::Status;
 
@@ -32,12 +32,14 @@ pub struct Block {
     pub read_only: bool,
     /// Who was written.
     pub writes: Writes,
-    /// DDL ran in it: the catalog does not know yet what it made.
+    /// What statements of a SERIALIZABLE block have read or written.
+    pub touched: Touched,
+    /// DDL ran in it: the catalog that sessions share does not know yet what it made.
     pub changed_catalog: bool,
     /// Its servers have been asked for the numbers of the types made in it.
     pub numbered: bool,
-    /// The words of the DDL that ran in it.
-    pub ddl_words: Words,
+    /// The catalog as it sees it after its last DDL, once asked for.
+    pub seen: Option<Arc<Catalog>>,
     /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
     pub lost_server: bool,
 }
@@ -63,6 +65,26 @@ pub enum Writes {
     Several(Vec<ShardId>),
     /// All, by DDL or COPY.
     Everywhere,
+}
+
+/// Shards whose rows the statements of a SERIALIZABLE block have read or written. Each shard finds the conflicts that it sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    shards: Writes,
+    wrote: bool,
+}
+
+impl Touched {
+    /// Notes that rows of a shard are read or written.
+    pub fn add(&mut self, shard: ShardId, writes: bool) {
+        self.shards.add(shard);
+        self.wrote |= writes;
+    }
+
+    /// There may be conflicts that no shard sees whole: rows were written, and there is more than one shard.
+    pub fn is_beyond_one_shard(&self) -> bool {
+        self.wrote && matches!(self.shards, Writes::Several(_) | Writes::Everywhere)
+    }
 }
 
 impl Writes {
@@ -100,15 +122,15 @@ impl Transaction {
     pub fn begin(&mut self, kind: BlockKind, text: String, read_only: bool, settings: Arc<Settings>) {
         let log = Log::new(text, settings);
         let writes = Writes::default();
-        let ddl_words = Words::default();
         *self = Transaction::Open(Block {
             log,
             kind,
             read_only,
             writes,
+            touched: Touched::default(),
             changed_catalog: false,
             numbered: false,
-            ddl_words,
+            seen: None,
             lost_server: false,
         });
     }

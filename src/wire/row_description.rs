@@ -6,7 +6,7 @@
 const FIRST_NORMAL_OID: u32 = 16384;
 
 /// A RowDescription's body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     body: Vec<u8>,
 }

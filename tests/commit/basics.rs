@@ -80,7 +80,7 @@ async fn only_who_wrote_is_prepared() {
         keys[0], keys[1], keys[2]
     );
     let commit = tokio::spawn(async move { client.batch_execute(&script).await });
-    eventually("it is prepared", Duration::from_secs(10), async || gateway.is_paused_at("prepared")).await;
+    eventually("it is prepared", Duration::from_secs(60), async || gateway.is_paused_at("prepared")).await;
     assert_eq!(prepared(&cluster).await, 1, "of two that wrote, one is the decision shard, and one only looked");
     gateway.go_on();
     commit.await.unwrap().unwrap();

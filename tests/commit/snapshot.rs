@@ -47,7 +47,7 @@ async fn a_commit_that_a_dead_gateway_left_half_done_is_seen_whole() {
     gateway.pause_at("decided");
     let script = write(a, b);
     let commit = tokio::spawn(async move { writer.batch_execute(&script).await });
-    eventually("it is decided", Duration::from_secs(10), async || gateway.is_paused_at("decided")).await;
+    eventually("it is decided", Duration::from_secs(60), async || gateway.is_paused_at("decided")).await;
     assert_eq!(on_shard(&cluster, 1, "SELECT count(*) FROM pg_prepared_xacts").await, 1);
     gateway.kill9();
     commit.await.unwrap().unwrap_err();
@@ -66,13 +66,13 @@ async fn a_commit_between_its_two_halves_keeps_snapshots_waiting() {
     gateway.pause_at("decided");
     let script = write(a, b);
     let commit = tokio::spawn(async move { writer.batch_execute(&script).await });
-    eventually("it is decided", Duration::from_secs(10), async || gateway.is_paused_at("decided")).await;
+    eventually("it is decided", Duration::from_secs(60), async || gateway.is_paused_at("decided")).await;
     let read = tokio::spawn(async move {
         reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
         (value(&reader, &of(a)).await, value(&reader, &of(b)).await)
     });
     let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
-    eventually("it waits", Duration::from_secs(10), async || on_shard(&cluster, 1, waits).await == 1).await;
+    eventually("it waits", Duration::from_secs(60), async || on_shard(&cluster, 1, waits).await == 1).await;
     gateway.go_on();
     commit.await.unwrap().unwrap();
     assert_eq!(read.await.unwrap(), (1, 1));

@@ -21,6 +21,12 @@ pub enum Type {
     Json,
     Array,
     Span,
+    /// An enum whose order is not that of its labels.
+    Mood,
+    /// int4range.
+    Range,
+    /// text in collation "C".
+    Code,
 }
 
 /// A table with its columns.
@@ -47,6 +53,8 @@ pub const TABLES: &[Table] = &[
             ("day", Date),
             ("gift", Bool),
             ("took", Span),
+            ("mood", Mood),
+            ("span", Range),
         ],
         unique: &["customer_id", "id"],
     },
@@ -62,6 +70,8 @@ pub const TABLES: &[Table] = &[
             ("ref", Uuid),
             ("profile", Json),
             ("tags", Array),
+            ("grade", Int),
+            ("nick", Code),
         ],
         unique: &["customer_id"],
     },
@@ -97,8 +107,10 @@ pub const TABLES: &[Table] = &[
 pub const CONFIG: &str = "[tables.countries]\nkind = \"reference\"\n[tables.products]\nkind = \"reference\"\n";
 
 const SCHEMA: &str = "
-CREATE TABLE customers (customer_id int8 PRIMARY KEY, name text, country char(2), vip bool, since date, credit numeric(10,2), ref uuid, profile jsonb, tags text[]);
-CREATE TABLE orders (customer_id int8, id int8, status text, total numeric(12,2), ts timestamptz, note varchar(20), qty int4, ratio float8, day date, gift bool, took interval, PRIMARY KEY (customer_id, id));
+CREATE TYPE mood AS ENUM ('sad', 'fine', 'angry');
+CREATE DOMAIN grade AS int4 CHECK (VALUE BETWEEN 0 AND 9);
+CREATE TABLE customers (customer_id int8 PRIMARY KEY, name text, country char(2), vip bool, since date, credit numeric(10,2), ref uuid, profile jsonb, tags text[], grade grade, nick text COLLATE \"C\");
+CREATE TABLE orders (customer_id int8, id int8, status text, total numeric(12,2), ts timestamptz, note varchar(20), qty int4, ratio float8, day date, gift bool, took interval, mood mood, span int4range, PRIMARY KEY (customer_id, id));
 CREATE TABLE items (customer_id int8, order_id int8, line int4, product_id int4, quantity int2, price numeric(10,2), raw bytea, PRIMARY KEY (customer_id, order_id, line));
 CREATE TABLE refunds (customer_id int8, id int8, amount numeric(12,2), why text);
 CREATE TABLE nothing (customer_id int8, v int4, t text);
@@ -126,19 +138,21 @@ fn rows(customer: i64) -> Vec<String> {
     let name = null_if(n % 7 == 5, format!("'customer {}'", n % 10));
     let country = null_if(n % 11 == 0, format!("'{}'", ["DE", "FR", "US"][n as usize % 3]));
     let mut statements = vec![format!(
-        "INSERT INTO customers VALUES ({n}, {name}, {country}, {}, {}, {}, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd38{n:04}', '{{\"a\": {}}}', {})",
+        "INSERT INTO customers VALUES ({n}, {name}, {country}, {}, {}, {}, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd38{n:04}', '{{\"a\": {}}}', {}, {}, {})",
         null_if(n % 5 == 0, (n % 4 == 0).to_string()),
         null_if(n % 6 == 0, format!("DATE '2020-01-01' + {}", n % 9)),
         null_if(n % 8 == 0, format!("{}.25", n % 5)),
         n % 3,
         null_if(n % 4 == 1, format!("ARRAY['t{}', NULL]", n % 3)),
+        null_if(n % 6 == 1, (n % 5).to_string()),
+        null_if(n % 9 == 2, format!("'{}'", ["a", "B", "Ä", "b", ""][n as usize % 5])),
     )];
     let orders = if n == 3 { 25 } else { n % 4 };
     for id in 1..=orders {
         let k = n * 7 + id;
         let status = ["new", "paid", "sent", "Ärger", ""][(k % 5) as usize];
         statements.push(format!(
-            "INSERT INTO orders VALUES ({n}, {id}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
+            "INSERT INTO orders VALUES ({n}, {id}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})",
             null_if(k % 13 == 0, format!("'{status}'")),
             null_if(k % 6 == 0, format!("{}.{:02}", k * 37 % 250, k % 4 * 25)),
             null_if(k % 10 == 0, format!("TIMESTAMPTZ '2026-01-01 00:00Z' + INTERVAL '{} hours'", k % 40)),
@@ -148,6 +162,8 @@ fn rows(customer: i64) -> Vec<String> {
             null_if(k % 12 == 0, format!("DATE '2026-01-01' + {}", k % 6)),
             null_if(k % 3 == 0, (k % 2 == 0).to_string()),
             null_if(k % 5 == 0, format!("INTERVAL '{} minutes'", k % 7)),
+            null_if(k % 7 == 3, format!("'{}'", ["sad", "fine", "angry"][k as usize % 3])),
+            null_if(k % 4 == 3, format!("'[{}, {})'", k % 5, k % 5 + k % 3)),
         ));
         for line in 1..=(k % 3) {
             statements.push(format!(

@@ -1,12 +1,13 @@
 //! Makes queries from choices: every clause that SELECT has, over the tables of `data`, such that one Postgres has exactly one
-//! answer: numbers are rounded where equal ones may be written differently, limits have total orders, nothing divides.
+//! answer: limits have total orders, sums of floats are exact, nothing divides. `values` makes expressions and conditions, `aggregates` what
+//! is computed over several rows.
 
 use crate::choices::Choices;
 use crate::data::{TABLES, Type};
 use Type::*;
 
 /// An output column.
-type Column = (String, Type);
+pub type Column = (String, Type);
 
 /// A query.
 pub struct Query {
@@ -16,13 +17,21 @@ pub struct Query {
     pub ordered: bool,
 }
 
+/// A query before ORDER BY.
+struct Body {
+    sql: String,
+    columns: Vec<Column>,
+    /// What it may be ordered by that is no column of its own.
+    by: Vec<String>,
+}
+
 /// What a name in an expression may mean.
 #[derive(Clone)]
-struct Item {
-    alias: String,
-    columns: Vec<Column>,
-    /// A table's columns that tell its rows apart.
-    unique: Vec<&'static str>,
+pub struct Item {
+    pub alias: String,
+    pub columns: Vec<Column>,
+    /// Columns that tell its rows apart.
+    pub unique: Vec<&'static str>,
 }
 
 /// Makes queries.
@@ -33,7 +42,8 @@ pub struct Generator {
     ctes: Vec<Item>,
 }
 
-const ALL: &[Type] = &[Int, Num, Text, Bool, Date, Ts, Float, Uuid, Bytes, Json, Array, Span];
+/// All types.
+pub const ALL: &[Type] = &[Int, Num, Text, Bool, Date, Ts, Float, Uuid, Bytes, Json, Array, Span, Mood, Range, Code];
 
 impl Generator {
     pub fn new(choices: Choices) -> Generator {
@@ -51,43 +61,51 @@ impl Generator {
     }
 
     /// A query with these column types, or any. `outer`: names that it may refer to. `deep`: how deep it may nest.
-    fn query(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32, top: bool) -> Query {
+    pub fn query(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32, top: bool) -> Query {
         let known = self.ctes.len();
         let with = if deep > 0 && self.choices.chance(6) { self.with(outer, deep) } else { String::new() };
-        let body = match self.choices.below(12) {
+        let body = match self.choices.below(14) {
             0..=4 => self.plain(outer, types, deep),
             5..=7 => self.grouped(outer, types, deep),
             8 => self.windowed(outer, types, deep),
             9 => self.distinct(outer, types, deep),
-            _ if deep > 0 => self.set_operation(outer, types, deep),
+            10 | 11 if deep > 0 => self.set_operation(outer, types, deep),
+            12 if types.is_none() => self.stars(),
+            13 if self.choices.chance(3) => self.constants(outer, types),
             _ => self.plain(outer, types, deep),
         };
         self.ctes.truncate(known);
-        let (sql, columns) = body;
-        let mut query = Query { sql: format!("{with}{sql}"), columns, ordered: false };
+        let mut query = Query { sql: format!("{with}{}", body.sql), columns: body.columns, ordered: false };
         if self.choices.chance(if top { 3 } else { 8 }) {
-            self.order(&mut query);
+            self.order(&mut query, &body.by);
         }
         query
     }
 
-    /// ORDER BY all columns, and perhaps a limit.
-    fn order(&mut self, query: &mut Query) {
-        if query.columns.iter().any(|(_, kind)| *kind == Json) && self.choices.chance(2) {
-            return;
-        }
+    /// ORDER BY all columns, perhaps something else before them, and perhaps a limit.
+    fn order(&mut self, query: &mut Query, by: &[String]) {
         let mut items = Vec::new();
+        if !by.is_empty() && self.choices.chance(2) {
+            let direction = self.choices.one_of(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
+            items.push(format!("{}{direction}", by[self.choices.below(by.len() as u32) as usize]));
+        }
         for at in 0..query.columns.len() {
             let direction = self.choices.one_of(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
             items.push(format!("{}{direction}", at + 1));
         }
-        let limit = match self.choices.below(8) {
+        let limit = match self.choices.below(11) {
             0..=2 => String::new(),
             3 => format!(" LIMIT {}", self.choices.below(9)),
             4 => format!(" OFFSET {}", self.choices.below(5)),
             5 => format!(" LIMIT {} OFFSET {}", self.choices.below(9), self.choices.below(4)),
             6 => format!(" FETCH FIRST {} ROWS WITH TIES", self.choices.below(6) + 1),
-            _ => " LIMIT ALL OFFSET 1".to_owned(),
+            7 => format!(" OFFSET 2 ROWS FETCH NEXT {} ROWS WITH TIES", self.choices.below(6) + 1),
+            8 => format!(" LIMIT {}::bigint + 1", self.choices.below(4)),
+            9 => {
+                let condition = self.choices.one_of(&["customer_id < 9", "customer_id = 3", "id = 2", "amount > 2"]);
+                format!(" LIMIT (SELECT count(*) FROM refunds WHERE {condition})")
+            }
+            _ => self.choices.one_of(&[" LIMIT ALL OFFSET 1", " LIMIT NULL OFFSET 2"]).to_owned(),
         };
         query.sql = format!("{} ORDER BY {}{limit}", query.sql, items.join(", "));
         query.ordered = true;
@@ -96,39 +114,61 @@ impl Generator {
     fn with(&mut self, outer: &[Item], deep: u32) -> String {
         let alias = format!("w{}", self.alias());
         if self.choices.chance(4) {
-            let start = self.query(&[], Some(&[Int]), 0, false).sql;
-            let bound = self.choices.below(6);
-            let union = self.choices.one_of(&["UNION", "UNION ALL"]);
-            let step = match self.choices.below(2) {
-                0 => format!("SELECT {alias}.n + 1 FROM {alias} WHERE {alias}.n < {bound}"),
-                _ => format!(
-                    "SELECT DISTINCT {alias}.n + 1 FROM {alias} JOIN orders o ON o.id = {alias}.n WHERE {alias}.n < {bound}"
-                ),
-            };
-            let start = format!("SELECT s.n FROM ({start}) s(n) WHERE s.n > -3");
-            self.ctes.push(Item { alias: alias.clone(), columns: vec![("n".into(), Int)], unique: Vec::new() });
-            return format!("WITH RECURSIVE {alias}(n) AS ({start} {union} {step}) ");
+            return self.recursive(alias);
         }
-        let query = self.query(outer, None, deep - 1, false);
-        let materialized = self.choices.one_of(&["", "", "MATERIALIZED ", "NOT MATERIALIZED "]);
-        let names: Vec<&str> = query.columns.iter().map(|(name, _)| name.as_str()).collect();
-        let text = format!("WITH {alias}({}) AS {materialized}({}) ", names.join(", "), query.sql);
-        self.ctes.push(Item { alias, columns: query.columns, unique: Vec::new() });
-        text
+        let mut text = String::from("WITH ");
+        for more in 0..self.choices.one_of(&[1, 1, 2]) {
+            let name = format!("{alias}{}", ["", "b"][more]);
+            let query = self.query(outer, None, deep - 1, false);
+            let materialized = self.choices.one_of(&["", "", "MATERIALIZED ", "NOT MATERIALIZED "]);
+            let columns: Vec<&str> = query.columns.iter().map(|(name, _)| name.as_str()).collect();
+            let separator = if more == 0 { "" } else { ", " };
+            text = format!("{text}{separator}{name}({}) AS {materialized}({})", columns.join(", "), query.sql);
+            self.ctes.push(Item { alias: name, columns: query.columns, unique: Vec::new() });
+        }
+        text + " "
+    }
+
+    fn recursive(&mut self, alias: String) -> String {
+        let start = self.query(&[], Some(&[Int]), 0, false).sql;
+        let bound = self.choices.below(6);
+        let union = self.choices.one_of(&["UNION", "UNION ALL"]);
+        let step = match self.choices.below(3) {
+            0 => format!("SELECT {alias}.n + 1 FROM {alias} WHERE {alias}.n < {bound}"),
+            1 => format!(
+                "SELECT DISTINCT {alias}.n + 1 FROM {alias} JOIN orders o ON o.id = {alias}.n WHERE {alias}.n < {bound}"
+            ),
+            _ => format!(
+                "SELECT {alias}.n + 1 FROM {alias} WHERE {alias}.n < {bound} AND EXISTS (SELECT 1 FROM items i WHERE i.line = {alias}.n)"
+            ),
+        };
+        let start = format!("SELECT DISTINCT s.n FROM ({start}) s(n) WHERE s.n > -3");
+        self.ctes.push(Item { alias: alias.clone(), columns: vec![("n".into(), Int)], unique: Vec::new() });
+        let after = match self.choices.below(6) {
+            0 => " SEARCH DEPTH FIRST BY n SET path",
+            1 => " CYCLE n SET is_cycle USING path",
+            _ => "",
+        };
+        format!("WITH RECURSIVE {alias}(n) AS ({start} {union} {step}){after} ")
     }
 
     /// FROM items, and their text.
-    fn clause_from(&mut self, outer: &[Item], deep: u32) -> (Vec<Item>, String) {
+    pub fn clause_from(&mut self, outer: &[Item], deep: u32) -> (Vec<Item>, String) {
         let (first, mut text) = self.item_from(outer, &[], deep);
         let mut items = vec![first];
         let more = self.choices.one_of(&[0, 0, 0, 1, 1, 2]);
         for _ in 0..more {
             let (item, right) = self.item_from(outer, &items, deep);
             let mut join = self.choices.one_of(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
-            if right.starts_with("LATERAL") && join != "JOIN" {
+            if ["LATERAL", "unnest", "jsonb"].iter().any(|start| right.starts_with(start)) && join != "JOIN" {
                 join = "LEFT JOIN";
             }
-            let on = self.join_condition(&items, &item, join == "FULL JOIN");
+            if self.choices.chance(5) && both_have_the_key(&items, &item) {
+                text = format!("{text} {join} {right} USING (customer_id)");
+                items.push(item);
+                continue;
+            }
+            let on = self.join_condition(&items, &item, join == "FULL JOIN", deep);
             text = match on {
                 Some(on) => format!("{text} {join} {right} ON {on}"),
                 None if items.len() < 2 => format!("{text} CROSS JOIN {right}"),
@@ -139,7 +179,7 @@ impl Generator {
         (items, text)
     }
 
-    fn join_condition(&mut self, left: &[Item], right: &Item, only_equal: bool) -> Option<String> {
+    fn join_condition(&mut self, left: &[Item], right: &Item, only_equal: bool, deep: u32) -> Option<String> {
         let mut pairs = Vec::new();
         for item in left {
             for (name, kind) in &item.columns {
@@ -162,24 +202,25 @@ impl Generator {
         }
         if !only_equal && self.choices.chance(4) {
             let items: Vec<Item> = left.iter().chain([right]).cloned().collect();
-            on = format!("{on} AND {}", self.condition(&items, 0));
+            on = format!("{on} AND {}", self.condition(&items, deep.min(1)));
         }
         Some(on)
     }
 
     fn item_from(&mut self, outer: &[Item], left: &[Item], deep: u32) -> (Item, String) {
         let alias = self.alias();
-        match self.choices.below(10) {
+        let none = Vec::new();
+        match self.choices.below(11) {
             0 if deep > 0 => {
                 let query = self.query(&[], None, deep - 1, false);
                 let text = format!("({}) {alias}", query.sql);
-                (Item { alias, columns: query.columns, unique: Vec::new() }, text)
+                (Item { alias, columns: query.columns, unique: none }, text)
             }
             1 if deep > 0 && !left.is_empty() => {
                 let names: Vec<Item> = outer.iter().chain(left).cloned().collect();
                 let query = self.query(&names, None, deep - 1, false);
                 let text = format!("LATERAL ({}) {alias}", query.sql);
-                (Item { alias, columns: query.columns, unique: Vec::new() }, text)
+                (Item { alias, columns: query.columns, unique: none }, text)
             }
             2 | 3 if !self.ctes.is_empty() => {
                 let cte = self.ctes[self.choices.below(self.ctes.len() as u32) as usize].clone();
@@ -195,6 +236,7 @@ impl Generator {
                 let text = format!("generate_series(1, {}) {alias}(n)", self.choices.below(5) + 1);
                 (Item { alias, columns: vec![("n".to_owned(), Int)], unique: vec!["n"] }, text)
             }
+            5 if !left.is_empty() => self.function(alias, left),
             _ => {
                 // The first ones more often.
                 let count = TABLES.len() as u32;
@@ -206,7 +248,29 @@ impl Generator {
         }
     }
 
-    fn types(&mut self, types: Option<&[Type]>, from: &[Item]) -> Vec<Type> {
+    /// A function over columns to its left.
+    fn function(&mut self, alias: String, left: &[Item]) -> (Item, String) {
+        let names = |names: &[(&str, Type)]| names.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
+        let (columns, text): (Vec<Column>, String) = match self.choices.below(3) {
+            0 => {
+                let of = self.value(Array, left);
+                (names(&[("e", Text), ("o", Int)]), format!("unnest({of}) WITH ORDINALITY {alias}(e, o)"))
+            }
+            1 => {
+                let of = self.value(Json, left);
+                let of = format!("CASE jsonb_typeof({of}) WHEN 'object' THEN {of} ELSE '{{}}' END");
+                (names(&[("k", Text), ("v", Text)]), format!("jsonb_each_text({of}) {alias}(k, v)"))
+            }
+            _ => {
+                let of = self.value(Int, left);
+                (names(&[("n", Int)]), format!("LATERAL generate_series(1, least({of}, 3)) {alias}(n)"))
+            }
+        };
+        (Item { alias, columns, unique: Vec::new() }, text)
+    }
+
+    /// Types of output columns: these, or some that FROM has.
+    pub fn types(&mut self, types: Option<&[Type]>, from: &[Item]) -> Vec<Type> {
         if let Some(types) = types {
             return types.to_vec();
         }
@@ -227,13 +291,22 @@ impl Generator {
         if self.choices.chance(2) { format!(" WHERE {}", self.condition(items, deep)) } else { String::new() }
     }
 
-    fn plain(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> (String, Vec<Column>) {
+    fn plain(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
         let (items, from) = self.clause_from(outer, deep);
         let types = self.types(types, &items);
         let scope: Vec<Item> = items.iter().chain(outer).cloned().collect();
-        let (list, columns) = self.list(&types, |this, kind| this.expression(kind, &scope, deep.min(1)));
+        let (list, columns) = self.list(&types, |this, kind| {
+            if kind == Int && this.choices.chance(14) {
+                let value = this.value(Int, &scope);
+                return format!("generate_series(1, least({value}, 3))");
+            }
+            this.expression(kind, &scope, deep.min(1))
+        });
         let condition = self.where_clause(&scope, deep);
-        (format!("SELECT {list} FROM {from}{condition}"), columns)
+        let kind = self.types(None, &items)[0];
+        let by = self.expression(kind, &items, deep.min(1));
+        let by = if by.contains('.') { vec![by] } else { Vec::new() };
+        Body { sql: format!("SELECT {list} FROM {from}{condition}"), columns, by }
     }
 
     fn list(&mut self, types: &[Type], mut value: impl FnMut(&mut Self, Type) -> String) -> (String, Vec<Column>) {
@@ -247,302 +320,160 @@ impl Generator {
         (list.join(", "), columns)
     }
 
-    fn distinct(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> (String, Vec<Column>) {
-        let (sql, columns) = self.plain(outer, types, deep);
-        let rest = sql.strip_prefix("SELECT ").unwrap_or(&sql).to_owned();
-        if self.choices.chance(2) {
-            let order: Vec<String> = (1..=columns.len()).map(|at| at.to_string()).collect();
-            return (format!("SELECT * FROM (SELECT DISTINCT ON (1) {rest} ORDER BY {}) d", order.join(", ")), columns);
-        }
-        (format!("SELECT DISTINCT {rest}"), columns)
+    /// Columns without names of their own: `*`, `t.*`, USING's and NATURAL's, TABLE.
+    fn stars(&mut self) -> Body {
+        let table = &TABLES[self.choices.below(TABLES.len() as u32) as usize];
+        let columns: Vec<Column> = table.columns.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
+        let name = table.name;
+        let sql = match self.choices.below(6) {
+            0 => format!("TABLE {name}"),
+            1 => format!("SELECT * FROM {name}"),
+            2 => format!("SELECT x.* FROM {name} x LEFT JOIN refunds r ON r.id = 2 AND r.customer_id = 6"),
+            3 if name == "items" => {
+                format!("SELECT * FROM {name} NATURAL LEFT JOIN (SELECT customer_id FROM refunds) r")
+            }
+            4 => format!("SELECT (x).* FROM (SELECT y AS x FROM {name} y) z"),
+            _ => format!("SELECT * FROM (SELECT * FROM {name} LIMIT ALL) x"),
+        };
+        Body { sql, columns, by: Vec::new() }
     }
 
-    fn grouped(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> (String, Vec<Column>) {
+    /// No FROM, or VALUES.
+    fn constants(&mut self, outer: &[Item], types: Option<&[Type]>) -> Body {
+        let types = self.types(types, outer);
+        if outer.is_empty() && self.choices.chance(2) {
+            let rows: Vec<String> = (0..self.choices.below(3) + 1)
+                .map(|_| {
+                    let row: Vec<String> = types.iter().map(|kind| self.constant(*kind)).collect();
+                    format!("({})", row.join(", "))
+                })
+                .collect();
+            let columns: Vec<Column> = types.iter().enumerate().map(|(at, kind)| (format!("c{at}"), *kind)).collect();
+            let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+            let sql = format!("SELECT * FROM (VALUES {}) v({})", rows.join(", "), names.join(", "));
+            return Body { sql, columns, by: Vec::new() };
+        }
+        let (list, columns) = self.list(&types, |this, kind| this.expression(kind, outer, 1));
+        Body { sql: format!("SELECT {list}"), columns, by: Vec::new() }
+    }
+
+    fn distinct(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
+        let body = self.plain(outer, types, deep);
+        let rest = body.sql.strip_prefix("SELECT ").unwrap_or(&body.sql).to_owned();
+        if self.choices.chance(2) {
+            let directions: Vec<&str> =
+                body.columns.iter().map(|_| self.choices.one_of(&["", " DESC", " NULLS FIRST"])).collect();
+            let order: Vec<String> =
+                directions.iter().enumerate().map(|(at, direction)| format!("{}{direction}", at + 1)).collect();
+            let sql = format!("SELECT * FROM (SELECT DISTINCT ON (1) {rest} ORDER BY {}) d", order.join(", "));
+            return Body { sql, columns: body.columns, by: Vec::new() };
+        }
+        Body { sql: format!("SELECT DISTINCT {rest}"), columns: body.columns, by: Vec::new() }
+    }
+
+    fn grouped(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
         let (items, from) = self.clause_from(outer, deep);
         let types = self.types(types, &items);
         let condition = self.where_clause(&items, deep);
         let mut keys = Vec::new();
-        for _ in 0..self.choices.below(3) {
+        for _ in 0..self.choices.below(4) {
             let kind = self.types(None, &items)[0];
             keys.push((self.expression(kind, &items, 0), kind));
         }
         // A constant in GROUP BY would be an ordinal or nothing.
         keys.retain(|(text, _)| text.contains(".") && text.contains('t'));
-        let sets = keys.len() > 1 && self.choices.chance(4);
+        let texts: Vec<String> = keys.iter().map(|(text, _)| text.clone()).collect();
+        let group = if texts.is_empty() { String::new() } else { self.group_by(&texts) };
+        let sets = group.contains("ROLLUP") || group.contains("CUBE") || group.contains("SETS");
         let (list, columns) = self.list(&types, |this, kind| {
             let of_kind: Vec<&String> = keys.iter().filter(|(_, key)| *key == kind).map(|(text, _)| text).collect();
             match of_kind.first() {
                 Some(key) if !this.choices.chance(3) => (*key).clone(),
+                _ if sets && kind == Int && this.choices.chance(2) => format!("grouping({})", texts.join(", ")),
+                _ if kind == Int && this.choices.chance(12) => {
+                    format!("(sum({}) OVER ())::int8", this.aggregate(Int, &items))
+                }
+                _ if kind == Int && this.choices.chance(12) => {
+                    format!("rank() OVER (ORDER BY {})", this.aggregate(Num, &items))
+                }
                 _ => this.aggregate(kind, &items),
             }
         });
-        let texts: Vec<&str> = keys.iter().map(|(text, _)| text.as_str()).collect();
-        let group = match (texts.is_empty(), sets) {
-            (true, _) => String::new(),
-            (false, false) => format!(" GROUP BY {}", texts.join(", ")),
-            (false, true) => {
-                let texts = texts.join(", ");
-                match self.choices.below(3) {
-                    0 => format!(" GROUP BY ROLLUP ({texts})"),
-                    1 => format!(" GROUP BY CUBE ({texts})"),
-                    _ => format!(" GROUP BY GROUPING SETS (({texts}), ())"),
-                }
+        let having = match self.choices.below(10) {
+            0 => format!(" HAVING {} > {}", self.aggregate(Int, &items), self.choices.below(4)),
+            1 => {
+                let (left, right) = (self.aggregate(Num, &items), self.aggregate(Num, &items));
+                format!(" HAVING {left} > (SELECT avg(price) FROM items) OR {right} < 40")
             }
+            2 if deep > 0 => {
+                let query = self.query(&[], Some(&[Int]), 0, false);
+                format!(" HAVING {} IN ({})", self.aggregate(Int, &items), query.sql)
+            }
+            _ => String::new(),
         };
-        let having = if self.choices.chance(5) {
-            format!(" HAVING {} > {}", self.aggregate(Int, &items), self.choices.below(4))
-        } else {
-            String::new()
-        };
-        (format!("SELECT {list} FROM {from}{condition}{group}{having}"), columns)
+        let by = vec![self.aggregate(Int, &items)];
+        Body { sql: format!("SELECT {list} FROM {from}{condition}{group}{having}"), columns, by }
     }
 
-    fn aggregate(&mut self, kind: Type, items: &[Item]) -> String {
-        let distinct = if self.choices.chance(5) { "DISTINCT " } else { "" };
-        let call = match kind {
-            Int => match self.choices.below(4) {
-                0 => "count(*)".to_owned(),
-                1 => {
-                    let of = self.choices.one_of(ALL);
-                    let of = self.expression(of, items, 0);
-                    format!("count({distinct}{of})")
-                }
-                2 => format!("sum({distinct}{})::int8", self.expression(Int, items, 0)),
-                _ => format!("max({})", self.expression(Int, items, 0)),
-            },
-            Num => match self.choices.below(4) {
-                0 => format!("sum({distinct}{})", self.expression(Num, items, 0)),
-                1 => format!("round(avg({}), 2)", self.expression(Num, items, 0)),
-                2 => format!("round(stddev({}), 2)", self.expression(Int, items, 0)),
-                _ => format!("min({})", self.expression(Num, items, 0)),
-            },
-            Text => match self.choices.below(3) {
-                0 => format!("max({})", self.expression(Text, items, 0)),
-                _ => {
-                    let of = self.expression(Text, items, 0);
-                    format!("string_agg({distinct}{of}, ',' ORDER BY {of})")
-                }
-            },
-            Bool => {
-                let name = self.choices.one_of(&["bool_and", "bool_or"]);
-                format!("{name}({})", self.expression(Bool, items, 0))
-            }
-            Float => match self.choices.below(2) {
-                0 => format!("sum({distinct}{})", self.expression(Float, items, 0)),
-                _ => format!("avg({})", self.expression(Float, items, 0)),
-            },
-            Date | Ts | Span => {
-                let name = self.choices.one_of(&["min", "max"]);
-                format!("{name}({})", self.expression(kind, items, 0))
-            }
-            Array => {
-                let of = self.expression(Text, items, 0);
-                format!("array_agg({distinct}{of} ORDER BY {of})")
-            }
-            Json => {
-                let of = self.expression(Int, items, 0);
-                format!("jsonb_agg({of} ORDER BY {of})")
-            }
-            Uuid | Bytes => {
-                let of = self.expression(kind, items, 0);
-                return format!("(array_agg({of} ORDER BY {of}))[1]");
-            }
-        };
-        if call.starts_with("round") || call.ends_with("::int8") || !self.choices.chance(6) {
-            return call;
+    fn group_by(&mut self, keys: &[String]) -> String {
+        let all = keys.join(", ");
+        if !self.choices.chance(4) {
+            return format!(" GROUP BY {all}");
         }
-        format!("{call} FILTER (WHERE {})", self.condition(items, 0))
+        let (first, last) = (&keys[0], &keys[keys.len() - 1]);
+        match self.choices.below(7) {
+            0 => format!(" GROUP BY ROLLUP ({all})"),
+            1 => format!(" GROUP BY CUBE ({all})"),
+            2 => format!(" GROUP BY GROUPING SETS (({all}), ())"),
+            3 => format!(" GROUP BY GROUPING SETS (({first}), ({last}), ({all}))"),
+            4 => format!(" GROUP BY {first}, ROLLUP ({all})"),
+            5 => format!(" GROUP BY DISTINCT ROLLUP ({all}), CUBE ({last})"),
+            _ => format!(" GROUP BY GROUPING SETS (ROLLUP ({all}), ({first}), ())"),
+        }
     }
 
-    fn windowed(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> (String, Vec<Column>) {
+    fn windowed(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
         let (items, from) = self.clause_from(outer, deep.min(1));
         let types = self.types(types, &items);
         let condition = self.where_clause(&items, 0);
-        let total = items.iter().all(|item| !item.unique.is_empty());
-        let order: Vec<String> =
-            items.iter().flat_map(|item| item.unique.iter().map(|name| format!("{}.{name}", item.alias))).collect();
+        let named = self.choices.chance(5);
         let (list, columns) = self.list(&types, |this, kind| {
-            let key = this.types(None, &items)[0];
-            let partition = match this.choices.below(3) {
-                0 => String::new(),
-                1 => format!("PARTITION BY {}.{} ", items[0].alias, items[0].columns[0].0),
-                _ => format!("PARTITION BY {} ", this.expression(key, &items, 0)),
-            };
-            let by = this.expression(key, &items, 0);
-            if total && this.choices.chance(2) {
-                let order = order.join(", ");
-                let of = this.expression(kind, &items, 0);
-                return match (kind, this.choices.below(3)) {
-                    (Int, 0) => format!("row_number() OVER ({partition}ORDER BY {order})"),
-                    (_, 1) => format!("first_value({of}) OVER ({partition}ORDER BY {by}, {order})"),
-                    _ => format!("lag({of}) OVER ({partition}ORDER BY {order})"),
-                };
-            }
-            match (kind, this.choices.below(3)) {
-                (Int, 0) => format!("rank() OVER ({partition}ORDER BY {by})"),
-                (Int, 1) => format!("count(*) OVER ({partition}ORDER BY {by})"),
-                (Num, _) => {
-                    format!("round(sum({}) OVER ({partition}ORDER BY {by}), 2)", this.expression(Num, &items, 0))
-                }
-                (Uuid | Bytes | Json | Array | Bool, _) => this.expression(kind, &items, 0),
-                _ => format!("max({}) OVER ({partition}ORDER BY {by})", this.expression(kind, &items, 0)),
+            let text = this.window(kind, &items);
+            match named && text.ends_with(" OVER ()") {
+                true => format!("{}OVER everything", text.trim_end_matches("OVER ()")),
+                false => text,
             }
         });
-        (format!("SELECT {list} FROM {from}{condition}"), columns)
+        let window = if list.contains("OVER everything") { " WINDOW everything AS ()" } else { "" };
+        Body { sql: format!("SELECT {list} FROM {from}{condition}{window}"), columns, by: Vec::new() }
     }
 
-    fn set_operation(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> (String, Vec<Column>) {
+    fn set_operation(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
+        const OPERATORS: &[&str] = &["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "EXCEPT ALL", "INTERSECT ALL"];
         let left = self.query(outer, types, deep - 1, false);
         let types: Vec<Type> = left.columns.iter().map(|(_, kind)| *kind).collect();
         let right = self.query(outer, Some(&types), deep - 1, false);
-        let operator =
-            self.choices.one_of(&["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "EXCEPT ALL", "INTERSECT ALL"]);
-        (format!("({}) {operator} ({})", left.sql, right.sql), left.columns)
-    }
-
-    fn column(&mut self, kind: Type, items: &[Item]) -> Option<String> {
-        let names: Vec<String> = items
-            .iter()
-            .flat_map(|item| {
-                let columns = item.columns.iter().filter(|(_, of)| *of == kind);
-                columns.map(|(name, _)| format!("{}.{name}", item.alias))
-            })
-            .collect();
-        if names.is_empty() { None } else { Some(names[self.choices.below(names.len() as u32) as usize].clone()) }
-    }
-
-    fn constant(&mut self, kind: Type) -> String {
-        let n = self.choices.below(9);
-        match kind {
-            Int => n.to_string(),
-            Num => format!("{n}.25::numeric(10,2)"),
-            Text => format!("'{}'::text", self.choices.one_of(&["new", "paid", "DE", "Ärger", "", "customer 3"])),
-            Bool => self.choices.one_of(&["true", "false", "NULL::bool"]).to_owned(),
-            Date => format!("DATE '2026-01-0{}'", n % 6 + 1),
-            Ts => format!("TIMESTAMPTZ '2026-01-01 0{n}:00Z'"),
-            Float => format!("{}::float8", f64::from(n) * 0.25),
-            Uuid => format!("'a0eebc99-9c0b-4ef8-bb6d-6bb9bd38000{n}'::uuid"),
-            Bytes => format!("'\\x0{n}'::bytea"),
-            Json => format!("'{{\"a\": {}}}'::jsonb", n % 3),
-            Array => format!("ARRAY['t{}', NULL]", n % 3),
-            Span => format!("INTERVAL '{n} minutes'"),
-        }
-    }
-
-    /// An expression that raises no error whatever the row.
-    fn expression(&mut self, kind: Type, items: &[Item], deep: u32) -> String {
-        match self.choices.below(8) {
-            0..=4 => self.column(kind, items).unwrap_or_else(|| self.constant(kind)),
-            5 => {
-                let (a, b) = (self.column(kind, items), self.constant(kind));
-                a.map_or(b.clone(), |a| format!("coalesce({a}, {b})"))
-            }
-            6 if deep > 0 => {
-                let query = self.query(items, Some(&[kind]), 0, false);
-                let of = format!("SELECT c0 FROM ({}) s ORDER BY 1 NULLS LAST LIMIT 1", query.sql);
-                format!("({of})")
-            }
-            6 => {
-                let condition = self.condition(items, 0);
-                let value = self.column(kind, items).unwrap_or_else(|| self.constant(kind));
-                format!("CASE WHEN {condition} THEN {value} ELSE {} END", self.constant(kind))
-            }
-            _ => self.operation(kind, items),
-        }
-    }
-
-    fn operation(&mut self, kind: Type, items: &[Item]) -> String {
-        let value = |this: &mut Self, kind| this.column(kind, items).unwrap_or_else(|| this.constant(kind));
-        match kind {
-            Int => match self.choices.below(3) {
-                0 => format!("({} + {})", value(self, Int), self.constant(Int)),
-                1 => format!("({} % 3)", value(self, Int)),
-                _ => format!("length({})", value(self, Text)),
-            },
-            Num => format!("round({} * 2 + {}, 2)", value(self, Num), self.choices.below(5)),
-            Text => match self.choices.below(3) {
-                0 => format!("upper({})", value(self, Text)),
-                1 => format!("({} || '-' || {})", value(self, Text), value(self, Int)),
-                _ => format!("left({}, 2)", value(self, Text)),
-            },
-            Bool => format!("({})", self.condition(items, 0)),
-            Date => format!("({} + {})", value(self, Date), self.choices.below(4)),
-            Ts => format!("date_trunc('day', {})", value(self, Ts)),
-            Float => format!("({} + 0.5)", value(self, Float)),
-            Span => format!("({} * 2)", value(self, Span)),
-            Uuid | Bytes | Json | Array => value(self, kind),
-        }
-    }
-
-    fn condition(&mut self, items: &[Item], deep: u32) -> String {
-        match self.choices.below(14) {
-            0..=2 => {
-                let column = self.column(Int, items).unwrap_or_else(|| "1".into());
-                let operator = self.choices.one_of(&["=", "<", ">", "<>", "<=", "IS DISTINCT FROM"]);
-                format!("{column} {operator} {}", self.choices.below(12))
-            }
-            3 | 4 => {
-                let keys = items.iter().filter(|item| item.columns.iter().any(|(name, _)| name == "customer_id"));
-                match keys.map(|item| item.alias.clone()).next() {
-                    Some(alias) => {
-                        let (a, b) = (self.choices.below(37), self.choices.below(37));
-                        let test = self.choices.one_of(&[0, 1, 2]);
-                        match test {
-                            0 => format!("{alias}.customer_id = {a}"),
-                            1 => format!("{alias}.customer_id IN ({a}, {b})"),
-                            _ => format!("{alias}.customer_id % 4 = {}", a % 4),
-                        }
-                    }
-                    None => "true".into(),
+        let operator = self.choices.one_of(OPERATORS);
+        let mut sql = format!("({}) {operator} ({})", left.sql, right.sql);
+        let mut columns = left.columns;
+        if self.choices.chance(4) {
+            let third = self.query(outer, Some(&types), 0, false).sql;
+            let other = self.choices.one_of(OPERATORS);
+            sql = match self.choices.below(3) {
+                0 => format!("{sql} {other} ({third})"),
+                1 => {
+                    columns.iter_mut().enumerate().for_each(|(at, (name, _))| *name = format!("c{at}"));
+                    format!("({third}) {other} ({sql})")
                 }
-            }
-            5 => {
-                let kind = self.choices.one_of(&[Text, Num, Date, Ts, Float, Bool]);
-                let column = self.column(kind, items).unwrap_or_else(|| self.constant(kind));
-                format!("{column} {} NULL", self.choices.one_of(&["IS", "IS NOT"]))
-            }
-            6 => {
-                let kind = self.choices.one_of(&[Text, Num, Date, Ts, Float]);
-                let column = self.column(kind, items).unwrap_or_else(|| self.constant(kind));
-                let operator = self.choices.one_of(&["=", "<", ">="]);
-                format!("{column} {operator} {}", self.constant(kind))
-            }
-            7 => {
-                let (a, b) = (self.condition(items, 0), self.condition(items, 0));
-                let word = self.choices.one_of(&["AND", "OR"]);
-                format!("({a} {word} {b})")
-            }
-            8 => format!("NOT ({})", self.condition(items, 0)),
-            9 | 10 if deep > 0 => {
-                let query = self.query(items, Some(&[Int]), 0, false);
-                match self.choices.below(4) {
-                    0 => format!("EXISTS ({})", query.sql),
-                    1 => format!("NOT EXISTS ({})", query.sql),
-                    2 => format!("{} IN ({})", self.value(Int, items), query.sql),
-                    _ => format!("{} NOT IN ({})", self.value(Int, items), query.sql),
-                }
-            }
-            11 if deep > 0 => {
-                let query = self.query(items, Some(&[Num]), 0, false);
-                let quantifier = self.choices.one_of(&["> ALL", "< ANY", "= ANY"]);
-                format!("{} {quantifier} ({})", self.value(Num, items), query.sql)
-            }
-            12 if deep > 0 => {
-                let from = self.clause_from(&[], 0);
-                let scope: Vec<Item> = from.0.iter().chain(items).cloned().collect();
-                let condition = self.condition(&scope, 0);
-                let aggregate = self.aggregate(Int, &from.0);
-                format!("{} < (SELECT {aggregate} FROM {} WHERE {condition})", self.value(Int, items), from.1)
-            }
-            13 => {
-                let text = self.value(Text, items);
-                format!("{text} LIKE '{}'", self.choices.one_of(&["%a%", "n%", "_e%", "%"]))
-            }
-            _ => self.column(Bool, items).unwrap_or_else(|| "true".into()),
+                _ => format!("({sql}) {other} ({third})"),
+            };
         }
+        Body { sql, columns, by: Vec::new() }
     }
+}
 
-    fn value(&mut self, kind: Type, items: &[Item]) -> String {
-        self.column(kind, items).unwrap_or_else(|| self.constant(kind))
-    }
+/// Whether USING the key would be right: one item to the left has it, and the right one.
+fn both_have_the_key(left: &[Item], right: &Item) -> bool {
+    let count = |item: &Item| item.columns.iter().filter(|(name, _)| name == "customer_id").count();
+    left.iter().map(count).sum::<usize>() == 1 && count(right) == 1
 }

@@ -25,7 +25,7 @@ fn client(cluster: &Cluster) -> Client {
 fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "in vain waited until {what}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "in vain waited until {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

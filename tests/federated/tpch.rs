@@ -49,7 +49,8 @@ pub fn load(client: &mut Client, scale: f64) {
     client.run("ANALYZE");
 }
 
-fn copy(client: &mut Client, table: &str, rows: impl Iterator<Item = impl std::fmt::Display>) {
+/// Fills a table with lines of columns between `|`.
+pub fn copy(client: &mut Client, table: &str, rows: impl Iterator<Item = impl std::fmt::Display>) {
     client.send(&query(&format!("COPY {table} FROM STDIN (DELIMITER '|')")));
     let mut chunk = String::new();
     for row in rows {

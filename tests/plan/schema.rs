@@ -60,6 +60,12 @@ pub fn shop() -> Schema {
                 schema.insert(view);
             }
             "sequence" => schema.insert(relation(rest, RelationKind::Sequence)),
+            "own" => {
+                let words: Vec<_> = rest.split(' ').collect();
+                let sequence = format!("\"public\".\"{}\"", words[2]);
+                let own = Arc::make_mut(&mut schema.catalog.own_numbers);
+                own.insert(("public", words[0], words[1]), &sequence);
+            }
             "function" => schema.function("public", rest),
             other => panic!("{other}?"),
         }
@@ -81,6 +87,7 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
         primary_key: Vec::new(),
         cascades: false,
         rewrites_rows: false,
+        stamps: false,
         guarded: None,
     }
 }
@@ -111,6 +118,7 @@ fn read_column(text: &str) -> Column {
         type_name: format!("pg_catalog.{type_name}"),
         draws,
         always: false,
+        collation: 0,
     }
 }
 
@@ -165,6 +173,7 @@ impl Schema {
             kind: if words.contains(&"aggregate") { FunctionKind::Aggregate } else { FunctionKind::Plain },
             native: words.contains(&"native"),
             returns_set: words.contains(&"set"),
+            closed: false,
         };
         self.catalog.functions.entry(words[0].to_owned()).or_default().push(function);
     }
@@ -197,6 +206,7 @@ fn builtin_functions(schema: &mut Schema) {
                     _ => FunctionKind::Plain,
                 },
                 native: true,
+                closed: false,
                 returns_set: flags[2] == b's',
             };
             schema.catalog.functions.entry(name.to_owned()).or_default().push(function);

@@ -125,8 +125,11 @@ pub fn difference(mut wanted: Answer, mut got: Answer, ordered: bool) -> Option<
         return None;
     }
     for answer in [&mut wanted, &mut got] {
-        // OIDs of types that users made differ from server to server.
-        answer.columns.iter_mut().for_each(|column| column.type_oid = column.type_oid.min(16384));
+        // OIDs of types and tables that users made differ from server to server.
+        for column in &mut answer.columns {
+            column.type_oid = column.type_oid.min(16384);
+            column.table = column.table.min(16384);
+        }
         if !ordered {
             answer.rows.sort();
         }

@@ -36,6 +36,13 @@ pub enum Expectation {
     Either,
 }
 
+impl Statement {
+    /// A statement that is no file's, compared in any order.
+    pub fn plain(sql: &str) -> Statement {
+        Statement { sql: sql.to_owned(), ..blank() }
+    }
+}
+
 impl Script {
     /// Reads a file: statements end with a semicolon at the end of a line.
     pub fn read(path: &Path) -> Script {

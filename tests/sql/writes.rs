@@ -215,7 +215,36 @@ impl Generator {
 
     fn other(&mut self) -> Statement {
         let condition = self.condition("o");
-        match self.below(5) {
+        match self.below(12) {
+            5 => plain(format!(
+                "WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) INSERT INTO refunds SELECT customer_id, id, total FROM d RETURNING *"
+            )),
+            6 => plain(format!(
+                "WITH d AS (UPDATE orders o SET note = 'w' WHERE {condition} RETURNING o.customer_id, o.id) DELETE FROM refunds r USING d WHERE r.customer_id = d.customer_id AND r.id = d.id"
+            )),
+            7 => plain(format!(
+                "WITH d AS (DELETE FROM refunds o WHERE {condition} RETURNING amount, customer_id AS c) SELECT c, amount FROM d WHERE amount > 1"
+            )),
+            8 => plain(format!(
+                "WITH d AS (DELETE FROM refunds o WHERE {condition} RETURNING *) UPDATE orders SET note = 'gone' FROM d WHERE d.id = orders.id"
+            )),
+            9 => {
+                let matched =
+                    self.one_of(&["UPDATE SET amount = coalesce(r.amount, 0) + o.id", "DELETE", "DO NOTHING"]);
+                let key = self.one_of(&["o.customer_id", "o.customer_id", "o.customer_id", "o.customer_id + 1", "7"]);
+                plain(format!(
+                    "MERGE INTO refunds r USING (SELECT * FROM orders o WHERE {condition}) o ON r.customer_id = o.customer_id AND r.id = o.id WHEN MATCHED THEN {matched} WHEN NOT MATCHED AND o.id % 2 = 0 THEN INSERT VALUES ({key}, o.id, o.total)"
+                ))
+            }
+            10 => {
+                let (one, other) = (self.key(), self.key());
+                plain(format!(
+                    "MERGE INTO refunds r USING (VALUES ({one}, 1), ({other}, 2)) v(c, i) ON r.customer_id = v.c AND r.id = v.i WHEN MATCHED THEN UPDATE SET amount = v.i WHEN NOT MATCHED THEN INSERT (customer_id, id) VALUES (v.c, v.i)"
+                ))
+            }
+            11 => plain(format!(
+                "MERGE INTO orders o USING products p ON p.id = o.id AND {condition} WHEN MATCHED THEN UPDATE SET note = p.name"
+            )),
             0 => plain(format!(
                 "WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) SELECT count(*) FROM d"
             )),

@@ -22,6 +22,7 @@ pub struct Gateway {
     log: PathBuf,
     pauses: PathBuf,
     url: String,
+    http: String,
 }
 
 impl Gateway {
@@ -32,7 +33,8 @@ impl Gateway {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let gateway = table["gateway"].as_table_mut().unwrap();
         gateway.insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
-        gateway.remove("http_listen");
+        let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        gateway.insert("http_listen".to_owned(), http.clone().into());
         // Beside the map's file.
         let config = cluster.dir().join(format!("{name}.toml"));
         fs::write(&config, toml::to_string(&table).unwrap()).unwrap();
@@ -41,7 +43,7 @@ impl Gateway {
         fs::create_dir_all(&pauses).unwrap();
         let url = cluster.url().replace(&format!(":{}/", cluster.port()), &format!(":{port}/"));
         let child = launch(&config, &log, &pauses);
-        let gateway = Gateway { child, config, log, pauses, url };
+        let gateway = Gateway { child, config, log, pauses, url, http };
         gateway.wait();
         gateway
     }
@@ -49,6 +51,11 @@ impl Gateway {
     /// How the application connects.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it serves its metrics.
+    pub fn http(&self) -> &str {
+        &self.http
     }
 
     /// Connects as the application.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use postgres_protocol::authentication::{md5_hash, sasl};
 
 /// How long a test waits for a message that must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One backend message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,6 +301,8 @@ pub struct ColumnDescription {
     pub typmod: i32,
     /// 0 text, 1 binary.
     pub format: u16,
+    /// OID of the table whose column it is, else 0.
+    pub table: u32,
     /// Attribute number if it is a table's column, else 0.
     pub attribute: u16,
 }
@@ -456,6 +458,7 @@ pub fn row_description(body: &[u8]) -> Vec<ColumnDescription> {
         let table = u32_at(body, at);
         columns.push(ColumnDescription {
             name,
+            table,
             attribute: if table == 0 { 0 } else { u16_at(body, at + 4) },
             type_oid: u32_at(body, at + 6),
             typmod: u32_at(body, at + 12) as i32,

@@ -28,7 +28,7 @@ pub struct Partner {
 }
 
 /// A dialogue waits this long for a message.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Drops what the dialogue before left, makes the schema, and plays all steps.
 pub fn play(dialogue: &Dialogue, partner: &Partner) -> Outcome {
@@ -192,7 +192,7 @@ impl Stage<'_> {
     fn cancel(&mut self, connection: &str) {
         let address = self.partner.login.address;
         let client = self.clients.get_mut(connection).unwrap();
-        client.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        client.stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         for _ in 0..20 {
             // Long enough for the statement to get past planning, so that what comes before the error is always the same.
             if client.stream.peek(&mut [0]).is_ok() {

@@ -127,6 +127,7 @@ impl Engine<'_, '_> {
                 Call::Steady | Call::Aggregate | Call::Window => {}
                 Call::Identity
                 | Call::Fresh
+                | Call::Unique
                 | Call::Changing
                 | Call::Sequence
                 | Call::TransactionLock

@@ -145,7 +145,9 @@ fn functions(node: &mut Node, builder: &mut Builder<'_>) -> Result<(), Stop> {
         match builder.call(schema, name)?.0 {
             Call::Steady | Call::Fresh | Call::Aggregate | Call::Window | Call::Missing => {}
             Call::Identity => return refuse(format!("{name} differs between shards")),
-            Call::Changing => return refuse(format!("function {name} may change something on each shard")),
+            Call::Changing | Call::Unique => {
+                return refuse(format!("function {name} may change something on each shard"));
+            }
             Call::Sequence | Call::TransactionLock => return refuse(format!("function {name} has effects")),
         }
     }

@@ -514,6 +514,12 @@ impl Namer<'_> {
                 select.target_list.extend(columns.into_iter().map(|column| node::target(column.value, &column.name)));
                 continue;
             }
+            // (row).*: how many columns that is, only a server knows.
+            if let Some(Node::AIndirection(row)) = names::inner(&target.val)
+                && row.indirection.iter().any(|field| matches!(field.node, Some(Node::AStar(_))))
+            {
+                return Err(Unsure);
+            }
             if target.name.is_empty() {
                 target.name = names::inner(&target.val).and_then(label::made_up).unwrap_or_default();
             }

@@ -1,0 +1,146 @@
+//! What blocks do over two shards that one Postgres does by itself.
+
+use std::time::Duration;
+
+use crate::support::{Cluster, Gateway, connect};
+use crate::{accounts, code, eventually, keys_on, on_shard, prepared, value};
+
+async fn stage() -> (Cluster, Vec<i64>, Vec<i64>) {
+    let cluster = Cluster::start(2);
+    accounts(&cluster).await;
+    (cluster, keys_on(0, 2).take(4).collect(), keys_on(1, 2).take(4).collect())
+}
+
+fn insert(key: i64) -> String {
+    format!("INSERT INTO accounts VALUES ({key}, 1)")
+}
+
+async fn counts(cluster: &Cluster) -> (i64, i64) {
+    let query = "SELECT count(*) FROM accounts";
+    (on_shard(cluster, 0, query).await, on_shard(cluster, 1, query).await)
+}
+
+#[tokio::test]
+async fn a_shard_that_enlists_behind_a_savepoint_goes_back_to_it_with_the_others() {
+    let (cluster, here, there) = stage().await;
+    let client = cluster.connect().await;
+    let script = [
+        "BEGIN".to_owned(),
+        insert(here[0]),
+        "SAVEPOINT one".to_owned(),
+        insert(there[0]),
+        "SAVEPOINT two".to_owned(),
+        insert(here[1]),
+        insert(there[1]),
+        "ROLLBACK TO two".to_owned(),
+        insert(there[2]),
+        "RELEASE two".to_owned(),
+    ];
+    client.batch_execute(&script.join(";")).await.unwrap();
+    // An error, too, is undone on the shard that had it, and on the other.
+    client.batch_execute(&format!("SAVEPOINT three; {}", insert(here[2]))).await.unwrap();
+    assert_eq!(code(&client.batch_execute(&insert(there[0])).await.unwrap_err()), "23505");
+    client.batch_execute("ROLLBACK TO three; COMMIT").await.unwrap();
+    assert_eq!(counts(&cluster).await, (1, 2));
+    // Back before the other shard took part at all.
+    let script = ["BEGIN".to_owned(), insert(here[3]), "SAVEPOINT s".to_owned(), insert(there[3])];
+    client.batch_execute(&format!("{}; ROLLBACK TO s; COMMIT", script.join(";"))).await.unwrap();
+    assert_eq!((counts(&cluster).await, prepared(&cluster).await), ((2, 2), 0));
+}
+
+#[tokio::test]
+async fn a_read_only_block_reads_everywhere_and_writes_nowhere() {
+    let (cluster, here, there) = stage().await;
+    let client = cluster.connect().await;
+    for begin in
+        ["BEGIN READ ONLY", "BEGIN; SET TRANSACTION READ ONLY", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
+    {
+        for key in [here[0], there[0]] {
+            client.batch_execute(begin).await.unwrap();
+            assert_eq!(value(&client, "SELECT count(*) FROM accounts").await, 0);
+            assert_eq!(code(&client.batch_execute(&insert(key)).await.unwrap_err()), "25006", "{begin}");
+            client.batch_execute("ROLLBACK").await.unwrap();
+        }
+    }
+    assert_eq!(counts(&cluster).await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_block_that_idles_too_long_on_one_of_two_shards_is_rolled_back_on_both() {
+    let (cluster, here, there) = stage().await;
+    let client = cluster.connect().await;
+    client.batch_execute(&format!("BEGIN; {}; {}", insert(here[0]), insert(there[0]))).await.unwrap();
+    // What the time-out does, on the one shard.
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+    assert_eq!(on_shard(&cluster, 1, ended).await, 1);
+    let error = client.batch_execute("COMMIT").await.unwrap_err();
+    assert!(code(&error).starts_with("08") || code(&error).starts_with("57P"), "{error:?}");
+    assert_eq!((counts(&cluster).await, prepared(&cluster).await), ((0, 0), 0));
+
+    let client = cluster.connect().await;
+    client.batch_execute("SET idle_in_transaction_session_timeout = '100ms'").await.unwrap();
+    client.batch_execute(&format!("BEGIN; {}; {}", insert(here[0]), insert(there[0]))).await.unwrap();
+    let idle = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+    let gone = async || on_shard(&cluster, 0, idle).await + on_shard(&cluster, 1, idle).await == 0;
+    eventually("the servers have given up", Duration::from_secs(60), gone).await;
+    client.batch_execute("COMMIT").await.unwrap_err();
+    assert_eq!((counts(&cluster).await, prepared(&cluster).await), ((0, 0), 0));
+}
+
+#[tokio::test]
+async fn a_shard_that_prepares_nothing_takes_part_in_no_write_over_several() {
+    let (cluster, here, there) = stage().await;
+    let shard = cluster.connect_shard(1).await;
+    shard.batch_execute("ALTER SYSTEM SET max_prepared_transactions = 0").await.unwrap();
+    // So that none of those before is recovered.
+    shard.batch_execute("CHECKPOINT").await.unwrap();
+    cluster.kill_shard(1);
+    cluster.start_shard(1);
+    let gateway = Gateway::start(&cluster);
+    let client = gateway.connect().await;
+    for script in [
+        format!("BEGIN; {}; {}", insert(here[0]), insert(there[0])),
+        format!("BEGIN; {}; {}", insert(there[0]), insert(here[0])),
+        format!("INSERT INTO accounts VALUES ({}, 1), ({}, 1)", here[0], there[0]),
+        "UPDATE accounts SET v = 2".to_owned(),
+        "CREATE TABLE more (customer_id int8)".to_owned(),
+    ] {
+        let error = client.batch_execute(&script).await.unwrap_err();
+        let hint = error.as_db_error().unwrap().hint().unwrap_or_default();
+        assert_eq!(code(&error), "55000", "{script}");
+        assert!(hint.contains("max_prepared_transactions"), "{hint}");
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+    for key in [here[0], there[0]] {
+        client.batch_execute(&format!("BEGIN; {}; COMMIT", insert(key))).await.unwrap();
+        client.batch_execute(&format!("UPDATE accounts SET v = 3 WHERE customer_id = {key}")).await.unwrap();
+    }
+    assert_eq!((value(&client, "SELECT sum(v)::int8 FROM accounts").await, counts(&cluster).await), (6, (1, 1)));
+}
+
+#[tokio::test]
+async fn clients_cannot_prepare_transactions_themselves() {
+    let (cluster, here, _) = stage().await;
+    let client = cluster.connect().await;
+    client.batch_execute(&format!("BEGIN; {}", insert(here[0]))).await.unwrap();
+    assert_eq!(code(&client.batch_execute("PREPARE TRANSACTION 'mine'").await.unwrap_err()), "0A000");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(code(&client.batch_execute("COMMIT PREPARED 'mine'").await.unwrap_err()), "0A000");
+    assert_eq!((counts(&cluster).await, prepared(&cluster).await), ((0, 0), 0));
+}
+
+#[tokio::test]
+async fn shards_commit_as_one_in_databases_that_were_made_later() {
+    let (cluster, here, there) = stage().await;
+    cluster.connect().await.batch_execute("CREATE DATABASE other").await.unwrap();
+    let client = connect(&cluster.url().replace("/shop", "/other")).await;
+    client.batch_execute("CREATE TABLE accounts (customer_id int8 PRIMARY KEY, v int8 NOT NULL)").await.unwrap();
+    client.batch_execute(&format!("INSERT INTO accounts VALUES ({}, 1), ({}, 2)", here[0], there[0])).await.unwrap();
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    assert_eq!(value(&client, "SELECT sum(v)::int8 FROM accounts").await, 3);
+    client.batch_execute("COMMIT; SET pgbraid.snapshot_reads = on").await.unwrap();
+    assert_eq!(value(&client, "SELECT sum(v)::int8 FROM accounts").await, 3);
+    let other = connect(&cluster.shard_url(0).replace("/shop", "/other")).await;
+    assert!(value(&other, "SELECT count(*) FROM pgbraid.decision WHERE committed").await > 0);
+    assert_eq!(counts(&cluster).await, (0, 0));
+}

@@ -1,0 +1,69 @@
+//! What is left in doubt is shown, counted, finished and cleaned up.
+
+use std::io::{Read as _, Write as _};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Cluster, Gateway};
+use crate::{accounts, eventually, keys_on, on_shard, prepared};
+
+/// `pgbraid status`: whether all is well, and what it says.
+fn status(cluster: &Cluster) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgbraid"));
+    let output = command.args(["status", "--config"]).arg(cluster.config_path()).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// A value that a gateway counts.
+fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
+    let mut stream = std::net::TcpStream::connect(gateway.http()).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")))?.to_owned();
+    line.rsplit(' ').next().unwrap().parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_in_doubt_is_shown_with_its_age_and_counted_until_it_is_finished() {
+    let cluster = Cluster::start(2);
+    accounts(&cluster).await;
+    let (well, text) = status(&cluster);
+    assert_eq!((well, text.as_str()), (true, "s0: no transaction is in doubt\ns1: no transaction is in doubt\n"));
+    let (a, b) = (keys_on(0, 2).next().unwrap(), keys_on(1, 2).next().unwrap());
+    let (mut gateway, other) = (Gateway::start(&cluster), Gateway::start(&cluster));
+    let client = gateway.connect().await;
+    gateway.pause_at("prepared");
+    let script = format!("INSERT INTO accounts VALUES ({a}, 1), ({b}, 1)");
+    let commit = tokio::spawn(async move { client.batch_execute(&script).await });
+    eventually("it is prepared", Duration::from_secs(60), async || gateway.is_paused_at("prepared")).await;
+    let (well, text) = status(&cluster);
+    assert!(!well && text.starts_with("s0: no transaction is in doubt\ns1: pgbraid:"), "{text}");
+    assert!(
+        text.contains(" in database shop by app is prepared for ") && text.ends_with("; shard s0 decides\n"),
+        "{text}"
+    );
+    let counted = async || metric(&other, "pgbraid_prepared_transactions") == Some(1.0);
+    eventually("it is counted", Duration::from_secs(60), counted).await;
+    gateway.kill9();
+    commit.await.unwrap().unwrap_err();
+    eventually("it is finished", Duration::from_secs(60), async || prepared(&cluster).await == 0).await;
+    let counted = async || metric(&other, "pgbraid_prepared_transactions") == Some(0.0);
+    eventually("that is counted", Duration::from_secs(60), counted).await;
+    assert!(status(&cluster).0);
+}
+
+#[tokio::test]
+async fn decisions_are_forgotten_when_nobody_can_ask_for_them_any_more() {
+    let cluster = Cluster::start(2);
+    let rows = "INSERT INTO pgbraid.decision (txn, committed, decided) VALUES
+        ('old commit', true, now() - interval '11 min'), ('commit', true, now() - interval '9 min'),
+        ('old abort', false, now() - interval '61 min'), ('abort', false, now() - interval '59 min')";
+    cluster.connect_shard(1).await.batch_execute(rows).await.unwrap();
+    // Who starts cleans first.
+    let _gateway = Gateway::start(&cluster);
+    let old = "SELECT count(*) FROM pgbraid.decision WHERE txn LIKE 'old%'";
+    eventually("old rows are gone", Duration::from_secs(60), async || on_shard(&cluster, 1, old).await == 0).await;
+    let kept = "SELECT count(*) FROM pgbraid.decision WHERE txn IN ('commit', 'abort')";
+    assert_eq!(on_shard(&cluster, 1, kept).await, 2);
+}
