@@ -130,13 +130,7 @@ impl Session {
 }
 
 /// Where a text runs whose shape is known.
-fn place(
-    gateway: &Gateway,
-    shared: &Shared,
-    text: &str,
-    lifted: &Lifted,
-    tally: &mut Tally,
-) -> Result<Found, Failure> {
+fn place(gateway: &Gateway, shared: &Shared, text: &str, lifted: &Lifted, tally: &mut Tally) -> Result<Found, Failure> {
     let literals = Literals { text, literals: &lifted.literals };
     let Some(destination) = shared.resolve(&**gateway.map.load(), gateway.home(), &literals) else {
         return Ok(Found::Unknown);

@@ -37,9 +37,8 @@ impl Recent {
 
     /// A text without declared types, if it is at hand.
     pub fn find_text(&self, scope: ScopeId, version: CatalogVersion, text: &[u8]) -> Option<&Arc<Compiled>> {
-        let is = |(of, known): &&(ScopeId, Arc<Compiled>)| {
-            *known.text == *text && *of == scope && known.version == version
-        };
+        let is =
+            |(of, known): &&(ScopeId, Arc<Compiled>)| *known.text == *text && *of == scope && known.version == version;
         self.texts.iter().flatten().find(is).map(|(_, known)| known)
     }
 
