@@ -53,6 +53,8 @@ test)
     need npm command -v npm
     need default-jdk-headless command -v javac
     need libpostgresql-jdbc-java test -e /usr/share/java/postgresql.jar
+    # Makes statements; a test is left out without it.
+    need sqlsmith command -v sqlsmith
     # Instructions of the hot path are counted.
     need valgrind command -v valgrind
     # The smallest size of the benchmarks is a test too.

@@ -22,10 +22,14 @@ mod client;
 mod compare;
 #[path = "federated/data.rs"]
 mod data;
+#[path = "federated/describe.rs"]
+mod describe;
 #[path = "federated/generate.rs"]
 mod generate;
 #[path = "federated/hazards.rs"]
 mod hazards;
+#[path = "federated/moved.rs"]
+mod moved;
 #[path = "wire/login.rs"]
 mod login;
 #[path = "sql/script.rs"]
@@ -323,4 +327,19 @@ fn what_sqlsmith_makes_is_answered_or_refused_without_internal_errors() {
     refusals.iter().for_each(|(reason, count)| println!("{count:6} {reason}"));
     assert!(!both._cluster.log().contains("panicked"), "a panic: {}", both._cluster.log());
     assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn a_statement_is_described_before_bind_as_by_one_postgres() {
+    let mut both = Both::start();
+    let random = (1..=number("DESCRIBE_QUERIES", 60)).map(|seed| Generator::new(Choices::from_seed(seed)).statement().sql);
+    let mut failures = Vec::new();
+    for sql in describe::PARAMETERS.iter().map(|sql| (*sql).to_owned()).chain(random) {
+        let (wanted, got) =
+            (describe::described(&mut both.postgres, &sql), describe::described(&mut both.gateway, &sql));
+        if wanted != got {
+            failures.push(format!("{sql}\n  wanted {wanted}\n  got {got}"));
+        }
+    }
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n\n"));
 }

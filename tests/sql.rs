@@ -16,6 +16,7 @@ mod login;
 #[path = "sql/random.rs"]
 mod random;
 #[path = "sql/script.rs"]
+#[allow(dead_code)]
 mod script;
 mod support;
 #[path = "sql/writes.rs"]

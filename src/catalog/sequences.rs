@@ -18,7 +18,7 @@ const STRIDE_NARROW: i128 = 64;
 
 /// A sequence with fewer numbers than this for each shard is drawn from on the home shard, as its numbers would be used up.
 const ROOM_WIDE: i128 = 1 << 40;
-const ROOM_NARROW: i128 = 1 << 24;
+const ROOM_NARROW: i128 = 1 << 20;
 
 /// The functions, for the shard at this place.
 pub fn functions_sql(slot: usize) -> String {

@@ -14,6 +14,8 @@ pub enum Notation {
     Text,
     /// One document in one row.
     Json,
+    /// The same.
+    Yaml,
 }
 
 /// One EXPLAIN on several shards, by Query or Execute.
@@ -43,7 +45,7 @@ impl ExplainMany {
         match (&self.error, self.notation) {
             (Some(body), _) => frame::write(out, b'E', |to| to.extend_from_slice(body)),
             (None, notation) => {
-                if notation == Notation::Json {
+                if notation != Notation::Text {
                     reply::text_row(out, &[self.document().as_bytes()]);
                 }
                 reply::complete(out, "EXPLAIN");
@@ -70,6 +72,10 @@ impl ExplainMany {
 
     /// The form of PostgreSQL's: a list of one statement's plan.
     fn document(&self) -> String {
+        if self.notation == Notation::Yaml {
+            let shards = self.documents.concat();
+            return format!("- Plan: \n    Node Type: \"Scatter\"\n    Shards: \n{}", shards.trim_end_matches('\n'));
+        }
         let shards = self.documents.join(",\n");
         format!(
             "[\n  {{\n    \"Plan\": {{\n      \"Node Type\": \"Scatter\",\n      \"Shards\": [\n{shards}\n      ]\n    }}\n  }}\n]"
@@ -79,6 +85,11 @@ impl ExplainMany {
     fn keep(&mut self, document: &[u8]) {
         let name = serde_json::Value::from(self.name());
         let document = String::from_utf8_lossy(document);
+        if self.notation == Notation::Yaml {
+            let plan: String = document.lines().map(|line| format!("          {line}\n")).collect();
+            self.documents.push(format!("      - Shard: {name}\n        Explain: \n{plan}"));
+            return;
+        }
         self.documents.push(format!("{{\"Shard\": {name}, \"Explain\": {document}}}"));
     }
 }
@@ -103,7 +114,7 @@ impl Joiner for ExplainMany {
             // One column: its count (2) and its length (4) come first.
             b'D' => match (frame.body.get(6..), self.notation) {
                 (Some(line), Notation::Text) => self.line(line, client),
-                (Some(document), Notation::Json) => self.keep(document),
+                (Some(document), Notation::Json | Notation::Yaml) => self.keep(document),
                 // It is so long that it came in pieces.
                 (None, _) => {
                     let text = format!("the plan of shard \"{}\" is too long to be joined with others", self.name());

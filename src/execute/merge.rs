@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::relay::{Frame, Handling, Joiner};
+use super::relay::{Frame, Handling, Joiner, Plain};
 use crate::pool::expect::Step;
 use crate::wire::fields;
 use crate::wire::frame;
@@ -24,13 +24,25 @@ pub struct Merge {
     pub tag: Option<Vec<u8>>,
     /// There may be more rows.
     pub suspended: bool,
+    /// Rows of one text are kept here, as lines, not passed on.
+    pub captured: Option<Vec<u8>>,
     cancelled: bool,
 }
 
 impl Merge {
     /// `server` is an index into the link's; `tells`: the client wants a RowDescription.
     pub fn new(server: usize, columns: Columns, tells: bool) -> Self {
-        Merge { server, columns, tells, differs: false, error: None, tag: None, suspended: false, cancelled: false }
+        Merge {
+            server,
+            columns,
+            tells,
+            differs: false,
+            error: None,
+            tag: None,
+            suspended: false,
+            captured: None,
+            cancelled: false,
+        }
     }
 
     /// Nothing is right any more.
@@ -39,6 +51,12 @@ impl Merge {
     }
 
     fn of_rows(&mut self, frame: &Frame<'_>, client: &mut BytesMut) -> Handling {
+        if let (b'D', Some(captured)) = (frame.tag, &mut self.captured) {
+            // One column: its count (2) and its length (4) come first.
+            captured.extend_from_slice(frame.body.get(6..).unwrap_or_default());
+            captured.push(b'\n');
+            return Handling::Drop;
+        }
         match frame.tag {
             b'D' | b'N' | b'H' | b'd' | b'c' => return Handling::Forward,
             b'C' => self.tag = Some(fields::tag(frame.body).to_vec()),
@@ -75,6 +93,38 @@ impl Joiner for Merge {
 
     fn cancels(&mut self) -> bool {
         self.failed() && !std::mem::replace(&mut self.cancelled, true)
+    }
+}
+
+/// FETCH from a cursor on a merge server: its columns are those that the client was told of the query, in the cursor's formats.
+#[derive(Debug)]
+pub struct Fetched {
+    /// All else.
+    pub plain: Plain,
+    /// The query's columns.
+    pub columns: Columns,
+}
+
+impl Joiner for Fetched {
+    fn admits(&self, server: usize, expected: Option<Step>) -> bool {
+        self.plain.admits(server, expected)
+    }
+
+    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
+        if frame.tag == b'T' && frame.verdict.forward {
+            let columns = self.columns.in_formats_of(frame.body);
+            frame::write(client, b'T', |to| to.extend_from_slice(columns.body()));
+            return Handling::Drop;
+        }
+        self.plain.frame(frame, client)
+    }
+
+    fn stops_at_copy_in(&self) -> bool {
+        self.plain.stops_at_copy_in()
+    }
+
+    fn cancels(&mut self) -> bool {
+        self.plain.cancels()
     }
 }
 

@@ -22,3 +22,4 @@ pub mod merge;
 pub mod copy_in;
 pub mod copy_lines;
 pub mod copy_key;
+pub mod put;

@@ -3,6 +3,7 @@
 //! A [`Joiner`] says what becomes of each frame; the plain one forwards what the client asked for and hides the rest.
 //! Whole runs of forwarded frames move as one slice; a buffer that is forwarded whole is not even copied.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BytesMut};
@@ -106,7 +107,7 @@ pub struct Plain {
     /// From the last ParameterDescription that was hidden.
     pub parameter_types: Vec<u32>,
     /// What the client calls the statements it used, for errors that name them as servers do.
-    pub aliases: Vec<(StatementId, Box<[u8]>)>,
+    pub aliases: Vec<(StatementId, Arc<[u8]>)>,
     /// By how many characters the text that was sent is longer, before the place of an error, than the client's.
     pub longer_by: usize,
     /// Parameters that have changed.
@@ -376,7 +377,7 @@ fn as_deadlock(body: &[u8], deadlocked: &AtomicBool) -> Option<Vec<u8>> {
 }
 
 /// An ErrorResponse's body with the client's names of statements in place of the servers'.
-fn renamed(body: &[u8], aliases: &[(StatementId, Box<[u8]>)]) -> Vec<u8> {
+fn renamed(body: &[u8], aliases: &[(StatementId, Arc<[u8]>)]) -> Vec<u8> {
     let mut body = body.to_vec();
     for (id, name) in aliases {
         let theirs = format!("\"{}\"", statement_name(*id));

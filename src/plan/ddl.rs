@@ -1,6 +1,6 @@
 //! DDL and maintenance: every shard has the same schema, so it runs on every shard, unless it promises what only one server can keep.
 
-use pg_query::protobuf::{CreateTableAsStmt, Node as Wrapped, RangeVar, ReindexObjectType, ReindexStmt, VacuumStmt};
+use pg_query::protobuf::{Node as Wrapped, RangeVar, ReindexObjectType, ReindexStmt, VacuumStmt};
 
 use super::ir::Stop;
 use super::kind;
@@ -9,9 +9,7 @@ use crate::sql::{Node, names};
 
 /// Plans what is no query and none of `utility`'s.
 pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
-    if is_temporary(node, context) {
-        return Err(temporary().into());
-    }
+    check_temporary(node, context)?;
     kind::check(node, context)?;
     refused(node)?;
     let everywhere =
@@ -110,14 +108,18 @@ pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
 
 fn refused(node: &Node) -> Result<(), Refusal> {
     match node {
-        Node::CreateTableAsStmt(create) => Err(create_as(create)),
-        Node::RefreshMatViewStmt(_) => Err(Refusal::unsupported("materialized views are not supported yet")),
+        Node::RefreshMatViewStmt(_) => Err(super::make::refreshed()),
         Node::CreateSubscriptionStmt(_) | Node::AlterSubscriptionStmt(_) | Node::DropSubscriptionStmt(_) => {
             Err(Refusal::unsupported("subscriptions are not supported: every shard would receive all rows")
                 .hint("Subscribe on a shard directly, or load through the gateway."))
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses what lives as long as a server's session.
+pub fn check_temporary(node: &Node, context: &Context<'_>) -> Result<(), Refusal> {
+    if is_temporary(node, context) { Err(temporary()) } else { Ok(()) }
 }
 
 fn temporary() -> Refusal {
@@ -151,15 +153,6 @@ fn is_temporary(node: &Node, context: &Context<'_>) -> bool {
         Node::DefineStmt(create) => qualified(&create.defnames),
         _ => false,
     }
-}
-
-fn create_as(create: &CreateTableAsStmt) -> Refusal {
-    if create.objtype() == pg_query::protobuf::ObjectType::ObjectMatview {
-        return Refusal::unsupported("materialized views are not supported yet")
-            .hint("Use a view, or a table that is filled through the gateway.");
-    }
-    Refusal::unsupported("CREATE TABLE AS is not supported yet")
-        .hint("CREATE TABLE first, then INSERT or COPY the rows.")
 }
 
 /// VACUUM cannot run in a transaction block, ANALYZE can.

@@ -322,6 +322,17 @@ impl<'a> Builder<'a> {
         Ok(WriteBody::Select { query: Box::new(query), extra: Level::default(), key: place })
     }
 
+    /// Refuses an INSERT for its ON CONFLICT and RETURNING; gives why two shards may compute something different there.
+    pub fn check_tail(&mut self, insert: &'a InsertStmt) -> Result<Option<&'static str>, Stop> {
+        let name = insert.relation.as_ref().ok_or(Stop::Fails)?;
+        let relation = self.target(Some(name), WriteVerb::Insert)?;
+        let target = self.leaf(&relation)?;
+        match self.insert_tail(insert, name, target, &relation, WriteBody::Level(Level::default()))? {
+            WriteBody::Level(level) => Ok(level.tail),
+            WriteBody::Select { extra, .. } => Ok(extra.tail),
+        }
+    }
+
     /// ON CONFLICT and RETURNING.
     fn insert_tail(
         &mut self,

@@ -14,6 +14,8 @@ mod refusal;
 mod route;
 mod gather;
 mod verb;
+mod put;
+mod make;
 mod key;
 mod literal;
 mod resolve;
@@ -51,9 +53,11 @@ mod shared;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
-pub use gather::{Gather, Part};
+pub use gather::{Gather, NOW_SETTING, Part};
 pub use literal::{LiteralKey, Literals};
+pub use make::Make;
 pub use moving::Move;
+pub use put::{Put, Store};
 pub use refusal::Refusal;
 pub use rewrite::{Computed, Split, When, literal, quoted};
 pub use route::{

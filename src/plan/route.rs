@@ -47,6 +47,8 @@ pub enum Output {
     Explain,
     /// EXPLAIN (FORMAT JSON): one document.
     ExplainJson,
+    /// EXPLAIN (FORMAT YAML): one document.
+    ExplainYaml,
 }
 
 /// On which shards a statement runs.

@@ -3,7 +3,8 @@
 use super::builder::Builder;
 use super::ir::Stop;
 use super::{
-    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, sequence, setting, utility,
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, put, sequence,
+    setting, utility,
 };
 use crate::sql::{Node, Statement};
 
@@ -22,6 +23,7 @@ pub fn plan(text: &str, parsed: &Statement, context: &Context<'_>) -> Plan {
 pub fn changes_context(plan: &Plan) -> bool {
     match plan {
         Plan::Everywhere(everywhere) => everywhere.changes_catalog,
+        Plan::Rows(Route { target: Target::Gather(gather), .. }) => make::makes(gather),
         // COMMIT and ROLLBACK undo SET LOCAL, ROLLBACK also SET and DDL.
         Plan::Setting(_) | Plan::SettingQuery(_) | Plan::Discard(_) | Plan::Transaction(_) => true,
         Plan::Empty | Plan::Rows(_) | Plan::CopyIn(_) | Plan::Prepared(_) | Plan::Cursor(_) | Plan::Refuse(_) => false,
@@ -46,6 +48,12 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
         return Ok(Plan::Rows(route));
     }
     match node {
+        Node::CreateTableAsStmt(create) => {
+            ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, context))
+        }
+        Node::SelectStmt(select) if select.into_clause.is_some() => {
+            make::select_into(select, context).unwrap_or(Err(Stop::Fails))
+        }
         Node::SelectStmt(select) => match setting::set_config(select) {
             Some(verb) => {
                 if let SettingVerb::SetConfig { name, value, .. } = &verb {
@@ -87,8 +95,8 @@ pub fn rows(node: &Node, text: Option<&str>, context: &Context<'_>) -> Result<Ro
             if builder.writes.is_empty() { gather::instead(route, select, context) } else { route }
         }
         _ => {
-            builder.write(node)?;
-            builder.finish(None)
+            let route = builder.write(node).and_then(|()| builder.finish(None));
+            put::instead(route, node, context)
         }
     }
 }

@@ -8,6 +8,7 @@ use pg_query::protobuf::{
 use super::builder::Builder;
 use super::from::unusable;
 use super::function;
+use super::gather;
 use super::ir::Stop;
 use super::key;
 use super::statement::{self, Source};
@@ -162,19 +163,43 @@ fn rounds(node: &Node) -> bool {
 // Cursors
 
 fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<CursorVerb, Stop> {
-    if declare.options & CURSOR_HOLD != 0 {
-        return Err(Refusal::unsupported("cursors WITH HOLD are not supported: servers are lent for a transaction")
-            .hint("Keep the transaction open, or fetch all rows.")
-            .into());
-    }
+    let hold = declare.options & CURSOR_HOLD != 0;
     let Some(query) = names::inner(&declare.query) else { return Err(Stop::Fails) };
     let mut route = statement::rows(query, None, context)?;
+    gathered(&mut route, query, hold, context)?;
     let several = || {
-        Refusal::unsupported("a cursor over several shards is not supported yet")
+        Refusal::unsupported("a cursor over this query is not supported over several shards")
             .hint("Fetch all rows, or restrict the query to one key.")
     };
     on_one_shard(&mut route, several)?;
-    Ok(CursorVerb::Declare { name: declare.portalname.clone(), route })
+    if hold && !matches!(route.target, Target::Gather(_) | Target::Unknown) {
+        return Err(Refusal::unsupported("a cursor WITH HOLD over this query is not supported")
+            .hint("Keep the transaction open, or fetch all rows.")
+            .into());
+    }
+    Ok(CursorVerb::Declare { name: declare.portalname.clone(), route, hold })
+}
+
+/// A cursor over several shards reads what they give from a merge server, which can go back and forth in it; so does every cursor that
+/// outlives its transaction, since the servers of that are given back.
+fn gathered(route: &mut Route, query: &Node, hold: bool, context: &Context<'_>) -> Result<(), Stop> {
+    let Node::SelectStmt(select) = query else { return Ok(()) };
+    let scattered = match &route.target {
+        Target::Scatter => true,
+        Target::Keyed(keyed) => hold || keyed.several == Several::Scatter,
+        Target::Any | Target::Home => hold,
+        _ => false,
+    };
+    if !scattered || route.access == Access::Write {
+        return Ok(());
+    }
+    let Some(gather) = gather::wherever(select, "a cursor", context)? else { return Ok(()) };
+    let gather = std::sync::Arc::new(gather);
+    match &mut route.target {
+        Target::Keyed(keyed) if !hold => keyed.several = Several::Gather(gather),
+        target => *target = Target::Gather(gather),
+    }
+    Ok(())
 }
 
 // EXPLAIN
@@ -201,10 +226,16 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
     route.output = match format(explain).as_deref() {
         None | Some("text") => Output::Explain,
         Some("json") => Output::ExplainJson,
-        Some(format @ ("xml" | "yaml")) => {
+        Some("yaml") => Output::ExplainYaml,
+        Some(format @ "xml") => {
+            if matches!(route.target, Target::Gather(_)) {
+                return Err(Refusal::unsupported("EXPLAIN in the format xml over several shards is not supported")
+                    .hint("Use FORMAT TEXT, JSON or YAML.")
+                    .into());
+            }
             on_one_shard(&mut route, || {
                 Refusal::unsupported(format!("EXPLAIN in the format {format} over several shards is not supported"))
-                    .hint("Use FORMAT TEXT or FORMAT JSON.")
+                    .hint("Use FORMAT TEXT, JSON or YAML.")
             })?;
             Output::Explain
         }

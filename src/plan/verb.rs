@@ -129,6 +129,8 @@ pub enum CursorVerb {
         name: String,
         /// Where the query runs.
         route: Route,
+        /// WITH HOLD.
+        hold: bool,
     },
     /// FETCH or MOVE.
     Fetch {

@@ -3,6 +3,7 @@
 //! The queue is what lets the gateway slip messages of its own (settings, BEGIN, Parse) between the client's without the
 //! client noticing, while answers are forwarded by their header alone. Pure; called for each frame by `execute::relay`.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::wire::reply::Status;
@@ -83,7 +84,7 @@ pub struct Unexpected {
 #[derive(Debug, Default)]
 pub struct Expectations {
     queue: VecDeque<Expect>,
-    said: VecDeque<Box<[u8]>>,
+    said: VecDeque<Cow<'static, [u8]>>,
     /// Statements whose Parse was skipped because of an error before it: the server does not hold them.
     pub unparsed: Vec<StatementId>,
     /// Statements whose Close was skipped because of an error before it: the server still holds them.
@@ -113,10 +114,10 @@ impl Expectations {
     }
 
     /// Queues an answer of the gateway's own behind what is owed.
-    pub fn say(&mut self, frames: &[u8]) {
+    pub fn say(&mut self, frames: Cow<'static, [u8]>) {
         if !self.skipping {
             self.queue.push_back(Expect { step: Step::Said, audience: Audience::Client });
-            self.said.push_back(frames.into());
+            self.said.push_back(frames);
         }
     }
 
@@ -126,7 +127,7 @@ impl Expectations {
     }
 
     /// The gateway's own answer, when its turn has come.
-    pub fn take_said(&mut self) -> Option<Box<[u8]>> {
+    pub fn take_said(&mut self) -> Option<Cow<'static, [u8]>> {
         if self.front()?.step != Step::Said {
             return None;
         }
@@ -260,7 +261,7 @@ mod tests {
     fn the_gateways_own_answers_wait_their_turn() {
         let mut expects = Expectations::default();
         expects.push(Step::Bind, Audience::Client);
-        expects.say(b"3");
+        expects.say(Cow::Borrowed(b"3"));
         assert_eq!(expects.take_said(), None);
         feed(&mut expects, b"2");
         assert_eq!(expects.take_said().as_deref(), Some(&b"3"[..]));

@@ -31,9 +31,11 @@ impl Session {
     /// # Errors
     /// Nothing is committed; or, if the message says so, whether it is could not be found out in time.
     pub(super) async fn commit_block(&mut self) -> Result<(), Failure> {
-        let Some(block) = self.transaction.end() else { return Ok(()) };
+        let held = if self.merges.is_empty() { Ok(()) } else { Box::pin(self.keep_held_cursors()).await };
+        let Some(block) = self.transaction.end() else { return held };
         let may_have = |enlisted: &&Enlisted| block.writes.include(enlisted.shard) && !enlisted.replica;
         let result = match self.link.servers.iter().filter(may_have).count() {
+            _ if held.is_err() => held,
             0 | 1 => self.commit_one(&block).await,
             _ => Box::pin(self.commit_several(&block)).await,
         };

@@ -64,7 +64,7 @@ impl Session {
 
     /// Enlists those that take part and puts them first, in an order in which a router by key finds shard i at index i;
     /// returns how many they are.
-    async fn gather_servers(&mut self, target: &CopyTarget) -> Result<usize, Failure> {
+    pub(super) async fn gather_servers(&mut self, target: &CopyTarget) -> Result<usize, Failure> {
         match target {
             CopyTarget::Home => {
                 let home = self.gateway.config.load().sharding.home;
@@ -130,7 +130,12 @@ impl Session {
     /// Sends the statement and waits until each server waits for data or has failed, in which case it owes nothing. The first
     /// shard goes first: it has its locks before another is asked, so that two such statements wait for each other there and
     /// nowhere else.
-    async fn start_copy(&mut self, text: &[u8], answers: &mut CopyAnswers, parts: usize) -> Result<(), Failure> {
+    pub(super) async fn start_copy(
+        &mut self,
+        text: &[u8],
+        answers: &mut CopyAnswers,
+        parts: usize,
+    ) -> Result<(), Failure> {
         for part in [0..parts.min(1), 1..parts] {
             if answers.error.is_some() {
                 return Ok(());

@@ -20,8 +20,8 @@ impl Session {
             return Ok(Ended::NotReady);
         }
         let destination = self.cursor_destination(verb, &NoArguments)?;
-        if let (CursorVerb::Declare { name, .. }, Some(Destination::Gather(gather))) = (verb, &destination) {
-            return self.declare_gather(text, name, gather).await;
+        if let (CursorVerb::Declare { name, hold, .. }, Some(Destination::Gather(gather))) = (verb, &destination) {
+            return Box::pin(self.declare_gather(text, (name, *hold), gather)).await;
         }
         if let Some(ended) = self.held_cursor_verb(text, verb).await? {
             return Ok(ended);

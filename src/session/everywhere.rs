@@ -33,10 +33,6 @@ impl Session {
         }
         if own && !explicit {
             self.commit_block().await?;
-            if names_sequences(text) {
-                // Also a shard that was slow to answer a moment ago: whether it draws for itself decides what is refused.
-                let _ = catalog.refresh_numbers().await;
-            }
         }
         Ok(())
     }

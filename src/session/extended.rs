@@ -1,9 +1,10 @@
-//! The extended protocol: Parse, Bind, Describe, Close and Flush; Execute is in `portal`, Sync in `sync`.
+//! The extended protocol: its messages, Bind and Flush; Parse is in `parsing`, Describe and Close in `describing`, Execute in
+//! `portal`, Sync in `sync`. What comes all at once is carried out by `volley`.
 //!
 //! Messages are passed on as they come and answered in order. Only one server owes answers at a time: before another one is
 //! spoken to, the first is drained, so that the client sees answers in the order of its messages.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use shardmap::ShardId;
 
@@ -11,14 +12,11 @@ use super::binding::Binding;
 use super::failure::Failure;
 use super::life::Session;
 use super::numbers::Protocol;
-use super::plans::Compiled;
-use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
+use super::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::execute::relay::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, Route};
-use crate::pool::expect::{Audience, StatementId, Step};
-use crate::pool::server::{Server, StatementName, statement_name};
-use crate::wire::frontend::{self, Bind, Malformed, Named};
-use crate::wire::reply::{self, Report};
+use crate::wire::frontend::{Bind, Malformed};
+use crate::wire::reply::Report;
 
 /// Above this much unsent, a pipeline is pushed on before more of it is read.
 const PIPELINE_BYTES: usize = 64 * 1024;
@@ -26,11 +24,7 @@ const PIPELINE_BYTES: usize = 64 * 1024;
 /// Answers of the gateway's own that may wait for a server's; one more, and the server is waited for.
 const SAID_MAX: usize = 1_000;
 
-const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
-const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
-const NO_DATA: &[u8] = b"n\0\0\0\x04";
-const NO_PARAMETERS: &[u8] = b"t\0\0\0\x06\0\0";
 
 impl Session {
     /// Handles one extended-protocol message other than Sync.
@@ -92,128 +86,6 @@ impl Session {
         self.drain().await
     }
 
-    /// Forgets statements whose Parse was never reached or failed: to the client they do not exist.
-    pub(super) fn forget_unparsed(&mut self) {
-        let Session { link, names, pipeline, .. } = self;
-        let lost = |id: StatementId, unnamed: bool| {
-            link.servers.iter().any(|enlisted| {
-                let expects = &enlisted.server.expects;
-                if unnamed { expects.unnamed_lost } else { expects.unparsed.contains(&id) }
-            })
-        };
-        for (name, id) in pipeline.parsed.drain(..) {
-            if lost(id, name.is_empty()) {
-                names.statements.remove(&name);
-            }
-        }
-        if names.pending.take().is_some() {
-            names.statements.retain(|_, prepared| prepared.origin != Origin::ParsePending);
-        }
-    }
-
-    async fn parse(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let mut parse = frontend::Parse::read(body).map_err(malformed)?;
-        parse.name = known_part(parse.name);
-        self.settle_parse(None).await?;
-        let types: Vec<u32> = parse.types().collect();
-        if parse.name.is_empty() {
-            // Source: postgres.c, exec_parse_message: the old one goes first, whatever becomes of the new one.
-            self.names.statements.remove(&b""[..]);
-        }
-        if !parse.name.is_empty() && self.names.statements.contains_key(parse.name) {
-            // Source: prepare.c, StorePreparedStatement.
-            let name = String::from_utf8_lossy(parse.name);
-            return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
-        }
-        self.check_statement_room(parse.name, parse.text)?;
-        self.check_declared(parse.text, &types).await?;
-        let mut compiled = self.compile_seen(parse.text, &types).await?;
-        if !compiled.is_certain() {
-            self.drain().await?;
-            compiled = Box::pin(self.compiled(parse.text, &types)).await?;
-        }
-        let mut prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None, described: None };
-        let plan = prepared.plan().ok_or_else(|| {
-            // Source: postgres.c, exec_parse_message.
-            Failure::from(Report::error("42601", "cannot insert multiple commands into a prepared statement"))
-        })?;
-        self.check_not_failed(plan)?;
-        match plan {
-            plan if is_local(plan) => {
-                prepared.origin = Origin::Parse;
-                self.say(PARSE_COMPLETE);
-            }
-            _ => self.names.pending = Some(parse.name.into()),
-        }
-        self.names.statements.insert(parse.name.into(), prepared);
-        Ok(())
-    }
-
-    /// Has a server see a Parse that is still pending, unless it is the statement that the current message is about.
-    pub(super) async fn settle_parse(&mut self, except: Option<&[u8]>) -> Result<(), Failure> {
-        if self.names.pending.as_deref().is_none_or(|name| Some(name) == except) {
-            return Ok(());
-        }
-        Box::pin(self.settle_pending()).await
-    }
-
-    async fn settle_pending(&mut self) -> Result<(), Failure> {
-        let Some(name) = self.names.pending.take() else { return Ok(()) };
-        if self.names.statements.get(&name).is_none_or(|prepared| prepared.origin != Origin::ParsePending) {
-            return Ok(());
-        }
-        // Put back: the statement is forgotten if no server can be had.
-        self.names.pending = Some(name.clone());
-        let at = self.enlist_any(Access::Read).await?;
-        self.engage(at).await?;
-        self.hold(at, &name, true);
-        self.names.pending = None;
-        Ok(())
-    }
-
-    /// Makes sure a server holds a statement; the client gets its ParseComplete if it is still owed one and `answers`.
-    pub(super) fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<StatementName> {
-        let prepared = self.names.statements.get_mut(name)?;
-        let owed = answers && prepared.origin == Origin::ParsePending;
-        if owed {
-            prepared.origin = Origin::Parse;
-            self.names.pending = None;
-            self.pipeline.parsed.push((name.into(), prepared.compiled.id));
-        }
-        let audience = match (owed, answers) {
-            (true, _) => Audience::Client,
-            (false, true) => Audience::ClientIfError,
-            (false, false) => Audience::Gateway,
-        };
-        let compiled = prepared.compiled.clone();
-        let enlisted = &mut self.link.servers[at];
-        enlisted.needs_sync = true;
-        let server: &mut Server = &mut enlisted.server;
-        let unnamed = name.is_empty();
-        if !unnamed {
-            self.pipeline.held.push((compiled.id, name.into()));
-        }
-        let sent = if unnamed {
-            if std::mem::take(&mut server.expects.unnamed_lost) {
-                server.unnamed = None;
-            }
-            let known = server.unnamed == Some(compiled.id);
-            if !known {
-                let types = server.oids.declared(&compiled.types);
-                reply::parse(&mut server.outbound, b"", &compiled.text, &types);
-                server.expects.push(Step::Parse(None), audience);
-                server.unnamed = Some(compiled.id);
-            }
-            !known
-        } else {
-            server.prepare(compiled.id, &compiled.text, &compiled.types, audience)
-        };
-        if owed && !sent {
-            server.expects.say(PARSE_COMPLETE);
-        }
-        Some(if unnamed { StatementName::default() } else { statement_name(compiled.id) })
-    }
-
     async fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
         let mut bind = Bind::read(body).map_err(malformed)?;
         (bind.portal, bind.statement) = (known_part(bind.portal), known_part(bind.statement));
@@ -267,12 +139,9 @@ impl Session {
                         order = rows;
                         place
                     }
-                    Destination::Gather(_) if route.output != Output::Rows => {
-                        return Err(super::gather_output::extended_refused());
-                    }
                     Destination::Gather(gather) => {
                         self.begin_if_own(&self.moment(route.access)?);
-                        Box::pin(self.bind_gather(&gather, bind, &prepared)).await?
+                        Box::pin(self.bind_gather(&gather, bind, &prepared, route.output)).await?
                     }
                     destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
                 }
@@ -302,7 +171,7 @@ impl Session {
             Portal {
                 place,
                 compiled: prepared.compiled,
-                statement: bind.statement.into(),
+                statement: self.names.statements.name(bind.statement).unwrap_or_default(),
                 binary_rows,
                 reached: 0,
                 order,
@@ -360,34 +229,6 @@ impl Session {
         }
     }
 
-    /// Parameter types as a server resolves them.
-    pub(super) async fn ask_types(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Arc<[u32]>, Failure> {
-        let types: Arc<[u32]> = self.ask(name, compiled).await?.parameter_types.into();
-        if let Some(prepared) = self.names.statements.get_mut(name) {
-            prepared.resolved_types = Some(types.clone());
-        }
-        Ok(types)
-    }
-
-    /// Has a server describe a statement, for the gateway's own use.
-    pub(super) async fn ask(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Plain, Failure> {
-        self.drain().await?;
-        let at = self.enlist_any(Access::Read).await?;
-        self.engage(at).await?;
-        let held = self.hold(at, name, true).unwrap_or_else(|| statement_name(compiled.id));
-        let server: &mut Server = &mut self.link.servers[at].server;
-        reply::named(&mut server.outbound, b'D', b'S', &held);
-        server.expects.push(Step::DescribeStatement, Audience::Gateway);
-        server.send_flush();
-        let mut plain = Plain::default();
-        self.relay_in_block(&mut plain).await?;
-        self.pass_on_hidden_error(&plain)?;
-        if plain.error.is_some() {
-            return Err(Failure::Told);
-        }
-        Ok(plain)
-    }
-
     /// Binds where the destination says.
     async fn place(&mut self, to: Destination, access: Access, bind: Binding<'_>) -> Result<Place, Failure> {
         match to {
@@ -419,69 +260,6 @@ impl Session {
         }
     }
 
-    async fn describe(&mut self, body: &[u8]) -> Result<(), Failure> {
-        match Named::read(body).map_err(|bad| bad_subtype(bad, body, "DESCRIBE"))? {
-            Named::Statement(name) => self.describe_statement(known_part(name)).await,
-            Named::Portal(name) => self.describe_portal(known_part(name)).await,
-        }
-    }
-
-    async fn describe_statement(&mut self, name: &[u8]) -> Result<(), Failure> {
-        self.settle_parse(Some(name)).await?;
-        let prepared = self.current(name).await?;
-        if prepared.plan().is_none_or(is_local) {
-            self.say(NO_PARAMETERS);
-            self.say(NO_DATA);
-            return Ok(());
-        }
-        self.number_block(prepared.plan().unwrap_or(&Plan::Empty)).await?;
-        // PostgreSQL refuses to describe a statement that returns rows in a failed block; so does the server then.
-        let at = self.enlist_any(Access::Read).await?;
-        self.engage(at).await?;
-        let held = self.hold(at, name, true).unwrap_or_default();
-        let server: &mut Server = &mut self.link.servers[at].server;
-        reply::named(&mut server.outbound, b'D', b'S', &held);
-        server.expects.push(Step::DescribeStatement, Audience::Client);
-        self.describing(name.into());
-        Ok(())
-    }
-
-    /// The client waits for a description of a statement, which is noted unless it is known: it cannot become another one
-    /// unnoticed (see `current`).
-    fn describing(&mut self, statement: Box<[u8]>) {
-        let known = self.names.statements.get(&statement).is_none_or(|prepared| prepared.described.is_some());
-        let wanted = !known && !statement.is_empty();
-        self.pipeline.describing.push_back(if wanted { statement } else { Box::default() });
-    }
-
-    async fn describe_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
-        self.settle_parse(None).await?;
-        let at = match self.portal_place(name)? {
-            Place::Local | Place::Done => {
-                self.say(NO_DATA);
-                return Ok(());
-            }
-            Place::Gather(gathering) => {
-                self.describe_gather(name, &gathering);
-                return Ok(());
-            }
-            Place::One { shard, replica } => self.portal_server(shard, Some(replica), name)?,
-            Place::Many(shards) | Place::Every(shards) => {
-                // All of them owe their BindComplete; the first one's answers go to the client.
-                self.drain().await?;
-                self.portal_server(shards.first().copied().unwrap_or(ShardId(0)), None, name)?
-            }
-        };
-        self.engage(at).await?;
-        let enlisted = &mut self.link.servers[at];
-        enlisted.needs_sync = true;
-        reply::named(&mut enlisted.server.outbound, b'D', b'P', name);
-        enlisted.server.expects.push(Step::DescribePortal, Audience::Client);
-        let portal = self.names.portals.get(name);
-        self.describing(portal.map(|portal| portal.statement.clone()).unwrap_or_default());
-        Ok(())
-    }
-
     /// Where a portal is; a cursor declared in SQL is one too.
     pub(super) fn portal_place(&self, name: &[u8]) -> Result<Place, Failure> {
         let cursor = || {
@@ -501,46 +279,6 @@ impl Session {
             .ok_or_else(|| no_portal(name))
     }
 
-    async fn close(&mut self, body: &[u8]) -> Result<(), Failure> {
-        let named = Named::read(body).map_err(|bad| bad_subtype(bad, body, "CLOSE"))?;
-        self.settle_parse(None).await?;
-        match named {
-            Named::Statement(name) => {
-                // Servers keep it: other clients may use the same text, and the least recently used one goes first.
-                self.names.statements.remove(known_part(name));
-                self.say(CLOSE_COMPLETE);
-            }
-            Named::Portal(name) => self.close_portal(known_part(name)).await?,
-        }
-        Ok(())
-    }
-
-    async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
-        let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
-            None | Some(Place::Local | Place::Done) => {
-                self.say(CLOSE_COMPLETE);
-                return Ok(());
-            }
-            Some(Place::Gather(_)) => {
-                self.drain().await?;
-                self.end_held(&super::gather_portal::HeldName::Portal(name.into())).await?;
-                self.say(CLOSE_COMPLETE);
-                return Ok(());
-            }
-            Some(Place::One { shard, replica }) => vec![(shard, Some(replica))],
-            Some(Place::Many(shards) | Place::Every(shards)) => shards.into_iter().map(|shard| (shard, None)).collect(),
-        };
-        self.drain().await?;
-        for (nth, (shard, replica)) in shards.into_iter().enumerate() {
-            let at = self.portal_server(shard, replica, name)?;
-            let enlisted = &mut self.link.servers[at];
-            enlisted.needs_sync = true;
-            reply::named(&mut enlisted.server.outbound, b'C', b'P', name);
-            enlisted.server.expects.push(Step::Close, if nth == 0 { Audience::Client } else { Audience::Gateway });
-        }
-        Ok(())
-    }
-
     async fn flush(&mut self) -> Result<(), Failure> {
         self.settle_parse(None).await?;
         self.drain().await?;
@@ -549,10 +287,11 @@ impl Session {
     }
 
     /// Answers behind all that is still owed.
-    pub(super) fn say(&mut self, frames: &[u8]) {
+    pub(super) fn say(&mut self, frames: impl Into<Cow<'static, [u8]>>) {
+        let frames = frames.into();
         match self.link.servers.iter_mut().rev().find(|enlisted| !enlisted.server.expects.is_empty()) {
             Some(enlisted) => enlisted.server.expects.say(frames),
-            None => self.link.client.outbound.extend_from_slice(frames),
+            None => self.link.client.outbound.extend_from_slice(&frames),
         }
     }
 
@@ -617,16 +356,6 @@ pub(super) fn is_local(plan: &Plan) -> bool {
 
 pub(super) fn malformed(malformed: Malformed) -> Failure {
     Report::error("08P01", malformed.to_string()).into()
-}
-
-/// A Describe or Close of something that is neither. *Source*: postgres.c, PostgresMain.
-fn bad_subtype(bad: Malformed, body: &[u8], message: &str) -> Failure {
-    match (bad, body.first()) {
-        (Malformed::Subtype, Some(subtype)) => {
-            Report::error("08P01", format!("invalid {message} message subtype {subtype}")).into()
-        }
-        _ => malformed(bad),
-    }
 }
 
 /// As much of a name as PostgreSQL looks at: NAMEDATALEN - 1 bytes. *Source*: prepare.c and portalmem.c, whose tables have

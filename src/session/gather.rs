@@ -78,20 +78,30 @@ impl Session {
         gather: &Arc<Gather>,
         output: Output,
     ) -> Result<Ended, Failure> {
+        if let (Some(make), Output::Rows) = (&gather.make, output) {
+            return Box::pin(self.make_simple(gather, make)).await;
+        }
         match output {
             Output::Rows => {}
             Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => {
                 return self.gather_copy(text, gather).await;
             }
-            Output::Explain | Output::ExplainJson => return self.gather_explain(text, gather).await,
+            Output::Explain | Output::ExplainJson | Output::ExplainYaml => {}
         }
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
+        if output != Output::Rows {
+            Box::pin(self.gather_explain(text, &gathering, Wire::Simple, true)).await?;
+            return Ok(Ended::NotReady);
+        }
         self.gather_query(&gathering).await
     }
 
     /// The same with what is needed at hand.
     pub(super) async fn gather_query(&mut self, gathering: &Gathering) -> Result<Ended, Failure> {
+        if let Some(put) = &gathering.described.gather.put {
+            return Box::pin(self.put_simple(gathering, put)).await;
+        }
         let run = Run { wire: Wire::Simple, tells_columns: true, rows_max: 0, statement: None };
         let merged = self.run_gather(gathering, run).await?;
         if let Some(tag) = merged.tag {
@@ -108,7 +118,8 @@ impl Session {
             Moment::Usual | Moment::Own(_) => None,
         };
         let places = self.enlist_parts(&places).await?;
-        let merge = self.lend_merge().await?;
+        let draws = gathering.described.gather.put.as_ref().is_some_and(|put| put.draws);
+        let merge = self.lend_merge(draws).await?;
         let key = merge.server.cancel_key();
         self.cancel.add(merge.server.cancel_key());
         self.link.servers.push(merge);
@@ -147,7 +158,7 @@ impl Session {
     }
 
     /// On which shards each part runs.
-    fn part_places(&self, gathering: &Gathering) -> Result<Vec<Vec<Option<ShardId>>>, Failure> {
+    pub(super) fn part_places(&self, gathering: &Gathering) -> Result<Vec<Vec<Option<ShardId>>>, Failure> {
         let rest = gathering.parameters.bind_rest(&[]);
         // A portal and a statement without names.
         let body = [&b"\0\0"[..], &rest].concat();
@@ -174,7 +185,7 @@ impl Session {
     }
 
     /// Enlists the shards of all parts in their order; returns the servers of each part.
-    async fn enlist_parts(&mut self, places: &[Vec<Option<ShardId>>]) -> Result<Vec<Vec<usize>>, Failure> {
+    pub(super) async fn enlist_parts(&mut self, places: &[Vec<Option<ShardId>>]) -> Result<Vec<Vec<usize>>, Failure> {
         let shards: std::collections::BTreeSet<ShardId> = places.iter().flatten().copied().flatten().collect();
         let mut servers = BTreeMap::new();
         for shard in shards {
@@ -190,11 +201,11 @@ impl Session {
         Ok(places.iter().map(|shards| shards.iter().map(at).collect()).collect())
     }
 
-    /// A merge server: the next shard's whose turn it is and that answers.
-    async fn lend_merge(&mut self) -> Result<Enlisted, Failure> {
+    /// A merge server: the next shard's whose turn it is and that answers; `home`: the home shard's.
+    async fn lend_merge(&mut self, home_only: bool) -> Result<Enlisted, Failure> {
         let shards = self.gateway.shards();
         // Numbers of types inside binary values are those that clients know on the home shard only.
-        let differ = self.catalog.load().numbers_differ();
+        let differ = home_only || self.catalog.load().numbers_differ();
         let home = usize::from(self.gateway.config.load().sharding.home.0);
         let (first, shards_tried) = if differ { (home, 1) } else { (self.gateway.next_turn(), shards) };
         let mut last = None;
@@ -228,6 +239,9 @@ impl Session {
             parameters.push_binary(now);
         }
         self.make_tables(gathering, &parameters, merge);
+        if let Some(put) = &gathering.described.gather.put {
+            self.make_put_table(gathering, put, &parameters.bind_rest(&[]), merge);
+        }
         self.send_parts(gathering, &parameters, run.wire, places);
         let config = self.gateway.config.load_full();
         let bytes_max = config.limits.shipped_bytes_max as u64;
@@ -372,11 +386,12 @@ impl Session {
         }
         let columns = gathering.described.columns.in_formats(&gathering.result_formats);
         let mut joiner = Merge::new(merge, columns, run.tells_columns);
+        joiner.captured = run.statement.filter(|text| text.starts_with("EXPLAIN")).map(|_| Vec::new());
         self.link.relay(&mut joiner).await?;
         self.conclude_merge(joiner)
     }
 
-    /// What a run of the merge query came to; errors are told.
+    /// What a run of the merge query came to (of an EXPLAIN, what it says); errors are told.
     pub(super) fn conclude_merge(&mut self, joiner: Merge) -> Result<Option<Vec<u8>>, Failure> {
         if joiner.differs {
             return Err(Report::error("XX000", "the merged columns are not those of the statement")
@@ -385,6 +400,9 @@ impl Session {
         }
         if let Some(body) = joiner.error {
             return Err(self.tell_ship_error(ShipError::Server(body), 0));
+        }
+        if let Some(captured) = joiner.captured {
+            return Ok(Some(captured));
         }
         Ok(if joiner.suspended { None } else { Some(joiner.tag.unwrap_or_default()) })
     }
@@ -427,7 +445,7 @@ fn lots(described: &Described, places: &[Vec<usize>]) -> Vec<Lot> {
 }
 
 /// An ErrorResponse's body without what tells of texts that are not the client's: positions, and contexts that name temporary tables.
-fn without_traces(body: &[u8]) -> BytesMut {
+pub(super) fn without_traces(body: &[u8]) -> BytesMut {
     let mut kept = BytesMut::with_capacity(body.len());
     for (code, value) in crate::wire::fields::fields(body) {
         let of_copy = code == b'W' && value.starts_with(b"COPY ");

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use super::described::Wire;
 use super::failure::Failure;
-use super::gather::{Gathering, Run};
+use super::gather::{Gathering, Run, without_traces};
 use super::gather_output::{only, print};
-use super::gather_portal::{Held, HeldName};
+use super::gather_portal::{Held, HeldName, Kept};
 use super::life::{Ended, Session};
 use super::parameters::Parameters;
-use crate::execute::merge::Merge;
+use crate::execute::merge::Fetched;
+use crate::execute::relay::Plain;
+use crate::execute::ship::Silence;
 use crate::plan::{CursorVerb, Gather};
 use crate::pool::expect::Audience;
 use crate::sql::{Node, ast};
+use crate::wire::frame;
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -20,10 +23,10 @@ impl Session {
     pub(super) async fn declare_gather(
         &mut self,
         text: &[u8],
-        name: &str,
+        (name, hold): (&str, bool),
         gather: &Arc<Gather>,
     ) -> Result<Ended, Failure> {
-        if self.transaction.block().is_none() {
+        if self.transaction.block().is_none() && !hold {
             // Source: portalcmds.c, PerformCursorOpen; xact.c, RequireTransactionBlock.
             return Err(Report::error("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
         }
@@ -36,13 +39,17 @@ impl Session {
             .ok_or_else(|| Failure::from(Report::error("0A000", "this cursor over several shards is not supported")))?;
         let permit = self.held_permit()?;
         let described = self.described(query.as_bytes(), &[], gather, Wire::Simple).await?;
-        let columns = Some(described.columns.in_formats(formats));
+        let columns = described.columns.in_formats(formats);
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
         let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&declare) };
         let merged = self.run_gather(&gathering, run).await?;
         if let Some(server) = merged.held {
             let savepoints = self.savepoints();
-            self.merges.push(Held { name: held, server, savepoints, permit, columns });
+            let kept = if hold { Kept::Hold } else { Kept::Block };
+            self.merges.push(Held { name: held, server, savepoints, kept, columns, permit });
+            if self.transaction.block().is_none() {
+                self.keep_held_cursors().await?;
+            }
         }
         reply::complete(&mut self.link.client.outbound, "DECLARE CURSOR");
         Ok(Ended::NotReady)
@@ -71,22 +78,54 @@ impl Session {
         }
     }
 
+    /// Before the block commits: cursors WITH HOLD read all their rows, so that they outlive it. *Source*: portalmem.c,
+    /// PreCommit_Portals.
+    pub(super) async fn keep_held_cursors(&mut self) -> Result<(), Failure> {
+        while let Some(at) = self.merges.iter().position(|held| held.kept == Kept::Hold) {
+            let Held { name, mut server, savepoints, columns, permit, .. } = self.merges.remove(at);
+            let mut others = std::mem::take(&mut self.link.servers);
+            server.server.send_query(b"COMMIT", Audience::Gateway);
+            self.link.servers.push(server);
+            let mut silence = Silence::default();
+            let relayed = self.link.relay(&mut silence).await;
+            let server = self.link.servers.pop();
+            self.link.servers.append(&mut others);
+            relayed?;
+            if let Some(body) = silence.error {
+                let body = without_traces(&body);
+                frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
+                return Err(Failure::Told);
+            }
+            if let Some(server) = server {
+                self.cancel.remove(&server.server.cancel_key()).await;
+                self.merges.push(Held { name, server, savepoints, kept: Kept::Session, columns, permit });
+            }
+        }
+        Ok(())
+    }
+
     async fn fetch_gather(&mut self, at: usize, text: &[u8]) -> Result<Ended, Failure> {
-        let Held { name, server, savepoints, permit, columns } = self.merges.remove(at);
+        let Held { name, server, savepoints, kept, columns, permit } = self.merges.remove(at);
+        if kept == Kept::Session {
+            self.cancel.add(server.server.cancel_key());
+        }
         self.link.servers.push(server);
         let merge = self.link.servers.len() - 1;
-        self.link.servers[merge].server.send_query(text, Audience::Joiner);
-        // The merge server would tell of its temporary tables' columns.
-        let mut joiner = Merge::new(merge, columns.clone().unwrap_or_default(), true);
-        let relayed = self.link.relay(&mut joiner).await;
+        self.link.servers[merge].server.send_query(text, Audience::Client);
+        let plain = Plain { hide_ready: true, ..Plain::default() };
+        let mut fetched = Fetched { plain, columns: columns.clone() };
+        let relayed = self.link.relay(&mut fetched).await;
+        let plain = fetched.plain;
         let server = self.link.servers.pop();
         relayed?;
         if let Some(server) = server {
-            self.merges.push(Held { name, server, savepoints, permit, columns });
+            if kept == Kept::Session {
+                self.cancel.remove(&server.server.cancel_key()).await;
+            }
+            self.merges.push(Held { name, server, savepoints, kept, columns, permit });
         }
-        let tag = self.conclude_merge(joiner)?.unwrap_or_default();
-        reply::complete(&mut self.link.client.outbound, &String::from_utf8_lossy(&tag));
-        Ok(Ended::NotReady)
+        self.note(&plain);
+        if plain.error.is_some() { Err(Failure::Told) } else { Ok(Ended::NotReady) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
 use crate::execute::relay::without_table_oids;
 use crate::execute::ship::Silence;
-use crate::plan::Gather;
+use crate::plan::{Gather, Output, Plan};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::wire::frame;
@@ -25,7 +25,14 @@ use crate::wire::row_description::Columns;
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
 const HELD_MAX: usize = 8;
 
+/// *Source*: manual, NoData.
+const NO_DATA: &[u8] = b"n\0\0\0\x04";
+
 const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+
+fn is_copy(output: Output) -> bool {
+    matches!(output, Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary)
+}
 
 /// A merge server that is kept because its portal or cursor has more to say.
 #[derive(Debug)]
@@ -36,10 +43,23 @@ pub struct Held {
     pub server: Enlisted,
     /// Savepoints of the client's block when it was made: rolling back to one of them undoes it.
     pub savepoints: usize,
+    /// How long it is kept.
+    pub kept: Kept,
+    /// Columns as the client has been told of them.
+    pub columns: Columns,
     /// Its share of the bound on all clients' servers that are held.
     pub permit: tokio::sync::OwnedSemaphorePermit,
-    /// A cursor's columns, which FETCH tells; a portal's have been told.
-    pub columns: Option<Columns>,
+}
+
+/// How long a merge server is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Until the client's block ends.
+    Block,
+    /// A cursor WITH HOLD of the block that is under way: when it commits, it outlives it.
+    Hold,
+    /// A cursor that has outlived its block: its rows are on the merge server, whose transaction has ended.
+    Session,
 }
 
 /// What a merge server is kept for.
@@ -58,10 +78,17 @@ impl Session {
         gather: &Arc<Gather>,
         bind: &Bind<'_>,
         prepared: &Prepared,
+        output: Output,
     ) -> Result<Place, Failure> {
         self.settle_parse(None).await?;
         self.drain().await?;
         let Compiled { text, types, .. } = &*prepared.compiled;
+        let copied = if is_copy(output) { super::gather_output::copied_query(text)? } else { String::new() };
+        let text = match &gather.make {
+            _ if is_copy(output) => copied.as_bytes(),
+            Some(make) => make.query.as_bytes(),
+            None => text,
+        };
         let described = self.described(text, types, gather, Wire::Extended).await?;
         let (given, wanted) = (bind.parameter_count(), described.parameter_types.len());
         if given != wanted {
@@ -86,13 +113,28 @@ impl Session {
 
     /// Describe of such a portal.
     pub(super) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
+        let Gather { put, make, .. } = &*gathering.described.gather;
+        let output = self.portal_text(portal).1;
+        if is_copy(output) || make.is_some() || output == Output::Rows && put.as_ref().is_some_and(|put| !put.returns) {
+            self.say(NO_DATA);
+            return;
+        }
         let columns = gathering.described.columns.in_formats(&gathering.result_formats);
         let mut out = bytes::BytesMut::new();
         frame::write(&mut out, b'T', |to| to.extend_from_slice(columns.body()));
-        self.say(&out);
+        self.say(out.to_vec());
         let statement = self.names.portals.get(portal).map(|portal| portal.statement.clone());
         if let Some(prepared) = statement.and_then(|name| self.names.statements.get_mut(&name)) {
             prepared.described = Some(without_table_oids(columns.body()).into());
+        }
+    }
+
+    /// The text of a portal's statement, and what its answer travels as.
+    fn portal_text(&self, portal: &[u8]) -> (Vec<u8>, Output) {
+        let compiled = self.names.portals.get(portal).map(|portal| portal.compiled.clone());
+        match compiled.as_ref().map(|compiled| (&compiled.text, compiled.plan())) {
+            Some((text, Some(Plan::Rows(route)))) => (text.to_vec(), route.output),
+            _ => (Vec::new(), Output::Rows),
         }
     }
 
@@ -112,13 +154,35 @@ impl Session {
             reply::complete(&mut self.link.client.outbound, "SELECT 0");
             return Ok(());
         }
+        let (text, output) = self.portal_text(execute.portal);
+        if output != Output::Rows {
+            if self.names.portals.get(execute.portal).is_some_and(|portal| portal.reached > 0) {
+                return Err(super::extended::no_portal(execute.portal));
+            }
+            if execute.rows_max > 0 && !is_copy(output) {
+                return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
+                    .with_hint("Fetch all of its rows at once.")
+                    .into());
+            }
+            return match is_copy(output) {
+                true => Box::pin(self.copy_gathered(&text, gathering, Wire::Extended)).await,
+                false => Box::pin(self.gather_explain(&text, gathering, Wire::Extended, false)).await,
+            };
+        }
+        if let Some(make) = &gathering.described.gather.make {
+            return Box::pin(self.execute_make(gathering, make)).await;
+        }
+        if let Some(put) = &gathering.described.gather.put {
+            return Box::pin(self.execute_put(execute, gathering, put)).await;
+        }
         let permit = if execute.rows_max > 0 { Some(self.held_permit()?) } else { None };
         let run = Run { wire: Wire::Extended, tells_columns: false, rows_max: execute.rows_max, statement: None };
         let merged = self.run_gather(gathering, run).await?;
         match (merged.held, permit) {
             (Some(server), Some(permit)) => {
                 let savepoints = self.savepoints();
-                self.merges.push(Held { name, server, savepoints, permit, columns: None });
+                let columns = gathering.described.columns.clone();
+                self.merges.push(Held { name, server, savepoints, kept: Kept::Block, columns, permit });
                 reply::bare(&mut self.link.client.outbound, b's');
             }
             _ => {
@@ -131,7 +195,7 @@ impl Session {
 
     /// The next rows of a portal that was suspended.
     async fn go_on(&mut self, at: usize, execute: &Execute<'_>, gathering: &Gathering) -> Result<(), Failure> {
-        let Held { name, server, savepoints, permit, columns } = self.merges.remove(at);
+        let Held { name, server, savepoints, kept, columns, permit } = self.merges.remove(at);
         self.link.servers.push(server);
         let merge = self.link.servers.len() - 1;
         let key = self.link.servers[merge].server.cancel_key();
@@ -145,7 +209,7 @@ impl Session {
         match result {
             Ok(None) => {
                 if let Some(server) = self.link.servers.pop() {
-                    self.merges.push(Held { name, server, savepoints, permit, columns });
+                    self.merges.push(Held { name, server, savepoints, kept, columns, permit });
                 }
                 reply::bare(&mut self.link.client.outbound, b's');
                 Ok(())
@@ -222,9 +286,10 @@ impl Session {
         Ok(true)
     }
 
-    /// Ends all of them.
+    /// Ends all that do not outlive the block.
     pub(super) async fn end_all_held(&mut self) {
-        while let Some(held) = self.merges.pop() {
+        while let Some(at) = self.merges.iter().position(|held| held.kept != Kept::Session) {
+            let held = self.merges.remove(at);
             // One that does not roll back is closed.
             let _ = self.give_back_merge(held).await;
         }
@@ -232,7 +297,9 @@ impl Session {
 
     /// Ends those that were made since the savepoint to which the block has been rolled back.
     pub(super) async fn end_held_since(&mut self, savepoints: usize) {
-        let (gone, kept) = std::mem::take(&mut self.merges).into_iter().partition(|held| held.savepoints >= savepoints);
+        let (gone, kept) = std::mem::take(&mut self.merges)
+            .into_iter()
+            .partition(|held| held.savepoints >= savepoints && held.kept != Kept::Session);
         self.merges = kept;
         let gone: Vec<Held> = gone;
         for held in gone {
@@ -252,6 +319,11 @@ impl Session {
             .filter(|enlisted| !enlisted.server.is_broken() && enlisted.server.expects.status != Status::Idle)
         {
             enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
+            result = self.link.relay(&mut Silence::default()).await.map(|_| ());
+        } else if held.kept == Kept::Session
+            && let Some(enlisted) = self.link.servers.first_mut().filter(|enlisted| !enlisted.server.is_broken())
+        {
+            enlisted.server.send_query(b"CLOSE ALL", Audience::Gateway);
             result = self.link.relay(&mut Silence::default()).await.map(|_| ());
         }
         self.cancel.remove(&key).await;

@@ -1,8 +1,11 @@
 //! What a client makes the gateway keep between messages, and its limits: prepared statements, portals, cursors, what its transaction
 //! block has to replay, settings.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::Session;
@@ -41,12 +44,57 @@ impl Weigh for Portal {
 }
 
 /// The text, and again as much for its plan.
-fn compiled_bytes(compiled: &Compiled) -> usize {
+pub(super) fn compiled_bytes(compiled: &Compiled) -> usize {
     2 * compiled.text.len() + 4 * compiled.types.len() + ENTRY_BYTES
 }
 
+/// A client's name for a statement or portal, shared by all that mention it. The empty one takes no memory.
+#[derive(Clone, Debug, Default)]
+pub struct Name(Option<Arc<[u8]>>);
+
+impl Name {
+    /// As it is shared; `None` for the empty one.
+    pub fn shared(&self) -> Option<Arc<[u8]>> {
+        self.0.clone()
+    }
+}
+
+impl From<&[u8]> for Name {
+    fn from(name: &[u8]) -> Self {
+        Name((!name.is_empty()).then(|| name.into()))
+    }
+}
+
+impl Deref for Name {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
 /// By the client's names. A client that seeks collisions slows down itself alone.
-type Named<V> = HashMap<Box<[u8]>, V, foldhash::fast::RandomState>;
+type Named<V> = HashMap<Name, V, foldhash::fast::RandomState>;
 
 /// Entries by name, and how much they take.
 #[derive(Debug)]
@@ -76,10 +124,15 @@ impl<V: Weigh> Kept<V> {
     }
 
     /// Adds an entry, or replaces it.
-    pub fn insert(&mut self, name: Box<[u8]>, entry: V) {
+    pub fn insert(&mut self, name: Name, entry: V) {
         self.remove(&name);
         self.bytes += entry.bytes();
         self.entries.insert(name, entry);
+    }
+
+    /// A name as it is kept.
+    pub fn name(&self, name: &[u8]) -> Option<Name> {
+        self.entries.get_key_value(name).map(|(name, _)| name.clone())
     }
 
     /// For changes that do not change what it takes.
@@ -173,10 +226,15 @@ impl Session {
             .into())
     }
 
+    /// What statements, portals and the transaction take.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let log = self.transaction.block().map_or(0, |block| block.log.bytes());
+        self.names.statements.bytes() + self.names.portals.bytes() + log
+    }
+
     fn check_bytes(&self, more: usize) -> Result<(), Failure> {
         let max = self.gateway.config.load().limits.client_bytes_max;
-        let log = self.transaction.block().map_or(0, |block| block.log.bytes());
-        let kept = self.names.statements.bytes() + self.names.portals.bytes() + log;
+        let kept = self.kept_bytes();
         if kept.saturating_add(more) <= max {
             return Ok(());
         }
@@ -200,10 +258,10 @@ mod tests {
     #[test]
     fn what_is_removed_in_any_way_counts_no_more() {
         let mut kept = Kept::default();
-        kept.insert((*b"a").into(), 1);
-        kept.insert((*b"b").into(), 20);
-        kept.insert((*b"b").into(), 30);
-        kept.insert((*b"c").into(), 400);
+        kept.insert(Name::from(&b"a"[..]), 1);
+        kept.insert(Name::from(&b"b"[..]), 20);
+        kept.insert(Name::from(&b"b"[..]), 30);
+        kept.insert(Name::from(&b"c"[..]), 400);
         assert_eq!((kept.bytes(), kept.len()), (431, 3));
         kept.retain(|name, _| name != b"c");
         assert_eq!(kept.remove(b"a"), Some(1));

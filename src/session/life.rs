@@ -13,9 +13,11 @@ use super::accept::Client;
 use super::cancel::CancelSlot;
 use super::failure::{Failure, protocol_violation};
 use super::gateway::{Gateway, Role, Welcome};
+use super::kept::Name;
 use super::recent::Recent;
 use super::scope::Scoped;
 use super::statement::Names;
+use super::volley::VolleyPlan;
 use crate::catalog::{CatalogHandle, CatalogVersion};
 use crate::config::User;
 use crate::counters::Tally;
@@ -79,26 +81,22 @@ pub(super) struct Pipeline {
     /// The session's settings before the first SET since, outside a block.
     pub settings_before: Option<Arc<Settings>>,
     /// Statements whose ParseComplete the client has been promised since.
-    pub parsed: Vec<(Box<[u8]>, StatementId)>,
+    pub parsed: Vec<(Name, StatementId)>,
     /// Settings that queries have set since, and where.
     pub sets: Vec<(ShardId, Vec<SettingName>)>,
     /// See [`Plain::longer_by`].
     pub longer_by: usize,
     /// Statements used since, by their names.
-    pub held: Vec<(StatementId, Box<[u8]>)>,
+    pub held: Vec<(StatementId, Arc<[u8]>)>,
     /// Statements whose descriptions the client waits for, in order.
-    pub describing: VecDeque<Box<[u8]>>,
+    pub describing: VecDeque<Name>,
 }
 
 impl Pipeline {
     /// Begins anew, with the memory it has.
     pub fn clear(&mut self) {
         let Pipeline { skipping, writes, settings_before, parsed, sets, longer_by, held, describing } = self;
-        (*skipping, *longer_by) = (false, 0);
-        if *writes != Writes::Nothing {
-            *writes = Writes::Nothing;
-        }
-        *settings_before = None;
+        (*skipping, *writes, *settings_before, *longer_by) = (false, Writes::Nothing, None, 0);
         parsed.clear();
         sets.clear();
         held.clear();
@@ -191,7 +189,14 @@ impl Session {
 
     async fn talk(&mut self) -> Result<(), Failure> {
         Box::pin(self.welcome()).await?;
-        while let Some(message) = self.next_message().await? {
+        while let Some(next) = self.next_message().await? {
+            let message = match next {
+                Next::Message(message) => message,
+                Next::Volley(planned) => {
+                    self.volley(planned).await?;
+                    continue;
+                }
+            };
             let tag = message[0];
             self.note_message(tag);
             if !self.dispatch(message).await? {
@@ -202,8 +207,8 @@ impl Session {
         Ok(())
     }
 
-    /// The next whole message; `None` when the client has left or the session is to end.
-    async fn next_message(&mut self) -> Result<Option<BytesMut>, Failure> {
+    /// The next whole message, or volley of them; `None` when the client has left or the session is to end.
+    async fn next_message(&mut self) -> Result<Option<Next>, Failure> {
         loop {
             let rest = std::mem::take(&mut self.discard_bytes);
             if rest > 0 {
@@ -212,18 +217,25 @@ impl Session {
             }
             let inbound = &mut self.link.client.inbound;
             if let Some(header) = Header::read(inbound).map_err(|_| lost_sync())? {
+                if matches!(header.tag, b'P' | b'B')
+                    && let Some(planned) = self.plan_volley()
+                {
+                    return Ok(Some(Next::Volley(planned)));
+                }
                 if !is_small(header) || (header.tag == b'B' && self.is_long_bind(header.frame_bytes)) {
                     match Box::pin(self.unusual(header)).await? {
                         Unusual::Wanted => {}
-                        Unusual::Whole(message) => return Ok(Some(message)),
+                        Unusual::Whole(message) => return Ok(Some(Next::Message(message))),
                         Unusual::Skipped => continue,
                     }
                 }
                 let inbound = &mut self.link.client.inbound;
                 match inbound.len().cmp(&header.frame_bytes) {
                     // The rule, and cheaper: two halves of one buffer would have to be counted.
-                    std::cmp::Ordering::Equal => return Ok(Some(std::mem::take(inbound))),
-                    std::cmp::Ordering::Greater => return Ok(Some(inbound.split_to(header.frame_bytes))),
+                    std::cmp::Ordering::Equal => return Ok(Some(Next::Message(std::mem::take(inbound)))),
+                    std::cmp::Ordering::Greater => {
+                        return Ok(Some(Next::Message(inbound.split_to(header.frame_bytes))));
+                    }
                     std::cmp::Ordering::Less => {}
                 }
                 inbound.reserve(header.frame_bytes - inbound.len());
@@ -481,6 +493,14 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// What is to be handled next.
+enum Next {
+    /// A message.
+    Message(BytesMut),
+    /// Several at the start of the client's bytes.
+    Volley(VolleyPlan),
 }
 
 /// What becomes of an unusual message.

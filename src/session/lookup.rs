@@ -8,7 +8,7 @@ use super::life::Session;
 use super::plans::Compiled;
 use super::scope::{Scope, Scoped};
 use super::shapes::Lookup;
-use super::tally::query_kind;
+use super::tally::kind_of;
 use crate::catalog::{Catalog, CatalogVersion, Oid};
 use crate::counters::Tally;
 use crate::plan::{Access, Destination, Literals, Shared};
@@ -136,7 +136,7 @@ fn place(gateway: &Gateway, shared: &Shared, text: &str, lifted: &Lifted, tally:
         return Ok(Found::Unknown);
     };
     let destination = destination?;
-    tally.query(query_kind(&shared.route, &destination));
+    tally.query(kind_of(&shared.route, &destination));
     Ok(Found::Placed(shared.route.access, destination))
 }
 

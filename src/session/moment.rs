@@ -86,7 +86,9 @@ impl Session {
                 .with_hint("SET pgbraid.snapshot_reads = off and read committed, or let the user read primaries.")
                 .into());
         }
-        let is_first = self.pipeline.writes == Writes::Nothing && !self.link.servers.iter().any(|at| at.needs_sync);
+        // Without a portal, servers have but described statements in this pipeline.
+        let unsynced = self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
+        let is_first = self.pipeline.writes == Writes::Nothing && (!unsynced || self.names.portals.is_empty());
         match isolation {
             Isolation::Statement if block.is_some() || !is_first => Ok(Moment::Held),
             Isolation::Statement => Ok(Moment::Own("BEGIN ISOLATION LEVEL REPEATABLE READ")),

@@ -43,6 +43,8 @@ pub struct Compiled {
     pub types: Box<[Oid]>,
     /// The catalog it was made under.
     pub version: CatalogVersion,
+    /// What names and literals meant.
+    pub scope: ScopeId,
     /// Its statements; `None` when it is not SQL: PostgreSQL shall say what is wrong with it.
     pub statements: Option<Vec<Planned>>,
     /// Which of its values hold numbers of types, once asked because shards have different ones.
@@ -173,7 +175,8 @@ impl Plans {
             declared_types: types,
             utf8: scope.scope.utf8 && utf8,
         };
-        let compiled = Arc::new(self.compiled(text, types, catalog, plan::compile(&readable, &context).ok()));
+        let statements = plan::compile(&readable, &context).ok();
+        let compiled = Arc::new(self.compiled(text, types, (scope.id, catalog), statements));
         self.keep(scope.id, &compiled);
         compiled
     }
@@ -193,7 +196,7 @@ impl Plans {
             Ok((statements, sharing)) => (Some(statements), sharing),
             Err(_) => (None, Sharing::Never),
         };
-        let compiled = Arc::new(self.compiled(text.as_bytes(), &[], catalog, statements));
+        let compiled = Arc::new(self.compiled(text.as_bytes(), &[], (scope.id, catalog), statements));
         if !matches!(sharing, Sharing::Shared(..)) {
             self.keep(scope.id, &compiled);
         }
@@ -201,12 +204,19 @@ impl Plans {
         compiled
     }
 
-    fn compiled(&self, text: &[u8], types: &[Oid], catalog: &Catalog, statements: Option<Vec<Planned>>) -> Compiled {
+    fn compiled(
+        &self,
+        text: &[u8],
+        types: &[Oid],
+        (scope, catalog): (ScopeId, &Catalog),
+        statements: Option<Vec<Planned>>,
+    ) -> Compiled {
         Compiled {
             id: self.next_id(),
             text: text.into(),
             types: types.into(),
             version: catalog.version,
+            scope,
             statements,
             embeds: OnceLock::new(),
         }

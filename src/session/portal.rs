@@ -95,7 +95,7 @@ impl Session {
             Plan::Rows(route) => (route.output, route.access),
             _ => (Output::Rows, Access::Read),
         };
-        let explains = matches!(output, Output::Explain | Output::ExplainJson);
+        let explains = matches!(output, Output::Explain | Output::ExplainJson | Output::ExplainYaml);
         if explains && execute.rows_max > 0 {
             return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
                 .with_hint("Fetch all of its rows at once.")
@@ -308,7 +308,7 @@ impl Session {
 
     /// Ends the implicit transaction that earlier messages of the pipeline have begun on servers outside a block: what comes
     /// now is sent in the simple protocol, which does the same.
-    async fn settle_implicit(&mut self) -> Result<(), Failure> {
+    pub(super) async fn settle_implicit(&mut self) -> Result<(), Failure> {
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             enlisted.server.send_sync(Audience::Gateway);

@@ -84,7 +84,15 @@ impl Session {
         let values = TextArguments { values: arguments, types: &prepared.compiled.types };
         let destination = self.destination(route, &values)?;
         self.count_rows(route, &destination);
+        let head = format!("EXECUTE {}", statement_name(prepared.compiled.id));
         let at = match destination {
+            Destination::Many(shards) if route.access != Access::Write || self.transaction.block().is_some() => {
+                for at in self.enlist_many(&shards, route.access).await? {
+                    self.hold_sql(at, &prepared.compiled).await?;
+                }
+                let text = [head.as_bytes(), tail].concat();
+                return Box::pin(self.scatter(&text, &shards, route.access, route.output)).await;
+            }
             Destination::Any => self.enlist_anywhere(&prepared.compiled.text, route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Gather(gather) => {
@@ -102,7 +110,6 @@ impl Session {
             }
         };
         self.hold_sql(at, &prepared.compiled).await?;
-        let head = format!("EXECUTE {}", statement_name(prepared.compiled.id));
         // Errors count characters from the start of what was sent.
         self.pipeline.longer_by = if tail.is_empty() { 0 } else { head.len().saturating_sub(before) };
         let text = [head.as_bytes(), tail].concat();

@@ -11,7 +11,7 @@ impl Session {
     /// Looks at what the tables draw from, and changes what would give a number twice. All shards are in the block, in order.
     pub(super) async fn spread_sequences(&mut self) -> Result<(), Failure> {
         let shards = self.link.servers.len();
-        if shards < 2 {
+        if shards < 2 || shards != self.gateway.shards() {
             return Ok(());
         }
         let Some(answer) = self.hidden_value(0, DRAWN).await? else { return Ok(()) };

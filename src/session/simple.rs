@@ -334,7 +334,7 @@ impl Session {
     }
 
     /// Runs a statement on several shards and joins their rows; all of them have changed theirs, or none.
-    async fn scatter(
+    pub(super) async fn scatter(
         &mut self,
         text: &[u8],
         shards: &[ShardId],
@@ -390,6 +390,7 @@ impl Session {
         let notation = match output {
             Output::Explain => Notation::Text,
             Output::ExplainJson => Notation::Json,
+            Output::ExplainYaml => Notation::Yaml,
             Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => return None,
         };
         let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
@@ -420,7 +421,7 @@ impl Session {
     }
 
     /// The same; what ends the answer is returned, to be sent when all is done.
-    async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
+    pub(super) async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
         self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
@@ -507,7 +508,9 @@ impl Session {
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson => JoinFormat::Rows,
+        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson | Output::ExplainYaml => {
+            JoinFormat::Rows
+        }
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shardmap::ShardId;
 
 use super::gather::Gathering;
-use super::kept::Kept;
+use super::kept::{Kept, Name};
 use super::plans::Compiled;
 use crate::catalog::Oid;
 use crate::plan::{Argument, Arguments, Plan};
@@ -51,7 +51,7 @@ pub struct Portal {
     /// Its statement.
     pub compiled: Arc<Compiled>,
     /// The statement's name.
-    pub statement: Box<[u8]>,
+    pub statement: Name,
     /// Rows are, or may be, asked for in binary format.
     pub binary_rows: bool,
     /// On several shards: how many of them have given all their rows.
@@ -103,7 +103,7 @@ pub struct Names {
     /// Prepared statements; the empty name is the unnamed one.
     pub statements: Kept<Prepared>,
     /// The one that may still be [`Origin::ParsePending`]: there is no second one.
-    pub pending: Option<Box<[u8]>>,
+    pub pending: Option<Name>,
     /// Portals; the empty name is the unnamed one.
     pub portals: Kept<Portal>,
     /// SQL cursors: on which shard each is, and whether on its replica.

@@ -17,14 +17,19 @@ impl Session {
             Ok(false) => self.commit_pipeline().await.map(|()| false),
             result => result,
         };
+        self.end_sync(result).await
+    }
+
+    /// What follows the servers' answers to Sync: ReadyForQuery, unless one of them has said it to the client.
+    pub(super) async fn end_sync(&mut self, result: Result<bool, Failure>) -> Result<(), Failure> {
         self.pipeline.skipping |= result.is_err();
         self.end_pipeline();
         match result {
             Ok(true) => {}
             Ok(false) => self.ready(),
             Err(failure) => {
-                self.fail(failure).await?;
-                self.end_implicit_block().await?;
+                Box::pin(self.fail(failure)).await?;
+                Box::pin(self.end_implicit_block()).await?;
                 self.ready();
             }
         }
@@ -66,6 +71,12 @@ impl Session {
             }
             server.send_sync(if direct { Audience::Client } else { Audience::Gateway });
         }
+        self.answers_to_sync(failed).await?;
+        Ok(direct)
+    }
+
+    /// Passes on what servers owe up to Sync. `failed`: the pipeline had failed before.
+    pub(super) async fn answers_to_sync(&mut self, failed: bool) -> Result<(), Failure> {
         let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
         plain.skip_described = self.pipeline.describing.iter().all(|name| name.is_empty());
         self.relay_in_block(&mut plain).await?;
@@ -78,9 +89,9 @@ impl Session {
         if !failed {
             self.pass_on_hidden_error(&plain)?;
         }
-        if plain.error.is_none() {
+        if plain.error.is_none() && !self.pipeline.sets.is_empty() {
             Box::pin(self.settle_settings()).await?;
         }
-        Ok(direct)
+        Ok(())
     }
 }

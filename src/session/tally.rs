@@ -33,7 +33,7 @@ impl Session {
 
     /// A statement runs where its route leads.
     pub(super) fn count_rows(&mut self, route: &Route, destination: &Destination) {
-        self.tally.query(query_kind(route, destination));
+        self.tally.query(kind_of(route, destination));
     }
 
     /// Statements of one script run on the shard that is the place of them all.
@@ -63,8 +63,8 @@ impl Session {
     }
 }
 
-/// How a statement runs whose route leads there.
-pub(super) fn query_kind(route: &Route, destination: &Destination) -> QueryKind {
+/// How a statement is run whose route leads here.
+pub(super) fn kind_of(route: &Route, destination: &Destination) -> QueryKind {
     match (destination, &route.target) {
         (Destination::Any, _) => QueryKind::AnyShard,
         (Destination::One(_), Target::Home) => QueryKind::Home,

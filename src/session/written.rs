@@ -55,7 +55,7 @@ impl Session {
 
     /// Outside a block, turns the implicit transactions of a pipeline into one block, which ends with its Sync: the servers could
     /// not be told to prepare them otherwise. *Source*: xact.c, BeginTransactionBlock, TBLOCK_STARTED.
-    fn begin_behind_pipeline(&mut self) {
+    pub(super) fn begin_behind_pipeline(&mut self) {
         if self.transaction.block().is_some() {
             return;
         }

@@ -7,6 +7,7 @@
 pub mod frame;
 pub mod embedded;
 pub mod frontend;
+pub mod volley;
 pub mod fields;
 pub mod row_description;
 pub mod reply;

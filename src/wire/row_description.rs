@@ -27,6 +27,26 @@ impl Columns {
         fields(&self.body).filter_map(|at| number(&self.body, at + 6)).collect()
     }
 
+    /// With the formats of another description of the same columns.
+    #[must_use]
+    pub fn in_formats_of(&self, other: &[u8]) -> Columns {
+        let code = |at: usize| other.get(at + 16..at + 18)?.try_into().ok().map(i16::from_be_bytes);
+        let formats: Vec<i16> = fields(other).filter_map(code).collect();
+        self.in_formats(&formats)
+    }
+
+    /// Name, type and modifier of each column.
+    pub fn named(&self) -> Vec<(String, u32, i32)> {
+        let mut start = 2;
+        let mut of = |at: usize| {
+            let name = String::from_utf8_lossy(self.body.get(start..at - 1).unwrap_or_default()).into_owned();
+            start = at + 18;
+            let modifier = number(&self.body, at + 12).unwrap_or(u32::MAX).cast_signed();
+            (name, number(&self.body, at + 6).unwrap_or(0), modifier)
+        };
+        fields(&self.body).map(&mut of).collect()
+    }
+
     /// With the formats that a Bind asks for: none means text, one stands for all. *Source*: manual, Bind.
     #[must_use]
     pub fn in_formats(&self, formats: &[i16]) -> Columns {

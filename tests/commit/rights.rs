@@ -36,7 +36,7 @@ async fn a_plain_role_commits_its_own_and_can_neither_forge_nor_finish_anothers(
         (&decides, "UPDATE pgbraid.decision SET committed = true".to_owned()),
         (&decides, "DELETE FROM pgbraid.decision".to_owned()),
         (&decides, "DELETE FROM pgbraid.cluster".to_owned()),
-        (&decides, "SELECT * FROM pgbraid.waiting".to_owned()),
+        (&decides, "DELETE FROM pgbraid.waiting".to_owned()),
         (&decides, "CREATE FUNCTION pgbraid.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'".to_owned()),
     ] {
         let error = client.batch_execute(&text).await.unwrap_err();

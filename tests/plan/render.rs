@@ -123,7 +123,7 @@ fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
             format!("execute {name} {:?} {arguments:?}\n", &text[tail.clone()])
         }
         Plan::Prepared(PreparedVerb::Deallocate(name)) => format!("deallocate {name:?}\n"),
-        Plan::Cursor(CursorVerb::Declare { name, route: rows }) => {
+        Plan::Cursor(CursorVerb::Declare { name, route: rows, .. }) => {
             format!("declare {name}: {}", route(rows, text, values))
         }
         Plan::Cursor(verb) => format!("cursor {verb:?}\n"),
@@ -163,6 +163,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Output::CopyBinary => ", copy binary",
         Output::Explain => ", explain",
         Output::ExplainJson => ", explain json",
+        Output::ExplainYaml => ", explain yaml",
     };
     let target = match &route.target {
         Target::Computed(computed) => match &computed.when {
@@ -196,7 +197,8 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::Gather(gather)) => {
             let part = |part: &pgbraid::plan::Part| format!("    {}: {}\n", part.name, part.text);
             let parts: String = gather.parts.iter().map(part).collect();
-            format!("{access} gather{keys}{output}\n{parts}    merge: {}\n", gather.merge)
+            let store = stores(&gather);
+            format!("{access} gather{keys}{output}\n{parts}    merge: {}\n{store}", gather.merge)
         }
         Ok(Destination::NeedsParameterTypes) => format!("{access} when parameter types are known{keys}{output}\n"),
         Err(refusal) => refuse("refuse at bind", &refusal),
@@ -236,4 +238,17 @@ fn copy_in(copy: &CopyIn) -> String {
         }
     };
     format!("copy into {} {target}, {format}\n", copy.relation)
+}
+
+/// Where a gather's rows go, if not to the client.
+fn stores(gather: &pgbraid::plan::Gather) -> String {
+    let put = gather.put.as_ref().map(|put| {
+        let columns = put.columns.join(", ");
+        let defaults: Vec<String> = put.defaults.iter().map(|(column, text)| format!("{column} = {text}")).collect();
+        let defaults = if defaults.is_empty() { String::new() } else { format!(" defaults {}", defaults.join(", ")) };
+        let insert = put.insert.as_ref().map(|(head, tail)| format!(" by {head}...{tail}")).unwrap_or_default();
+        format!("    put: {} ({columns}){defaults} {:?}{insert}\n", put.table, put.store)
+    });
+    let make = gather.make.as_ref().map(|make| format!("    make: {}\n", make.create));
+    put.or(make).unwrap_or_default()
 }

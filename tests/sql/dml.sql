@@ -43,11 +43,9 @@ INSERT INTO refunds VALUES ($1, 101, 1), ($2, 101, 1), ($3, 101, 1), ($4, 101, 1
 INSERT INTO refunds VALUES (1, 102, 1), (2, 102, 1) RETURNING customer_id;
 INSERT INTO refunds SELECT customer_id, id, total FROM orders WHERE customer_id = 20;
 INSERT INTO refunds SELECT 20, id, total FROM orders WHERE customer_id = 20;
--- refused 0A000
 INSERT INTO refunds SELECT customer_id + 1, id, total FROM orders WHERE customer_id = 20;
 INSERT INTO refunds SELECT customer_id, id, total FROM orders;
 INSERT INTO refunds SELECT 20, 1, 1;
--- refused 0A000
 INSERT INTO refunds SELECT g, 1, 1 FROM generate_series(1, 5) g;
 -- UPDATE and DELETE.
 UPDATE orders SET status = 'x' WHERE customer_id = 20;

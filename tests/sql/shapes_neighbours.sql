@@ -107,3 +107,8 @@ FETCH FIRST FROM c;
 FETCH ABSOLUTE 2 FROM c;
 CLOSE c;
 COMMIT;
+BEGIN;
+UPDATE public.customers SET customer_id = public.customers.customer_id + 100 WHERE public.customers.customer_id < 3 RETURNING public.customers.name, customers.customer_id;
+UPDATE customers SET customer_id = customer_id + 100 WHERE customer_id = 3 RETURNING public.customers.name, customer_id;
+UPDATE customers c SET customer_id = c.customer_id + 100 WHERE customer_id = 4 RETURNING c.name, c.customer_id;
+ROLLBACK;

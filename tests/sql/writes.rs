@@ -115,8 +115,30 @@ impl Generator {
 
     fn insert_select(&mut self) -> Statement {
         let condition = self.condition("o");
-        plain(match self.below(4) {
+        let returning = self.one_of(&["", "", " RETURNING *"]);
+        plain(match self.below(12) {
             0 => format!("INSERT INTO refunds SELECT o.customer_id, o.id, o.total FROM orders o WHERE {condition}"),
+            3 => format!(
+                "INSERT INTO refunds SELECT o.customer_id + i.line, count(*), sum(o.total) FROM orders o JOIN items i ON i.order_id = o.id WHERE {condition} GROUP BY 1{returning}"
+            ),
+            4 => format!(
+                "INSERT INTO refunds SELECT max(o.customer_id) + 1, o.id % 3, count(*) FROM orders o WHERE {condition} GROUP BY 2{returning}"
+            ),
+            5 => format!(
+                "INSERT INTO orders AS t (customer_id, id, total) SELECT DISTINCT o.id, o.customer_id, 1 FROM orders o WHERE {condition} AND o.id IS NOT NULL ON CONFLICT (customer_id, id) DO UPDATE SET total = excluded.total + coalesce(t.total, 0){returning}"
+            ),
+            6 => format!(
+                "INSERT INTO settings SELECT o.status || o.customer_id, count(*) FROM orders o WHERE {condition} GROUP BY 1 ON CONFLICT (key) DO UPDATE SET value = excluded.value{returning}"
+            ),
+            7 => format!(
+                "INSERT INTO countries SELECT left(c.name, 2), max(c.name) FROM customers c JOIN orders o ON o.id = c.customer_id WHERE {condition} GROUP BY 1 ON CONFLICT DO NOTHING{returning}"
+            ),
+            8 => format!(
+                "INSERT INTO k_int4 SELECT o.id, 10 / (o.customer_id - 2) FROM orders o WHERE {condition}{returning}"
+            ),
+            9 => format!(
+                "INSERT INTO orders (customer_id, id, note) SELECT o.customer_id + 1, o.id + 40, 'moved' FROM orders o WHERE {condition} AND o.id < 40{returning}"
+            ),
             1 => format!(
                 "INSERT INTO orders (customer_id, id, note) SELECT o.customer_id, o.id + 100, o.status FROM orders o WHERE {condition} AND o.id < 40 ON CONFLICT DO NOTHING"
             ),

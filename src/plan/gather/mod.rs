@@ -7,6 +7,8 @@
 //! statement names its columns. Every part reads rows that are a statement of their own, whose route the prover has decided.
 
 use super::Target;
+use super::make::Make;
+use super::put::Put;
 
 mod node;
 mod label;
@@ -28,9 +30,12 @@ mod aggregate;
 mod peel;
 mod piece;
 mod lookup;
+mod default;
 mod plan;
 
-pub use plan::instead;
+pub use default::{Defaults, NOW_SETTING};
+pub use part::one_shard;
+pub use plan::{instead, wherever};
 
 /// How a query is answered by way of a merge server.
 ///
@@ -45,6 +50,12 @@ pub struct Gather {
     /// `Some(n)`: texts use `$n` (1-based, one above the client's parameters) of type `timestamptz` where the statement says `now()` or the like;
     /// its value is the transaction's start, the same for all.
     pub now_parameter: Option<usize>,
+    /// Parameters of the client's.
+    pub parameters: usize,
+    /// Where its rows go, if not to the client.
+    pub put: Option<Put>,
+    /// The table to be made for them.
+    pub make: Option<Make>,
     /// Why it is needed, for EXPLAIN: "an aggregate over several shards".
     pub reason: String,
 }

@@ -32,6 +32,12 @@ pub fn integer(value: i32) -> Node {
     Node::AConst(AConst { isnull: false, location: 0, val: Some(Val::Ival(Integer { ival: value })) })
 }
 
+/// A text constant.
+pub fn text(value: &str) -> Node {
+    let val = Some(Val::Sval(Name { sval: value.to_owned() }));
+    Node::AConst(AConst { isnull: false, location: 0, val })
+}
+
 /// `true`.
 pub fn yes() -> Node {
     let val = Some(Val::Boolval(pg_query::protobuf::Boolean { boolval: true }));

@@ -41,6 +41,18 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
     }
 }
 
+/// The gather of a query whose rows the gateway itself wants, wherever they are; `None` if it is not for that.
+///
+/// # Errors
+/// When the query is refused.
+pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
+    match gather(select, reason, context) {
+        Ok((gather, _)) => Ok(Some(gather)),
+        Err(GatherStop::NotForIt) => Ok(None),
+        Err(GatherStop::Stop(stop)) => Err(stop),
+    }
+}
+
 /// Why there is no gather plan.
 enum GatherStop {
     /// Not because of where rows live: the first refusal stands.
@@ -102,6 +114,9 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<(G
         merge,
         parts,
         now_parameter: clock.used.then_some(count + 1),
+        parameters: count,
+        put: None,
+        make: None,
         reason: reason.strip_suffix(" is not supported yet").unwrap_or(reason).to_owned(),
     };
     // What would change something has been refused.

@@ -1,0 +1,134 @@
+//! CREATE TABLE AS, SELECT INTO: the table is made on every shard without rows, and what the query gives is put into it. Where its rows live
+//! is decided by its name and columns, as for any table: by the key column if it has one, else on the home shard.
+
+use std::sync::Arc;
+
+use pg_query::protobuf::{CreateTableAsStmt, IntoClause, Node as Wrapped, ObjectType, RawStmt, SelectStmt};
+
+use super::builder::Builder;
+use super::ir::Stop;
+use super::rewrite::quoted;
+use super::{Access, Context, Everywhere, Gather, Output, Plan, Refusal, Route, Target, ddl, gather, statement};
+use crate::sql::{Node, edit, names};
+
+/// A table to be made for the rows of a [`Gather`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Make {
+    /// The statement WITH NO DATA.
+    pub create: String,
+    /// Its query.
+    pub query: String,
+    /// The schema where it will be.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// As the statement writes it, quoted.
+    pub table: String,
+    /// Columns that the statement names; the others are named as the query's.
+    pub columns: Vec<String>,
+}
+
+/// Plans CREATE TABLE AS.
+pub fn plan(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, Stop> {
+    if create.objtype() == ObjectType::ObjectMatview {
+        return Err(materialized().into());
+    }
+    let everywhere = |changes_catalog| Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }));
+    let Some(into) = create.into.as_deref() else { return Err(Stop::Fails) };
+    let Some(name) = &into.rel else { return Err(Stop::Fails) };
+    let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
+    if create.if_not_exists && Builder::new(context).relation(schema, &name.relname).is_some() {
+        // PostgreSQL says so, and does not run the query.
+        return everywhere(false);
+    }
+    let Some(Node::SelectStmt(select)) = names::inner(&create.query) else {
+        return Err(Refusal::unsupported("CREATE TABLE AS EXECUTE is not supported")
+            .hint("Write the query itself into CREATE TABLE AS.")
+            .into());
+    };
+    if into.skip_data {
+        return everywhere(true);
+    }
+    made(create, into, select, context)
+}
+
+/// Plans SELECT INTO; `None` for another query.
+pub fn select_into(select: &SelectStmt, context: &Context<'_>) -> Option<Result<Plan, Stop>> {
+    let into = select.into_clause.clone()?;
+    let mut query = select.clone();
+    query.into_clause = None;
+    let node = Node::SelectStmt(Box::new(query));
+    let create = CreateTableAsStmt {
+        query: Some(Box::new(Wrapped { node: Some(node) })),
+        into: Some(into),
+        objtype: ObjectType::ObjectTable as i32,
+        is_select_into: false,
+        if_not_exists: false,
+    };
+    let node = Node::CreateTableAsStmt(Box::new(create));
+    Some(ddl::check_temporary(&node, context).map_err(Stop::from).and_then(|()| match &node {
+        Node::CreateTableAsStmt(create) => plan(create, context),
+        _ => Err(Stop::Fails),
+    }))
+}
+
+fn made(
+    create: &CreateTableAsStmt,
+    into: &IntoClause,
+    select: &SelectStmt,
+    context: &Context<'_>,
+) -> Result<Plan, Stop> {
+    let unfit = || {
+        let refusal = Refusal::unsupported("CREATE TABLE AS of this query is not supported");
+        Stop::from(refusal.hint("CREATE TABLE first, then INSERT or COPY the rows."))
+    };
+    let mut gather = match gather::wherever(select, "rows for a new table", context)? {
+        Some(gather) => gather,
+        // The query's own refusal says more.
+        None => {
+            let query = Node::SelectStmt(Box::new(select.clone()));
+            return Err(statement::rows(&query, None, context).err().unwrap_or_else(unfit));
+        }
+    };
+    let Some(name) = &into.rel else { return Err(Stop::Fails) };
+    let default_schema = context.search_path.first().map_or("public", String::as_str);
+    let (schema, table) = match name.schemaname.as_str() {
+        "" => (default_schema, quoted(&name.relname)),
+        schema => (schema, format!("{}.{}", quoted(schema), quoted(&name.relname))),
+    };
+    let mut empty = create.clone();
+    if let Some(into) = empty.into.as_deref_mut() {
+        into.skip_data = true;
+    }
+    let statement = Wrapped { node: Some(Node::CreateTableAsStmt(Box::new(empty))) };
+    let raw = RawStmt { stmt: Some(Box::new(statement)), ..RawStmt::default() };
+    gather.make = Some(Make {
+        create: edit::print_statement(raw).ok_or_else(unfit)?,
+        query: edit::print(select).ok_or_else(unfit)?,
+        schema: schema.to_owned(),
+        name: name.relname.clone(),
+        table,
+        columns: names::strings(&into.col_names).unwrap_or_default().into_iter().map(str::to_owned).collect(),
+    });
+    let target = Target::Gather(Arc::new(gather));
+    Ok(Plan::Rows(Route { access: Access::Write, target, output: Output::Rows }))
+}
+
+/// Whether later statements of a script may mean the table.
+pub fn makes(gather: &Gather) -> bool {
+    gather.make.is_some()
+}
+
+fn materialized() -> Refusal {
+    Refusal::unsupported(
+        "materialized views are not supported: REFRESH runs on each shard by itself, over that shard's rows only",
+    )
+    .hint(
+        "CREATE TABLE name AS the query; to refresh it: BEGIN; DELETE FROM name; INSERT INTO name SELECT ...; COMMIT.",
+    )
+}
+
+/// REFRESH of one that was made on the shards.
+pub fn refreshed() -> Refusal {
+    materialized()
+}

@@ -1,0 +1,270 @@
+//! INSERT ... SELECT whose rows go to other shards than those they are read from: the query is gathered, and the merge server keeps what it
+//! gives in a table of its own, from where each row goes to its shard.
+
+use std::sync::Arc;
+
+use pg_query::protobuf::{
+    InsertStmt, Node as Wrapped, OverridingKind, RangeVar, RawStmt, ResTarget, SelectStmt, SetOperation as AstSet,
+};
+
+use super::builder::{Builder, WriteVerb};
+use super::gather::{self, Defaults};
+use super::ir::Stop;
+use super::rewrite::quoted;
+use super::wanted::default_text;
+use super::{Access, Context, Gather, Keyed, Output, Route, Several, Target};
+use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
+use crate::sql::{self, Node, clock, edit, names, tokens};
+
+/// What becomes of the rows of a [`Gather`] that are not the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// The table, qualified and quoted.
+    pub table: String,
+    /// The same for messages.
+    pub relation: String,
+    /// Columns that the query gives, quoted.
+    pub columns: Vec<String>,
+    /// Columns whose defaults are computed with the query, quoted, with their expressions.
+    pub defaults: Vec<(String, String)>,
+    /// A default draws numbers from a sequence, which are the home shard's to give.
+    pub draws: bool,
+    /// Where each row goes.
+    pub store: Store,
+    /// INSERT up to its rows and from behind them; `None` where COPY does the same.
+    pub insert: Option<(String, String)>,
+    /// It has RETURNING.
+    pub returns: bool,
+}
+
+/// Where a row goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// To the shard of its key.
+    Sharded {
+        /// The key's place among `columns` and `defaults`.
+        key: usize,
+        /// How it is hashed.
+        key_type: KeyType,
+        /// Its name, for messages.
+        column: String,
+    },
+    /// To every shard.
+    Reference,
+    /// To the home shard.
+    Home,
+}
+
+/// The route of an INSERT, given the one it has by itself: a refusal over several shards becomes a gather where that is possible.
+///
+/// # Errors
+/// The refusal, where it is not.
+pub fn instead(route: Result<Route, Stop>, node: &Node, context: &Context<'_>) -> Result<Route, Stop> {
+    let Node::InsertStmt(insert) = node else { return route };
+    match route {
+        Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
+            if let Keyed { several: Several::Refuse(_), touches_home, .. } = &keyed
+                && (*touches_home || !gather::one_shard(&keyed))
+                && let Ok(Some(gather)) = planned(insert, context)
+            {
+                keyed.several = Several::Gather(Arc::new(gather));
+            }
+            Ok(Route { access, target: Target::Keyed(keyed), output })
+        }
+        Err(Stop::Refuse(refusal)) => match planned(insert, context) {
+            Ok(Some(gather)) => {
+                let target = Target::Gather(Arc::new(gather));
+                Ok(Route { access: Access::Write, target, output: Output::Rows })
+            }
+            Ok(None) | Err(_) => Err(Stop::Refuse(refusal)),
+        },
+        route => route,
+    }
+}
+
+/// `None` if it is refused for other reasons than where rows live.
+fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
+    let Some(Node::SelectStmt(select)) = names::inner(&insert.select_stmt) else { return Ok(None) };
+    if plain_values(select) || insert.r#override() == OverridingKind::OverridingUserValue {
+        return Ok(None);
+    }
+    let relation = Builder::new(context).target(insert.relation.as_ref(), WriteVerb::Insert)?;
+    let Some(select) = with(insert, select) else { return Ok(None) };
+    let Some(width) = width(&select, context)? else { return Ok(None) };
+    let Some(given) = given(insert, &relation, width) else { return Ok(None) };
+    let Some(text) = shell(insert, &relation, &given) else { return Ok(None) };
+    if !same_tail(insert, &relation, &text.1, context)? {
+        return Ok(None);
+    }
+    let parameters = tokens::parameters(&format!("{}{}", text.0, text.1)).into_iter().max().map_or(0, |last| last + 1);
+    let mut declared = context.declared_types.to_vec();
+    declared.resize(declared.len().max(parameters), 0);
+    let context = Context { declared_types: &declared, ..*context };
+    let omitted = omitted(&relation, &given);
+    let Some(mut gather) = gather::wherever(&select, "rows for other shards", &context)? else { return Ok(None) };
+    let mut defaults = Defaults::new();
+    for at in &omitted {
+        let Some(column) = relation.columns.get(*at) else { return Ok(None) };
+        let Some(text) = default_text(column) else { return Ok(None) };
+        if !defaults.add(&quoted(&column.name), text)? {
+            return Ok(None);
+        }
+    }
+    if defaults.tells_time && gather.now_parameter.is_none() {
+        gather.now_parameter = Some(gather.parameters + 1);
+    }
+    let order: Vec<usize> = given.iter().chain(&omitted).copied().collect();
+    let store = match relation.kind {
+        RelationKind::Sharded { key, key_type } => {
+            let Some(place) = order.iter().position(|at| *at == key) else { return Ok(None) };
+            let column = relation.columns.get(key).map(|column| column.name.clone()).unwrap_or_default();
+            Store::Sharded { key: place, key_type, column }
+        }
+        RelationKind::Reference => Store::Reference,
+        RelationKind::Home => Store::Home,
+        _ => return Ok(None),
+    };
+    let name = |at: &usize| relation.columns.get(*at).map(|column| quoted(&column.name)).unwrap_or_default();
+    let returns = insert.returning_clause.as_ref().is_some_and(|returning| !returning.exprs.is_empty());
+    let plain = insert.on_conflict_clause.is_none() && !returns && relation.guarded.is_none();
+    gather.put = Some(Put {
+        table: format!("{}.{}", quoted(&relation.schema), quoted(&relation.name)),
+        relation: relation.name.clone(),
+        columns: given.iter().map(name).collect(),
+        draws: omitted
+            .iter()
+            .any(|at| relation.columns.get(*at).is_some_and(|column| column.default == ColumnDefault::Sequence)),
+        defaults: defaults.made,
+        store,
+        insert: (!plain).then_some(text),
+        returns,
+    });
+    Ok(Some(gather))
+}
+
+/// Whether ON CONFLICT and RETURNING do on several shards what they do on one.
+fn same_tail(insert: &InsertStmt, relation: &Relation, tail: &str, context: &Context<'_>) -> Result<bool, Stop> {
+    let mut builder = Builder::new(context);
+    let unsteady = builder.check_tail(insert)?.is_some() && relation.kind == RelationKind::Reference;
+    let effects = &builder.effects;
+    let changes = effects.sequence || effects.transaction_lock || effects.changes;
+    // Each shard would tell its own time.
+    let tells_time = relation.kind != RelationKind::Home && !tail.is_empty() && !clock::find(tail).is_empty();
+    Ok(!unsteady && !changes && !tells_time)
+}
+
+/// The query with the queries of the INSERT's own WITH.
+fn with(insert: &InsertStmt, select: &SelectStmt) -> Option<SelectStmt> {
+    let mut select = select.clone();
+    let Some(outer) = &insert.with_clause else { return Some(select) };
+    let name = |node: &Wrapped| match &node.node {
+        Some(Node::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
+        _ => None,
+    };
+    match &mut select.with_clause {
+        None => select.with_clause = Some(outer.clone()),
+        Some(inner) => {
+            let known: Vec<_> = outer.ctes.iter().filter_map(name).collect();
+            let clash = inner.ctes.iter().filter_map(name).any(|name| known.contains(&name));
+            if clash || inner.recursive != outer.recursive {
+                return None;
+            }
+            inner.ctes.splice(0..0, outer.ctes.iter().cloned());
+        }
+    }
+    Some(select)
+}
+
+/// How many columns the query gives, if that is certain.
+fn width(select: &SelectStmt, context: &Context<'_>) -> Result<Option<usize>, Stop> {
+    let mut builder = Builder::new(context);
+    let query = builder.select(select)?;
+    Ok((!query.open).then_some(query.columns.len()))
+}
+
+/// Positions of the columns that are given.
+fn given(insert: &InsertStmt, relation: &Relation, width: usize) -> Option<Vec<usize>> {
+    let position = |node: &Wrapped| match &node.node {
+        Some(Node::ResTarget(target)) if target.indirection.is_empty() => {
+            relation.columns.iter().position(|column| column.name == target.name)
+        }
+        _ => None,
+    };
+    let all: Vec<usize> = match insert.cols.as_slice() {
+        [] => (0..relation.columns.len()).collect(),
+        cols => cols.iter().map(position).collect::<Option<_>>()?,
+    };
+    let given = all.get(..width)?;
+    let generated = |at: &usize| relation.columns.get(*at).is_some_and(|column| column.generated);
+    (!given.iter().any(generated)).then(|| given.to_vec())
+}
+
+/// Columns left out whose defaults the shards must not compute for themselves: each would have its own time or count, and which shard a row
+/// belongs to must be known before.
+fn omitted(relation: &Relation, given: &[usize]) -> Vec<usize> {
+    let own = |at: usize, column: &Column| match (&relation.kind, &column.default) {
+        (RelationKind::Home, _) | (_, ColumnDefault::None) => false,
+        (_, ColumnDefault::Sequence) | (RelationKind::Reference, _) => true,
+        (RelationKind::Sharded { key, .. }, _) => at == *key || super::wanted::tells_time(column),
+        _ => false,
+    };
+    let columns = relation.columns.iter().enumerate();
+    let left_out = columns.filter(|(at, column)| !given.contains(at) && !column.generated && own(*at, column));
+    left_out.map(|(at, _)| at).collect()
+}
+
+/// INSERT up to its rows and from behind them, as PostgreSQL's printer writes them.
+fn shell(insert: &InsertStmt, relation: &Relation, given: &[usize]) -> Option<(String, String)> {
+    const ROWS: &str = " DEFAULT VALUES";
+    let mut insert = insert.clone();
+    insert.select_stmt = None;
+    insert.with_clause = None;
+    let omitted = omitted(relation, given);
+    let column = |at: &usize| {
+        let target = ResTarget { name: relation.columns.get(*at)?.name.clone(), ..ResTarget::default() };
+        Some(Wrapped { node: Some(Node::ResTarget(Box::new(target))) })
+    };
+    insert.cols = given.iter().chain(&omitted).map(column).collect::<Option<_>>()?;
+    let always = |at: &usize| relation.columns.get(*at).is_some_and(|column| column.always);
+    if omitted.iter().any(always) {
+        insert.r#override = OverridingKind::OverridingSystemValue as i32;
+    }
+    if let Some(name) = &mut insert.relation {
+        *name = RangeVar { schemaname: relation.schema.clone(), ..name.clone() };
+    }
+    let reads = |node: &Wrapped| reads_tables(node.node.as_ref());
+    let returning = insert.returning_clause.iter().flat_map(|returning| &returning.exprs);
+    let conflict = insert.on_conflict_clause.iter();
+    let conflict = conflict.flat_map(|clause| clause.target_list.iter().chain(clause.where_clause.as_deref()));
+    if returning.chain(conflict).any(reads) {
+        return None;
+    }
+    let statement = Wrapped { node: Some(Node::InsertStmt(Box::new(insert))) };
+    let printed = edit::print_statement(RawStmt { stmt: Some(Box::new(statement)), ..RawStmt::default() })?;
+    let (head, tail) = printed.split_once(ROWS)?;
+    (!tail.contains(ROWS)).then(|| (format!("{head} "), tail.to_owned()))
+}
+
+/// Whether a sub-select is in it, or something that is not known.
+fn reads_tables(node: Option<&Node>) -> bool {
+    let Some(node) = node else { return false };
+    if matches!(node, Node::SubLink(_)) {
+        return true;
+    }
+    let mut found = false;
+    let visited: Result<(), sql::walk::Unknown> = sql::walk::children(node, &mut |child| {
+        found |= reads_tables(Some(child));
+        Ok(())
+    });
+    found || visited.is_err()
+}
+
+/// Rows that stand in the statement.
+fn plain_values(select: &SelectStmt) -> bool {
+    !select.values_lists.is_empty()
+        && select.op() == AstSet::SetopNone
+        && select.with_clause.is_none()
+        && select.sort_clause.is_empty()
+        && select.limit_count.is_none()
+        && select.limit_offset.is_none()
+}
