@@ -1,11 +1,11 @@
 //! What the gateway counts while it works: plain numbers, summed when somebody looks.
 //!
-//! [`Counters`] is shared and made with the gateway. A session counts into its own [`Tally`], which costs an addition, and
-//! empties it into the shared ones when it is about to wait. Rare events go to the shared ones directly. Names and labels are given
+//! [`Counters`] is shared and made with the gateway. A session counts into its own [`Tally`], which costs an addition and is
+//! summed with the others' when somebody looks. Rare events go to the shared ones directly. Names and labels are given
 //! in `admin::metrics`; the words are PgBouncer's (SHOW STATS).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How a statement was run.
@@ -95,15 +95,9 @@ fn digit(byte: u8) -> Option<usize> {
 /// Counters of the whole process. Reading them one after the other gives no consistent cut, which nobody needs.
 #[derive(Debug)]
 pub struct Counters {
-    transactions: AtomicU64,
-    queries: [AtomicU64; QueryKind::ALL.len()],
-    received_bytes: AtomicU64,
-    sent_bytes: AtomicU64,
+    sessions: Mutex<Sessions>,
     shipped_rows: AtomicU64,
     shipped_bytes: AtomicU64,
-    waits: AtomicU64,
-    wait_micros: AtomicU64,
-    transaction_micros: AtomicU64,
     logins: AtomicU64,
     panics: AtomicU64,
     errors: Box<[AtomicU64]>,
@@ -112,15 +106,9 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Self {
         Counters {
-            transactions: AtomicU64::default(),
-            queries: Default::default(),
-            received_bytes: AtomicU64::default(),
-            sent_bytes: AtomicU64::default(),
+            sessions: Mutex::default(),
             shipped_rows: AtomicU64::default(),
             shipped_bytes: AtomicU64::default(),
-            waits: AtomicU64::default(),
-            wait_micros: AtomicU64::default(),
-            transaction_micros: AtomicU64::default(),
             logins: AtomicU64::default(),
             panics: AtomicU64::default(),
             errors: (0..SQLSTATE_CHARS * SQLSTATE_CHARS).map(|_| AtomicU64::default()).collect(),
@@ -178,20 +166,23 @@ impl Counters {
     /// All sums.
     pub fn totals(&self) -> Totals {
         let classes = self.errors.iter().enumerate().map(|(index, counter)| (class_at(index), load(counter)));
-        Totals {
-            transactions: load(&self.transactions),
-            queries: self.queries.each_ref().map(load),
-            received_bytes: load(&self.received_bytes),
-            sent_bytes: load(&self.sent_bytes),
+        let mut totals = Totals {
             shipped_rows: load(&self.shipped_rows),
             shipped_bytes: load(&self.shipped_bytes),
-            waits: load(&self.waits),
-            wait_micros: load(&self.wait_micros),
-            transaction_micros: load(&self.transaction_micros),
             logins: load(&self.logins),
             panics: load(&self.panics),
             errors: classes.filter(|(_, count)| *count > 0).collect(),
+            ..Totals::default()
+        };
+        let sessions = self.sessions();
+        for cells in sessions.open.iter().flatten().map(|cells| &**cells).chain([&sessions.ended]) {
+            cells.add_to(&mut totals);
         }
+        totals
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -208,50 +199,98 @@ fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
-/// One session's counts since it last emptied them; emptied when dropped.
+/// What the sessions have counted.
+#[derive(Debug, Default)]
+struct Sessions {
+    open: Vec<Option<Arc<Cells>>>,
+    /// Places in `open` that are free.
+    free: Vec<usize>,
+    /// The sum of those that have ended.
+    ended: Cells,
+}
+
+/// What one session has counted: written by it alone, so that no addition has to be one step for others.
+#[derive(Debug, Default)]
+struct Cells {
+    transactions: AtomicU64,
+    queries: [AtomicU64; QueryKind::ALL.len()],
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    waits: AtomicU64,
+    wait_micros: AtomicU64,
+    transaction_micros: AtomicU64,
+}
+
+impl Cells {
+    fn add_to(&self, totals: &mut Totals) {
+        for (total, count) in totals.queries.iter_mut().zip(&self.queries) {
+            *total += load(count);
+        }
+        totals.transactions += load(&self.transactions);
+        totals.received_bytes += load(&self.received_bytes);
+        totals.sent_bytes += load(&self.sent_bytes);
+        totals.waits += load(&self.waits);
+        totals.wait_micros += load(&self.wait_micros);
+        totals.transaction_micros += load(&self.transaction_micros);
+    }
+
+    fn take_over(&self, other: &Cells) {
+        for (sum, count) in self.queries.iter().zip(&other.queries) {
+            note(sum, load(count));
+        }
+        note(&self.transactions, load(&other.transactions));
+        note(&self.received_bytes, load(&other.received_bytes));
+        note(&self.sent_bytes, load(&other.sent_bytes));
+        note(&self.waits, load(&other.waits));
+        note(&self.wait_micros, load(&other.wait_micros));
+        note(&self.transaction_micros, load(&other.transaction_micros));
+    }
+}
+
+/// Counts where nobody else does.
+fn note(counter: &AtomicU64, count: u64) {
+    counter.store(load(counter).wrapping_add(count), Ordering::Relaxed);
+}
+
+/// One session's counts.
 #[derive(Debug)]
 pub struct Tally {
     shared: Arc<Counters>,
-    transactions: u64,
-    queries: [u64; QueryKind::ALL.len()],
-    received_bytes: u64,
-    sent_bytes: u64,
-    waits: u64,
-    wait_micros: u64,
-    transaction_micros: u64,
+    cells: Arc<Cells>,
+    place: usize,
 }
 
 impl Tally {
-    /// Counts into `shared`, in the end.
+    /// Counts into `shared`.
     pub fn new(shared: Arc<Counters>) -> Tally {
-        let queries = Default::default();
-        Tally {
-            shared,
-            transactions: 0,
-            queries,
-            received_bytes: 0,
-            sent_bytes: 0,
-            waits: 0,
-            wait_micros: 0,
-            transaction_micros: 0,
-        }
+        let cells = Arc::<Cells>::default();
+        let place = {
+            let mut sessions = shared.sessions();
+            let place = sessions.free.pop().unwrap_or(sessions.open.len());
+            match sessions.open.get_mut(place) {
+                Some(free) => *free = Some(cells.clone()),
+                None => sessions.open.push(Some(cells.clone())),
+            }
+            place
+        };
+        Tally { shared, cells, place }
     }
 
     /// A statement is run.
     pub fn query(&mut self, kind: QueryKind) {
-        self.queries[kind as usize] += 1;
+        note(&self.cells.queries[kind as usize], 1);
     }
 
     /// A transaction has ended after so long.
     pub fn transaction(&mut self, took: Duration) {
-        self.transactions += 1;
-        self.transaction_micros += micros(took);
+        note(&self.cells.transactions, 1);
+        note(&self.cells.transaction_micros, micros(took));
     }
 
     /// The client waited so long for a server.
     pub fn wait(&mut self, took: Duration) {
-        self.waits += 1;
-        self.wait_micros += micros(took);
+        note(&self.cells.waits, 1);
+        note(&self.cells.wait_micros, micros(took));
     }
 
     /// Rows have been shipped from shards to a merge server.
@@ -262,43 +301,28 @@ impl Tally {
 
     /// Bytes read from the client.
     pub fn received(&mut self, bytes: usize) {
-        self.received_bytes += bytes as u64;
+        note(&self.cells.received_bytes, bytes as u64);
     }
 
     /// Bytes written to the client.
     pub fn sent(&mut self, bytes: usize) {
-        self.sent_bytes += bytes as u64;
+        note(&self.cells.sent_bytes, bytes as u64);
     }
 
     /// The shared counters, for what is rare.
     pub fn shared(&self) -> &Counters {
         &self.shared
     }
-
-    /// Empties the tally into the shared counters: before the session waits for its client, say.
-    pub fn flush(&mut self) {
-        let shared = &self.shared;
-        for (count, counter) in [
-            (&mut self.transactions, &shared.transactions),
-            (&mut self.received_bytes, &shared.received_bytes),
-            (&mut self.sent_bytes, &shared.sent_bytes),
-            (&mut self.waits, &shared.waits),
-            (&mut self.wait_micros, &shared.wait_micros),
-            (&mut self.transaction_micros, &shared.transaction_micros),
-        ]
-        .into_iter()
-        .chain(self.queries.iter_mut().zip(&shared.queries))
-        {
-            if *count > 0 {
-                add(counter, std::mem::take(count));
-            }
-        }
-    }
 }
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        self.flush();
+        let mut sessions = self.shared.sessions();
+        sessions.ended.take_over(&self.cells);
+        if let Some(place) = sessions.open.get_mut(self.place) {
+            *place = None;
+        }
+        sessions.free.push(self.place);
     }
 }
 
@@ -311,18 +335,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tally_counts_once_however_often_it_is_flushed() {
+    fn a_session_counts_while_it_is_open_and_once_when_it_has_ended() {
         let shared = Arc::new(Counters::default());
         let mut tally = Tally::new(shared.clone());
+        let mut other = Tally::new(shared.clone());
         tally.query(QueryKind::Scatter);
         tally.transaction(Duration::from_millis(2));
-        tally.wait(Duration::from_micros(7));
+        other.wait(Duration::from_micros(7));
         tally.received(10);
-        assert_eq!(shared.totals(), Totals::default());
-        tally.flush();
-        tally.flush();
-        tally.sent(5);
+        drop(other);
+        let mut other = Tally::new(shared.clone());
+        other.sent(5);
+        let open = shared.totals();
         drop(tally);
+        drop(other);
+        assert_eq!(shared.totals(), open);
+        assert!(shared.sessions().open.iter().all(Option::is_none) && shared.sessions().open.len() == 2);
         let expected = Totals {
             transactions: 1,
             queries: [0, 0, 0, 1, 0, 0, 0, 0],

@@ -192,7 +192,7 @@ impl Observe for Gateway {
     fn pools(&self) -> Vec<PoolSample> {
         let config = self.config.load();
         let pools = self.pools.load().status();
-        let sample = |(target, status): (Arc<crate::pool::connect::Target>, deadpool::Status)| {
+        let sample = |(target, status): (Arc<crate::pool::connect::Target>, crate::pool::queue::Status)| {
             let serves =
                 |shard: &&config::Shard| shard.primary == target.address || shard.replicas.contains(&target.address);
             PoolSample {

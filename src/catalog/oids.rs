@@ -101,7 +101,7 @@ fn shape(kind: char, inner: Oid) -> Shape {
 
 /// Numbers of one side with those of the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Numbering(HashMap<Oid, (Oid, Shape)>);
+pub struct Numbering(HashMap<Oid, (Oid, Shape), foldhash::fast::RandomState>);
 
 impl Numbering {
     /// The other side's number of a type; `None` if it has none. Built-in types have the same everywhere.
@@ -122,7 +122,7 @@ pub struct OidMap {
     same: bool,
     incoming: Numbering,
     outgoing: Numbering,
-    relations: HashMap<Oid, Oid>,
+    relations: HashMap<Oid, Oid, foldhash::fast::RandomState>,
 }
 
 impl OidMap {

@@ -69,6 +69,8 @@ struct Shared {
     published: watch::Sender<Arc<Catalog>>,
     /// The same, to be read without a lock.
     current: ArcSwap<Catalog>,
+    /// The version of `current`, stored after it.
+    version: AtomicU64,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
     /// Catalogs that only a block sees, counted from the top of the versions down.
@@ -164,6 +166,7 @@ impl CatalogHandle {
         let shared = Shared {
             before,
             current: ArcSwap::new(nothing),
+            version: AtomicU64::new(before.0),
             published,
             tickets: AtomicU64::new(0),
             private: AtomicU64::new(u64::MAX),
@@ -187,6 +190,11 @@ impl CatalogHandle {
     /// The same, for a moment: nothing is counted that other threads count too.
     pub fn load(&self) -> arc_swap::Guard<Arc<Catalog>> {
         self.shared.current.load()
+    }
+
+    /// The version of the catalog as last read, or of the one before it while that is being replaced.
+    pub fn version(&self) -> CatalogVersion {
+        CatalogVersion(self.shared.version.load(Ordering::Acquire))
     }
 
     /// The rules by which relations are told apart.
@@ -282,6 +290,7 @@ impl Shared {
             let base = fresh.unwrap_or_else(|| Catalog::clone(current));
             *current = Arc::new(Catalog { version, oids, own_numbers, ..base });
             self.current.store(current.clone());
+            self.version.store(version.0, Ordering::Release);
             true
         });
         outcome

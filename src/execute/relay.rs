@@ -315,9 +315,13 @@ impl Link {
                 continue;
             }
             // The joiner added bytes, or the frame is dropped: the run ends here. What it added goes behind the run.
-            let added = out.split_off(before);
-            move_run(&mut server.inbound, run, out);
-            out.extend_from_slice(&added);
+            if out.len() > before {
+                let added = out.split_off(before);
+                move_run(&mut server.inbound, run, out);
+                out.extend_from_slice(&added);
+            } else {
+                move_run(&mut server.inbound, run, out);
+            }
             run = 0;
             if forward {
                 run = header.frame_bytes;

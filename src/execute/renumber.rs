@@ -17,7 +17,7 @@ impl Link {
             tracing::debug!(%error, "the catalog could not be read for the number of a type");
         }
         for enlisted in &mut self.servers {
-            enlisted.server.oids.follow(catalog.oids(enlisted.shard));
+            enlisted.server.oids.follow(catalog.version(), || catalog.oids(enlisted.shard));
             if enlisted.server.oids.is_held_up() {
                 enlisted.server.oids.try_again();
             }

@@ -128,6 +128,14 @@ impl Shared {
         literals: &Literals<'_>,
     ) -> Option<Result<Destination, Refusal>> {
         let Target::Keyed(keyed) = &self.route.target else { return Some(self.route.resolve(map, home, literals)) };
+        // The usual one by a shorter way: one key, which one literal gives.
+        if let [pin] = keyed.pins.as_slice()
+            && let [KeySource::Literal(literal)] = pin.sources.as_slice()
+            && !keyed.touches_home
+        {
+            let key = literal.key(pin, literals)?;
+            return Some(Ok(Destination::One(map.shard_of(key.bucket()))));
+        }
         let fits = keyed.pins.iter().all(|pin| {
             pin.sources.iter().all(|source| match source {
                 KeySource::Literal(literal) => literal.key(pin, literals).is_some(),

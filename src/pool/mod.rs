@@ -1,13 +1,14 @@
 //! Data-path servers: connections to one Postgres each, pooled per server address, user and database, lent to one client
 //! for one transaction.
 //!
-//! `deadpool` keeps the queue and the counts; what is ours is the manager that connects ([`connect`]), the server with its
-//! bookkeeping ([`server`], [`expect`], [`settings`], [`renumber`]), and the guard that never returns a server that is not clean ([`lend`]).
+//! [`queue`] knows who has a place and who waits for one, [`connect`] fills places, [`server`] is what is in them, with its
+//! bookkeeping ([`expect`], [`settings`], [`renumber`]), and [`lend`] has the guard that never returns a server that is not clean.
 
 pub mod expect;
 pub mod settings;
 pub mod renumber;
 pub mod server;
 pub mod connect;
+pub mod queue;
 pub mod lend;
 pub mod pools;

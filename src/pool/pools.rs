@@ -3,39 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
-use std::time::Duration;
 
-use deadpool::Runtime;
-use deadpool::managed::{Pool, PoolError, QueueMode, TimeoutType, Timeouts};
-use futures_util::FutureExt as _;
-
-use super::connect::{ConnectError, Target};
-use super::lend::{Lent, ServerManager};
+use super::connect::Target;
+pub use super::lend::{CheckoutError, ServerPool};
+use super::queue::Status;
 use crate::config;
-
-/// A pool of servers of one address, user and database.
-pub type ServerPool = Pool<ServerManager>;
-
-/// Why no server was lent.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckoutError {
-    /// All servers stayed busy for `[pool] wait_timeout`.
-    #[error("no server became free within {0:?}")]
-    Busy(Duration),
-    /// The server could not be reached or refused us.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// A user confined to replicas, a shard without.
-    #[error("the shard has no replica")]
-    NoReplica,
-    /// Certificates of the configuration cannot be read.
-    #[error("{0}")]
-    Tls(String),
-    /// The pool is being closed.
-    #[error("the gateway is shutting down")]
-    Closed,
-}
 
 /// What the servers of a pool are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,44 +49,9 @@ impl Pools {
             return Ok(pool.clone());
         }
         let target = Arc::new(target);
-        let manager = ServerManager::new(target.clone(), self.settings.lifetime, self.prepared_max);
-        let wait = Timeouts { wait: Some(self.settings.wait_timeout), create: None, recycle: None };
-        let pool = Pool::builder(manager)
-            .max_size(max)
-            .timeouts(wait)
-            .runtime(Runtime::Tokio1)
-            .queue_mode(QueueMode::Lifo)
-            .build()
-            .map_err(|_| CheckoutError::Closed)?;
+        let pool = ServerPool::new(target.clone(), max, self.prepared_max, &self.settings);
         pools.insert(address, (target, pool.clone()));
         Ok(pool)
-    }
-
-    /// Lends a server if one is idle and nobody waits for it.
-    pub fn idle(pool: &ServerPool) -> Option<Lent> {
-        let now = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
-        let status = pool.status();
-        if status.available == 0 || status.waiting > 0 {
-            return None;
-        }
-        pool.timeout_get(&now).now_or_never()?.ok().map(Lent::new)
-    }
-
-    /// Lends a server. First come, first served; a caller that is dropped while waiting loses nothing.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: the queue is a tokio semaphore's.
-    pub async fn checkout(&self, pool: &ServerPool) -> Result<Lent, CheckoutError> {
-        match pool.get().await {
-            Ok(object) => Ok(Lent::new(object)),
-            Err(PoolError::Timeout(TimeoutType::Wait | TimeoutType::Create | TimeoutType::Recycle)) => {
-                Err(CheckoutError::Busy(self.settings.wait_timeout))
-            }
-            Err(PoolError::Backend(error)) => Err(error.into()),
-            Err(PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
-                Err(CheckoutError::Closed)
-            }
-        }
     }
 
     /// Closes servers that have been idle or alive for too long, and opens what `[pool] min` asks for. Pools that nobody uses
@@ -130,15 +67,9 @@ impl Pools {
                 Purpose::Transactions => self.settings.min.min(pool.status().max_size),
                 Purpose::Merges => 0,
             };
-            let mut kept = 0;
-            pool.retain(|server, metrics| {
-                let young = server.born.elapsed() <= self.settings.lifetime;
-                let keep = young && (kept < min || metrics.last_used() <= self.settings.idle_timeout);
-                kept += usize::from(keep);
-                keep
-            });
+            pool.close_old(min, self.settings.idle_timeout);
             for _ in pool.status().size..min {
-                if pool.status().size >= min || !open_another(&pool).await {
+                if pool.status().size >= min || !pool.open().await {
                     break;
                 }
             }
@@ -150,7 +81,7 @@ impl Pools {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|_, (_, pool)| {
             let status = pool.status();
-            // One that connects its first server counts as waiting.
+            // A place that is being filled counts.
             let used = status.size > 0 || status.waiting > 0;
             if !used {
                 pool.close();
@@ -160,9 +91,9 @@ impl Pools {
     }
 
     /// Servers per address, database and user, whatever they are for: open, idle, clients waiting.
-    pub fn status(&self) -> Vec<(Arc<Target>, deadpool::Status)> {
+    pub fn status(&self) -> Vec<(Arc<Target>, Status)> {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sums: HashMap<Address, (Arc<Target>, deadpool::Status)> = HashMap::new();
+        let mut sums: HashMap<Address, (Arc<Target>, Status)> = HashMap::new();
         for ((address, database, user, secret, _), (target, pool)) in pools.iter() {
             let key = (address.clone(), database.clone(), user.clone(), secret.clone(), Purpose::Transactions);
             let status = pool.status();
@@ -189,35 +120,16 @@ impl Pools {
     pub fn close_idle(&self, database: &str) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, pool) in pools.values().filter(|(target, _)| target.database == database) {
-            pool.retain(|_, _| false);
+            pool.close_idle();
         }
-    }
-}
-
-/// Connects one more server and leaves it in the pool; false when that failed. A pool connects only when nothing is idle, so
-/// idle servers are taken out for the instant in which the pool decides; clients do not miss them while it connects.
-async fn open_another(pool: &ServerPool) -> bool {
-    let now = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
-    let mut idle = Vec::new();
-    while pool.status().available > 0 {
-        match pool.timeout_get(&now).now_or_never() {
-            Some(Ok(server)) => idle.push(server),
-            Some(Err(_)) | None => break,
-        }
-    }
-    let opening = pool.get();
-    tokio::pin!(opening);
-    let decided = futures_util::poll!(&mut opening);
-    drop(idle);
-    match decided {
-        Poll::Ready(opened) => opened.is_ok(),
-        Poll::Pending => opening.await.is_ok(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
     use super::*;
 
     fn target(user: &str) -> Target {

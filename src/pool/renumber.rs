@@ -7,18 +7,25 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::catalog::{Numbering, Oid, OidMap};
+use crate::catalog::{CatalogVersion, Numbering, Oid, OidMap};
 use crate::wire::embedded::{self, Shapes};
 
 /// The number that stands for a type that a shard does not have: no type ever has it, so that the server refuses it.
 /// *Source*: oids are handed out below it, access/transam/varsup.c, GetNewObjectId, and wrap around.
 const NO_TYPE: Oid = Oid::MAX;
 
+/// A server keeps memory for so many numbers between one frame and the next: a description of 64 columns.
+const NUMBERS_KEPT: usize = 128;
+
 /// A server's part in it.
 #[derive(Debug, Default)]
 pub struct Renumber {
     /// `None`: its numbers are those of the home shard.
     map: Option<Arc<OidMap>>,
+    /// Of which catalog the map is; `None` when it is of none, or not known.
+    version: Option<CatalogVersion>,
+    /// Memory for what is to be written where in a frame.
+    numbers: Vec<(usize, Oid)>,
     /// The map is of the transaction that the server is in, and knows the types made in it.
     own: bool,
     /// The columns of the rows that come now whose values hold numbers.
@@ -54,21 +61,27 @@ pub struct Untranslated {
 }
 
 impl Renumber {
-    /// At the beginning of a loan.
-    pub fn begin(&mut self, map: Option<Arc<OidMap>>) {
-        *self = Renumber { map, ..Renumber::default() };
+    /// At the beginning of a loan, under a catalog of this version, in which the map is found if it is another one than that of
+    /// the last loan.
+    pub fn begin(&mut self, version: CatalogVersion, map: impl FnOnce() -> Option<Arc<OidMap>>) {
+        if self.version != Some(version) || self.own || self.unknown != Unknown::None {
+            let numbers = std::mem::take(&mut self.numbers);
+            *self = Renumber { map: map(), version: Some(version), numbers, ..Renumber::default() };
+        } else if !self.columns.is_empty() {
+            self.columns = Box::default();
+        }
     }
 
-    /// Takes the numbers as they are now, unless it has its transaction's own.
-    pub fn follow(&mut self, map: Option<Arc<OidMap>>) {
-        if !self.own {
-            self.map = map;
+    /// Takes the numbers as they are now, under a catalog of this version, unless it has its transaction's own.
+    pub fn follow(&mut self, version: CatalogVersion, map: impl FnOnce() -> Option<Arc<OidMap>>) {
+        if !self.own && self.version != Some(version) {
+            (self.map, self.version) = (map(), Some(version));
         }
     }
 
     /// Takes the numbers as the transaction that the server is in sees them.
     pub fn follow_own(&mut self, map: Option<Arc<OidMap>>) {
-        (self.map, self.own) = (map, true);
+        (self.map, self.own, self.version) = (map, true, None);
     }
 
     /// How its numbers translate.
@@ -108,7 +121,7 @@ impl Renumber {
         let Some(map) = &self.map else { return Ok(()) };
         let rewritten = match tag {
             b't' => parameters(body, map.incoming()),
-            b'T' => columns(body, map).map(|columns| self.columns = columns),
+            b'T' => columns(body, map, &mut self.numbers).map(|columns| self.columns = columns),
             b'D' => row(body, &self.columns, map.incoming()),
             _ => {
                 self.columns = Box::default();
@@ -168,8 +181,8 @@ fn parameters(body: &mut [u8], numbering: &Numbering) -> Option<()> {
 }
 
 /// RowDescription; returns the columns whose values hold numbers.
-fn columns(body: &mut [u8], map: &OidMap) -> Option<Box<[Embedding]>> {
-    let mut numbers = Vec::new();
+fn columns(body: &mut [u8], map: &OidMap, numbers: &mut Vec<(usize, Oid)>) -> Option<Box<[Embedding]>> {
+    numbers.clear();
     let mut embedding = Vec::new();
     let mut at = 2;
     let number = |at: usize| Some(Oid::from_be_bytes(*body.get(at..)?.first_chunk::<4>()?));
@@ -177,9 +190,14 @@ fn columns(body: &mut [u8], map: &OidMap) -> Option<Box<[Embedding]>> {
     // Name, terminator, table OID (4), attribute number (2), type OID (4), size (2), typmod (4), format (2).
     while let Some(end) = body.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
         let field = at + end + 1;
-        let type_oid = number(field + 6)?;
-        numbers.push((field, map.relation(number(field)?)));
-        numbers.push((field + 6, map.incoming().number(type_oid)?));
+        let (relation, type_oid) = (number(field)?, number(field + 6)?);
+        for (at, theirs, ours) in
+            [(field, relation, map.relation(relation)), (field + 6, type_oid, map.incoming().number(type_oid)?)]
+        {
+            if ours != theirs {
+                numbers.push((at, ours));
+            }
+        }
         let binary = body.get(field + 16..field + 18) == Some(&[0, 1]);
         if binary && !map.is_same() && map.incoming().embeds(type_oid) {
             embedding.push(Embedding { column, type_oid });
@@ -187,7 +205,8 @@ fn columns(body: &mut [u8], map: &OidMap) -> Option<Box<[Embedding]>> {
         at = field + 18;
         column += 1;
     }
-    write(body, &numbers);
+    write(body, numbers);
+    numbers.shrink_to(NUMBERS_KEPT);
     Some(embedding.into())
 }
 
@@ -237,7 +256,7 @@ mod tests {
         };
         let (shard, home) = (numbers("18000", "18001", "18002"), numbers("17000", "17001", "17002"));
         let mut renumber = Renumber::default();
-        renumber.begin(Some(Arc::new(OidMap::between(Some(&shard), Some(&home)))));
+        renumber.begin(CatalogVersion(1), || Some(Arc::new(OidMap::between(Some(&shard), Some(&home)))));
         renumber
     }
 
@@ -323,7 +342,7 @@ mod tests {
     fn the_home_shards_servers_are_left_alone() {
         let mut renumber = Renumber::default();
         assert!(!renumber.reads(b'T') && !renumber.differs());
-        renumber.follow(None);
+        renumber.follow(CatalogVersion(2), || None);
         assert_eq!(renumber.declared(&[99999]).as_ref(), [99999]);
     }
 }

@@ -45,8 +45,9 @@ pub struct Server {
     pub target: Arc<Target>,
     /// When it was connected.
     pub born: Instant,
-    process_id: i32,
-    secret: bytes::Bytes,
+    /// How often it has been lent.
+    pub loans: u32,
+    cancel: CancelServer,
     condition: Condition,
 }
 
@@ -70,6 +71,8 @@ enum Condition {
 impl Server {
     /// A server that has just logged in.
     pub fn new(connected: Connected, target: Arc<Target>, prepared_max: usize) -> Self {
+        let (process_id, secret) = (connected.process_id, connected.secret);
+        let cancel = CancelServer(Arc::new(CancelKey { target: target.clone(), process_id, secret }));
         Server {
             stream: connected.stream,
             inbound: connected.read_ahead,
@@ -85,8 +88,8 @@ impl Server {
             prepared: LruCache::new(NonZeroUsize::new(prepared_max).unwrap_or(NonZeroUsize::MIN)),
             target,
             born: Instant::now(),
-            process_id: connected.process_id,
-            secret: connected.secret,
+            loans: 0,
+            cancel,
             condition: Condition::Sound,
         }
     }
@@ -118,7 +121,7 @@ impl Server {
 
     /// What a CancelRequest for it needs.
     pub fn cancel_key(&self) -> CancelServer {
-        CancelServer { target: self.target.clone(), process_id: self.process_id, secret: self.secret.clone() }
+        self.cancel.clone()
     }
 
     /// Sends a simple query.
@@ -238,9 +241,12 @@ pub fn statement_name(statement: StatementId) -> StatementName {
     name
 }
 
-/// What a CancelRequest needs.
+/// What a CancelRequest needs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct CancelServer {
+pub struct CancelServer(Arc<CancelKey>);
+
+#[derive(Debug)]
+struct CancelKey {
     target: Arc<Target>,
     process_id: i32,
     secret: bytes::Bytes,
@@ -249,24 +255,25 @@ pub struct CancelServer {
 impl CancelServer {
     /// Both mean the same session of the same server.
     pub fn is(&self, other: &CancelServer) -> bool {
-        (self.process_id, &self.secret) == (other.process_id, &other.secret)
-            && self.target.address == other.target.address
+        (self.0.process_id, &self.0.secret) == (other.0.process_id, &other.0.secret)
+            && self.0.target.address == other.0.target.address
     }
 
     /// Where it is.
     pub fn target(&self) -> &Target {
-        &self.target
+        &self.0.target
     }
 
     /// The process that serves it there.
     pub fn process_id(&self) -> i32 {
-        self.process_id
+        self.0.process_id
     }
 
     /// Asks the server to stop what it is doing; returns when the request has been taken.
     pub async fn cancel(&self) {
-        if let Err(error) = connect::cancel(&self.target, self.process_id, &self.secret).await {
-            tracing::debug!(%error, host = self.target.address.host, "cancel request failed");
+        let CancelKey { target, process_id, secret } = &*self.0;
+        if let Err(error) = connect::cancel(target, *process_id, secret).await {
+            tracing::debug!(%error, host = target.address.host, "cancel request failed");
         }
     }
 }

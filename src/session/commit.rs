@@ -37,16 +37,16 @@ impl Session {
         let result = match self.link.servers.iter().filter(may_have).count() {
             _ if held.is_err() => held,
             0 | 1 => self.commit_one(&block).await,
-            _ => self.commit_several(&block).await,
+            _ => Box::pin(self.commit_several(&block)).await,
         };
         match &result {
             Ok(()) => self.adopt_committed(block.log.settings()),
-            Err(_) => self.roll_back_open().await?,
+            Err(_) => Box::pin(self.roll_back_open()).await?,
         }
         self.names.portals.clear();
         self.names.cursors.clear();
         if block.changed_catalog {
-            self.refresh_catalog().await;
+            Box::pin(self.refresh_catalog()).await;
         }
         self.release().await;
         if self.link.client.gone {
@@ -196,9 +196,12 @@ impl Session {
 
     /// The session's settings have become these, on its servers too.
     fn adopt_committed(&mut self, settings: &Arc<Settings>) {
-        self.settings = settings.clone();
+        let changed = |before: &Arc<Settings>| !Arc::ptr_eq(before, settings);
+        if changed(&self.settings) {
+            self.settings = settings.clone();
+        }
         for enlisted in &mut self.link.servers {
-            if enlisted.begun {
+            if enlisted.begun && changed(&enlisted.server.settings) {
                 enlisted.server.settings = settings.clone();
             }
         }

@@ -12,8 +12,8 @@ use crate::execute::link::Enlisted;
 use crate::execute::relay::Plain;
 use crate::plan::{Access, Destination, Route, Target, check_setting};
 use crate::pool::expect::Audience;
-use crate::pool::lend::Lent;
-use crate::pool::pools::{CheckoutError, Pools, ServerPool};
+use crate::pool::lend::{Lent, ServerPool};
+use crate::pool::pools::CheckoutError;
 use crate::txn::state::{Transaction, Writes};
 use crate::wire::reply::{self, Report, Status};
 
@@ -91,7 +91,7 @@ impl Session {
             return Err(Report::error("XX000", "a statement that was not resolved cannot be routed").into());
         }
         let map = self.gateway.map.load();
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         Ok(route.resolve(&**map, home, arguments)?)
     }
 
@@ -119,7 +119,7 @@ impl Session {
             server => (server?, role),
         };
         self.cancel.add(server.cancel_key());
-        server.oids.begin(self.catalog.oids(shard));
+        server.oids.begin(self.catalog.version(), || self.catalog.oids(shard));
         // A BEGIN cannot fail, so it travels with the statement. Settings can, and the statement must not run without them.
         let (settings, replay) = match self.transaction.block() {
             Some(block) => (block.log.settings_before(), Some(&block.log)),
@@ -144,7 +144,7 @@ impl Session {
     /// transaction ends here as a Query message ends it.
     async fn join(&mut self, at: usize) -> Result<usize, Failure> {
         if let Some(enlisted) = self.link.servers.get_mut(at) {
-            enlisted.server.oids.follow(self.catalog.oids(enlisted.shard));
+            enlisted.server.oids.follow(self.catalog.version(), || self.catalog.oids(enlisted.shard));
         }
         let (Some(block), Some(enlisted)) = (self.transaction.block(), self.link.servers.get_mut(at)) else {
             return Ok(at);
@@ -216,7 +216,7 @@ impl Session {
     /// Waits for a server. A cancel request, or the client's leaving, ends the wait.
     pub(super) async fn checkout(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
         if let Some((_, pool)) = self.pools.iter().find(|(key, _)| *key == (shard, role))
-            && let Some(lent) = Pools::idle(pool)
+            && let Some(lent) = pool.idle()
         {
             let lent = Ok(lent);
             self.gateway.note_checkout(pool, &lent);
@@ -241,11 +241,10 @@ impl Session {
 
     async fn wait_for_server(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
         let pool = self.pool(shard, role)?;
-        let pools = self.gateway.pools.load_full();
         let slot = self.cancel.clone();
         // Without an idle server there is a wait: for a client to give one back, or for one to be connected.
         let asked = (pool.status().available == 0).then(std::time::Instant::now);
-        let lent = pools.checkout(&pool);
+        let lent = pool.get();
         tokio::pin!(lent);
         loop {
             tokio::select! {

@@ -18,8 +18,8 @@ use crate::config::{self, Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;
 use crate::net::client_config;
 use crate::pool::connect::Target;
-use crate::pool::lend::Lent;
-use crate::pool::pools::{CheckoutError, Pools, Purpose, ServerPool};
+use crate::pool::lend::{Lent, ServerPool};
+use crate::pool::pools::{CheckoutError, Pools, Purpose};
 use crate::pool::settings::Settings;
 use crate::topology;
 use crate::txn::commits::Commits;
@@ -55,10 +55,19 @@ pub struct Welcome {
     pub settings: Arc<Settings>,
 }
 
+/// See [`Gateway::check_reload`].
+#[derive(Clone, Copy, Debug)]
+struct Fixed {
+    shards: usize,
+    home: ShardId,
+}
+
 /// Shared by all clients.
 pub struct Gateway {
     /// Replaced on SIGHUP.
     pub config: ArcSwap<Config>,
+    /// What no reload changes.
+    fixed: Fixed,
     /// Replaced when buckets move.
     pub map: ArcSwap<ShardMap>,
     /// Data-path servers.
@@ -162,6 +171,7 @@ impl Gateway {
             primaries: Arc::new(ArcSwap::from_pointee(databases::primaries(&config))),
             turns: AtomicUsize::new(0),
             held_merges: Arc::new(tokio::sync::Semaphore::new((config.pool.merge_max / 2).max(1))),
+            fixed: Fixed { shards: config.shards.len(), home: config.sharding.home },
             config: ArcSwap::from_pointee(config),
         })
     }
@@ -199,7 +209,12 @@ impl Gateway {
 
     /// Number of shards.
     pub fn shards(&self) -> usize {
-        self.config.load().shards.len()
+        self.fixed.shards
+    }
+
+    /// The home shard.
+    pub fn home(&self) -> ShardId {
+        self.fixed.home
     }
 
     /// A shard's name, for messages.
@@ -240,7 +255,7 @@ impl Gateway {
             }
         };
         if !up || self.any_down.load(Ordering::Relaxed) {
-            self.note_server(pool.manager().address(), up);
+            self.note_server(pool.address(), up);
         }
     }
 

@@ -142,6 +142,9 @@ impl<V: Weigh> Kept<V> {
 
     /// Removes an entry.
     pub fn remove(&mut self, name: &[u8]) -> Option<V> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let entry = self.entries.remove(name)?;
         self.bytes -= entry.bytes().min(self.bytes);
         Some(entry)
@@ -149,6 +152,9 @@ impl<V: Weigh> Kept<V> {
 
     /// Removes all.
     pub fn clear(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
         self.entries.clear();
         self.bytes = 0;
     }

@@ -14,6 +14,7 @@ use super::cancel::CancelSlot;
 use super::failure::{Failure, protocol_violation};
 use super::gateway::{Gateway, Role, Welcome};
 use super::kept::Name;
+use super::recent::Recent;
 use super::scope::Scoped;
 use super::statement::Names;
 use super::volley::VolleyPlan;
@@ -26,7 +27,7 @@ use crate::execute::link::Link;
 use crate::execute::relay::{Parameter, Plain};
 use crate::plan::SettingName;
 use crate::pool::expect::StatementId;
-use crate::pool::pools::ServerPool;
+use crate::pool::lend::ServerPool;
 use crate::pool::settings::Settings;
 use crate::sql::lift::Lifted;
 use crate::txn::state::{BlockKind, Transaction, Writes};
@@ -58,6 +59,8 @@ pub struct Session {
     drain_signal: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     drain_awaited: bool,
     pub(super) scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scoped>)>,
+    /// Plans at hand.
+    pub(super) recent: Recent,
     /// Memory for taking texts apart.
     pub(super) lifted: Lifted,
     pub(super) reported: Reported,
@@ -148,6 +151,7 @@ impl Session {
             },
             drain_awaited: false,
             scope: None,
+            recent: Recent::default(),
             lifted: Lifted::default(),
             reported: Reported {
                 at_start: None,
@@ -226,14 +230,18 @@ impl Session {
                     }
                 }
                 let inbound = &mut self.link.client.inbound;
-                if inbound.len() >= header.frame_bytes {
-                    return Ok(Some(Next::Message(inbound.split_to(header.frame_bytes))));
+                match inbound.len().cmp(&header.frame_bytes) {
+                    // The rule, and cheaper: two halves of one buffer would have to be counted.
+                    std::cmp::Ordering::Equal => return Ok(Some(Next::Message(std::mem::take(inbound)))),
+                    std::cmp::Ordering::Greater => {
+                        return Ok(Some(Next::Message(inbound.split_to(header.frame_bytes))));
+                    }
+                    std::cmp::Ordering::Less => {}
                 }
                 inbound.reserve(header.frame_bytes - inbound.len());
             }
             self.link.client.flush().await?;
             self.note_bytes();
-            self.tally.flush();
             if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
                 return Ok(None);
             }
@@ -422,7 +430,7 @@ impl Session {
     /// Gives all servers back, and forgets what lived on them.
     pub(super) async fn release(&mut self) {
         if !self.merges.is_empty() {
-            self.end_all_held().await;
+            Box::pin(self.end_all_held()).await;
         }
         self.give_back().await;
         self.names.portals.clear();

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use super::failure::Failure;
+use super::gateway::Gateway;
 use super::life::Session;
 use super::plans::Compiled;
 use super::scope::{Scope, Scoped};
 use super::shapes::Lookup;
-use crate::catalog::{Catalog, Oid};
-use crate::plan::{Access, Destination, Literals};
+use super::tally::kind_of;
+use crate::catalog::{Catalog, CatalogVersion, Oid};
+use crate::counters::Tally;
+use crate::plan::{Access, Destination, Literals, Shared};
+use crate::sql::lift::Lifted;
 
 /// A session keeps this much memory for taking texts apart between one statement and the next.
 const LIFTED_KEPT_BYTES: usize = 1024;
@@ -40,43 +44,71 @@ impl Session {
         found
     }
 
-    fn shared_lifted(&mut self, text: &str, lifted: &crate::sql::lift::Lifted) -> Result<Found, Failure> {
+    fn shared_lifted(&mut self, text: &str, lifted: &Lifted) -> Result<Found, Failure> {
+        let version = self.catalog.version();
+        let recent = match self.known_scope(version) {
+            Some(scope) => self.recent.find(scope.id, version, &lifted.shape),
+            None => None,
+        };
+        if let Some(shared) = recent {
+            return place(&self.gateway, shared, text, lifted, &mut self.tally);
+        }
         let catalog = self.catalog.clone();
         let catalog = catalog.load();
         let scope = self.scope(&catalog);
         let plans = &self.gateway.plans;
-        let shared = match plans.shapes.find(scope.id, catalog.version, text.as_bytes(), lifted) {
-            Lookup::Plan(shared) => shared,
+        let placed = match plans.shapes.find(scope.id, catalog.version, text.as_bytes(), lifted) {
+            Lookup::Plan(placed) => placed,
             Lookup::Alone => return Ok(Found::Unknown),
             Lookup::Unknown => {
                 let compiled = plans.learn(text, lifted, &scope, &catalog, &self.gateway.rules.load());
                 return Ok(if compiled.is_certain() { Found::Compiled(compiled) } else { Found::Unknown });
             }
         };
-        let literals = Literals { text, literals: &lifted.literals };
-        let home = self.gateway.config.load().sharding.home;
-        let Some(destination) = shared.resolve(&**self.gateway.map.load(), home, &literals) else {
-            return Ok(Found::Unknown);
-        };
-        let destination = destination?;
-        self.count_rows(&shared.route, &destination);
-        Ok(Found::Placed(shared.route.access, destination))
+        let found = place(&self.gateway, &placed.shared, text, lifted, &mut self.tally);
+        self.recent.keep(placed);
+        found
+    }
+
+    /// What names and literals mean to the session, if nothing has changed since that was last asked.
+    fn known_scope(&self, version: CatalogVersion) -> Option<&Arc<Scoped>> {
+        let (of, settings, scope) = self.scope.as_ref()?;
+        (*of == version && Arc::ptr_eq(settings, self.current_settings())).then_some(scope)
     }
 
     /// What names and literals mean to the session now.
     fn scope(&mut self, catalog: &Catalog) -> Arc<Scoped> {
-        let settings = self.current_settings();
-        if let Some((version, of, scope)) = &self.scope
-            && *version == catalog.version
-            && Arc::ptr_eq(of, settings)
-        {
+        if let Some(scope) = self.known_scope(catalog.version) {
             return scope.clone();
         }
-        let settings = settings.clone();
+        let settings = self.current_settings().clone();
         let scope = Scope::new(&self.database, &self.user.server_user, catalog, &settings, self.reported.utf8);
         let scope = self.gateway.scopes.scoped(scope);
         self.scope = Some((catalog.version, settings, scope.clone()));
         scope
+    }
+
+    /// Compiles a simple query's text that shares its plan with no other, unless more is to be asked before it can be.
+    pub(super) fn compile_alone(&mut self, text: &[u8]) -> Option<Arc<Compiled>> {
+        if self.transaction.block().is_some_and(|block| block.changed_catalog) {
+            return None;
+        }
+        let version = self.catalog.version();
+        if let Some(scope) = self.known_scope(version)
+            && let Some(compiled) = self.recent.find_text(scope.id, version, text)
+        {
+            return Some(compiled.clone());
+        }
+        let compiled = self.compile(text, &[]);
+        if !compiled.is_certain() {
+            return None;
+        }
+        if *compiled.text == *text
+            && let Some(scope) = self.known_scope(compiled.version).map(|scope| scope.id)
+        {
+            self.recent.keep_text(scope, &compiled);
+        }
+        Some(compiled)
     }
 
     /// Compiles a text in the session's scope.
@@ -95,6 +127,17 @@ impl Session {
         let scope = self.scope(catalog);
         self.gateway.plans.compile(text, types, &scope, catalog, &self.gateway.rules.load())
     }
+}
+
+/// Where a text runs whose shape is known.
+fn place(gateway: &Gateway, shared: &Shared, text: &str, lifted: &Lifted, tally: &mut Tally) -> Result<Found, Failure> {
+    let literals = Literals { text, literals: &lifted.literals };
+    let Some(destination) = shared.resolve(&**gateway.map.load(), gateway.home(), &literals) else {
+        return Ok(Found::Unknown);
+    };
+    let destination = destination?;
+    tally.query(kind_of(&shared.route, &destination));
+    Ok(Found::Placed(shared.route.access, destination))
 }
 
 /// `SELECT pg_backend_pid()` and nothing else: drivers compare the answer with the process id they were told at start.

@@ -11,6 +11,7 @@ pub mod parameters;
 pub mod scope;
 pub mod shapes;
 pub mod plans;
+pub mod recent;
 pub mod statement;
 pub mod kept;
 pub mod failure;

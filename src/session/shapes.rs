@@ -21,7 +21,29 @@ enum Known {
     /// These literals may differ.
     Narrower(Box<[bool]>),
     /// The plan of all its texts.
-    Plan(Arc<Shared>),
+    Plan(Arc<Placed>),
+}
+
+/// The plan of all texts of a shape, with all that it is found by.
+#[derive(Debug)]
+pub struct Placed {
+    scope: ScopeId,
+    version: CatalogVersion,
+    shape: Box<[u8]>,
+    /// The plan.
+    pub shared: Shared,
+}
+
+impl Placed {
+    /// Whether it is the plan of this shape.
+    pub fn is_of(&self, scope: ScopeId, version: CatalogVersion, shape: &[u8]) -> bool {
+        *self.shape == *shape && self.scope == scope && self.version == version
+    }
+
+    /// Length of its shape.
+    pub fn shape_bytes(&self) -> usize {
+        self.shape.len()
+    }
 }
 
 #[derive(Debug)]
@@ -62,13 +84,13 @@ impl Weighter<Key, Arc<Shape>> for Bytes {
         let known = match &shape.known {
             Known::Nothing => 0,
             Known::Narrower(literals) => literals.len(),
-            Known::Plan(shared) => {
-                let pins = match &shared.route.target {
+            Known::Plan(placed) => {
+                let pins = match &placed.shared.route.target {
                     Target::Keyed(keyed) => keyed.pins.as_slice(),
                     _ => &[],
                 };
                 let pins = pins.iter().map(|pin| PIN_BYTES + pin.relation.len() + pin.sources.len() * SOURCE_BYTES);
-                size_of::<Shared>() + pins.sum::<usize>()
+                size_of::<Placed>() + placed.shape.len() + pins.sum::<usize>()
             }
         };
         (ENTRY_BYTES + key.shape.len() + known) as u64
@@ -79,7 +101,7 @@ impl Weighter<Key, Arc<Shape>> for Bytes {
 #[derive(Debug)]
 pub enum Lookup {
     /// Its plan, if its literals fit.
-    Plan(Arc<Shared>),
+    Plan(Arc<Placed>),
     /// It is to be planned by itself.
     Alone,
     /// Its shape is not known yet.
@@ -109,11 +131,11 @@ impl Shapes {
         let Some(shape) = get(&lifted.shape) else { return Lookup::Unknown };
         let literals = match &shape.known {
             Known::Nothing => return Lookup::Alone,
-            Known::Plan(shared) => return Lookup::Plan(shared.clone()),
+            Known::Plan(placed) => return Lookup::Plan(placed.clone()),
             Known::Narrower(literals) => literals,
         };
         match get(&lifted.narrowed(text, literals)).as_deref() {
-            Some(Shape { known: Known::Plan(shared), .. }) => Lookup::Plan(shared.clone()),
+            Some(Shape { known: Known::Plan(placed), .. }) => Lookup::Plan(placed.clone()),
             Some(_) | None => Lookup::Unknown,
         }
     }
@@ -125,11 +147,11 @@ impl Shapes {
         let shape = || lifted.shape.as_slice().into();
         match sharing {
             Sharing::Shared(shared, literals) => {
-                let plan = Known::Plan(Arc::new(shared));
-                if literals.iter().all(|lifted| *lifted) {
-                    insert(shape(), plan);
-                } else {
-                    insert(lifted.narrowed(text, &literals).into(), plan);
+                let whole = literals.iter().all(|lifted| *lifted);
+                let placed_by: Box<[u8]> = if whole { shape() } else { lifted.narrowed(text, &literals).into() };
+                let placed = Placed { scope, version, shape: placed_by.clone(), shared };
+                insert(placed_by, Known::Plan(Arc::new(placed)));
+                if !whole {
                     insert(shape(), Known::Narrower(literals.into()));
                 }
             }

@@ -49,7 +49,10 @@ impl Session {
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
-            Found::Unknown => Box::pin(self.known(text, &[])).await?,
+            Found::Unknown => match self.compile_alone(text) {
+                Some(compiled) => compiled,
+                None => Box::pin(self.known(text, &[])).await?,
+            },
         };
         if compiled.statements.is_none() {
             Box::pin(self.probe(text, &[])).await?;
@@ -151,7 +154,9 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         self.check_not_failed(plan)?;
-        self.number_block(plan).await?;
+        if self.transaction.block().is_some_and(|block| block.changed_catalog) {
+            Box::pin(self.number_block(plan)).await?;
+        }
         self.count_plan(plan);
         match plan {
             Plan::Empty => {
@@ -163,6 +168,10 @@ impl Session {
             Plan::Rows(route) => return self.rows(text, route, &NoArguments, alone).await,
             Plan::CopyIn(copy) => Box::pin(self.copy_in(text, copy)).await?,
             Plan::Everywhere(everywhere) => Box::pin(self.everywhere(text, everywhere)).await?,
+            Plan::Transaction(TransactionVerb::Begin { read_only }) if self.transaction.is_idle() => {
+                self.begin_explicit(text, *read_only == Some(true));
+            }
+            Plan::Transaction(TransactionVerb::Commit { chain: false }) => self.commit(false).await?,
             Plan::Transaction(verb) => Box::pin(self.transaction_verb(text, verb)).await?,
             Plan::Setting(verb) => Box::pin(self.setting(text, verb)).await?,
             Plan::SettingQuery(names) => {
@@ -236,7 +245,7 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         if output == Output::CopyBinary {
-            self.check_copy_out(text, Protocol::Simple).await?;
+            Box::pin(self.check_copy_out(text, Protocol::Simple)).await?;
         }
         let at = match destination {
             Destination::Any => self.enlist_anywhere(text, access).await?,

@@ -67,9 +67,13 @@ impl Session {
             // PostgreSQL chooses the moment, on each shard its own: see `check_second_shard`.
             Isolation::Statement | Isolation::Deferrable => return Ok(()),
             _ if self.gateway.shards() < 2 || self.user.reads == crate::config::Reads::Replica => return Ok(()),
-            Isolation::Transaction | Isolation::Serializable => {}
+            Isolation::Transaction | Isolation::Serializable => Box::pin(self.take_shared_snapshot()).await,
         }
-        let replay = block.log.replay();
+    }
+
+    async fn take_shared_snapshot(&mut self) -> Result<(), Failure> {
+        let Some(block) = self.transaction.block() else { return Ok(()) };
+        let replay = block.log.replay().into_owned();
         self.install_in_other_database().await;
         self.enlist_for_snapshot().await?;
         let deadline = Instant::now() + HALF_DONE_MAX;

@@ -27,6 +27,13 @@ impl Session {
         }
     }
 
+    /// BEGIN outside a block; it goes to no server yet.
+    pub(super) fn begin_explicit(&mut self, text: &[u8], read_only: bool) {
+        let text = String::from_utf8_lossy(text).trim().to_owned();
+        reply::complete(&mut self.link.client.outbound, begin_tag(&text));
+        self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
+    }
+
     async fn begin(&mut self, text: String, read_only: bool) -> Result<(), Failure> {
         let tag = begin_tag(&text);
         let implicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit);
@@ -53,18 +60,19 @@ impl Session {
         Ok(())
     }
 
-    async fn commit(&mut self, chain: bool) -> Result<(), Failure> {
+    /// COMMIT.
+    pub(super) async fn commit(&mut self, chain: bool) -> Result<(), Failure> {
         let explicit = self.explicit_block();
         if chain && !explicit {
             return Err(not_in_block("COMMIT AND CHAIN"));
         }
-        let modes = self.transaction.block().map(|block| (block.log.begin().to_owned(), block.read_only));
+        let modes = self.modes_to_chain(chain);
         let failed = self.transaction.has_failed();
         if !explicit {
             warn_no_transaction(self);
         }
         let tag = if failed {
-            self.rollback_servers().await?;
+            Box::pin(self.rollback_servers()).await?;
             "ROLLBACK"
         } else {
             self.commit_block().await?;
@@ -83,7 +91,7 @@ impl Session {
         if !explicit {
             warn_no_transaction(self);
         }
-        let modes = self.transaction.block().map(|block| (block.log.begin().to_owned(), block.read_only));
+        let modes = self.modes_to_chain(chain);
         self.rollback_servers().await?;
         self.chain(chain, modes);
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
@@ -100,6 +108,12 @@ impl Session {
 
     fn explicit_block(&self) -> bool {
         self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit)
+    }
+
+    /// How the block began that AND CHAIN begins anew.
+    fn modes_to_chain(&self, chain: bool) -> Option<(String, bool)> {
+        let block = self.transaction.block().filter(|_| chain)?;
+        Some((block.log.begin().to_owned(), block.read_only))
     }
 
     fn chain(&mut self, chain: bool, modes: Option<(String, bool)>) {

@@ -103,13 +103,35 @@ impl Lifted {
 }
 
 /// The characters of an identifier: ident_start, and with digits and `$` ident_cont.
-fn is_word_start(byte: u8) -> bool {
+const fn is_word_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
 
 fn is_word(byte: u8) -> bool {
-    is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
+    WORD[byte as usize]
 }
+
+/// By byte: a character of an identifier.
+const WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_word_start(byte as u8) || (byte as u8).is_ascii_digit() || byte as u8 == b'$';
+        byte += 1;
+    }
+    table
+};
+
+/// By byte, where a token may begin: whether it is a space or an operator's character that begins nothing else.
+const PASSED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = !WORD[byte] && !matches!(byte as u8, 0 | b'\'' | b'"' | b'-' | b'/' | b'.');
+        byte += 1;
+    }
+    table
+};
 
 /// *Source*: scan.l, `space`.
 fn is_space(byte: u8) -> bool {
@@ -144,7 +166,7 @@ impl Lexer<'_> {
                 // A fraction without a whole part, or a column of a number, which is none.
                 b'.' => self.skip(1, |byte| byte.is_ascii_digit()),
                 _ if is_word_start(byte) => self.word()?,
-                _ => self.at += 1,
+                _ => self.skip(1, |byte| PASSED[byte as usize]),
             }
         }
         self.copy_to(self.text.len());

@@ -1,6 +1,7 @@
 //! What a transaction block has done to its own frame (BEGIN, modes, savepoints, SET), to be replayed on each shard that
 //! enlists later.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::pool::settings::Settings;
@@ -9,10 +10,10 @@ use crate::pool::settings::Settings;
 #[derive(Clone, Debug)]
 pub struct Log {
     entries: Vec<Entry>,
-    /// What COMMIT makes the session's settings.
-    settings: Arc<Settings>,
-    /// The settings in force in the block, SET LOCAL included.
-    effective: Arc<Settings>,
+    /// What COMMIT makes the session's settings, if they have changed.
+    settings: Option<Arc<Settings>>,
+    /// The settings in force in the block, SET LOCAL included, if they have changed.
+    effective: Option<Arc<Settings>>,
     /// As they were before it.
     before: Arc<Settings>,
     /// What the entries take, about.
@@ -45,7 +46,7 @@ impl Log {
     pub fn new(begin: String, settings: Arc<Settings>) -> Self {
         let bytes = begin.len() + size_of::<Entry>();
         let entries = vec![Entry::Statement(begin)];
-        Log { entries, before: settings.clone(), effective: settings.clone(), settings, bytes }
+        Log { entries, before: settings, effective: None, settings: None, bytes }
     }
 
     /// What it takes, about.
@@ -75,7 +76,10 @@ impl Log {
     }
 
     /// One simple-protocol script that brings a fresh server, which has the settings from before, into the block.
-    pub fn replay(&self) -> String {
+    pub fn replay(&self) -> Cow<'_, str> {
+        if let [Entry::Statement(begin)] = self.entries.as_slice() {
+            return begin.into();
+        }
         let texts: Vec<&str> = self
             .entries
             .iter()
@@ -83,7 +87,7 @@ impl Log {
                 Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
             })
             .collect();
-        texts.join(";")
+        texts.join(";").into()
     }
 
     /// The SETs of the block, for a server that has the settings from before and a transaction of its own: modes and savepoints are left out.
@@ -127,7 +131,7 @@ impl Log {
         let texts = self.entries.iter().map(|entry| match entry {
             Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
         });
-        isolation(texts, &self.effective)
+        isolation(texts, self.effective())
     }
 
     /// Adds a statement that acts on the block itself.
@@ -137,22 +141,22 @@ impl Log {
 
     /// The session's settings have become these.
     pub fn set_settings(&mut self, settings: Arc<Settings>) {
-        self.settings = settings;
+        self.settings = Some(settings);
     }
 
     /// The settings in force have become these, for the transaction only.
     pub fn set_effective(&mut self, settings: Arc<Settings>) {
-        self.effective = settings;
+        self.effective = Some(settings);
     }
 
     /// The settings in force.
     pub fn effective(&self) -> &Arc<Settings> {
-        &self.effective
+        self.effective.as_ref().unwrap_or(&self.before)
     }
 
     /// The settings that COMMIT makes the session's.
     pub fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+        self.settings.as_ref().unwrap_or(&self.before)
     }
 
     /// The settings to which ROLLBACK returns, and which a server must have before the log is replayed on it.
@@ -162,7 +166,7 @@ impl Log {
 
     /// SAVEPOINT.
     pub fn savepoint(&mut self, name: String, text: String) {
-        let (settings, effective) = (self.settings.clone(), self.effective.clone());
+        let (settings, effective) = (self.settings().clone(), self.effective().clone());
         self.add(Entry::Savepoint { name, text, settings, effective });
     }
 
@@ -188,8 +192,8 @@ impl Log {
     pub fn rollback_to(&mut self, name: &str) -> bool {
         let Some(at) = self.position(name) else { return false };
         if let Some(Entry::Savepoint { settings, effective, .. }) = self.entries.get(at) {
-            self.settings = settings.clone();
-            self.effective = effective.clone();
+            self.settings = Some(settings.clone());
+            self.effective = Some(effective.clone());
         }
         self.entries.truncate(at + 1);
         self.weigh_again();

@@ -159,6 +159,11 @@ impl Transaction {
         }
     }
 
+    /// Outside a block.
+    pub fn is_idle(&self) -> bool {
+        matches!(self, Transaction::Idle)
+    }
+
     /// The block, open or failed.
     pub fn block(&self) -> Option<&Block> {
         match self {
