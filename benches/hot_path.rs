@@ -238,7 +238,7 @@ impl Parts {
         let found = self.plans.shapes.find(self.scope.id, self.catalog.version, text.as_bytes(), &self.lifted);
         let Lookup::Plan(shared) = found else { panic!("no plan: {found:?}") };
         let literals = Literals { text, literals: &self.lifted.literals };
-        black_box(shared.resolve(&Halves, ShardId(0), &literals).unwrap().unwrap());
+        black_box(shared.shared.resolve(&Halves, ShardId(0), &literals).unwrap().unwrap());
     }
 
     #[inline(never)]
