@@ -102,6 +102,7 @@ fn made(
     }
     let statement = Wrapped { node: Some(Node::CreateTableAsStmt(Box::new(empty))) };
     let raw = RawStmt { stmt: Some(Box::new(statement)), ..RawStmt::default() };
+    gather.ordered = None;
     gather.make = Some(Make {
         create: edit::print_statement(raw).ok_or_else(unfit)?,
         query: edit::print(select).ok_or_else(unfit)?,

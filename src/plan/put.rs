@@ -127,6 +127,8 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     let name = |at: &usize| relation.columns.get(*at).map(|column| quoted(&column.name)).unwrap_or_default();
     let returns = insert.returning_clause.as_ref().is_some_and(|returning| !returning.exprs.is_empty());
     let plain = insert.on_conflict_clause.is_none() && !returns && relation.guarded.is_none();
+    // Its rows stay on the merge server until they are put.
+    gather.ordered = None;
     gather.put = Some(Put {
         table: format!("{}.{}", quoted(&relation.schema), quoted(&relation.name)),
         relation: relation.name.clone(),

@@ -310,8 +310,8 @@ mod tests {
 
     #[test]
     fn an_explain_keeps_its_options_for_another_query() {
-        let explain = Explain::of(b"EXPLAIN (ANALYZE, COSTS off) SELECT 1").unwrap();
+        let explain = Explain::of(b"EXPLAIN (ANALYZE, COSTS OFF) SELECT 1").unwrap();
         assert!(explain.analyze);
-        assert_eq!(explain.with("SELECT 2").unwrap(), "EXPLAIN (ANALYZE, COSTS off) SELECT 2");
+        assert_eq!(explain.with("SELECT 2").unwrap(), "EXPLAIN (ANALYZE, COSTS OFF) SELECT 2");
     }
 }

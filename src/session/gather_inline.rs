@@ -253,7 +253,8 @@ mod tests {
             name: "part1".to_owned(),
             text: text.to_owned(),
             target: crate::plan::Target::Scatter,
-            lookups: Vec::new(), reducers: Vec::new(),
+            lookups: Vec::new(),
+            reducers: Vec::new(),
         }
     }
 

@@ -65,8 +65,8 @@ impl Session {
         }
         match block.log.isolation() {
             // PostgreSQL chooses the moment, on each shard its own: see `check_second_shard`.
-            Isolation::Statement | Isolation::Deferrable => return Ok(()),
-            _ if self.gateway.shards() < 2 || self.user.reads == crate::config::Reads::Replica => return Ok(()),
+            Isolation::Statement | Isolation::Deferrable => Ok(()),
+            _ if self.gateway.shards() < 2 || self.user.reads == crate::config::Reads::Replica => Ok(()),
             Isolation::Transaction | Isolation::Serializable => Box::pin(self.take_shared_snapshot()).await,
         }
     }
