@@ -9,8 +9,10 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio_postgres::Client;
 
-use crate::catalog::bodies::closed;
-use crate::catalog::elsewhere::{EVALUATED, EXEMPT, Elsewhere, reads_tables};
+use crate::catalog::elsewhere::Elsewhere;
+use crate::catalog::questions::{
+    BEGIN, FILE_SEARCH_PATH, FIRST_NORMAL_OID, QUESTIONS, ROLE_SETTINGS, SAVEPOINT, SETTINGS,
+};
 use crate::catalog::rows::{TextRow, answers};
 use crate::catalog::{
     Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules,
@@ -93,137 +95,6 @@ impl From<tokio_postgres::Error> for LoadError {
 fn describe(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |db| format!("{} ({})", db.message(), db.code().code()))
 }
-
-/// Before the transaction changes it: the default search path, and where it comes from.
-const SETTINGS: &str = "
-    SELECT pg_catalog.current_setting('server_encoding'), s.reset_val, s.boot_val, s.source,
-        pg_catalog.has_table_privilege('pg_catalog.pg_file_settings', 'SELECT')
-        AND pg_catalog.has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE')
-    FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'";
-
-/// The configuration files' search path, needed where the control user's own hides it.
-const FILE_SEARCH_PATH: &str = "
-    SELECT f.setting FROM pg_catalog.pg_file_settings f
-    WHERE f.name = 'search_path' AND f.error IS NULL ORDER BY f.seqno DESC LIMIT 1";
-
-/// An empty search path makes `pg_get_viewdef` and `pg_get_expr` qualify every name. `pg_get_viewdef` locks the tables of a
-/// view, so that another's unfinished ALTER TABLE would hold it up for ever. *Source*: PostgreSQL 15, `ruleutils.c`,
-/// `get_query_def`.
-const BEGIN: &str =
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL lock_timeout = '2s'";
-
-/// Settings of roles and of the database, the weakest first. *Source*: manual of PostgreSQL 15, ALTER ROLE, "Notes".
-const ROLE_SETTINGS: &str = "
-    SELECT coalesce(r.rolname, '')::text, pg_catalog.substr(c.setting, pg_catalog.length('search_path=') + 1)
-    FROM pg_catalog.pg_db_role_setting s
-    CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) c(setting)
-    LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
-    WHERE c.setting LIKE 'search\\_path=%' AND (s.setrole = 0 OR r.oid IS NOT NULL)
-        AND s.setdatabase IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
-    ORDER BY s.setrole <> 0, s.setdatabase <> 0";
-
-const SCHEMAS: &str = "
-    SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
-
-/// A trigger may do anything on the shard where it runs, unless its function is known to touch nothing but the row: those built in
-/// (`tsvector_update_trigger`, `suppress_redundant_updates_trigger`), and of contrib's `spi` those that stamp a column. The others
-/// there draw numbers (`autoinc`) or read tables (`refint`). One in PL/pgSQL is known by its words (see `bodies`), if it changes columns
-/// of NEW one by one and returns NEW, OLD, or NULL where that does not suppress the row. *Source*: manual of PostgreSQL 15, 9.28, 43.10
-/// and F.39; `pg_trigger.h`, `TRIGGER_TYPE_BEFORE`.
-const RELATIONS: &str = concat!(
-    "WITH ",
-    closed!(),
-    ", stamping(trigger, relation, body) AS (
-        SELECT t.oid, t.tgrelid, f.body FROM pg_catalog.pg_trigger t JOIN closed f ON f.oid = t.tgfoid
-        WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype & 2 = 0 OR f.body !~ 'return\\s+null')
-        AND f.body !~ '\\mnew\\s*:?=|\\minto\\s+(strict\\s+)?new\\M|\\mreturn\\M(?!\\s+(new|old|null)\\s*;)'
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-            WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid AND d.refobjid >= 16384
-            AND d.refobjid <> t.tgfoid
-            AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass))
-    )
-    SELECT c.oid, n.nspname::text, c.relname::text, c.relkind,
-        CASE WHEN c.relkind = 'v' AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END,
-        EXISTS (SELECT FROM pg_catalog.pg_rewrite w
-            WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled <> 'D')
-        OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
-            WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-            AND t.oid NOT IN (SELECT s.trigger FROM stamping s)
-            AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-                WHERE p.oid = t.tgfoid
-                AND (l.lanname = 'internal' OR l.lanname = 'c' AND p.prosrc IN ('moddatetime', 'insert_username')))),
-        pg_catalog.array_to_json(ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
-            CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k(attnum, position)
-            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-            WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)),
-        coalesce((SELECT pg_catalog.json_agg(s.body) FROM stamping s WHERE s.relation = c.oid), '[]')
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND c.oid >= $first"
-);
-
-/// A column's own default goes before its domain's; a default that uses a sequence depends on it, or names it at run time.
-const COLUMNS: &str = "
-    SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> '',
-        a.attidentity <> '' OR coalesce(pg_catalog.strpos(d.expression, 'nextval(') > 0, false)
-            OR EXISTS (SELECT FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class s ON s.oid = p.refobjid
-                WHERE p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND p.objid = d.oid
-                AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.relkind = 'S'),
-        coalesce(d.expression, CASE WHEN t.typtype = 'd' THEN t.typdefault END),
-        coalesce(l.collisdeterministic, true),
-        pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.typname),
-        CASE WHEN a.attidentity <> '' AND pg_catalog.has_schema_privilege(cn.oid, 'USAGE')
-            THEN pg_catalog.format('pg_catalog.nextval(%L)', pg_catalog.pg_get_serial_sequence(
-            pg_catalog.format('%I.%I', cn.nspname, c.relname), a.attname)) ELSE coalesce(d.expression, '') END,
-        a.attidentity = 'a', a.attcollation,
-        CASE l.collprovider WHEN 'c' THEN l.collcollate IN ('C', 'POSIX')
-            WHEN 'd' THEN (SELECT db.datcollate IN ('C', 'POSIX')
-                    AND coalesce(pg_catalog.to_jsonb(db) ->> 'datlocprovider', 'c') = 'c'
-                FROM pg_catalog.pg_database db WHERE db.datname = pg_catalog.current_database())
-            ELSE false END
-    FROM pg_catalog.pg_attribute a
-    JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-    LEFT JOIN LATERAL (SELECT ad.oid, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression
-        FROM pg_catalog.pg_attrdef ad WHERE ad.adrelid = a.attrelid AND ad.adnum = a.attnum AND a.atthasdef) d ON true
-    JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
-    LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
-    LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-        AND c.oid >= $first
-    ORDER BY a.attrelid, a.attnum";
-
-const INHERITANCE: &str = "SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i";
-
-/// Foreign keys that change the referencing rows, whose triggers fire then: the referenced table, the referencing one.
-const CASCADES: &str = "
-    SELECT r.confrelid, r.conrelid FROM pg_catalog.pg_constraint r
-    WHERE r.contype = 'f' AND (r.confdeltype IN ('c', 'n', 'd') OR r.confupdtype IN ('c', 'n', 'd'))";
-
-/// Overloads that differ in nothing the gateway asks about are one.
-/// A function whose body has a word that statements about tables have is not believed when it says that it is immutable.
-const FUNCTIONS: &str = concat!(
-    "WITH ",
-    closed!(),
-    " SELECT DISTINCT p.proname::text, n.nspname::text,
-        CASE WHEN l.lanname NOT IN ('internal', 'c') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-            AND ",
-    reads_tables!(),
-    " THEN 'v'::\"char\" ELSE p.provolatile END,
-        p.prokind,
-        l.lanname IN ('internal', 'c'), p.proretset, p.oid IN (SELECT f.oid FROM closed f)
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND p.oid >= $first"
-);
-
-/// What is asked, in this order. `$first` stands for the least number of relations and functions to be told of.
-const QUESTIONS: [&str; 8] = [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT];
-
-/// Numbers from here up are users' objects. *Source*: PostgreSQL 15, `access/transam.h`, `FirstNormalObjectId`.
-const FIRST_NORMAL_OID: &str = "16384";
-
-/// The name of the savepoint under which a block's server is asked.
-const SAVEPOINT: &str = "pgbraid_catalog";
 
 /// Reads all of a database's catalog under one snapshot.
 ///
@@ -356,7 +227,7 @@ struct Relations {
     relations: HashMap<Oid, Raw>,
     /// `pg_inherits`: partitions and legacy inheritance alike.
     parents: HashMap<Oid, Vec<Oid>>,
-    /// Rows of [`CASCADES`].
+    /// Rows of `questions::CASCADES`.
     cascades: Vec<(Oid, Oid)>,
 }
 
@@ -392,7 +263,7 @@ fn is_word(c: char) -> bool {
 }
 
 impl Relations {
-    /// A row of [`RELATIONS`].
+    /// A row of `questions::RELATIONS`.
     fn add(&mut self, row: &TextRow) -> Result<(), LoadError> {
         let raw = Raw {
             schema: row.get(1)?,
@@ -409,7 +280,7 @@ impl Relations {
         Ok(())
     }
 
-    /// A row of [`COLUMNS`].
+    /// A row of `questions::COLUMNS`.
     fn add_column(&mut self, row: &TextRow) -> Result<(), LoadError> {
         let Some(raw) = self.relations.get_mut(&row.get::<Oid>(0)?) else { return Ok(()) };
         let generated: bool = row.get(4)?;
@@ -578,7 +449,7 @@ fn view(definition: &str) -> RelationKind {
     RelationKind::View { definition: definition.trim().trim_end_matches(';').to_owned() }
 }
 
-/// A row of [`FUNCTIONS`].
+/// A row of `questions::FUNCTIONS`.
 fn function(row: &TextRow) -> Result<Function, LoadError> {
     let volatility = match row.get(2)? {
         'i' => Volatility::Immutable,

@@ -6,6 +6,7 @@
 mod rules;
 mod bodies;
 mod elsewhere;
+mod questions;
 mod load;
 mod oids;
 pub mod sequences;

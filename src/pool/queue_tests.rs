@@ -1,3 +1,5 @@
+//! Tests of `queue`: places go round, waiters are served in their order, and nobody is lost.
+
 #![allow(clippy::unwrap_used)]
 use futures_util::{FutureExt as _, poll};
 

@@ -44,7 +44,6 @@ DROP TABLE notes;
 -- Transactional.
 BEGIN;
 CREATE TABLE undone (customer_id int8, x int);
--- refused 0A000
 INSERT INTO undone VALUES (1, 1);
 ROLLBACK;
 SELECT * FROM undone WHERE customer_id = 1;

@@ -30,7 +30,6 @@ INSERT INTO countries VALUES ('IT', 'again');
 INSERT INTO countries VALUES ('RR', (random() < 2)::text) RETURNING name;
 INSERT INTO countries VALUES ('NN', (now() > '2020-01-01')::text) RETURNING *;
 INSERT INTO countries SELECT 'X' || id::text, name FROM products WHERE id < 3;
--- refused 0A000
 INSERT INTO countries SELECT key, value FROM settings WHERE key = 'no';
 UPDATE products SET price = price * 2 WHERE id = 1;
 SELECT * FROM countries;
@@ -39,5 +38,4 @@ SELECT c.customer_id, n.name FROM customers c JOIN countries n ON n.code = c.cou
 SELECT c.customer_id, n.name FROM customers c JOIN countries n ON n.code = c.country;
 UPDATE customers SET name = n.name FROM countries n WHERE n.code = customers.country AND customers.customer_id = 3;
 TRUNCATE settings;
--- refused 0A000
 INSERT INTO settings SELECT name, 'x' FROM customers WHERE customer_id = 3;
