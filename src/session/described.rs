@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::failure::Failure;
+use super::gather_explain::is_explain;
 use super::gather_inline::Inline;
 use super::gather_ordered::DescribedOrdered;
 use super::life::Session;
@@ -80,7 +81,8 @@ impl Session {
         let mut answers = self.ask_of(at, &texts, &texts_types, wire).await?;
         let ordered = answers.split_off(gather.parts.len().min(answers.len())).into_iter();
         let ordered = ordered.map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
-        let ordered = self.describe_ordered(gather, &columns, ordered);
+        // The columns of an EXPLAIN are not the query's.
+        let ordered = self.describe_ordered(gather, (!is_explain(text)).then_some(&columns), ordered);
         let answers: Vec<Columns> =
             answers.into_iter().map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
         let inline = Inline::new(gather, &texts_types, &answers);

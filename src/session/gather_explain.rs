@@ -31,9 +31,12 @@ struct PartPlan {
 
 /// What is shown.
 struct Shown {
+    /// What puts the parts together.
+    node: &'static str,
     reason: String,
     parts: Vec<PartPlan>,
-    merge: String,
+    /// The merge query; an ordered merge has none.
+    merge: Option<String>,
     merge_plan: Option<Vec<String>>,
     stores: Option<String>,
 }
@@ -58,10 +61,12 @@ impl Session {
             .with_hint("EXPLAIN ANALYZE its query.")
             .into());
         }
-        let places = self.part_places(gathering, &gathering.described.gather.parts)?;
+        let ordered = self.ordered_streams(gathering).map(|(ordered, _)| ordered);
+        let asked = ordered.map_or(&gather.parts[..], |ordered| std::slice::from_ref(&ordered.part));
+        let places = self.part_places(gathering, asked)?;
         let places = self.enlist_parts(&places).await?;
         let mut parts = Vec::new();
-        for (part, servers) in gather.parts.iter().zip(&places) {
+        for (part, servers) in asked.iter().zip(&places) {
             let text = explain.with(&part.text).ok_or_else(unfit)?;
             let mut shards = Vec::new();
             for at in servers {
@@ -71,7 +76,7 @@ impl Session {
             let (name, query, notes) = (part.name.clone(), part.text.clone(), gather.notes(part));
             parts.push(PartPlan { name, place: place(part), query, notes, shards });
         }
-        let merge_plan = if explain.analyze {
+        let merge_plan = if explain.analyze && ordered.is_none() {
             let text = explain.with(&gather.merge).ok_or_else(unfit)?;
             let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&text) };
             let merged = self.run_gather(gathering, run).await?;
@@ -86,7 +91,9 @@ impl Session {
             None
         };
         let stores = gather.put.as_ref().map(|put| put.relation.clone());
-        let shown = Shown { reason: gather.reason.clone(), parts, merge: gather.merge.clone(), merge_plan, stores };
+        let node = ordered.map_or("Gather", crate::plan::Ordered::name);
+        let merge = ordered.is_none().then(|| gather.merge.clone());
+        let shown = Shown { node, reason: gather.reason.clone(), parts, merge, merge_plan, stores };
         let lines = match explain.notation {
             Notation::Text => shown.text(),
             Notation::Json => vec![shown.json()],
@@ -150,6 +157,11 @@ impl Session {
     }
 }
 
+/// Whether a text is an EXPLAIN.
+pub(super) fn is_explain(text: &[u8]) -> bool {
+    Explain::of(text).is_some()
+}
+
 /// The client's statement.
 struct Explain {
     statement: ast::ExplainStmt,
@@ -197,7 +209,10 @@ impl Shown {
         if let Some(table) = &self.stores {
             lines.push(format!("Insert on {table}"));
         }
-        lines.push(format!("Gather  ({})", self.reason));
+        lines.push(match &self.merge {
+            Some(_) => format!("{}  ({})", self.node, self.reason),
+            None => format!("{} in the gateway", self.node),
+        });
         for part in &self.parts {
             lines.push(format!("  ->  Part {} on {}", part.name, part.place));
             lines.push(format!("        {}", part.query));
@@ -207,8 +222,10 @@ impl Shown {
                 lines.extend(plan.iter().map(|line| format!("              {line}")));
             }
         }
-        lines.push("  ->  Merge".to_owned());
-        lines.push(format!("        {}", self.merge));
+        if let Some(merge) = &self.merge {
+            lines.push("  ->  Merge".to_owned());
+            lines.push(format!("        {merge}"));
+        }
         lines.extend(self.merge_plan.iter().flatten().map(|line| format!("        {line}")));
         lines
     }
@@ -237,20 +254,25 @@ impl Shown {
         let merge_plan =
             self.merge_plan.as_ref().map(|plan| format!(",\n        \"Explain\": {}", indented(plan, "        ")));
         let stores = self.stores.as_ref().map(|table| format!("      \"Insert\": {},\n", string(table)));
+        let merge_plan = merge_plan.unwrap_or_default();
+        let merge = self
+            .merge
+            .as_ref()
+            .map(|merge| format!(",\n      \"Merge\": {{\n        \"Query\": {}{merge_plan}\n      }}", string(merge)));
         format!(
-            "[\n  {{\n    \"Plan\": {{\n      \"Node Type\": \"Gather\",\n{}      \"Reason\": {},\n      \"Parts\": [\n{}\n      ],\n      \"Merge\": {{\n        \"Query\": {}{}\n      }}\n    }}\n  }}\n]",
+            "[\n  {{\n    \"Plan\": {{\n      \"Node Type\": {},\n{}      \"Reason\": {},\n      \"Parts\": [\n{}\n      ]{}\n    }}\n  }}\n]",
+            string(self.node),
             stores.unwrap_or_default(),
             string(&self.reason),
             parts.join(",\n"),
-            string(&self.merge),
-            merge_plan.unwrap_or_default()
+            merge.unwrap_or_default()
         )
     }
 
     fn yaml(&self) -> String {
         // A string of JSON is one of YAML.
         let string = |text: &str| serde_json::Value::from(text).to_string();
-        let mut lines = vec!["- Plan: ".to_owned(), "    Node Type: \"Gather\"".to_owned()];
+        let mut lines = vec!["- Plan: ".to_owned(), format!("    Node Type: {}", string(self.node))];
         lines.extend(self.stores.iter().map(|table| format!("    Insert: {}", string(table))));
         lines.push(format!("    Reason: {}", string(&self.reason)));
         if !self.parts.is_empty() {
@@ -267,8 +289,10 @@ impl Shown {
                 lines.extend(plan.iter().map(|line| format!("              {line}")));
             }
         }
-        lines.push("    Merge: ".to_owned());
-        lines.push(format!("      Query: {}", string(&self.merge)));
+        if let Some(merge) = &self.merge {
+            lines.push("    Merge: ".to_owned());
+            lines.push(format!("      Query: {}", string(merge)));
+        }
         if let Some(plan) = &self.merge_plan {
             lines.push("      Explain: ".to_owned());
             lines.extend(plan.iter().map(|line| format!("        {line}")));
@@ -292,9 +316,10 @@ mod tests {
             shards: vec![("s0".to_owned(), plan.clone()), ("s1".to_owned(), plan.clone())],
         }];
         Shown {
+            node: "Gather",
             reason: "an aggregate".to_owned(),
             parts,
-            merge: "SELECT 1".to_owned(),
+            merge: Some("SELECT 1".to_owned()),
             merge_plan: Some(plan),
             stores: None,
         }
@@ -306,6 +331,15 @@ mod tests {
         assert_eq!(document.as_array().unwrap().len(), 1);
         assert_eq!(document[0]["Plan"]["Parts"][0]["Shards"][1]["Shard"], "s1");
         assert_eq!(document[0]["Plan"]["Parts"][0]["Query"], "SELECT 'a\"b'");
+    }
+
+    #[test]
+    fn an_ordered_merge_has_no_merge_query() {
+        let shown = Shown { node: "Ordered merge", merge: None, merge_plan: None, ..shown() };
+        assert_eq!(shown.text()[0], "Ordered merge in the gateway");
+        let document: serde_json::Value = serde_json::from_str(&shown.json()).unwrap();
+        assert_eq!(document[0]["Plan"]["Node Type"], "Ordered merge");
+        assert_eq!(document[0]["Plan"]["Merge"], serde_json::Value::Null);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Session {
     pub(super) fn describe_ordered(
         &self,
         gather: &Gather,
-        client: &Columns,
+        client: Option<&Columns>,
         descriptions: Vec<Columns>,
     ) -> Option<DescribedOrdered> {
         let ordered = gather.ordered.as_ref()?;
@@ -72,7 +72,7 @@ impl Session {
         let types = plain.types();
         let kind = |key: &crate::plan::SortKey| KeyKind::of(*types.get(key.column)?, key.bytewise);
         let kinds: Vec<KeyKind> = ordered.keys.iter().map(kind).collect::<Option<_>>()?;
-        let described = same_types(client.body(), plain.first(ordered.columns).body());
+        let described = client.is_none_or(|client| same_types(client.body(), plain.first(ordered.columns).body()));
         let portable = types.iter().all(|oid| travels_in_binary(*oid));
         let text = |columns| Text { id: self.gateway.plans.next_id(), columns };
         described.then(|| DescribedOrdered { plain: text(plain), copies: text(copies), kinds, portable })
@@ -115,21 +115,24 @@ impl Session {
         }
     }
 
-    /// How this run goes, if it can.
-    fn way<'a>(&self, gathering: &'a Gathering, run: Run<'_>) -> Option<Way<'a>> {
+    /// The sorted streams of a plan, if the session can merge them.
+    pub(super) fn ordered_streams<'a>(&self, gathering: &'a Gathering) -> Option<(&'a Ordered, &'a DescribedOrdered)> {
         let described = &gathering.described;
         let ordered = described.gather.ordered.as_ref()?;
         let known = described.ordered.as_ref()?;
-        if run.rows_max > 0 || run.statement.is_some() {
-            return None;
-        }
         // Text comes in the client's encoding, in whose order it need not be sorted.
         if ordered.keys.iter().any(|key| key.bytewise) && !self.reported.utf8 {
             return None;
         }
-        if !known.portable && self.catalog.load().numbers_differ() {
+        (known.portable || !self.catalog.load().numbers_differ()).then_some((ordered, known))
+    }
+
+    /// How this run goes, if it can.
+    fn way<'a>(&self, gathering: &'a Gathering, run: Run<'_>) -> Option<Way<'a>> {
+        if run.rows_max > 0 || run.statement.is_some() {
             return None;
         }
+        let (ordered, known) = self.ordered_streams(gathering)?;
         let asked = &gathering.result_formats;
         let format = |column: usize| if asked.len() == 1 { asked.first() } else { asked.get(column) };
         let format = |column: usize| format(column).copied().unwrap_or(0);
@@ -160,7 +163,7 @@ impl Session {
             offset: rows(ordered.offset, gathering)?.unwrap_or(0),
             limit: rows(ordered.limit, gathering)?.unwrap_or(u64::MAX),
             described: known_text.columns.clone(),
-            tells: run.tells_columns.then(|| described.columns.in_formats(asked)),
+            tells: run.tells_columns.then(|| gathering.described.columns.in_formats(asked)),
         };
         Some(Way { ordered, id: known_text.id, text, formats, wanted })
     }

@@ -118,7 +118,11 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<(G
         parameters: count,
         put: None,
         make: None,
-        reason: reason.strip_suffix(" is not supported yet").unwrap_or(reason).to_owned(),
+        reason: [" is not supported yet", " are not supported yet"]
+            .iter()
+            .find_map(|end| reason.strip_suffix(end))
+            .unwrap_or(reason)
+            .to_owned(),
     };
     // What would change something has been refused.
     Ok((gather, if access == Access::Write { Access::Read } else { access }))
