@@ -33,7 +33,8 @@ impl Joiner for Harvest {
 
     fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
         match frame.tag {
-            b'E' => {
+            // What a server says of being cancelled is not why.
+            b'E' if !self.overflow => {
                 self.error.get_or_insert_with(|| frame.body.to_vec());
             }
             b'D' if self.error.is_none() => {
