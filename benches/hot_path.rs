@@ -1,5 +1,5 @@
 //! What the pure parts of the hot path cost, in instructions and nanoseconds: taking a text apart, finding its plan, hashing
-//! its key, cutting frames.
+//! its key, cutting frames; reading a volley and deciding where it goes.
 //!
 //! `cargo bench --bench hot_path` prints both. Run by `cargo test`, it counts instructions of the unoptimised build under
 //! `valgrind --tool=callgrind`, which is the same on a busy machine as on an idle one, and fails when a part costs half as much
@@ -12,13 +12,17 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use pgbraid::catalog::{Catalog, CatalogVersion, Column, ColumnDefault, KeyType, Relation, RelationKind, Rules};
 use pgbraid::plan::{Argument, Arguments, Literals, Placement, Plan};
 use pgbraid::session::plans::Plans;
 use pgbraid::session::scope::{Scope, Scoped, Scopes};
 use pgbraid::session::shapes::Lookup;
+use pgbraid::session::statement::BoundArguments;
 use pgbraid::sql::lift::Lifted;
 use pgbraid::wire::frame::Header;
+use pgbraid::wire::reply;
+use pgbraid::wire::volley::Volley;
 use shardmap::{BUCKETS, Bucket, Key, ShardId};
 
 const SELECT: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711;";
@@ -33,6 +37,8 @@ enum Part {
     Resolve,
     Hash,
     Cut,
+    ReadVolley,
+    Decide,
 }
 
 impl Part {
@@ -44,18 +50,22 @@ impl Part {
             Part::Resolve => "resolve",
             Part::Hash => "hash",
             Part::Cut => "cut",
+            Part::ReadVolley => "read_volley",
+            Part::Decide => "decide",
         }
     }
 }
 
 /// With the instructions that each takes once in an unoptimised build.
-const PARTS: [(&str, Part, u64); 6] = [
+const PARTS: [(&str, Part, u64); 8] = [
     ("take a text apart", Part::TakeApart, 10_500),
     ("find the plan of its shape and resolve", Part::FindShape, 6_900),
     ("find the plan of a text", Part::FindText, 4_000),
     ("resolve a parameter", Part::Resolve, 4_800),
     ("hash a key", Part::Hash, 530),
     ("cut eight frames", Part::Cut, 2_900),
+    ("read a volley", Part::ReadVolley, 1),
+    ("find a volley's plan and resolve", Part::Decide, 1),
 ];
 
 /// A part may cost so much more than written down, in percent.
@@ -160,6 +170,8 @@ struct Parts {
     lifted: Lifted,
     prepared: Plan,
     frames: Vec<u8>,
+    /// Parse, Bind, Describe, Execute and Sync.
+    volley: BytesMut,
 }
 
 impl Parts {
@@ -202,7 +214,14 @@ impl Parts {
         plans.learn(SELECT, &lifted, &scope, &catalog, &rules);
         let prepared = plans.compile(PREPARED.as_bytes(), &[], &scope, &catalog, &rules).plan().unwrap().clone();
         let frame = [&b"D\0\0\0\x0f"[..], &[0; 11]].concat();
-        Parts { catalog, rules, plans, scope, lifted, prepared, frames: frame.repeat(8) }
+        let mut volley = BytesMut::new();
+        reply::parse(&mut volley, b"", PREPARED.as_bytes(), &[]);
+        // No formats, one parameter of four bytes, no result formats.
+        reply::bind(&mut volley, b"", b"", b"\0\0\0\x01\0\0\0\x044711\0\0", 0);
+        reply::named(&mut volley, b'D', b'P', b"");
+        reply::execute(&mut volley, b"", 0);
+        reply::bare(&mut volley, b'S');
+        Parts { catalog, rules, plans, scope, lifted, prepared, frames: frame.repeat(8), volley }
     }
 
     fn run(&mut self, part: Part, times: u64) {
@@ -214,6 +233,8 @@ impl Parts {
                 Part::Resolve => self.resolve(),
                 Part::Hash => self.hash(),
                 Part::Cut => self.cut(),
+                Part::ReadVolley => self.read_volley(),
+                Part::Decide => self.decide(),
             }
         }
     }
@@ -253,5 +274,20 @@ impl Parts {
         while let Ok(Some(header)) = Header::read(rest) {
             rest = &rest[header.frame_bytes..];
         }
+    }
+
+    #[inline(never)]
+    fn read_volley(&self) {
+        black_box(Volley::read(black_box(&self.volley)).unwrap());
+    }
+
+    #[inline(never)]
+    fn decide(&self) {
+        let volley = Volley::read(&self.volley).unwrap();
+        let text = volley.parse.unwrap().text;
+        let compiled = self.plans.compile(text, &[], &self.scope, &self.catalog, &self.rules);
+        let Some(Plan::Rows(route)) = compiled.plan() else { panic!("{compiled:?}") };
+        let arguments = BoundArguments { bind: &volley.bind, resolved_types: None };
+        black_box(route.resolve(&Halves, ShardId(0), &arguments).unwrap());
     }
 }

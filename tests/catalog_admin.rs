@@ -22,7 +22,13 @@ fn shard(name: &str, primary: ServerAddress) -> Shard {
 fn config(directory: &Path, shards: Vec<Shard>) -> Config {
     let seconds = Duration::from_secs;
     Config {
-        gateway: Gateway { listen: Vec::new(), http_listen: None, tls: None, drain_timeout: seconds(30) },
+        gateway: Gateway {
+            listen: Vec::new(),
+            http_listen: None,
+            tls: None,
+            drain_timeout: seconds(30),
+            threads: None,
+        },
         sharding: Sharding { key: "customer_id".to_owned(), home: ShardId(0), map: directory.join("shardmap.toml") },
         tables: BTreeMap::from([("nowhere".to_owned(), TableRule::Reference)]),
         shards,

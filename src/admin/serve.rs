@@ -130,6 +130,7 @@ impl Served {
         let ignored = [
             ("`listen` in [gateway]", config.gateway.listen != running.gateway.listen),
             ("`http_listen` in [gateway]", config.gateway.http_listen != running.gateway.http_listen),
+            ("`threads` in [gateway]", config.gateway.threads != running.gateway.threads),
             ("`plans_max` in [limits]", config.limits.plans_max != running.limits.plans_max),
         ];
         for (key, _) in ignored.iter().filter(|(_, differs)| *differs) {

@@ -166,7 +166,8 @@ impl Check<'_> {
             }
         };
         let drain_timeout = written.drain_timeout.map_or(Duration::from_secs(30), |timeout| timeout.value);
-        Gateway { listen, http_listen, tls, drain_timeout }
+        let threads = written.threads.map(|threads| self.positive("threads", Some(threads), 1));
+        Gateway { listen, http_listen, tls, drain_timeout, threads }
     }
 
     fn sharding(&mut self, written: RawSharding, names: &[String]) -> Option<Sharding> {

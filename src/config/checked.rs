@@ -39,6 +39,8 @@ pub struct Gateway {
     pub tls: Option<Tls>,
     /// How long SIGTERM waits for transactions in progress. Default 30 s.
     pub drain_timeout: Duration,
+    /// Threads that serve clients; `None`: half of the cores.
+    pub threads: Option<usize>,
 }
 
 /// TLS towards clients.

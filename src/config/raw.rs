@@ -40,6 +40,8 @@ pub(super) struct RawGateway {
     pub tls_required: Setting<bool>,
     /// `drain_timeout`: how long SIGTERM waits for transactions in progress. Default `"30s"`.
     pub drain_timeout: Setting<Duration>,
+    /// `threads`: threads that serve clients. Default: half of the cores, rounded up.
+    pub threads: Setting<u64>,
 }
 
 /// `[sharding]`
@@ -206,6 +208,7 @@ impl RawGateway {
         replace(&mut self.tls_client_ca, extra.tls_client_ca);
         replace(&mut self.tls_required, extra.tls_required);
         replace(&mut self.drain_timeout, extra.drain_timeout);
+        replace(&mut self.threads, extra.threads);
     }
 }
 

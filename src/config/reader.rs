@@ -45,6 +45,7 @@ fn gateway(section: &mut Section) -> RawGateway {
         tls_client_ca: section.text("tls_client_ca"),
         tls_required: section.flag("tls_required"),
         drain_timeout: section.duration("drain_timeout"),
+        threads: section.count("threads"),
     }
 }
 

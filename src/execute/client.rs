@@ -21,6 +21,8 @@ pub struct ClientIo {
     pub inbound: BytesMut,
     /// To be written.
     pub outbound: BytesMut,
+    /// At its start, answers of the gateway's own that may wait for what comes behind them; see [`ClientIo::answer`].
+    pub unhurried_bytes: usize,
     /// TLS holds bytes that the socket has not taken.
     pub unflushed: bool,
     /// Length of a frame that must be held whole; it may exceed what is read ahead.
@@ -52,6 +54,7 @@ impl ClientIo {
             stream,
             inbound: read_ahead,
             outbound: BytesMut::new(),
+            unhurried_bytes: 0,
             unflushed: false,
             frame_bytes_wanted: 0,
             deadlocked: Arc::default(),
@@ -60,6 +63,20 @@ impl ClientIo {
             received_bytes: 0,
             sent_bytes: 0,
         }
+    }
+
+    /// Adds answers of the gateway's own. They need not be written before something that comes behind them is, or the client is
+    /// waited for. *Source*: postgres.c, pqcomm.c: a server, too, holds ParseComplete and the like back until Sync or Flush.
+    pub fn answer(&mut self, frames: &[u8]) {
+        if !self.hurries() {
+            self.unhurried_bytes += frames.len();
+        }
+        self.outbound.extend_from_slice(frames);
+    }
+
+    /// There is something to be written that is not to wait.
+    pub fn hurries(&self) -> bool {
+        self.outbound.len() > self.unhurried_bytes
     }
 
     /// Reads more from the client; 0 when it has closed its end.
@@ -106,6 +123,7 @@ impl ClientIo {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unhurried_bytes = 0;
         // One buffer, so `send` and not `writev`, which costs the kernel more.
         while !self.outbound.is_empty() {
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.outbound))?;

@@ -131,7 +131,7 @@ impl Link {
             return Poll::Ready(Ok(turn));
         }
         // The servers are silent: now is the time to pass on what came, and to listen to the client.
-        if poll_client_write(&mut self.client, cx)? {
+        if (self.client.hurries() || self.client.unflushed) && poll_client_write(&mut self.client, cx)? {
             return Poll::Ready(Ok(Turn::Written));
         }
         self.poll_client_read(cx)
@@ -160,6 +160,7 @@ fn lost(server: &mut Server, shard: ShardId, cause: ServerFault) -> LinkFault {
 }
 
 fn poll_client_write(client: &mut ClientIo, cx: &mut Context<'_>) -> Result<bool, LinkFault> {
+    client.unhurried_bytes = 0;
     if client.gone {
         client.outbound.clear();
         return Ok(false);

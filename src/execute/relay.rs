@@ -238,23 +238,24 @@ impl Link {
     }
 
     pub(super) fn pump(&mut self, index: usize, joiner: &mut impl Joiner) -> Result<Pumped, ServerFault> {
-        let server: &mut Server = &mut self.servers[index].server;
-        let out = &mut self.client.outbound;
+        let Link { client, servers, .. } = self;
+        let server: &mut Server = &mut servers[index].server;
         let mut pumped = Pumped { moved: false, copy_in: false };
         server.frame_bytes_wanted = 0;
-        pumped.moved |= pump_partial(server, out);
+        pumped.moved |= pump_partial(server, &mut client.outbound);
         if server.partial.is_some() {
             return Ok(pumped);
         }
         let mut run = 0; // inbound[..run] is to be forwarded, and has not been yet
         while !pumped.copy_in {
             if let Some(frames) = server.expects.take_said() {
-                move_run(&mut server.inbound, run, out);
+                move_run(&mut server.inbound, run, &mut client.outbound);
                 run = 0;
-                out.extend_from_slice(&frames);
+                client.answer(&frames);
                 pumped.moved = true;
                 continue;
             }
+            let out = &mut client.outbound;
             let bytes = &server.inbound[run..];
             let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else {
                 break;
@@ -286,7 +287,7 @@ impl Link {
             if header.tag == b'E' && matches!(fields::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
                 return Err(ServerFault::fatal(body));
             }
-            let deadlock = (header.tag == b'E').then(|| as_deadlock(body, &self.client.deadlocked)).flatten();
+            let deadlock = (header.tag == b'E').then(|| as_deadlock(body, &client.deadlocked)).flatten();
             let verdict = server
                 .expects
                 .frame(header.tag, body.first().copied().unwrap_or(0))
@@ -329,7 +330,7 @@ impl Link {
                 server.inbound.advance(header.frame_bytes);
             }
         }
-        move_run(&mut server.inbound, run, out);
+        move_run(&mut server.inbound, run, &mut client.outbound);
         Ok(pumped)
     }
 }

@@ -79,6 +79,20 @@ impl ServerStream {
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Has the runtime of the caller watch the socket from now on, not the one that has done so. Without TLS only: its stream
+    /// cannot be taken apart and put together again.
+    ///
+    /// # Errors
+    /// The system has no descriptor to spare; nothing has changed then.
+    pub fn rewatch(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => *stream = TcpStream::from_std(SockRef::from(&*stream).try_clone()?.into())?,
+            Self::Unix(stream) => *stream = UnixStream::from_std(SockRef::from(&*stream).try_clone()?.into())?,
+            Self::Tls(_) => {}
+        }
+        Ok(())
+    }
+
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
         match self {
@@ -139,3 +153,36 @@ macro_rules! delegate {
 
 delegate!(ClientStream: Tcp, Tls);
 delegate!(ServerStream: Tcp, Unix, Tls);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_outlives_the_runtime_that_watched_it() {
+        let first = Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut peer, mut stream) = first.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            (listener.accept().await.unwrap().0.into_std().unwrap(), ServerStream::Tcp(stream))
+        });
+        let second = Builder::new_current_thread().enable_all().build().unwrap();
+        second.block_on(async {
+            stream.rewatch().unwrap();
+            drop(first);
+            assert!(!stream.has_pending_input());
+            peer.set_nonblocking(false).unwrap();
+            stream.write_all(b"ping").await.unwrap();
+            let mut got = [0; 4];
+            std::io::Read::read_exact(&mut peer, &mut got).unwrap();
+            std::io::Write::write_all(&mut peer, &got).unwrap();
+            stream.read_exact(&mut got).await.unwrap();
+            assert_eq!(&got, b"ping");
+        });
+    }
+}

@@ -55,7 +55,8 @@ impl ServerPool {
     /// Of at most `max` servers.
     pub fn new(target: Arc<Target>, max: usize, prepared_max: usize, settings: &config::Pool) -> Self {
         let config::Pool { lifetime, wait_timeout, .. } = *settings;
-        ServerPool { queue: Queue::new(max), opener: Arc::new(Opener { target, prepared_max, lifetime, wait_timeout }) }
+        let queue = Queue::new(max, |server: &Box<Server>| server.is_here());
+        ServerPool { queue, opener: Arc::new(Opener { target, prepared_max, lifetime, wait_timeout }) }
     }
 
     /// Where it connects.
@@ -163,7 +164,7 @@ impl Lent {
     fn is_usable(&mut self, lifetime: Duration) -> bool {
         self.loans = self.loans.wrapping_add(1);
         let old = self.loans.is_multiple_of(LOANS_BETWEEN_LOOKS) && self.born.elapsed() > lifetime;
-        let usable = !old && self.is_clean() && !self.stream.has_pending_input();
+        let usable = !old && self.is_clean() && !self.stream.has_pending_input() && self.come_here();
         if !usable {
             drop(self.place.empty());
         }

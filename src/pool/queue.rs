@@ -18,6 +18,8 @@ pub struct Closed;
 #[derive(Debug)]
 pub struct Queue<T> {
     max: usize,
+    /// An idle one of which this is true is lent before others.
+    suits: fn(&T) -> bool,
     state: Mutex<State<T>>,
 }
 
@@ -92,10 +94,10 @@ impl<T> Drop for Place<T> {
 }
 
 impl<T> Queue<T> {
-    /// With so many places.
-    pub fn new(max: usize) -> Arc<Self> {
+    /// With so many places. An idle one that `suits` whoever asks is lent before others.
+    pub fn new(max: usize, suits: fn(&T) -> bool) -> Arc<Self> {
         let state = State { idle: Vec::new(), taken: 0, waiting: VecDeque::new(), closed: false };
-        Arc::new(Queue { max, state: Mutex::new(state) })
+        Arc::new(Queue { max, suits, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
@@ -104,8 +106,13 @@ impl<T> Queue<T> {
 
     /// A place with something in it, if one is idle.
     pub fn take_idle(self: &Arc<Self>) -> Option<Place<T>> {
-        let idle = self.state().idle.pop()?;
-        Some(Place { item: Some(idle.item), queue: Some(self.clone()) })
+        self.pop_idle(&mut self.state())
+    }
+
+    fn pop_idle(self: &Arc<Self>, state: &mut State<T>) -> Option<Place<T>> {
+        let last = state.idle.len().checked_sub(1)?;
+        let at = state.idle.iter().rposition(|idle| (self.suits)(&idle.item)).unwrap_or(last);
+        Some(Place { item: Some(state.idle.remove(at).item), queue: Some(self.clone()) })
     }
 
     /// An empty place, if one is free, whether others are idle or not.
@@ -135,8 +142,8 @@ impl<T> Queue<T> {
                 return Err(Closed);
             }
             // Somebody may have given it back meanwhile.
-            if let Some(idle) = state.idle.pop() {
-                return Ok(Place { item: Some(idle.item), queue: Some(self.clone()) });
+            if let Some(place) = self.pop_idle(&mut state) {
+                return Ok(place);
             }
             if state.taken < self.max {
                 state.taken += 1;

@@ -17,7 +17,7 @@ async fn filled(queue: &Arc<Queue<u32>>, item: u32) -> Place<u32> {
 
 #[tokio::test]
 async fn the_last_one_given_back_is_lent_first() {
-    let queue = Queue::new(2);
+    let queue = Queue::new(2, |_| true);
     let (first, second) = (filled(&queue, 1).await, filled(&queue, 2).await);
     drop(second);
     drop(first);
@@ -26,8 +26,17 @@ async fn the_last_one_given_back_is_lent_first() {
 }
 
 #[tokio::test]
+async fn one_that_suits_is_lent_before_others_but_any_is_lent() {
+    let queue = Queue::new(3, |item| item % 2 == 0);
+    let held = (filled(&queue, 1).await, filled(&queue, 2).await, filled(&queue, 3).await);
+    drop(held);
+    let lent = [queue.take_idle().unwrap(), queue.take().await.unwrap(), queue.take_idle().unwrap()];
+    assert_eq!(lent.map(|place| place.item().copied()), [Some(2), Some(3), Some(1)]);
+}
+
+#[tokio::test]
 async fn who_came_first_is_served_first() {
-    let queue = Queue::new(1);
+    let queue = Queue::new(1, |_| true);
     let held = filled(&queue, 7).await;
     let mut first = Box::pin(queue.take());
     let mut second = Box::pin(queue.take());
@@ -44,7 +53,7 @@ async fn who_came_first_is_served_first() {
 
 #[tokio::test]
 async fn a_place_emptied_lets_the_next_in_line_fill_it() {
-    let queue = Queue::new(1);
+    let queue = Queue::new(1, |_| true);
     let mut held = filled(&queue, 7).await;
     let mut next = Box::pin(queue.take());
     assert!(poll!(&mut next).is_pending());
@@ -62,7 +71,7 @@ async fn a_place_emptied_lets_the_next_in_line_fill_it() {
 async fn who_goes_while_waiting_loses_nothing() {
     for passed_on in [false, true] {
         for with_item in [false, true] {
-            let queue = Queue::new(1);
+            let queue = Queue::new(1, |_| true);
             let mut held = Some(queue.take().await.unwrap());
             if with_item {
                 held.as_mut().unwrap().fill(7);
@@ -83,7 +92,7 @@ async fn who_goes_while_waiting_loses_nothing() {
 
 #[tokio::test]
 async fn those_who_have_gone_do_not_fill_the_queue() {
-    let queue = Queue::new(1);
+    let queue = Queue::new(1, |_| true);
     let held = filled(&queue, 7).await;
     for _ in 0..10_000 {
         assert!(queue.take().now_or_never().is_none());
@@ -96,7 +105,7 @@ async fn those_who_have_gone_do_not_fill_the_queue() {
 
 #[tokio::test]
 async fn closing_ends_every_wait_and_takes_back_what_is_lent() {
-    let queue = Queue::new(2);
+    let queue = Queue::new(2, |_| true);
     let (held, idle) = (filled(&queue, 1).await, filled(&queue, 2).await);
     let mut waits = Box::pin(queue.take());
     assert!(poll!(&mut waits).is_pending());
@@ -113,7 +122,7 @@ async fn closing_ends_every_wait_and_takes_back_what_is_lent() {
 
 #[tokio::test]
 async fn what_is_idle_from_call_to_call_can_be_taken_out() {
-    let queue = Queue::new(3);
+    let queue = Queue::new(3, |_| true);
     let places = (filled(&queue, 1).await, filled(&queue, 2).await, filled(&queue, 3).await);
     drop(places);
     assert!(queue.retain(|_, idle| idle == Duration::ZERO).is_empty(), "none is known to be idle yet");
@@ -129,7 +138,7 @@ async fn what_is_idle_from_call_to_call_can_be_taken_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn places_are_neither_lost_nor_doubled() {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    let queue = Queue::new(3);
+    let queue = Queue::new(3, |_| true);
     let lent = Arc::new(AtomicUsize::new(0));
     let tasks = (0..20u32).map(|task| {
         let (queue, lent) = (queue.clone(), lent.clone());

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -45,6 +46,8 @@ pub struct Server {
     pub target: Arc<Target>,
     /// When it was connected.
     pub born: Instant,
+    /// The thread whose runtime watches its socket.
+    thread: ThreadId,
     /// How often it has been lent.
     pub loans: u32,
     cancel: CancelServer,
@@ -88,6 +91,7 @@ impl Server {
             prepared: LruCache::new(NonZeroUsize::new(prepared_max).unwrap_or(NonZeroUsize::MIN)),
             target,
             born: Instant::now(),
+            thread: std::thread::current().id(),
             loans: 0,
             cancel,
             condition: Condition::Sound,
@@ -103,6 +107,21 @@ impl Server {
             && self.outbound.is_empty()
             && self.inbound.is_empty()
             && self.partial.is_none()
+    }
+
+    /// Its socket is watched by this thread's runtime.
+    pub fn is_here(&self) -> bool {
+        self.thread == std::thread::current().id()
+    }
+
+    /// Has this thread's runtime watch its socket, so that no other thread has to wake whoever waits for it; whether the server
+    /// can still be used. What is encrypted stays where it is, and works all the same.
+    pub fn come_here(&mut self) -> bool {
+        if self.is_here() {
+            return true;
+        }
+        self.thread = std::thread::current().id();
+        self.stream.rewatch().is_ok()
     }
 
     /// It is not to be used again.

@@ -291,7 +291,7 @@ impl Session {
         let frames = frames.into();
         match self.link.servers.iter_mut().rev().find(|enlisted| !enlisted.server.expects.is_empty()) {
             Some(enlisted) => enlisted.server.expects.say(frames),
-            None => self.link.client.outbound.extend_from_slice(&frames),
+            None => self.link.client.answer(&frames),
         }
     }
 

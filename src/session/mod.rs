@@ -55,5 +55,6 @@ pub mod everywhere;
 pub mod prepared;
 pub mod cursor;
 pub mod deadlock;
+pub mod lanes;
 pub mod serve;
 pub mod tally;

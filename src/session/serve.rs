@@ -12,6 +12,7 @@ use super::accept::{Accepted, Client, Door, accept};
 use super::deadlock::Detector;
 use super::failure::Failure;
 use super::gateway::Gateway;
+use super::lanes::Lanes;
 use super::life::Session;
 use crate::counters::SqlstateClass;
 use crate::net::Listener;
@@ -30,6 +31,8 @@ pub struct Running {
     /// Lets clients in; replaced parts of it take effect for the next client.
     pub door: Arc<Door>,
     tasks: JoinSet<()>,
+    /// Sessions end with them.
+    _lanes: Arc<Lanes>,
 }
 
 /// Listens and serves.
@@ -39,9 +42,10 @@ pub struct Running {
 pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Running> {
     let listener = Listener::bind(&gateway.config.load().gateway.listen).await?;
     let addresses = listener.addresses()?;
+    let lanes = Arc::new(Lanes::start(gateway.config.load().gateway.threads)?);
     let mut tasks = JoinSet::new();
     {
-        let (gateway, door) = (gateway.clone(), door.clone());
+        let (gateway, door, lanes) = (gateway.clone(), door.clone(), lanes.clone());
         tasks.spawn(async move {
             let mut draining = gateway.draining.subscribe();
             loop {
@@ -50,23 +54,30 @@ pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Ru
                     _ = draining.wait_for(|draining| *draining) => return,
                 };
                 let (tcp, peer) = accepted;
-                tokio::spawn(client(tcp, peer, gateway.clone(), door.clone()));
+                let (gateway, door) = (gateway.clone(), door.clone());
+                if let Err(error) = lanes.serve(tcp, move |tcp| client(tcp, peer, gateway, door)) {
+                    tracing::debug!(%error, "a client was gone before it was served");
+                }
             }
         });
     }
     let maintained = gateway.clone();
-    tasks.spawn(async move {
+    let maintain = async move {
         loop {
             tokio::time::sleep(MAINTENANCE_INTERVAL).await;
             let pools = maintained.pools.load_full();
             tokio::join!(pools.maintain(), maintained.probe_down());
         }
-    });
+    };
+    match lanes.any() {
+        Some(lane) => tasks.spawn_on(maintain, lane),
+        None => tasks.spawn(maintain),
+    };
     tasks.spawn(Detector::new(gateway.clone()).run());
     let recovered = gateway.clone();
     let recovery = Recovery::new(gateway.commits.clone());
     tasks.spawn(recovery.run(move || recovered.config.load_full()));
-    Ok(Running { addresses, gateway, door, tasks })
+    Ok(Running { addresses, gateway, door, tasks, _lanes: lanes })
 }
 
 impl Running {
