@@ -141,3 +141,32 @@ impl ClientIo {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_wait_for_what_comes_behind_them_or_a_flush() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut client = ClientIo::new(ClientStream::Tcp(listener.accept().await.unwrap().0), BytesMut::new());
+        client.answer(b"1");
+        client.answer(b"2");
+        assert!(!client.hurries());
+        client.outbound.extend_from_slice(b"E");
+        assert!(client.hurries());
+        client.answer(b"3");
+        assert!(client.hurries());
+        client.flush().await.unwrap();
+        peer.readable().await.unwrap();
+        let mut got = [0; 8];
+        assert_eq!(peer.try_read(&mut got).unwrap(), 4);
+        assert_eq!(&got[..4], b"12E3");
+        client.answer(b"4");
+        assert!(!client.hurries());
+    }
+}

@@ -17,7 +17,7 @@ use crate::wire::frontend::{Malformed, Named};
 use crate::wire::reply::{self, Report};
 
 const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
-const NO_DATA: &[u8] = b"n\0\0\0\x04";
+pub(super) const NO_DATA: &[u8] = b"n\0\0\0\x04";
 const NO_PARAMETERS: &[u8] = b"t\0\0\0\x06\0\0";
 
 impl Session {

@@ -24,7 +24,7 @@ const PIPELINE_BYTES: usize = 64 * 1024;
 /// Answers of the gateway's own that may wait for a server's; one more, and the server is waited for.
 const SAID_MAX: usize = 1_000;
 
-const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+pub(super) const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
 
 impl Session {
     /// Handles one extended-protocol message other than Sync.

@@ -11,7 +11,7 @@ use crate::pool::server::{Server, StatementName, statement_name};
 use crate::wire::frontend;
 use crate::wire::reply::{self, Report};
 
-const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+pub(super) const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 
 impl Session {
     /// Forgets statements whose Parse was never reached or failed: to the client they do not exist.

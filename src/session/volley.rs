@@ -10,10 +10,12 @@ use std::sync::Arc;
 use bytes::Buf as _;
 use shardmap::ShardId;
 
-use super::extended::known_part;
+use super::describing::NO_DATA;
+use super::extended::{BIND_COMPLETE, known_part};
 use super::failure::Failure;
 use super::kept::Name;
 use super::life::{Pipeline, Session};
+use super::parsing::PARSE_COMPLETE;
 use super::plans::Compiled;
 use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::config::Limits;
@@ -37,13 +39,23 @@ pub(super) struct VolleyPlan {
     parses: bool,
     describes: bool,
     binary_rows: bool,
-    /// `None`: any shard.
-    shard: Option<ShardId>,
+    place: Course,
     access: Access,
     /// What follows the names in Bind begins here, and ends where Describe or Execute begins.
     rest: usize,
     bind_end: usize,
     end: usize,
+}
+
+/// Who carries a volley out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// The gateway: transaction control.
+    Here,
+    /// A server of any shard.
+    Any,
+    /// A server of this shard.
+    On(ShardId),
 }
 
 impl Session {
@@ -93,22 +105,50 @@ impl Session {
                 (compiled, Name::default(), known.and_then(|known| known.resolved_types.clone()))
             }
         };
-        let Some(Plan::Rows(route @ Route { output: Output::Rows, .. })) = compiled.plan() else { return None };
         let catalog = self.catalog.load();
-        let stale = compiled.version != catalog.version || matches!(route.target, Target::Unknown);
-        if stale || catalog.numbers_differ() || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs())
+        let config = self.gateway.config.load();
+        if compiled.version != catalog.version || !self.has_room(&config.limits, &compiled) {
+            return None;
+        }
+        let (kind, place, access) = match compiled.plan()? {
+            Plan::Transaction(_) => (QueryKind::Control, Course::Here, Access::Read),
+            Plan::Rows(route @ Route { output: Output::Rows, .. }) if !matches!(route.target, Target::Unknown) => {
+                self.course(route, volley, resolved_types.as_deref())?
+            }
+            _ => return None,
+        };
+        Some(VolleyPlan {
+            kind,
+            compiled,
+            name,
+            parses: volley.parse.is_some(),
+            describes: volley.describes,
+            binary_rows: volley.bind.asks_for_binary(),
+            place,
+            access,
+            rest: volley.bind_end - volley.bind.rest.len(),
+            bind_end: volley.bind_end,
+            end: volley.end,
+        })
+    }
+
+    fn course(
+        &self,
+        route: &Route,
+        volley: &Volley<'_>,
+        resolved_types: Option<&[u32]>,
+    ) -> Option<(QueryKind, Course, Access)> {
+        if self.catalog.load().numbers_differ()
+            || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs())
         {
             return None;
         }
-        let config = self.gateway.config.load();
-        if !self.has_room(&config.limits, &compiled) {
-            return None;
-        }
-        let arguments = BoundArguments { bind: &volley.bind, resolved_types: resolved_types.as_deref() };
-        let destination = route.resolve(&**self.gateway.map.load(), config.sharding.home, &arguments).ok()?;
-        let shard = match destination {
-            Destination::One(shard) => Some(shard),
-            Destination::Any => None,
+        let arguments = BoundArguments { bind: &volley.bind, resolved_types };
+        let home = self.gateway.config.load().sharding.home;
+        let destination = route.resolve(&**self.gateway.map.load(), home, &arguments).ok()?;
+        let course = match destination {
+            Destination::One(shard) => Course::On(shard),
+            Destination::Any => Course::Any,
             Destination::Many(_)
             | Destination::All
             | Destination::Split(_)
@@ -117,21 +157,7 @@ impl Session {
             | Destination::Gather(_)
             | Destination::NeedsParameterTypes => return None,
         };
-        let kind = super::tally::kind_of(route, &destination);
-        let access = route.access;
-        Some(VolleyPlan {
-            kind,
-            compiled,
-            name,
-            parses: volley.parse.is_some(),
-            describes: volley.describes,
-            binary_rows: volley.bind.asks_for_binary(),
-            shard,
-            access,
-            rest: volley.bind_end - volley.bind.rest.len(),
-            bind_end: volley.bind_end,
-            end: volley.end,
-        })
+        Some((super::tally::kind_of(route, &destination), course, route.access))
     }
 
     /// The unnamed statement, if the same text under the same settings is parsed once more: drivers that prepare nothing send it
@@ -152,7 +178,11 @@ impl Session {
         let portals = self.names.portals.len() + self.names.cursors.len();
         self.names.statements.len().max(portals) < limits.client_statements_max
             && self.kept_bytes().saturating_add(2 * super::kept::compiled_bytes(compiled)) <= limits.client_bytes_max
-            && self.names.portals.get(&b""[..]).is_none_or(|portal| matches!(portal.place, Place::One { .. }))
+            && self
+                .names
+                .portals
+                .get(&b""[..])
+                .is_none_or(|portal| matches!(portal.place, Place::One { .. } | Place::Local | Place::Done))
     }
 
     /// Carries a volley out.
@@ -161,9 +191,10 @@ impl Session {
     /// Cancel safe as far as any statement is: the link's servers are closed when it is dropped.
     pub(super) async fn volley(&mut self, planned: VolleyPlan) -> Result<(), Failure> {
         self.note_message(b'B');
-        let enlisted = match planned.shard {
-            Some(shard) => self.enlist_for(shard, planned.access).await,
-            None => self.enlist_any(planned.access).await,
+        let enlisted = match planned.place {
+            Course::Here => return Box::pin(self.control_volley(planned)).await,
+            Course::On(shard) => self.enlist_for(shard, planned.access).await,
+            Course::Any => self.enlist_any(planned.access).await,
         };
         let at = match enlisted {
             Ok(at) => at,
@@ -180,9 +211,38 @@ impl Session {
         }
         self.tally.query(planned.kind);
         self.take_parse(&planned);
-        self.send_volley(at, &planned);
+        self.send_volley(at, planned);
         let answered = self.answers_to_sync(false).await;
         self.end_sync(answered.map(|()| true)).await?;
+        self.note_handled(b'S');
+        Ok(())
+    }
+
+    /// Carries out a volley of transaction control. Nothing is owed by any server.
+    async fn control_volley(&mut self, planned: VolleyPlan) -> Result<(), Failure> {
+        self.link.client.inbound.advance(planned.end);
+        if planned.parses {
+            self.take_parse(&planned);
+            self.names.pending = None;
+            if let Some(prepared) = self.names.statements.get_mut(b"") {
+                prepared.origin = Origin::Parse;
+            }
+            self.link.client.answer(PARSE_COMPLETE);
+        }
+        self.link.client.answer(BIND_COMPLETE);
+        if planned.describes {
+            self.link.client.answer(NO_DATA);
+        }
+        self.tally.query(planned.kind);
+        let result = match planned.compiled.plan() {
+            Some(Plan::Transaction(verb)) => self.transaction_verb(&planned.compiled.text, verb).await,
+            _ => Ok(()),
+        };
+        if result.is_ok() && self.transaction.block().is_some() {
+            self.keep_portal(planned, Place::Done);
+        }
+        self.conclude_extended(result).await?;
+        self.sync().await?;
         self.note_handled(b'S');
         Ok(())
     }
@@ -204,7 +264,7 @@ impl Session {
         self.names.statements.insert(Name::default(), prepared);
     }
 
-    fn send_volley(&mut self, at: usize, planned: &VolleyPlan) {
+    fn send_volley(&mut self, at: usize, planned: VolleyPlan) {
         let held = self.hold(at, &planned.name, true).unwrap_or_default();
         if planned.describes {
             self.describing(&planned.name);
@@ -227,16 +287,13 @@ impl Session {
             // The portal ends with its transaction, at Sync.
             return;
         }
-        let portal = Portal {
-            place,
-            compiled: planned.compiled.clone(),
-            statement: planned.name.clone(),
-            binary_rows: planned.binary_rows,
-            reached: 0,
-            order: None,
-            moving: None,
-            kept: None,
-        };
+        self.keep_portal(planned, place);
+    }
+
+    fn keep_portal(&mut self, planned: VolleyPlan, place: Place) {
+        let VolleyPlan { compiled, name: statement, binary_rows, .. } = planned;
+        let (order, moving, kept) = (None, None, None);
+        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, order, moving, kept };
         self.names.portals.insert(Name::default(), portal);
     }
 }
