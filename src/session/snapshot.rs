@@ -34,7 +34,7 @@ const RELEASE: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock(31638869915036005)
 const LOOK: &[u8] = b"SELECT pgbraid.in_doubt()";
 
 /// For so long a commit is waited for that was left half done.
-pub(super) const HALF_DONE_MAX: Duration = Duration::from_secs(10);
+pub(super) const HALF_DONE_MAX: Duration = Duration::from_secs(30);
 
 /// Recovery is under way meanwhile.
 pub(super) const HALF_DONE_INTERVAL: Duration = Duration::from_millis(50);
