@@ -254,7 +254,8 @@ impl Session {
             }
             self.link.client.flush().await?;
             self.note_bytes();
-            if self.link.client.inbound.is_empty() && self.link.servers.is_empty() && self.transaction.block().is_none() {
+            if self.link.client.inbound.is_empty() && self.link.servers.is_empty() && self.transaction.block().is_none()
+            {
                 return Ok(Next::Idle);
             }
             if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
