@@ -247,7 +247,7 @@ impl CatalogHandle {
             return reader.failure.clone().map_or(Ok(()), Err);
         }
         let answering = self.shared.tickets.load(Ordering::SeqCst);
-        let outcome = self.shared.reload(&mut reader, Unchanged::Reload).await;
+        let outcome = Box::pin(self.shared.reload(&mut reader, Unchanged::Reload)).await;
         reader.answered = answering;
         reader.failure = outcome.as_ref().err().cloned();
         outcome

@@ -181,7 +181,7 @@ impl Session {
     }
 
     /// Gives back what the session holds, when no cancel request is under way any more.
-    pub async fn end(mut self) {
+    pub async fn end(&mut self) {
         self.note_bytes();
         self.gateway.cancels.unregister(self.cancel.process_id);
         self.release().await;
@@ -189,26 +189,38 @@ impl Session {
 
     async fn talk(&mut self) -> Result<(), Failure> {
         Box::pin(self.welcome()).await?;
-        while let Some(next) = self.next_message().await? {
-            let message = match next {
+        // Most clients are idle most of the time: only those that are not have memory for what handles messages.
+        while Box::pin(self.work()).await? {
+            if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles messages until the client is idle; whether the session goes on.
+    async fn work(&mut self) -> Result<bool, Failure> {
+        loop {
+            let message = match self.next_message().await? {
                 Next::Message(message) => message,
                 Next::Volley(planned) => {
                     self.volley(planned).await?;
                     continue;
                 }
+                Next::Idle => return Ok(true),
+                Next::End => return Ok(false),
             };
             let tag = message[0];
             self.note_message(tag);
             if !self.dispatch(message).await? {
-                break;
+                return Ok(false);
             }
             self.note_handled(tag);
         }
-        Ok(())
     }
 
-    /// The next whole message, or volley of them; `None` when the client has left or the session is to end.
-    async fn next_message(&mut self) -> Result<Option<Next>, Failure> {
+    /// The next whole message, or volley of them.
+    async fn next_message(&mut self) -> Result<Next, Failure> {
         loop {
             let rest = std::mem::take(&mut self.discard_bytes);
             if rest > 0 {
@@ -220,21 +232,21 @@ impl Session {
                 if matches!(header.tag, b'P' | b'B')
                     && let Some(planned) = self.plan_volley()
                 {
-                    return Ok(Some(Next::Volley(planned)));
+                    return Ok(Next::Volley(planned));
                 }
                 if !is_small(header) || (header.tag == b'B' && self.is_long_bind(header.frame_bytes)) {
                     match Box::pin(self.unusual(header)).await? {
                         Unusual::Wanted => {}
-                        Unusual::Whole(message) => return Ok(Some(Next::Message(message))),
+                        Unusual::Whole(message) => return Ok(Next::Message(message)),
                         Unusual::Skipped => continue,
                     }
                 }
                 let inbound = &mut self.link.client.inbound;
                 match inbound.len().cmp(&header.frame_bytes) {
                     // The rule, and cheaper: two halves of one buffer would have to be counted.
-                    std::cmp::Ordering::Equal => return Ok(Some(Next::Message(std::mem::take(inbound)))),
+                    std::cmp::Ordering::Equal => return Ok(Next::Message(std::mem::take(inbound))),
                     std::cmp::Ordering::Greater => {
-                        return Ok(Some(Next::Message(inbound.split_to(header.frame_bytes))));
+                        return Ok(Next::Message(inbound.split_to(header.frame_bytes)));
                     }
                     std::cmp::Ordering::Less => {}
                 }
@@ -242,8 +254,12 @@ impl Session {
             }
             self.link.client.flush().await?;
             self.note_bytes();
+            if self.link.client.inbound.is_empty() && self.link.servers.is_empty() && self.transaction.block().is_none()
+            {
+                return Ok(Next::Idle);
+            }
             if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
-                return Ok(None);
+                return Ok(Next::End);
             }
         }
     }
@@ -501,6 +517,10 @@ enum Next {
     Message(BytesMut),
     /// Several at the start of the client's bytes.
     Volley(VolleyPlan),
+    /// Nothing has come, and the client holds no server.
+    Idle,
+    /// Nothing: the client has left.
+    End,
 }
 
 /// What becomes of an unusual message.

@@ -115,22 +115,26 @@ impl Drop for Counted {
 /// One connection, from its first byte to its last. A panic in it ends it alone.
 async fn client(tcp: TcpStream, peer: SocketAddr, gateway: Arc<Gateway>, door: Arc<Door>) {
     let (_counted, count) = Counted::new(gateway.clone());
-    match accept(tcp, peer, &door).await {
+    // What letting a client in takes is given back before its session begins.
+    match Box::pin(accept(tcp, peer, &door)).await {
         Accepted::Client(client) => {
             let full = count > gateway.config.load().limits.clients_max;
-            session(*client, gateway, full).await;
+            session(client, gateway, full).await;
         }
-        Accepted::Cancel(key, _open_until_done) => gateway.cancels.cancel(key.process_id, &key.secret).await,
+        Accepted::Cancel(key, _open_until_done) => {
+            Box::pin(gateway.cancels.cancel(key.process_id, &key.secret)).await;
+        }
         Accepted::Gone => {}
     }
 }
 
-async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
+async fn session(mut client: Box<Client>, gateway: Arc<Gateway>, full: bool) {
     if full {
         // Source: postmaster.c, canAcceptConnections.
-        return turn_away(&mut client, &gateway, Report::fatal("53300", "sorry, too many clients already")).await;
+        let report = Report::fatal("53300", "sorry, too many clients already");
+        return Box::pin(turn_away(&mut client, &gateway, report)).await;
     }
-    let catalog = match gateway.catalog(&client.database).await {
+    let catalog = match Box::pin(gateway.catalog(&client.database)).await {
         Ok(catalog) => catalog,
         Err(error) => {
             let report = match error.sqlstate() {
@@ -138,7 +142,7 @@ async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
                 code @ "3D000" => Report::fatal(code, format!("database \"{}\" does not exist", client.database)),
                 code => Report::fatal(code, error.to_string()),
             };
-            return turn_away(&mut client, &gateway, report).await;
+            return Box::pin(turn_away(&mut client, &gateway, report)).await;
         }
     };
     let (secret, is_random) = secret(client.protocol_minor);
@@ -149,9 +153,10 @@ async fn session(mut client: Client, gateway: Arc<Gateway>, full: bool) {
     }
     gateway.counters.login();
     let peer = client.peer;
-    let mut session = Session::new(client, gateway, catalog, slot);
+    let mut session = Box::new(Session::new(*client, gateway, catalog, slot));
     let result = session.run().await;
-    session.end().await;
+    Box::pin(session.end()).await;
+    drop(session);
     match result {
         Ok(()) => {}
         Err(Failure::Fatal(report)) => {

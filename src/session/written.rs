@@ -45,7 +45,7 @@ impl Session {
     /// The client's transaction is about to write a second shard.
     async fn several_write(&mut self, shards: impl Iterator<Item = ShardId>) -> Result<(), Failure> {
         let config = self.gateway.config.load_full();
-        if let Err(not_ready) = self.gateway.commits.check(&config, &self.database, shards).await {
+        if let Err(not_ready) = Box::pin(self.gateway.commits.check(&config, &self.database, shards)).await {
             let (sqlstate, remedy) = not_ready.remedy();
             return Err(Report::error(sqlstate, not_ready.to_string()).with_hint(remedy).into());
         }
