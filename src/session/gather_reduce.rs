@@ -169,7 +169,7 @@ fn expected_rows(body: &[u8]) -> u64 {
 #[derive(Debug)]
 pub(super) struct FirstValues {
     server: usize,
-    pub(super) values: Vec<Vec<u8>>,
+    pub(super) values: Vec<Option<Vec<u8>>>,
     pub(super) error: Option<Vec<u8>>,
 }
 
@@ -191,7 +191,9 @@ impl Joiner for FirstValues {
             }
             // Number of columns (2) and length of the value (4) come first.
             b'D' if frame.server == self.server => {
-                self.values.push(frame.body.get(6..).unwrap_or_default().to_vec());
+                let head = frame.body.get(2..6).and_then(|head| <[u8; 4]>::try_from(head).ok());
+                let is_null = head.is_none_or(|head| i32::from_be_bytes(head) < 0);
+                self.values.push(frame.body.get(6..).filter(|_| !is_null).map(<[u8]>::to_vec));
             }
             _ => {}
         }
@@ -210,7 +212,7 @@ mod tests {
     use crate::plan::Target;
 
     fn part(reducers: Vec<Reducer>) -> Part {
-        Part { name: String::new(), text: String::new(), target: Target::Scatter, lookups: Vec::new(), reducers }
+        Part { name: String::new(), text: String::new(), target: Target::Scatter, lookups: Vec::new(), reducers, wave: 0 }
     }
 
     fn by(source: usize) -> Reducer {
