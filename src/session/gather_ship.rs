@@ -143,10 +143,11 @@ impl Session {
         }
         let values = described.gather.values.iter().filter(|value| value.wave == wave);
         if found.values.len() != texts.len() {
-            return Err(Report::error("XX000", "a server did not tell the value of a sub-select").into());
+            return Err(untold());
         }
         for (value, bytes) in values.zip(found.values) {
-            parameters.set_binary(value.parameter.saturating_sub(1), bytes);
+            let one = bytes.into_iter().next().ok_or_else(untold)?;
+            parameters.set_binary(value.parameter.saturating_sub(1), one);
         }
         Ok(())
     }
@@ -316,9 +317,12 @@ impl Session {
         if let Some(body) = found.error {
             return Err(self.tell_ship_error(ShipError::Server(body), 0));
         }
+        if found.values.len() != asked.len() {
+            return Err(untold());
+        }
         for (values, (_, users)) in found.values.into_iter().zip(&asked) {
             for (at, reducer) in users {
-                let filter = Filter::new(reducer, values.clone().unwrap_or_default());
+                let filter = Filter::new(reducer, &values);
                 filters.entry(*at).or_default().extend(filter);
             }
         }
@@ -393,6 +397,10 @@ impl Session {
         reply::named(&mut server.outbound, b'C', b'P', PART_PORTAL);
         server.expects.push(Step::Close, Audience::Gateway);
     }
+}
+
+fn untold() -> Failure {
+    Report::error("XX000", "a server did not tell the value of a sub-select").into()
 }
 
 /// One COPY for each of these parts.
