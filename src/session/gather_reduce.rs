@@ -240,7 +240,14 @@ mod tests {
     use crate::plan::Target;
 
     fn part(reducers: Vec<Reducer>) -> Part {
-        Part { name: String::new(), text: String::new(), target: Target::Scatter, lookups: Vec::new(), reducers, wave: 0 }
+        Part {
+            name: String::new(),
+            text: String::new(),
+            target: Target::Scatter,
+            lookups: Vec::new(),
+            reducers,
+            wave: 0,
+        }
     }
 
     fn by(source: usize) -> Reducer {

@@ -18,7 +18,7 @@ use crate::wire::reply::{self, Report};
 pub(super) const PART_PORTAL: &[u8] = b"pgbraid_part";
 
 /// A temporary table with fewer rows than this is as well planned without statistics.
-const ANALYZED_ROWS_MIN: u64 = 10_000;
+const ANALYZED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 3 } else { 10_000 };
 
 /// One into which the merge query looks again and again has an index from so many rows.
 const INDEXED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 2 } else { 200 };
@@ -75,13 +75,7 @@ impl Session {
     }
 
     /// Has every shard begin all its parts of a wave, for one who takes their rows himself.
-    pub(super) fn send_wave(
-        &mut self,
-        shipping: Shipping<'_>,
-        parameters: &Parameters,
-        wave: usize,
-        own: &mut Owing,
-    ) {
+    pub(super) fn send_wave(&mut self, shipping: Shipping<'_>, parameters: &Parameters, wave: usize, own: &mut Owing) {
         let parts = shipping.gathering.described.gather.parts.iter().enumerate();
         let all = parts.filter(|(_, part)| part.wave == wave).map(|(at, _)| (at, Vec::new())).collect();
         self.send_parts(shipping, parameters, &all, own);

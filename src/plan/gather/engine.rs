@@ -38,11 +38,7 @@ pub fn unfit() -> Stop {
 ///
 /// # Errors
 /// When the statement is not understood; `select` and `parts` are then of no use.
-pub fn split<'c>(
-    select: &mut SelectStmt,
-    context: &'c Context<'c>,
-    parts: &mut Parts<'c>,
-) -> Result<Vec<Value>, Stop> {
+pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut Parts<'c>) -> Result<Vec<Value>, Stop> {
     let builder = Builder::new(context);
     if !builder.system_first() {
         return Err(unfit());
@@ -51,7 +47,8 @@ pub fn split<'c>(
     if let Node::SelectStmt(plain) = sql::same::without_places(Node::SelectStmt(Box::new(std::mem::take(select)))) {
         *select = *plain;
     }
-    let mut engine = Engine { context, known, parts, moved: BTreeMap::new(), hoisted: BTreeMap::new(), early: Vec::new() };
+    let mut engine =
+        Engine { context, known, parts, moved: BTreeMap::new(), hoisted: BTreeMap::new(), early: Vec::new() };
     engine.query(select, true)?;
     if !engine.hoisted.is_empty() {
         return Err(unfit());

@@ -105,7 +105,12 @@ pub struct Reducer {
 impl Gather {
     /// How many waves there are.
     pub fn waves(&self) -> usize {
-        self.parts.iter().map(|part| part.wave + 1).chain(self.values.iter().map(|value| value.wave + 1)).max().unwrap_or(1)
+        self.parts
+            .iter()
+            .map(|part| part.wave + 1)
+            .chain(self.values.iter().map(|value| value.wave + 1))
+            .max()
+            .unwrap_or(1)
     }
 
     /// A part's text to be explained: it stands by itself.
@@ -121,7 +126,8 @@ impl Gather {
         };
         let index = |columns: &Vec<String>| format!("index: ({})", columns.join(", "));
         let value = |value: &Value| format!("${}: ({})", value.parameter, value.original);
-        let used = self.values.iter().filter(|value| value.wave < part.wave && value::uses(&part.text, value.parameter));
+        let used =
+            self.values.iter().filter(|value| value.wave < part.wave && value::uses(&part.text, value.parameter));
         used.map(value).chain(part.reducers.iter().map(reducer)).chain(part.lookups.iter().map(index)).collect()
     }
 }

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use pg_query::protobuf::{AExprKind, CoalesceExpr, FuncCall, List, SelectStmt, SetOperation, SubLink, SubLinkType, a_const::Val};
+use pg_query::protobuf::{
+    AExprKind, CoalesceExpr, FuncCall, List, SelectStmt, SetOperation, SubLink, SubLinkType, a_const::Val,
+};
 
 use super::engine::Engine;
 use super::part::Parts;
@@ -216,7 +218,8 @@ pub fn apart(tree: Node, early: Vec<Early>, parts: &mut Parts<'_>) -> Result<(Se
             .filter(|at| parts.made.get(*at).is_some_and(|part| text.contains(&format!("pg_temp.{} ", part.name))))
             .collect();
         let wave = own.iter().filter_map(|at| parts.made.get(*at)).map(|part| after(&part.text)).max().unwrap_or(0);
-        let shared = own.iter().filter(|at| read.contains(at)).filter_map(|at| parts.made.get(*at)).map(|part| part.wave);
+        let shared =
+            own.iter().filter(|at| read.contains(at)).filter_map(|at| parts.made.get(*at)).map(|part| part.wave);
         let wave = wave.max(after(&text)).max(shared.max().unwrap_or(0));
         for at in own {
             if let Some(part) = parts.made.get_mut(at).filter(|_| read.insert(at)) {
