@@ -1,13 +1,15 @@
 """TPC-H's 22 queries through pgbraid over four shards, as ratios to one Postgres with the same rows: `benches/run --only tpch`.
 
 Twice: with parts and suppliers on every shard (order), and with each table by its own key (own), where most joins are between shards.
-Of each query the best of the rounds counts, after one that warms up. Rows and queries come from `benches/tpch.rs`.
+Of each query the best of the rounds counts, after one that warms up. `plan us` is the gateway's CPU time for a Parse and a Sync of the
+query's text when it has not seen it before (the least of several), `known us` when it has: what is between them is planning. Rows and queries come from `benches/tpch.rs`.
 """
 
 import json
 import math
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -60,6 +62,32 @@ def best_seconds(run, port, query, rounds):
     return best
 
 
+def cpu_us(pid):
+    """CPU time of a process; *source*: the kernel's documentation, schedstats."""
+    spent = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as file:
+            spent += int(file.read().split()[0])
+    return spent / 1000
+
+
+def parse_us(run, port, pid, query, times=20):
+    """The gateway's CPU for a Parse: of a text that is new each time, and of one that is known."""
+    wire = run.Wire(port, "shop")
+    least = {}
+    for nth in range(2 * times):
+        name = "known_us" if nth >= times else "plan_us"
+        text = query if nth >= times else f"{query} -- {nth} {time.time_ns()}"
+        body = b"\0" + text.encode() + b"\0\0\0"
+        before = cpu_us(pid)
+        wire.socket.sendall(b"P" + struct.pack("!i", len(body) + 4) + body + b"S\0\0\0\4")
+        while wire.message()[0] != b"Z":
+            pass
+        least[name] = min(least.get(name, math.inf), cpu_us(pid) - before)
+    wire.close()
+    return least
+
+
 def servers_folder(run, name, folder):
     """A folder that servers can write to."""
     place = tempfile.mkdtemp(prefix=f"tpch-{name}-", dir=folder)
@@ -72,11 +100,12 @@ def servers_folder(run, name, folder):
 def measure(run, folder, first_port, binary, scale, rounds, smoke):
     """Case -> target -> runs with their metrics, as the other parts give them."""
     program = generator(run.ROOT)
-    ports, settings = {}, {}
+    ports, pids, settings = {}, {}, {}
     for nth, layout in enumerate(LAYOUTS):
         port = first_port + 4 + 2 * nth
         place = servers_folder(run, layout, folder)
-        run.start_pgbraid(place, port, binary, SHARDS, output(program, "config", layout))
+        process = run.start_pgbraid(place, port, binary, SHARDS, output(program, "config", layout))
+        pids[f"pgbraid {layout}"] = process.pid
         ports[f"pgbraid {layout}"] = port
         settings = settings or {name: run.psql(run.url(port), f"SHOW {name}")[0] for name in run.COPIED_SETTINGS}
     place = servers_folder(run, "direct", folder)
@@ -97,6 +126,8 @@ def measure(run, folder, first_port, binary, scale, rounds, smoke):
             ratio = seconds[name] / seconds["direct"]
             ratios[name].append(ratio)
             runs[name] = [{"best_ms": seconds[name] * 1000, "ratio": ratio}]
+            if name in pids:
+                runs[name][0].update(parse_us(run, ports[name], pids[name], query))
         results[f"TPC-H {number}"] = runs
         run.say(f"  TPC-H {number:2} " + ", ".join(f"{name} {seconds[name] * 1000:.0f} ms" for name in sorted(ports)))
     mean = lambda values: math.exp(sum(math.log(value) for value in values) / len(values))

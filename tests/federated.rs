@@ -46,6 +46,8 @@ mod support;
 mod tpch;
 #[path = "federated/tpch_load.rs"]
 mod tpch_load;
+#[path = "federated/totals.rs"]
+mod totals;
 #[path = "federated/values.rs"]
 mod values;
 

@@ -124,6 +124,9 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             }
             let _ = write!(text, "Gather ({access}): {}", gather.reason);
             let _ = write!(text, "\n  merge: {}", gather.merge);
+            for value in &gather.values {
+                let _ = write!(text, "\n  first ${}: {}", value.parameter, value.text);
+            }
             for part in &gather.parts {
                 let _ = write!(text, "\n  ->  {}: {}", part.name, part.text);
             }

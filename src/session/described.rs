@@ -76,6 +76,12 @@ impl Session {
         let columns = Columns::new(columns.unwrap_or_default());
         let mut texts_types = parameter_types.clone();
         texts_types.extend(gather.now_parameter.map(|_| TIMESTAMPTZ));
+        if !gather.values.is_empty() {
+            let originals: Vec<&[u8]> = gather.values.iter().map(|value| value.original.as_bytes()).collect();
+            let answers = self.ask_of(at, &originals, &texts_types, wire).await?;
+            let columns = answers.into_iter().map(|(_, columns)| Columns::new(columns.unwrap_or_default()).types());
+            texts_types.extend(columns.map(|types| types.first().copied().unwrap_or_default()));
+        }
         let mut texts: Vec<&[u8]> = gather.parts.iter().map(|part| part.text.as_bytes()).collect();
         texts.extend(Self::ordered_texts(gather));
         let mut answers = self.ask_of(at, &texts, &texts_types, wire).await?;

@@ -253,6 +253,7 @@ impl Session {
             let now = self.transaction_start(merge, Wire::Simple).await?;
             parameters.push_binary(now);
         }
+        parameters.reserve(gathering.described.gather.values.len());
         let inline = gather_inline::of(gathering, &run);
         if inline.is_none() {
             self.make_tables(gathering, &parameters, merge);
@@ -261,13 +262,11 @@ impl Session {
             self.make_put_table(gathering, put, &parameters.bind_rest(&[]), merge);
         }
         let bytes_max = self.gateway.config.load().limits.shipped_bytes_max as u64;
-        let shipping = Shipping { gathering, parameters: &parameters, wire: run.wire, places, merge, bytes_max };
-        if let Some(inline) = inline {
-            self.send_all_parts(shipping);
-            self.inline_parts(inline, places, &mut parameters).await?;
-            return self.merge_rows(gathering, &parameters, run, merge).await;
+        let shipping = Shipping { gathering, wire: run.wire, places, merge, bytes_max };
+        match inline {
+            Some(inline) => self.inline_parts(shipping, inline, &mut parameters).await?,
+            None => self.ship_parts(shipping, &mut parameters).await?,
         }
-        self.ship_parts(shipping).await?;
         self.merge_rows(gathering, &parameters, run, merge).await
     }
 

@@ -67,7 +67,7 @@ impl Session {
         let places = self.enlist_parts(&places).await?;
         let mut parts = Vec::new();
         for (part, servers) in asked.iter().zip(&places) {
-            let text = explain.with(&part.text).ok_or_else(unfit)?;
+            let text = explain.with(&gather.explained(part)).ok_or_else(unfit)?;
             let mut shards = Vec::new();
             for at in servers {
                 let name = self.gateway.shard_name(self.link.servers[*at].shard);
@@ -125,6 +125,7 @@ impl Session {
             let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX).saturating_sub(EPOCH_MICROS);
             parameters.push_binary(micros.to_be_bytes().to_vec());
         }
+        parameters.reserve(gathering.described.gather.values.len());
         let rest = parameters.bind_rest(&[]);
         let enlisted = &mut self.link.servers[at];
         let server: &mut Server = &mut enlisted.server;

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 
 use super::failure::Failure;
 use super::gather::{Gathering, Run};
+use super::gather_ship::{Owing, Shipping};
 use super::life::Session;
 use super::parameters::Parameters;
 use crate::catalog::Oid;
@@ -29,6 +30,8 @@ pub struct Inline {
     pub(super) types: Vec<Oid>,
     /// Types of the columns of each part.
     columns: Vec<Vec<Oid>>,
+    /// Queries for the plan's values.
+    values: Vec<String>,
 }
 
 impl Inline {
@@ -47,39 +50,71 @@ impl Inline {
             }
             items.push((part.name.as_str(), arguments.join(", "), names.join(", ")));
         }
-        let mut script = sql::parse(&gather.merge).ok()?;
-        let mut tree = script.statements.pop()?.tree?.stmt?.node?;
-        replace(&mut tree, &items).ok()?;
-        let Node::SelectStmt(select) = &tree else { return None };
-        let text = edit::print(select)?;
-        (!items.is_empty() && !text.contains("pg_temp")).then_some(Inline { text, types, columns })
+        let text = over_arrays(&gather.merge, &items)?;
+        let values = gather.values.iter().map(|value| over_arrays(&value.text, &items)).collect::<Option<_>>()?;
+        (!items.is_empty()).then_some(Inline { text, types, columns, values })
     }
 }
 
 impl Session {
-    /// Has the merge query's arrays filled by the parts, which have been sent; `places` as in `run_linked`.
+    /// Has the merge query's arrays filled by the parts.
     pub(super) async fn inline_parts(
         &mut self,
+        shipping: Shipping<'_>,
         inline: &Inline,
-        places: &[Vec<usize>],
         parameters: &mut Parameters,
     ) -> Result<(), Failure> {
-        let mut rows = OneRows::new(self.link.servers.len(), places);
+        let mut own = Owing::new();
+        self.begin_own(shipping, &mut own);
+        let gather = &shipping.gathering.described.gather;
+        let first = parameters.len();
+        parameters.reserve(inline.columns.iter().map(Vec::len).sum());
+        for wave in 0..gather.waves() {
+            let result = self.inline_wave(shipping, inline, (wave, first), parameters, &mut own).await;
+            if result.is_err() {
+                self.end_own(own).await?;
+                return result;
+            }
+        }
+        Ok(())
+    }
+
+    /// `first`: the first array's parameter.
+    async fn inline_wave(
+        &mut self,
+        shipping: Shipping<'_>,
+        inline: &Inline,
+        (wave, first): (usize, usize),
+        parameters: &mut Parameters,
+        own: &mut Owing,
+    ) -> Result<(), Failure> {
+        let gather = &shipping.gathering.described.gather;
+        self.send_wave(shipping, &parameters.first(first), wave, own);
+        let in_wave = |at: usize| gather.parts.get(at).is_some_and(|part| part.wave == wave);
+        let places: Vec<Vec<usize>> = shipping
+            .places
+            .iter()
+            .enumerate()
+            .map(|(at, places)| if in_wave(at) { places.clone() } else { Vec::new() })
+            .collect();
+        let mut rows = OneRows::new(self.link.servers.len(), &places);
         self.link.relay(&mut rows).await?;
         if let Some(body) = rows.error.take() {
             let mut silence = Silence::default();
             self.link.relay(&mut silence).await?;
             return Err(self.tell_ship_error(ShipError::Server(body), 0));
         }
-        let arrays = inline.columns.iter().zip(&rows.rows).zip(places).flat_map(|((columns, rows), places)| {
-            let complete = rows.len() == places.len();
-            columns.iter().enumerate().map(move |(at, oid)| if complete { array(*oid, at, rows) } else { None })
-        });
-        for array in arrays.collect::<Option<Vec<_>>>().ok_or_else(not_as_described)? {
-            parameters.push_binary(array);
+        let mut parameter = first;
+        for (at, ((columns, rows), places)) in inline.columns.iter().zip(&rows.rows).zip(&places).enumerate() {
+            for (column, oid) in columns.iter().enumerate().filter(|_| in_wave(at)) {
+                let array = if rows.len() == places.len() { array(*oid, column, rows) } else { None };
+                parameters.set_binary(parameter + column, Some(array.ok_or_else(not_as_described)?));
+            }
+            parameter += columns.len();
         }
         self.tally.shipped(rows.rows.iter().map(Vec::len).sum::<usize>() as u64, rows.bytes);
-        Ok(())
+        let values = gather.values.iter().zip(&inline.values).filter(|(value, _)| value.wave == wave);
+        self.compute_values(shipping, values.map(|(_, text)| text.as_str()).collect(), wave, parameters).await
     }
 }
 
@@ -88,6 +123,15 @@ pub(super) fn of<'a>(gathering: &'a Gathering, run: &Run<'_>) -> Option<&'a Inli
     let plan = &gathering.described.gather;
     let to_client = run.statement.is_none() && plan.put.is_none() && plan.make.is_none();
     gathering.described.inline.as_ref().filter(|_| to_client)
+}
+
+/// A query over the parts as one over arrays.
+fn over_arrays(text: &str, items: &[(&str, String, String)]) -> Option<String> {
+    let mut script = sql::parse(text).ok()?;
+    let mut tree = script.statements.pop()?.tree?.stmt?.node?;
+    replace(&mut tree, items).ok()?;
+    let Node::SelectStmt(select) = &tree else { return None };
+    edit::print(select).filter(|text| !text.contains("pg_temp"))
 }
 
 fn not_as_described() -> Failure {
@@ -255,6 +299,7 @@ mod tests {
             target: crate::plan::Target::Scatter,
             lookups: Vec::new(),
             reducers: Vec::new(),
+            wave: 0,
         }
     }
 
@@ -280,6 +325,7 @@ mod tests {
             parts,
             merge,
             now_parameter: None,
+            values: Vec::new(),
             parameters: 1,
             put: None,
             make: None,

@@ -12,23 +12,32 @@ use crate::execute::ship::{Lot, LotFormat, ShipError, Shipment, Silence};
 use crate::plan::Reducer;
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
-use crate::wire::reply;
+use crate::wire::reply::{self, Report};
 
 /// A part's portal.
 pub(super) const PART_PORTAL: &[u8] = b"pgbraid_part";
 
 /// A temporary table with fewer rows than this is as well planned without statistics.
-const ANALYZED_ROWS_MIN: u64 = 10_000;
+const ANALYZED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 3 } else { 10_000 };
 
 /// One into which the merge query looks again and again has an index from so many rows.
 const INDEXED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 2 } else { 200 };
+
+/// Servers in a transaction of the gateway's, with how many parts they are still to send.
+pub(super) type Owing = BTreeMap<usize, usize>;
+
+/// What has been shipped.
+struct Shipped {
+    /// Of each part.
+    rows: Vec<u64>,
+    /// Bytes that may come.
+    left: u64,
+}
 
 /// What is shipped, how and whence.
 #[derive(Clone, Copy)]
 pub(super) struct Shipping<'a> {
     pub(super) gathering: &'a Gathering,
-    /// The client's, and the gateway's own.
-    pub(super) parameters: &'a Parameters,
     pub(super) wire: Wire,
     /// By part: the servers that have rows of it.
     pub(super) places: &'a [Vec<usize>],
@@ -39,10 +48,19 @@ pub(super) struct Shipping<'a> {
 
 impl Session {
     /// Ships all parts; the merge server has their tables.
-    pub(super) async fn ship_parts(&mut self, shipping: Shipping<'_>) -> Result<(), Failure> {
-        // Servers in a transaction of the gateway's, with how many parts they are still to send.
-        let mut own = BTreeMap::new();
-        let result = self.ship_stages(shipping, &mut own).await;
+    pub(super) async fn ship_parts(
+        &mut self,
+        shipping: Shipping<'_>,
+        parameters: &mut Parameters,
+    ) -> Result<(), Failure> {
+        let mut own = Owing::new();
+        let result = self.ship_stages(shipping, parameters, &mut own).await;
+        self.end_own(own).await?;
+        result
+    }
+
+    /// Ends transactions of the gateway's own in which parts are left to send.
+    pub(super) async fn end_own(&mut self, own: Owing) -> Result<(), Failure> {
         let mut left = false;
         for at in own.into_keys() {
             if let Some(enlisted) = self.link.servers.get_mut(at).filter(|enlisted| !enlisted.server.is_broken()) {
@@ -53,25 +71,99 @@ impl Session {
         if left {
             self.link.relay(&mut Silence::default()).await?;
         }
-        result
+        Ok(())
     }
 
-    /// Has every shard begin all its parts, for one who takes their rows himself.
-    pub(super) fn send_all_parts(&mut self, shipping: Shipping<'_>) {
-        let mut own = BTreeMap::new();
-        self.begin_own(shipping, &mut own);
-        let all = (0..shipping.gathering.described.gather.parts.len()).map(|at| (at, Vec::new())).collect();
-        self.send_parts(shipping, &all, &mut own);
+    /// Has every shard begin all its parts of a wave, for one who takes their rows himself.
+    pub(super) fn send_wave(&mut self, shipping: Shipping<'_>, parameters: &Parameters, wave: usize, own: &mut Owing) {
+        let parts = shipping.gathering.described.gather.parts.iter().enumerate();
+        let all = parts.filter(|(_, part)| part.wave == wave).map(|(at, _)| (at, Vec::new())).collect();
+        self.send_parts(shipping, parameters, &all, own);
     }
 
-    async fn ship_stages(&mut self, shipping: Shipping<'_>, own: &mut BTreeMap<usize, usize>) -> Result<(), Failure> {
+    async fn ship_stages(
+        &mut self,
+        shipping: Shipping<'_>,
+        parameters: &mut Parameters,
+        own: &mut Owing,
+    ) -> Result<(), Failure> {
+        let gather = &shipping.gathering.described.gather;
+        let mut shipped = Shipped { rows: vec![0; gather.parts.len()], left: shipping.bytes_max };
+        for wave in 0..gather.waves() {
+            let estimates = self.estimates(shipping, parameters, wave).await?;
+            if wave == 0 {
+                self.begin_own(shipping, own);
+            }
+            self.ship_wave(shipping, parameters, (wave, estimates), own, &mut shipped).await?;
+            let values = gather.values.iter().filter(|value| value.wave == wave).map(|value| value.text.as_str());
+            self.compute_values(shipping, values.collect(), wave, parameters).await?;
+        }
+        Ok(())
+    }
+
+    /// Computes the values of a wave and sets their parameters. `texts`: their queries.
+    pub(super) async fn compute_values(
+        &mut self,
+        shipping: Shipping<'_>,
+        texts: Vec<&str>,
+        wave: usize,
+        parameters: &mut Parameters,
+    ) -> Result<(), Failure> {
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let described = &shipping.gathering.described;
+        let types = match (&described.inline, parameters.len() > described.types.len()) {
+            (Some(inline), true) => &inline.types,
+            _ => &described.types,
+        };
+        let rest = parameters.bind_rest(&[1]);
+        let server: &mut Server = &mut self.link.servers[shipping.merge].server;
+        for text in &texts {
+            let types = server.oids.declared(types);
+            reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
+            server.expects.push(Step::Parse(None), Audience::Gateway);
+            reply::bind(&mut server.outbound, b"", b"", &rest, 0);
+            server.expects.push(Step::Bind, Audience::Gateway);
+            reply::execute(&mut server.outbound, b"", 0);
+            server.expects.push(Step::Execute, Audience::Gateway);
+        }
+        server.unnamed = None;
+        server.send_sync(Audience::Gateway);
+        let mut found = FirstValues::of(shipping.merge);
+        self.link.relay(&mut found).await?;
+        if let Some(body) = found.error {
+            return Err(self.tell_ship_error(ShipError::Server(body), 0));
+        }
+        let values = described.gather.values.iter().filter(|value| value.wave == wave);
+        if found.values.len() != texts.len() {
+            return Err(untold());
+        }
+        for (value, bytes) in values.zip(found.values) {
+            let one = bytes.into_iter().next().ok_or_else(untold)?;
+            parameters.set_binary(value.parameter.saturating_sub(1), one);
+        }
+        Ok(())
+    }
+
+    async fn ship_wave(
+        &mut self,
+        shipping: Shipping<'_>,
+        parameters: &Parameters,
+        (wave, estimates): (usize, Vec<u64>),
+        own: &mut Owing,
+        shipped: &mut Shipped,
+    ) -> Result<(), Failure> {
         let parts = &shipping.gathering.described.gather.parts;
-        let estimates = self.estimates(shipping).await?;
-        let stages = reduce::stages(parts, &estimates);
-        self.begin_own(shipping, own);
-        let mut rows = vec![0; parts.len()];
-        let mut left = shipping.bytes_max;
-        for stage in 0..=stages.iter().map(|(stage, _)| *stage).max().unwrap_or(0) {
+        let Shipped { rows, left } = shipped;
+        let mut stages = reduce::stages(parts, &estimates);
+        for (part, (stage, reducers)) in parts.iter().zip(&mut stages) {
+            if part.wave != wave {
+                (*stage, *reducers) = (usize::MAX, Vec::new());
+            }
+        }
+        let last = stages.iter().map(|(stage, _)| *stage).filter(|stage| *stage != usize::MAX).max();
+        for stage in 0..=last.unwrap_or(0) {
             let mut chosen = BTreeMap::new();
             for (at, (_, reducers)) in stages.iter().enumerate().filter(|(_, (of, _))| *of == stage) {
                 let few =
@@ -79,13 +171,13 @@ impl Session {
                 chosen.insert(at, reducers.iter().filter(few).cloned().collect::<Vec<_>>());
             }
             let filters = self.filters(shipping, &chosen).await?;
-            self.send_parts(shipping, &filters, own);
+            self.send_parts(shipping, parameters, &filters, own);
             let mut shipment =
-                Shipment::new(shipping.merge, self.link.servers.len(), lots(shipping, filters.keys()), left);
+                Shipment::new(shipping.merge, self.link.servers.len(), lots(shipping, filters.keys()), *left);
             self.link.ship(&mut shipment).await?;
-            let shipped = shipment.shipped();
-            self.tally.shipped(shipped.rows, shipped.bytes);
-            left = left.saturating_sub(shipped.bytes);
+            let sent = shipment.shipped();
+            self.tally.shipped(sent.rows, sent.bytes);
+            *left = left.saturating_sub(sent.bytes);
             for (at, lot_rows) in filters.keys().zip(shipment.lots_rows()) {
                 if let Some(rows) = rows.get_mut(*at) {
                     *rows = *lot_rows;
@@ -100,18 +192,24 @@ impl Session {
     }
 
     /// How many rows each part may have, as its shards' planners think; nothing if that decides nothing.
-    async fn estimates(&mut self, shipping: Shipping<'_>) -> Result<Vec<u64>, Failure> {
+    async fn estimates(
+        &mut self,
+        shipping: Shipping<'_>,
+        parameters: &Parameters,
+        wave: usize,
+    ) -> Result<Vec<u64>, Failure> {
         let parts = &shipping.gathering.described.gather.parts;
         let concerned: BTreeSet<usize> = parts
             .iter()
             .enumerate()
+            .filter(|(_, part)| part.wave == wave)
             .flat_map(|(at, part)| part.reducers.iter().flat_map(move |reducer| [at, reducer.source]))
             .collect();
         if concerned.is_empty() {
             return Ok(Vec::new());
         }
         let mut asked: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let rest = shipping.parameters.bind_rest(&[]);
+        let rest = parameters.bind_rest(&[]);
         for at in concerned {
             let (Some(part), Some(place)) = (parts.get(at), shipping.places.get(at).and_then(|places| places.first()))
             else {
@@ -149,7 +247,7 @@ impl Session {
     }
 
     /// Several parts of one server shall see one snapshot; within the client's own transaction its mode decides.
-    fn begin_own(&mut self, shipping: Shipping<'_>, own: &mut BTreeMap<usize, usize>) {
+    pub(super) fn begin_own(&mut self, shipping: Shipping<'_>, own: &mut Owing) {
         if shipping.wire != Wire::Simple || self.transaction.block().is_some() {
             return;
         }
@@ -213,9 +311,12 @@ impl Session {
         if let Some(body) = found.error {
             return Err(self.tell_ship_error(ShipError::Server(body), 0));
         }
+        if found.values.len() != asked.len() {
+            return Err(untold());
+        }
         for (values, (_, users)) in found.values.into_iter().zip(&asked) {
             for (at, reducer) in users {
-                let filter = Filter::new(reducer, values.clone());
+                let filter = Filter::new(reducer, &values);
                 filters.entry(*at).or_default().extend(filter);
             }
         }
@@ -226,8 +327,9 @@ impl Session {
     fn send_parts(
         &mut self,
         shipping: Shipping<'_>,
+        parameters: &Parameters,
         filters: &BTreeMap<usize, Vec<Filter>>,
-        own: &mut BTreeMap<usize, usize>,
+        own: &mut Owing,
     ) {
         for at in 0..self.link.servers.len() {
             let mine = filters.iter().filter(|(part, _)| {
@@ -235,7 +337,7 @@ impl Session {
             });
             let mut count = 0;
             for (part, filters) in mine {
-                self.send_one(shipping, at, *part, filters);
+                self.send_one(shipping, parameters, (at, *part), filters);
                 count += 1;
             }
             if count == 0 {
@@ -251,7 +353,13 @@ impl Session {
         }
     }
 
-    fn send_one(&mut self, shipping: Shipping<'_>, at: usize, part: usize, filters: &[Filter]) {
+    fn send_one(
+        &mut self,
+        shipping: Shipping<'_>,
+        parameters: &Parameters,
+        (at, part): (usize, usize),
+        filters: &[Filter],
+    ) {
         let described = &shipping.gathering.described;
         let (Some(known), Some(part)) = (described.parts.get(part), described.gather.parts.get(part)) else { return };
         let format = match known.format {
@@ -262,9 +370,9 @@ impl Session {
         if filters.is_empty() {
             server.prepare(known.id, part.text.as_bytes(), &described.types, Audience::Gateway);
             let name = crate::pool::server::statement_name(known.id);
-            reply::bind(&mut server.outbound, PART_PORTAL, &name, &shipping.parameters.bind_rest(&[format]), 0);
+            reply::bind(&mut server.outbound, PART_PORTAL, &name, &parameters.bind_rest(&[format]), 0);
         } else {
-            let mut parameters = shipping.parameters.clone();
+            let mut parameters = parameters.clone();
             let mut types = described.types.clone();
             let text = reduce::reduced_text(&part.text, filters, types.len() + 1);
             for filter in filters {
@@ -283,6 +391,10 @@ impl Session {
         reply::named(&mut server.outbound, b'C', b'P', PART_PORTAL);
         server.expects.push(Step::Close, Audience::Gateway);
     }
+}
+
+fn untold() -> Failure {
+    Report::error("XX000", "a server did not tell the value of a sub-select").into()
 }
 
 /// One COPY for each of these parts.

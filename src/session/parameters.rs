@@ -68,6 +68,23 @@ impl Parameters {
         self.values.push((BINARY, Some(value)));
     }
 
+    /// The first so many of them.
+    pub fn first(&self, count: usize) -> Parameters {
+        Parameters { values: self.values.iter().take(count).cloned().collect() }
+    }
+
+    /// More of them, NULL until they are set.
+    pub fn reserve(&mut self, count: usize) {
+        self.values.resize(self.values.len() + count, (BINARY, None));
+    }
+
+    /// Sets one, in binary format.
+    pub fn set_binary(&mut self, index: usize, value: Option<Vec<u8>>) {
+        if let Some(place) = self.values.get_mut(index) {
+            *place = (BINARY, value);
+        }
+    }
+
     /// What stands behind the names in a Bind: these parameters and the formats of the results.
     pub fn bind_rest(&self, result_formats: &[i16]) -> BytesMut {
         let mut out = BytesMut::new();

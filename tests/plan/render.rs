@@ -200,9 +200,11 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
                 format!("    {}: {}\n{notes}", part.name, part.text)
             };
             let parts: String = gather.parts.iter().map(part).collect();
+            let value = |value: &pgbraid::plan::Value| format!("    ${} first: {}\n", value.parameter, value.text);
+            let values: String = gather.values.iter().map(value).collect();
             let ordered = gather.ordered.as_ref().map(ordered).unwrap_or_default();
             let store = stores(&gather);
-            format!("{access} gather{keys}{output}\n{parts}    merge: {}\n{ordered}{store}", gather.merge)
+            format!("{access} gather{keys}{output}\n{parts}{values}    merge: {}\n{ordered}{store}", gather.merge)
         }
         Ok(Destination::NeedsParameterTypes) => format!("{access} when parameter types are known{keys}{output}\n"),
         Err(refusal) => refuse("refuse at bind", &refusal),

@@ -9,6 +9,7 @@ use super::part::Parts;
 use super::qualify::{self, Known};
 use super::reference::{self, Content, Reference};
 use super::survey::SYSTEM_COLUMNS;
+use super::value::{self, Early, Value};
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
@@ -24,6 +25,8 @@ pub struct Engine<'p, 'c> {
     pub moved: BTreeMap<Reference, Node>,
     /// By table: conditions on what is shipped of it.
     pub hoisted: BTreeMap<String, Vec<Node>>,
+    /// Sub-selects whose value is computed first.
+    pub early: Vec<Early>,
 }
 
 /// A query is not taken apart in this way.
@@ -35,7 +38,7 @@ pub fn unfit() -> Stop {
 ///
 /// # Errors
 /// When the statement is not understood; `select` and `parts` are then of no use.
-pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut Parts<'c>) -> Result<(), Stop> {
+pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut Parts<'c>) -> Result<Vec<Value>, Stop> {
     let builder = Builder::new(context);
     if !builder.system_first() {
         return Err(unfit());
@@ -44,13 +47,14 @@ pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut 
     if let Node::SelectStmt(plain) = sql::same::without_places(Node::SelectStmt(Box::new(std::mem::take(select)))) {
         *select = *plain;
     }
-    let mut engine = Engine { context, known, parts, moved: BTreeMap::new(), hoisted: BTreeMap::new() };
+    let mut engine =
+        Engine { context, known, parts, moved: BTreeMap::new(), hoisted: BTreeMap::new(), early: Vec::new() };
     engine.query(select, true)?;
     if !engine.hoisted.is_empty() {
         return Err(unfit());
     }
-    let moved = engine.moved;
-    let mut tree = Node::SelectStmt(Box::new(std::mem::take(select)));
+    let (moved, early) = (engine.moved, engine.early);
+    let mut tree = value::together(std::mem::take(select), &early);
     let replaced = reference::substitute(&mut tree, &mut |node| {
         let (item, column) = reference::of(node)?;
         moved.get(&(item.to_owned(), column.to_owned())).cloned()
@@ -59,10 +63,9 @@ pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut 
     super::lookup::note(&mut tree, &engine.known, engine.parts)?;
     super::reduce::note(&mut tree, &engine.known, engine.parts)?;
     super::once::note(&mut tree, &engine.known, engine.parts)?;
-    if let Node::SelectStmt(tree) = tree {
-        *select = *tree;
-    }
-    Ok(())
+    let (rest, values) = value::apart(tree, early, engine.parts)?;
+    *select = rest;
+    Ok(values)
 }
 
 impl Engine<'_, '_> {
@@ -90,6 +93,9 @@ impl Engine<'_, '_> {
             return self.all_sublinks(select);
         }
         super::group::complete_level(select, &self.known)?;
+        if let Some(condition) = select.where_clause.as_mut().and_then(|node| node.node.as_mut()) {
+            self.early_values(condition)?;
+        }
         if self.peel(select, top)? {
             return Ok(());
         }

@@ -34,6 +34,7 @@ mod piece;
 mod lookup;
 mod reduce;
 mod once;
+mod value;
 mod default;
 mod plan;
 
@@ -41,6 +42,7 @@ pub use default::{Defaults, NOW_SETTING};
 pub use ordered::{Amount, Ordered, SortKey};
 pub use part::one_shard;
 pub use plan::{instead, wherever};
+pub use value::Value;
 
 /// How a query is answered by way of a merge server.
 ///
@@ -55,6 +57,8 @@ pub struct Gather {
     /// `Some(n)`: texts use `$n` (1-based, one above the client's parameters) of type `timestamptz` where the statement says `now()` or the like;
     /// its value is the transaction's start, the same for all.
     pub now_parameter: Option<usize>,
+    /// What is computed before other parts are read. Their parameters are the last.
+    pub values: Vec<Value>,
     /// How the gateway answers it without a merge server, where types and formats allow.
     pub ordered: Option<Ordered>,
     /// Parameters of the client's.
@@ -79,8 +83,10 @@ pub struct Part {
     /// Columns by which the merge query finds rows of it one by one, for each row of something else: an index on them pays if there
     /// are many rows.
     pub lookups: Vec<Vec<String>>,
-    /// Other parts that say which of its rows are of use.
+    /// Other parts that say which of its rows are of use; of the same wave or an earlier one.
     pub reducers: Vec<Reducer>,
+    /// Its text may use the values of earlier waves.
+    pub wave: usize,
 }
 
 /// Rows whose value another part does not have are of no use to the merge query: a semi-join. It need not be done.
@@ -97,6 +103,21 @@ pub struct Reducer {
 }
 
 impl Gather {
+    /// How many waves there are.
+    pub fn waves(&self) -> usize {
+        self.parts
+            .iter()
+            .map(|part| part.wave + 1)
+            .chain(self.values.iter().map(|value| value.wave + 1))
+            .max()
+            .unwrap_or(1)
+    }
+
+    /// A part's text to be explained: it stands by itself.
+    pub fn explained(&self, part: &Part) -> String {
+        value::explained(&part.text, &self.values)
+    }
+
     /// What may be done about a part's rows, for people.
     pub fn notes(&self, part: &Part) -> Vec<String> {
         let reducer = |reducer: &Reducer| {
@@ -104,6 +125,9 @@ impl Gather {
             format!("reduced by: {} in {source}.{}", reducer.column, reducer.source_column)
         };
         let index = |columns: &Vec<String>| format!("index: ({})", columns.join(", "));
-        part.reducers.iter().map(reducer).chain(part.lookups.iter().map(index)).collect()
+        let value = |value: &Value| format!("${}: ({})", value.parameter, value.original);
+        let used =
+            self.values.iter().filter(|value| value.wave < part.wave && value::uses(&part.text, value.parameter));
+        used.map(value).chain(part.reducers.iter().map(reducer)).chain(part.lookups.iter().map(index)).collect()
     }
 }

@@ -14,6 +14,10 @@ pub struct Parts<'c> {
     context: &'c Context<'c>,
     /// Types of parameters as the whole statement tells them.
     types: Vec<Option<Oid>>,
+    /// The number of the first parameter for a value; 0: there are to be none.
+    pub first_value: usize,
+    /// Such parameters in use.
+    pub values: usize,
     /// Made so far.
     pub made: Vec<Part>,
     /// See [`super::Gather::ordered`].
@@ -23,13 +27,14 @@ pub struct Parts<'c> {
 impl<'c> Parts<'c> {
     /// None yet. `types`: of the client's parameters, where the whole statement makes them certain.
     pub fn new(context: &'c Context<'c>, types: Vec<Option<Oid>>) -> Parts<'c> {
-        Parts { context, types, made: Vec::new(), ordered: None }
+        Parts { context, types, first_value: 0, values: 0, made: Vec::new(), ordered: None }
     }
 
     /// Where a query runs as a part; `None` if it is no part: it does not distribute, or does something besides reading.
     pub fn target(&self, select: &SelectStmt) -> Result<Option<Target>, Stop> {
         let mut builder = Builder::new(self.context);
-        let query = match builder.select(select) {
+        let opaque = super::value::opaque(select, self)?;
+        let query = match builder.select(opaque.as_ref().unwrap_or(select)) {
             Ok(query) => query,
             Err(Stop::Refuse(_)) => return Ok(None),
             Err(Stop::Fails) => return Err(Stop::Fails),
@@ -72,7 +77,7 @@ impl<'c> Parts<'c> {
             return Ok(known.name.clone());
         }
         let name = format!("part{}", self.made.len() + 1);
-        self.made.push(Part { name: name.clone(), text, target, lookups: Vec::new(), reducers: Vec::new() });
+        self.made.push(Part { name: name.clone(), text, target, lookups: Vec::new(), reducers: Vec::new(), wave: 0 });
         Ok(name)
     }
 }

@@ -205,6 +205,7 @@ impl Engine<'_, '_> {
         }
         let mut conditions = Vec::new();
         for mut node in nodes {
+            self.early_values(&mut node)?;
             let content = Content::of(&mut node)?;
             let items = content.outside().into_iter().map(str::to_owned).collect();
             let named = content.bare.iter().all(|name| content.ctes.contains(name));

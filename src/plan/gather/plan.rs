@@ -6,7 +6,7 @@ use pg_query::protobuf::SelectStmt;
 
 use super::clock::Clock;
 use super::part::{Parts, one_shard};
-use super::{Gather, engine, label, view, whole};
+use super::{Gather, Value, engine, label, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -24,13 +24,13 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
             if let Several::Refuse(refusal) = &keyed.several
                 && (keyed.touches_home || !one_shard(&keyed))
                 && access != Access::Write
-                && let Ok((gather, _)) = gather(select, &refusal.reason, context)
+                && let Ok((gather, _)) = gather(select, &refusal.reason, context, true)
             {
                 keyed.several = Several::Gather(Arc::new(gather));
             }
             Ok(Route { access, target: Target::Keyed(keyed), output })
         }
-        Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context) {
+        Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context, true) {
             Ok((gather, access)) => {
                 Ok(Route { access, target: Target::Gather(Arc::new(gather)), output: Output::Rows })
             }
@@ -46,7 +46,7 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
 /// # Errors
 /// When the query is refused.
 pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
-    match gather(select, reason, context) {
+    match gather(select, reason, context, false) {
         Ok((gather, _)) => Ok(Some(gather)),
         Err(GatherStop::NotForIt) => Ok(None),
         Err(GatherStop::Stop(stop)) => Err(stop),
@@ -71,7 +71,13 @@ pub fn unprintable() -> Stop {
     Refusal::unsupported("this query cannot be taken apart for several shards").into()
 }
 
-fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<(Gather, Access), GatherStop> {
+/// `values`: single values may be computed before the rest.
+fn gather(
+    select: &SelectStmt,
+    reason: &str,
+    context: &Context<'_>,
+    values: bool,
+) -> Result<(Gather, Access), GatherStop> {
     let mut tree = Node::SelectStmt(Box::new(select.clone()));
     // Literals without values (`plan::shared`) cannot be written; that plan is only for keys of one shard.
     if has_erased(&mut tree)? {
@@ -106,15 +112,17 @@ fn gather(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<(G
     label::everywhere(&mut tree)?;
     let mut clock = Clock::new(count + 1);
     clock.replace(&mut tree)?;
-    let (parts, merge) = match pieces(&tree, context, &types) {
+    let first_value = if values { count + 1 + usize::from(clock.used) } else { 0 };
+    let (parts, merge, values) = match pieces(&tree, context, &types, first_value) {
         Ok(found) => found,
-        Err(_) => tables(tree, context, &types)?,
+        Err(_) => tables(tree, context, &types).map(|(parts, merge)| (parts, merge, Vec::new()))?,
     };
     let gather = Gather {
         merge,
         parts: parts.made,
         ordered: parts.ordered,
         now_parameter: clock.used.then_some(count + 1),
+        values,
         parameters: count,
         put: None,
         make: None,
@@ -138,12 +146,18 @@ fn has_erased(node: &mut Node) -> Result<bool, Stop> {
 }
 
 /// The largest pieces that distribute run on the shards.
-fn pieces<'c>(tree: &Node, context: &'c Context<'c>, types: &[Option<Oid>]) -> Result<(Parts<'c>, String), Stop> {
+fn pieces<'c>(
+    tree: &Node,
+    context: &'c Context<'c>,
+    types: &[Option<Oid>],
+    first_value: usize,
+) -> Result<(Parts<'c>, String, Vec<Value>), Stop> {
     let Node::SelectStmt(select) = tree else { return Err(unprintable()) };
     let mut select = select.as_ref().clone();
     let mut parts = Parts::new(context, types.to_vec());
-    engine::split(&mut select, context, &mut parts)?;
-    Ok((parts, edit::print(&select).ok_or_else(unprintable)?))
+    parts.first_value = first_value;
+    let values = engine::split(&mut select, context, &mut parts)?;
+    Ok((parts, edit::print(&select).ok_or_else(unprintable)?, values))
 }
 
 /// Every table is shipped.
