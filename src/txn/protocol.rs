@@ -1,6 +1,6 @@
 //! The rounds of a commit over several shards, on the servers of a client's link.
 //!
-//! Who wrote is asked, not guessed. All who wrote but one are prepared, while that one, the decision shard, writes a row into
+//! Who wrote is known from what their statements said, or asked, not guessed. All who wrote but one are prepared, while that one, the decision shard, writes a row into
 //! its own transaction that says committed; its COMMIT is the decision; then the others are told. What is left when anybody
 //! dies in between is found and finished by [`super::recovery`]. The session calls this and knows what to tell the client.
 
@@ -70,7 +70,6 @@ pub struct Roles {
 /// # Errors
 /// Somebody failed: nothing has been committed but what only read.
 pub async fn ask(link: &mut Link, may_have: impl Fn(&Enlisted) -> bool) -> (Plain, Result<Vec<usize>, Failed>) {
-    pause(Point::Asking).await;
     let mut asked = Vec::new();
     let mut expected: Vec<(usize, &[u8])> = Vec::new();
     for (at, enlisted) in link.servers.iter_mut().enumerate() {

@@ -52,15 +52,16 @@ struct Place {
 }
 
 impl Place {
-    /// Sessions that wait for a lock of somebody's. Advisory ones are the gateway's own.
+    /// Sessions that wait for a lock of somebody's, on however many shards. Advisory ones are the gateway's own.
     async fn waiting(&self) -> usize {
-        let mut sum = 0;
+        let mut names = BTreeSet::new();
         for watcher in &self.watchers {
-            let query = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+            let query = "SELECT application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                 WHERE NOT l.granted AND l.locktype <> 'advisory' AND a.datname = current_database()";
-            sum += usize::try_from(watcher.query_one(query, &[]).await.unwrap().get::<_, i64>(0)).unwrap();
+            let rows = watcher.query(query, &[]).await.unwrap();
+            names.extend(rows.iter().map(|row| row.get::<_, String>(0)));
         }
-        sum
+        names.len()
     }
 
     async fn run(&self, setup: &[String], steps: &[(String, String)]) -> String {
@@ -71,7 +72,9 @@ impl Place {
         let mut idle: BTreeMap<&str, Client> = BTreeMap::new();
         for (session, _) in steps {
             if !idle.contains_key(session.as_str()) {
-                idle.insert(session, connect(&self.url).await);
+                let client = connect(&self.url).await;
+                client.batch_execute(&format!("SET application_name = '{session}'")).await.unwrap();
+                idle.insert(session, client);
             }
         }
         let mut busy: BTreeMap<&str, JoinHandle<(String, Client)>> = BTreeMap::new();
