@@ -26,6 +26,10 @@ mod moment;
 mod rights;
 #[path = "commit/snapshot.rs"]
 mod snapshot;
+#[path = "commit/ways.rs"]
+mod ways;
+#[path = "commit/wires.rs"]
+mod wires;
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! HTTP for machines: `/metrics` for Prometheus, `/health` and `/ready` for whoever restarts or balances gateways.
+//! HTTP for machines: `/metrics` for Prometheus, `/health` and `/ready` for whoever restarts or balances gateways, `/transactions`
+//! for whoever wants to know what is in doubt.
 //!
 //! `/health` tells of the whole: 200 while every primary answers. `/ready` tells of this gateway: 200 while it takes clients;
 //! a shard that is down is no reason to send clients elsewhere, where it is down as well.
@@ -54,6 +55,7 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/health", get(health))
         .route("/ready", get(ready))
+        .route("/transactions", get(transactions))
         .with_state(http);
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = axum::serve(listener, router).with_graceful_shutdown(async move {
@@ -93,10 +95,18 @@ async fn health(State(http): State<Http>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "degraded")
     };
-    match serde_json::to_string(&Health { status, shards }) {
+    json(code, &Health { status, shards })
+}
+
+fn json(code: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_string(body) {
         Ok(body) => (code, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+async fn transactions(State(http): State<Http>) -> Response {
+    json(StatusCode::OK, &http.gateway.in_doubt())
 }
 
 async fn ready(State(http): State<Http>) -> (StatusCode, &'static str) {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::admin::observe::{PoolSample, ServerHealth};
+use crate::admin::observe::{PoolSample, ServerHealth, TransactionSample};
 use crate::counters::{QueryKind, SqlstateClass, Tally};
 
 /// A gateway of two shards as the test wants it.
@@ -34,6 +34,17 @@ impl Observe for Gateway {
             ShardHealth { name: "s0".into(), primary: server(5432, true), replicas: vec![server(5433, false)] },
             ShardHealth { name: "s\"1".into(), primary: server(5434, second), replicas: vec![] },
         ]
+    }
+
+    fn in_doubt(&self) -> Vec<TransactionSample> {
+        vec![TransactionSample {
+            shard: "s1".into(),
+            name: "pgbraid:c:s0:t".into(),
+            database: "shop".into(),
+            owner: "app".into(),
+            age_seconds: 1.5,
+            decision_shard: "s0".into(),
+        }]
     }
 
     fn clients(&self) -> usize {
@@ -154,6 +165,12 @@ async fn health_names_the_shard_that_is_down() {
         running.metric("pgbraid_server_up{shard=\"s\\\"1\",server=\"10.0.0.1:5434\",role=\"primary\"}").await,
         Some(0.0)
     );
+}
+
+#[tokio::test]
+async fn what_is_in_doubt_is_listed_with_its_age() {
+    let body = r#"[{"shard":"s1","name":"pgbraid:c:s0:t","database":"shop","owner":"app","age_seconds":1.5,"decision_shard":"s0"}]"#;
+    assert_eq!(start().await.get("/transactions").await, (200, body.to_owned()));
 }
 
 #[tokio::test]

@@ -52,6 +52,12 @@ const METRICS: &[(&str, Kind, Unit, &str)] = &[
         "Transactions found prepared on shards at the last look.",
     ),
     (
+        "pgbraid_prepared_oldest_seconds",
+        Kind::Gauge,
+        Unit::Seconds,
+        "Age of the oldest of them: more than a few seconds is a transaction that cannot be finished.",
+    ),
+    (
         "pgbraid_recovered_transactions_total",
         Kind::Counter,
         Unit::Count,

@@ -8,6 +8,8 @@ pub trait Observe: Send + Sync + 'static {
     fn pools(&self) -> Vec<PoolSample>;
     /// Every shard of the configuration, in its order.
     fn shards(&self) -> Vec<ShardHealth>;
+    /// Transactions that are prepared on some shard, as recovery has seen them last.
+    fn in_doubt(&self) -> Vec<TransactionSample>;
     /// Clients connected, those that are still logging in included.
     fn clients(&self) -> usize;
     /// No new clients are taken: the gateway is stopping.
@@ -33,6 +35,23 @@ pub struct PoolSample {
     pub servers_max: usize,
     /// Clients in the queue.
     pub clients_waiting: usize,
+}
+
+/// A transaction over several shards that is prepared on one of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TransactionSample {
+    /// The shard on which it is prepared.
+    pub shard: String,
+    /// As `pg_prepared_xacts` has it.
+    pub name: String,
+    /// Its database there.
+    pub database: String,
+    /// Who prepared it.
+    pub owner: String,
+    /// Since it was prepared.
+    pub age_seconds: f64,
+    /// The shard that knows what becomes of it.
+    pub decision_shard: String,
 }
 
 /// A shard's servers.

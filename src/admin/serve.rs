@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 
 use super::http::{self, Http};
 use super::metrics::Metrics;
-use super::observe::{Observe, PoolSample, ServerHealth, ShardHealth};
+use super::observe::{Observe, PoolSample, ServerHealth, ShardHealth, TransactionSample};
 use crate::auth::{Found, Lookup, LookupError, LookupFuture};
 use crate::config::{self, Config};
 use crate::session::accept::Door;
 use crate::session::gateway::Gateway;
 use crate::session::serve::{Running, start};
 use crate::topology::{self, ControlError, MapFile, MapFileError};
+use crate::txn::name::TransactionName;
 
 /// Why a gateway did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -222,6 +223,20 @@ impl Observe for Gateway {
             replicas: shard.replicas.iter().map(health).collect(),
         };
         config.shards.iter().map(shard).collect()
+    }
+
+    fn in_doubt(&self) -> Vec<TransactionSample> {
+        let config = self.config.load();
+        let name = |at: usize| config.shards.get(at).map(|shard| shard.name.clone()).unwrap_or_default();
+        let sample = |found: crate::txn::in_doubt::InDoubt| TransactionSample {
+            shard: name(found.shard),
+            decision_shard: TransactionName::parse(&found.name).map(|name| name.decision_shard).unwrap_or_default(),
+            name: found.name,
+            database: found.database,
+            owner: found.owner,
+            age_seconds: found.age.as_secs_f64(),
+        };
+        self.commits.in_doubt().into_iter().map(sample).collect()
     }
 
     fn clients(&self) -> usize {

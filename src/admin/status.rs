@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use crate::config::Config;
 use crate::topology;
+use crate::txn::in_doubt::{self, InDoubt};
 use crate::txn::install;
 use crate::txn::name::TransactionName;
-use crate::txn::recovery::{self, InDoubt};
 
 /// A line for each transaction that is in doubt on a shard, with its age, and a line for each shard that could not be asked; the
 /// number of both together.
@@ -14,7 +14,7 @@ pub async fn status(config: &Config) -> (String, usize) {
     let mut text = String::new();
     let mut problems = 0;
     for (at, shard) in config.shards.iter().enumerate() {
-        match in_doubt(config, at).await {
+        match found_on(config, at).await {
             Ok(found) => {
                 for found in &found {
                     problems += 1;
@@ -44,12 +44,12 @@ fn line(text: &mut String, shard: &str, found: &InDoubt) {
     );
 }
 
-async fn in_doubt(config: &Config, at: usize) -> Result<Vec<InDoubt>, String> {
+async fn found_on(config: &Config, at: usize) -> Result<Vec<InDoubt>, String> {
     let Some(shard) = config.shards.get(at) else { return Ok(Vec::new()) };
     let client = topology::connect(&shard.primary, None).await.map_err(|error| error.to_string())?;
     let failed = |error| topology::describe(&error);
     match install::cluster(&client).await.map_err(failed)? {
-        Some(cluster) => recovery::list(&client, at, &cluster).await.map_err(failed),
+        Some(cluster) => in_doubt::list(&client, at, &cluster).await.map_err(failed),
         None => Err("no tables for commits on several shards: run `pgbraid init`".to_owned()),
     }
 }

@@ -300,8 +300,11 @@ impl Link {
                 .expects
                 .frame(header.tag, body.first().copied().unwrap_or(0))
                 .map_err(|unexpected| ServerFault::Protocol(unexpected.to_string()))?;
-            if header.tag == b'S' {
-                note_parameter(&mut server.parameters, body);
+            match header.tag {
+                b'S' => note_parameter(&mut server.parameters, body),
+                b'C' => server.wrote |= fields::tells_of_rows_written(body),
+                b'Z' => server.wrote &= body != b"I",
+                _ => {}
             }
             let before = out.len();
             let told = deadlock.as_deref().unwrap_or(body);

@@ -42,6 +42,8 @@ pub struct Server {
     /// Parameters it reported last.
     pub parameters: Vec<(String, String)>,
     prepared: LruCache<StatementId, ()>,
+    /// A statement of the transaction that is open has said that it wrote rows.
+    pub wrote: bool,
     /// Where it is.
     pub target: Arc<Target>,
     /// When it was connected.
@@ -89,6 +91,7 @@ impl Server {
             unnamed: None,
             parameters: connected.parameters,
             prepared: LruCache::new(NonZeroUsize::new(prepared_max).unwrap_or(NonZeroUsize::MIN)),
+            wrote: false,
             target,
             born: Instant::now(),
             thread: std::thread::current().id(),

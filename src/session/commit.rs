@@ -12,6 +12,7 @@ use crate::pool::expect::Audience;
 use crate::pool::settings::Settings;
 use crate::topology;
 use crate::txn::commits::{Active, on_server};
+use crate::txn::pause::{Point, pause};
 use crate::txn::protocol::{self, Failed, Roles, Verdict};
 use crate::txn::resolve::{self, Decision};
 use crate::txn::state::Block;
@@ -88,10 +89,12 @@ impl Session {
         let may_have = |enlisted: &Enlisted| block.writes.include(enlisted.shard) && !enlisted.replica;
         let candidates: Vec<usize> =
             (0..self.link.servers.len()).filter(|at| may_have(&self.link.servers[*at])).collect();
-        let (plain, wrote) = protocol::ask(&mut self.link, may_have).await;
-        self.note(&plain);
-        let mut wrote = wrote.map_err(|failed| self.failure(failed))?;
-        let rest: Vec<usize> = candidates.into_iter().filter(|at| !wrote.contains(at)).collect();
+        pause(Point::Asking).await;
+        let known = candidates.iter().all(|at| self.link.servers[*at].server.wrote);
+        let mut wrote = if known { candidates.clone() } else { self.ask_who_wrote(may_have).await? };
+        let readers = 0..self.link.servers.len();
+        // Those that cannot have written have committed when the others were asked.
+        let rest: Vec<usize> = readers.filter(|at| !wrote.contains(at) && (known || candidates.contains(at))).collect();
         if wrote.len() < 2 {
             for round in [rest, wrote] {
                 round.iter().for_each(|at| self.link.servers[*at].server.send_query(b"COMMIT", Audience::Gateway));
@@ -111,6 +114,13 @@ impl Session {
             self.gateway.commits.leave();
         }
         result
+    }
+
+    /// Which of those that may have written did.
+    async fn ask_who_wrote(&mut self, may_have: impl Fn(&Enlisted) -> bool) -> Result<Vec<usize>, Failure> {
+        let (plain, wrote) = protocol::ask(&mut self.link, may_have).await;
+        self.note(&plain);
+        wrote.map_err(|failed| self.failure(failed))
     }
 
     async fn commit_as_one(&mut self, block: &Block, active: &Active, roles: &Roles) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use crate::execute::copy_in::{CopyAnswers, CopyIn, Router, copy_fail};
 use crate::execute::copy_key::FieldFormat;
 use crate::plan::{CopyFormat, CopyTarget};
 use crate::pool::expect::Audience;
+use crate::txn::pause::{Point, pause};
 use crate::wire::copy::Splitter;
 use crate::wire::frame::{self, HEADER_BYTES, Header};
 use crate::wire::reply::{self, Report};
@@ -93,6 +94,7 @@ impl Session {
     ) -> Result<u64, Failure> {
         self.start_copy(text, &mut answers, parts).await?;
         let mut stopped = None;
+        pause(Point::Copying).await;
         if answers.error.is_none() {
             if let Some(response) = &answers.response {
                 copy.expect_columns(response);

@@ -15,6 +15,7 @@ use crate::execute::harvest::Harvest;
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Move, Output, Route, Target, literal};
 use crate::pool::expect::{Audience, Step};
+use crate::txn::pause::{Point, pause};
 use crate::wire::copy::{Field, JoinFormat};
 use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
@@ -134,6 +135,7 @@ impl Session {
         for row in rows {
             by_shard.entry(self.shard_of_row(moving, &row)?).or_default().push(row);
         }
+        pause(Point::Moving).await;
         self.put(moving, by_shard, &shards, sent).await
     }
 

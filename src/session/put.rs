@@ -23,6 +23,7 @@ use crate::execute::put::{Announce, PutError};
 use crate::plan::{CopyFormat, CopyTarget, NOW_SETTING, Put, Store, literal};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{CancelServer, Server};
+use crate::txn::pause::{Point, pause};
 use crate::wire::copy::{Field, Splitter};
 use crate::wire::frame;
 use crate::wire::frontend::Execute;
@@ -122,6 +123,7 @@ impl Session {
         };
         let key = server.server.cancel_key();
         self.link.servers.push(server);
+        pause(Point::Putting).await;
         Ok((parts, key))
     }
 

@@ -19,6 +19,7 @@ use crate::pool::expect::Audience;
 use crate::txn::commits::on_server;
 use crate::txn::log::Isolation;
 use crate::txn::name::{TransactionName, literal};
+use crate::txn::pause::{Point, pause};
 use crate::txn::state::Writes;
 use crate::wire::fields::field;
 use crate::wire::frame;
@@ -196,6 +197,7 @@ impl Session {
         let first = self.round().await?;
         self.send(1..count, HOLD);
         let rest = self.round().await?;
+        pause(Point::Holding).await;
         for enlisted in &mut self.link.servers {
             enlisted.begun = true;
         }

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::life::Session;
 use crate::execute::fault::LinkFault;
 use crate::execute::relay::Plain;
-use crate::plan::TransactionVerb;
+use crate::plan::{Access, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::txn::state::{BlockKind, Transaction};
 use crate::wire::reply::{self, Report, Status};
@@ -216,7 +216,15 @@ impl Session {
     /// SET TRANSACTION, SET CONSTRAINTS. The tag is the server's.
     async fn modes(&mut self, text: String, read_only: Option<bool>) -> Result<(), Failure> {
         let tag = if text.to_ascii_lowercase().contains("constraints") { "SET CONSTRAINTS" } else { "SET" };
-        if self.transaction.block().is_none() {
+        let all = text.split_whitespace().nth(2).is_some_and(|word| word.eq_ignore_ascii_case("all"));
+        let names = tag != "SET" && !all;
+        if names && self.link.servers.is_empty() {
+            // A shard says whether there is such a constraint, and, outside a block, the warning.
+            self.enlist_any(Access::ReadPrimary).await?;
+        }
+        if self.transaction.block().is_none() && names {
+            self.tell_servers(&text).await?;
+        } else if self.transaction.block().is_none() {
             // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
             let verb = if tag == "SET" { "SET TRANSACTION" } else { tag };
             self.warn(Report::warning("25P01", format!("{verb} can only be used in transaction blocks")));

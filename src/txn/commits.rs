@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use shardmap::ShardId;
 use tokio::sync::Notify;
 
+use super::in_doubt::InDoubt;
 use super::install::{self, NotReady};
 use super::name::{TransactionName, literal};
 use crate::config::{Config, ServerAddress};
@@ -21,6 +23,8 @@ pub struct Commits {
     active: Mutex<HashSet<String>>,
     /// By database: its cluster's id and the shards that are ready.
     ready: Mutex<HashMap<String, Ready>>,
+    /// Prepared on some shard, as recovery has seen it last, and when.
+    in_doubt: Mutex<(Vec<InDoubt>, Option<Instant>)>,
     left_over: Notify,
 }
 
@@ -58,6 +62,7 @@ impl Commits {
             last: AtomicU64::new(0),
             active: Mutex::default(),
             ready: Mutex::default(),
+            in_doubt: Mutex::default(),
             left_over: Notify::new(),
         })
     }
@@ -88,6 +93,18 @@ impl Commits {
     /// Something was left for recovery.
     pub fn leave(&self) {
         self.left_over.notify_one();
+    }
+
+    /// These are prepared on the shards now.
+    pub fn note_in_doubt(&self, found: Vec<InDoubt>) {
+        *lock(&self.in_doubt) = (found, Some(Instant::now()));
+    }
+
+    /// What was prepared on the shards at the last look, with the ages that it has now.
+    pub fn in_doubt(&self) -> Vec<InDoubt> {
+        let (found, seen) = lock(&self.in_doubt).clone();
+        let since = seen.map(|seen| seen.elapsed()).unwrap_or_default();
+        found.into_iter().map(|found| InDoubt { age: found.age + since, ..found }).collect()
     }
 
     /// Returns when something is left for recovery.

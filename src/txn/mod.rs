@@ -9,6 +9,7 @@ pub mod log;
 pub mod state;
 pub mod name;
 pub mod install;
+pub mod in_doubt;
 pub mod commits;
 pub mod resolve;
 pub mod pause;

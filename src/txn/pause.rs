@@ -1,9 +1,9 @@
-//! Named points at which a commit can be stopped, for the tests that kill it there. In release builds they are nothing.
+//! Named points at which a commit, or what leads to it, can be stopped, for the tests that kill it there. In release builds they are nothing.
 
-/// A step of a commit over several shards.
+/// A step of a commit over several shards, or of a way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// The client has said COMMIT; nothing has been asked.
+    /// The client has said COMMIT; nobody has been asked whether it wrote.
     Asking,
     /// It is known who wrote; nothing is prepared.
     Preparing,
@@ -15,6 +15,14 @@ pub enum Point {
     Finished,
     /// Something failed; what is prepared is to be rolled back.
     Aborting,
+    /// Rows whose key changes are taken from their shards, and not yet where they belong.
+    Moving,
+    /// The merge server has the rows that are to be stored; no shard has one.
+    Putting,
+    /// All shards wait for a COPY's data.
+    Copying,
+    /// Commits on several shards are kept off, on all of them; no snapshot is taken.
+    Holding,
 }
 
 /// Waits at a point while the file of its name is in the directory that `PGBRAID_PAUSE` names, and says by another that it waits.

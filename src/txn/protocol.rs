@@ -1,6 +1,6 @@
 //! The rounds of a commit over several shards, on the servers of a client's link.
 //!
-//! Who wrote is asked, not guessed. All who wrote but one are prepared, while that one, the decision shard, writes a row into
+//! Who wrote is known from what their statements said, or asked, not guessed. All who wrote but one are prepared, while that one, the decision shard, writes a row into
 //! its own transaction that says committed; its COMMIT is the decision; then the others are told. What is left when anybody
 //! dies in between is found and finished by [`super::recovery`]. The session calls this and knows what to tell the client.
 
@@ -31,6 +31,9 @@ pub const HOLD_ON: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock_shared(3163886
 /// A transaction that takes longer to be prepared is rolled back: rows of the decision table that say aborted must outlive it,
 /// see `recovery::ABORT_KEPT`.
 const PREPARE_MAX: Duration = Duration::from_secs(300);
+
+/// So often COMMIT PREPARED is said before it is left to recovery.
+const FINISH_ATTEMPTS_MAX: usize = 3;
 
 /// Why a transaction was rolled back.
 #[derive(Debug)]
@@ -70,7 +73,6 @@ pub struct Roles {
 /// # Errors
 /// Somebody failed: nothing has been committed but what only read.
 pub async fn ask(link: &mut Link, may_have: impl Fn(&Enlisted) -> bool) -> (Plain, Result<Vec<usize>, Failed>) {
-    pause(Point::Asking).await;
     let mut asked = Vec::new();
     let mut expected: Vec<(usize, &[u8])> = Vec::new();
     for (at, enlisted) in link.servers.iter_mut().enumerate() {
@@ -156,9 +158,10 @@ pub async fn decide(link: &mut Link, active: &Active, roles: &Roles) -> (Plain, 
     (replies.plain, verdict)
 }
 
-/// Commits what is prepared; whether all of it is.
+/// Commits what is prepared; whether all of it is. What a server refuses, because a time-out of the client's hit it, is said again.
 pub async fn finish(link: &mut Link, active: &Active, roles: &Roles) -> bool {
-    send(link, &roles.prepare, format!("COMMIT PREPARED {}", active.name().literal()).as_bytes());
+    let commit = format!("COMMIT PREPARED {}", active.name().literal());
+    send(link, &roles.prepare, commit.as_bytes());
     let gate = gate(&roles.prepare);
     // Of two, the other may let snapshots be taken as soon as it has committed itself.
     let alone = roles.prepare.len() == 1;
@@ -171,8 +174,19 @@ pub async fn finish(link: &mut Link, active: &Active, roles: &Roles) -> bool {
         send(link, gate, HOLD_ON);
         link.collect(&mut Replies::new(link.servers.len(), false)).await;
     }
+    let mut left = roles.prepare.clone();
+    left.retain(|at| !replies.has_done(*at, b"COMMIT PREPARED"));
+    for _ in 1..FINISH_ATTEMPTS_MAX {
+        if left.iter().all(|at| link.servers[*at].server.is_broken()) {
+            break;
+        }
+        send(link, &left, commit.as_bytes());
+        let mut replies = Replies::new(link.servers.len(), false);
+        link.collect(&mut replies).await;
+        left.retain(|at| !replies.has_done(*at, b"COMMIT PREPARED"));
+    }
     pause(Point::Finished).await;
-    roles.prepare.iter().all(|at| replies.has_done(*at, b"COMMIT PREPARED"))
+    left.is_empty()
 }
 
 /// Rolls everything back, prepared or not; whether all that was prepared is rolled back.

@@ -12,7 +12,8 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::commits::{Commits, on_server};
-use super::name::{PREFIX, TransactionName};
+use super::in_doubt::{InDoubt, list};
+use super::name::TransactionName;
 use super::protocol::{HOLD_OFF, HOLD_ON};
 use super::resolve::{self, Decision};
 use crate::config::Config;
@@ -36,38 +37,6 @@ const ABORT_KEPT: Duration = Duration::from_secs(3600);
 
 /// A query of recovery's own that takes longer has met a server that hangs.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A transaction that is prepared on a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InDoubt {
-    /// Place of the shard in the configuration.
-    pub shard: usize,
-    /// Its database there.
-    pub database: String,
-    /// As PostgreSQL has it.
-    pub name: String,
-    /// Since it was prepared.
-    pub age: Duration,
-    /// Who prepared it.
-    pub owner: String,
-}
-
-/// A shard's prepared transactions of one cluster.
-///
-/// # Errors
-/// When the query fails.
-pub async fn list(client: &Client, shard: usize, cluster: &str) -> Result<Vec<InDoubt>, tokio_postgres::Error> {
-    let query = "SELECT gid, database::text, owner::text,
-            pg_catalog.greatest(0, extract(epoch FROM pg_catalog.clock_timestamp() - prepared))::float8
-        FROM pg_catalog.pg_prepared_xacts WHERE pg_catalog.starts_with(gid, $1) ORDER BY prepared";
-    let query = query.replace("pg_catalog.greatest", "greatest");
-    let rows = client.query(&query, &[&format!("{PREFIX}{cluster}:")]).await?;
-    let read = |row: &tokio_postgres::Row| {
-        let age = Duration::try_from_secs_f64(row.try_get(3)?).unwrap_or_default();
-        Ok(InDoubt { shard, name: row.try_get(0)?, database: row.try_get(1)?, owner: row.try_get(2)?, age })
-    };
-    rows.iter().map(read).collect()
-}
 
 /// Recovery of one gateway.
 pub struct Recovery {
@@ -121,6 +90,9 @@ impl Recovery {
             }
         }
         metrics::gauge!("pgbraid_prepared_transactions").set(prepared.len() as f64);
+        let oldest = prepared.iter().map(|found| found.age).max().unwrap_or_default();
+        metrics::gauge!("pgbraid_prepared_oldest_seconds").set(oldest.as_secs_f64());
+        self.commits.note_in_doubt(prepared.clone());
         let left: Vec<&InDoubt> = prepared.iter().filter(|found| self.is_left(found)).collect();
         let mut decisions: HashMap<TransactionName, Decision> = HashMap::new();
         for found in &left {

@@ -33,6 +33,12 @@ pub fn tag_rows(tag: &[u8]) -> (&[u8], Option<u64>) {
     }
 }
 
+/// Whether a CommandComplete body says that rows were written, `UPDATE 3`, which gives a transaction an id. Others may have, too.
+pub fn tells_of_rows_written(body: &[u8]) -> bool {
+    let verbs = [&b"INSERT "[..], b"UPDATE ", b"DELETE ", b"MERGE "];
+    verbs.iter().any(|verb| body.starts_with(verb)) && !body.ends_with(b" 0\0")
+}
+
 /// The values of a DataRow body in text format.
 pub fn text_row(body: &[u8]) -> Vec<Option<String>> {
     let mut rest = body.get(2..).unwrap_or_default();
@@ -62,6 +68,14 @@ mod tests {
         assert_eq!(tag_rows(b"CREATE TABLE"), (&b"CREATE TABLE"[..], None));
         assert_eq!(tag_rows(b"INSERT 0 5"), (&b"INSERT 0"[..], Some(5)));
         assert_eq!(tag_rows(b"SELECT 0"), (&b"SELECT"[..], Some(0)));
+    }
+
+    #[test]
+    fn only_a_tag_that_counts_rows_says_that_they_were_written() {
+        let bodies = ["INSERT 0 10", "UPDATE 1", "DELETE 20", "MERGE 3"].map(|tag| format!("{tag}\0"));
+        assert!(bodies.iter().all(|body| tells_of_rows_written(body.as_bytes())));
+        let bodies = ["INSERT 0 0", "UPDATE 0", "SELECT 5", "COPY 5", "CREATE TABLE", ""].map(|tag| format!("{tag}\0"));
+        assert!(!bodies.iter().any(|body| tells_of_rows_written(body.as_bytes())));
     }
 
     #[test]

@@ -95,3 +95,75 @@ async fn a_circle_through_somebody_around_the_gateways_is_found_too() {
     assert_eq!(codes, ["40P01"]);
     third.await.unwrap().unwrap().batch_execute("ROLLBACK").await.unwrap();
 }
+
+/// Two clients, each with what it holds already, and what it wants then.
+async fn of_two_one_is_told(cluster: &Cluster, one: (Client, Vec<String>), two: (Client, Vec<String>)) {
+    let mut tasks = Vec::new();
+    for (client, wants) in [one, two] {
+        tasks.push(tokio::spawn(async move {
+            for text in wants {
+                let done = match text.split_once(" <- ") {
+                    Some((copy, row)) => copy_row(&client, copy, row).await,
+                    None => client.batch_execute(&text).await,
+                };
+                if let Err(error) = done {
+                    // Who is told has rolled back at once: the other goes on.
+                    client.batch_execute("ROLLBACK").await.unwrap();
+                    return code(&error);
+                }
+            }
+            client.batch_execute("COMMIT").await.map_or_else(|error| code(&error), |()| "committed".to_owned())
+        }));
+    }
+    let mut told = Vec::new();
+    for task in tasks {
+        eventually("it is over", Duration::from_secs(60), async || task.is_finished()).await;
+        told.push(task.await.unwrap());
+    }
+    told.sort();
+    assert_eq!(told, ["40P01", "committed"]);
+    eventually("nothing is prepared", Duration::from_secs(60), async || crate::prepared(cluster).await == 0).await;
+}
+
+async fn copy_row(client: &Client, copy: &str, row: &str) -> Result<(), tokio_postgres::Error> {
+    let sink = client.copy_in(copy).await?;
+    let mut sink = std::pin::pin!(sink);
+    futures_util::SinkExt::send(&mut sink, bytes::Bytes::from(format!("{row}\n"))).await?;
+    sink.finish().await.map(drop)
+}
+
+#[tokio::test]
+async fn two_copies_that_wait_for_each_others_keys_are_a_circle_too() {
+    let (cluster, _, _) = stage().await;
+    let (a, b) = (keys_on(0, 2).nth(5).unwrap(), keys_on(1, 2).nth(5).unwrap());
+    let gateway = Gateway::start(&cluster);
+    let (one, two) = (cluster.connect().await, gateway.connect().await);
+    for (client, key) in [(&one, a), (&two, b)] {
+        client.batch_execute("BEGIN").await.unwrap();
+        copy_row(client, "COPY accounts FROM STDIN", &format!("{key}\t1")).await.unwrap();
+    }
+    let copy = |key: i64| vec![format!("COPY accounts FROM STDIN <- {key}\t2")];
+    of_two_one_is_told(&cluster, (one, copy(b)), (two, copy(a))).await;
+}
+
+#[tokio::test]
+async fn ddl_on_all_shards_and_a_writer_on_one_after_the_other_are_a_circle_too() {
+    let (cluster, a, b) = stage().await;
+    let (one, two) = (cluster.connect().await, cluster.connect().await);
+    // The writer holds a row of the second shard, which DDL comes to when it has locked the table on the first.
+    one.batch_execute(&format!("BEGIN; {}", add(b))).await.unwrap();
+    two.batch_execute("BEGIN").await.unwrap();
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'";
+    let alter = tokio::spawn(async move {
+        let done = two.batch_execute("ALTER TABLE accounts ADD COLUMN w int8").await;
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        two.batch_execute(end).await.unwrap();
+        done.map_or_else(|error| code(&error), |()| "committed".to_owned())
+    });
+    eventually("it waits", Duration::from_secs(60), async || on_shard(&cluster, 1, waits).await == 1).await;
+    let written = one.batch_execute(&add(a)).await;
+    one.batch_execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" }).await.unwrap();
+    let mut told = [written.map_or_else(|error| code(&error), |()| "committed".to_owned()), alter.await.unwrap()];
+    told.sort();
+    assert_eq!(told, ["40P01", "committed"]);
+}

@@ -1,7 +1,8 @@
 //! Interleaved sessions, `isolation/*.spec`: what each step answers, waits for and fails with is what one Postgres does.
 //!
 //! A file has a `setup`, and cases: `case` and its name, then steps, `session: statement`. `{a}` and `{c}` are keys on one shard,
-//! `{b}` and `{d}` on the other. A step that waits for a lock is noted as such, and its answer where it comes.
+//! `{b}` and `{d}` on the other. A step that waits for a lock is noted as such, and its answer where it comes; one whose session has
+//! a `!` ends its wait by itself, and whether it was seen waiting is chance.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -52,15 +53,16 @@ struct Place {
 }
 
 impl Place {
-    /// Sessions that wait for a lock of somebody's. Advisory ones are the gateway's own.
+    /// Sessions that wait for a lock of somebody's, on however many shards. Advisory ones are the gateway's own.
     async fn waiting(&self) -> usize {
-        let mut sum = 0;
+        let mut names = BTreeSet::new();
         for watcher in &self.watchers {
-            let query = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+            let query = "SELECT application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                 WHERE NOT l.granted AND l.locktype <> 'advisory' AND a.datname = current_database()";
-            sum += usize::try_from(watcher.query_one(query, &[]).await.unwrap().get::<_, i64>(0)).unwrap();
+            let rows = watcher.query(query, &[]).await.unwrap();
+            names.extend(rows.iter().map(|row| row.get::<_, String>(0)));
         }
-        sum
+        names.len()
     }
 
     async fn run(&self, setup: &[String], steps: &[(String, String)]) -> String {
@@ -69,16 +71,19 @@ impl Place {
             first.batch_execute(statement).await.unwrap();
         }
         let mut idle: BTreeMap<&str, Client> = BTreeMap::new();
-        for (session, _) in steps {
-            if !idle.contains_key(session.as_str()) {
-                idle.insert(session, connect(&self.url).await);
+        for session in steps.iter().map(|(session, _)| session.trim_end_matches('!')) {
+            if !idle.contains_key(session) {
+                let client = connect(&self.url).await;
+                client.batch_execute(&format!("SET application_name = '{session}'")).await.unwrap();
+                idle.insert(session, client);
             }
         }
         let mut busy: BTreeMap<&str, JoinHandle<(String, Client)>> = BTreeMap::new();
         let mut said: BTreeSet<&str> = BTreeSet::new();
         let mut trace = String::new();
-        for (session, statement) in steps {
-            let client = idle.remove(session.as_str()).unwrap_or_else(|| panic!("{session} waits already\n{trace}"));
+        for (name, statement) in steps {
+            let session = name.trim_end_matches('!');
+            let client = idle.remove(session).unwrap_or_else(|| panic!("{session} waits already\n{trace}"));
             writeln!(trace, "{session}: {statement}").unwrap();
             let statement = statement.clone();
             busy.insert(session, tokio::spawn(async move { (answer(&client, &statement).await, client) }));
@@ -94,7 +99,9 @@ impl Place {
                     said.remove(session);
                     idle.insert(session, client);
                 }
+                let ends_by_itself = name.ends_with('!') && busy.contains_key(session);
                 if done.is_empty()
+                    && !ends_by_itself
                     && self.waiting().await == busy.len()
                     && busy.values().all(|task| !task.is_finished())
                 {

@@ -4,23 +4,30 @@ use std::io::{Read as _, Write as _};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Cluster, Gateway};
+use crate::support::{Cluster, Gateway, program};
 use crate::{accounts, eventually, keys_on, on_shard, prepared};
 
 /// `pgbraid status`: whether all is well, and what it says.
 fn status(cluster: &Cluster) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pgbraid"));
+    let mut command = Command::new(program());
     let output = command.args(["status", "--config"]).arg(cluster.config_path()).output().unwrap();
     (output.status.success(), String::from_utf8(output.stdout).unwrap())
 }
 
-/// A value that a gateway counts.
-fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
+/// What a gateway says over HTTP.
+fn http(gateway: &Gateway, path: &str) -> String {
     let mut stream = std::net::TcpStream::connect(gateway.http()).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")))?.to_owned();
+    text
+}
+
+/// A value that a gateway counts.
+fn metric(gateway: &Gateway, name: &str) -> Option<f64> {
+    let text = http(gateway, "/metrics");
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")))?;
     line.rsplit(' ').next().unwrap().parse().ok()
 }
 
@@ -45,6 +52,12 @@ async fn a_transaction_in_doubt_is_shown_with_its_age_and_counted_until_it_is_fi
     );
     let counted = async || metric(&other, "pgbraid_prepared_transactions") == Some(1.0);
     eventually("it is counted", Duration::from_secs(60), counted).await;
+    let list = http(&other, "/transactions");
+    assert!(
+        list.contains("\"shard\":\"s1\",\"name\":\"pgbraid:") && list.contains("\"decision_shard\":\"s0\""),
+        "{list}"
+    );
+    assert!(metric(&other, "pgbraid_prepared_oldest_seconds").unwrap() > 0.0);
     gateway.kill9();
     commit.await.unwrap().unwrap_err();
     eventually("it is finished", Duration::from_secs(60), async || prepared(&cluster).await == 0).await;

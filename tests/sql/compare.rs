@@ -21,6 +21,8 @@ pub enum Protocol {
     Simple,
     /// Parse, Bind, Describe, Execute, Sync, with results as text.
     Text,
+    /// The same in three parts, each with its Sync: a named statement and its description; Bind, Describe and Execute; Close.
+    Prepared,
     /// The same with results in binary.
     Binary,
 }
@@ -39,6 +41,8 @@ impl Sides {
         let reads = reads_only(&statement.sql);
         let protocols: &[Protocol] = match (&statement.parameters, reads) {
             (Some(_), true) => &[Protocol::Text, Protocol::Binary],
+            // Which of the two is chance, but the same each time.
+            (Some(values), false) if values.len() > 1 && statement.sql.len() % 2 == 0 => &[Protocol::Prepared],
             (Some(_), false) => &[Protocol::Text],
             (None, true) => &[Protocol::Simple, Protocol::Text, Protocol::Binary],
             (None, false) => &[Protocol::Simple],
@@ -100,13 +104,28 @@ pub fn ask(client: &mut Client, statement: &Statement, protocol: Protocol) -> An
         .map(|value| value.as_ref().map(|text| text.clone().into_bytes()))
         .collect();
     let format = u16::from(protocol == Protocol::Binary);
-    let mut bytes = parse(b"", statement.sql.as_bytes(), &[]);
-    bytes.extend(bind(b"", b"", &[], &parameters, &[format]));
+    let name: &[u8] = if protocol == Protocol::Prepared { b"compared" } else { b"" };
+    let mut bytes = parse(name, statement.sql.as_bytes(), &[]);
+    if protocol == Protocol::Prepared {
+        bytes.extend([target(b'D', b'S', name), frame(b'S', b"")].concat());
+        client.send(&bytes);
+        let answer = Answer::of(client.receive_ready());
+        if answer.error.is_some() || answer.lost.is_some() {
+            return answer;
+        }
+        bytes.clear();
+    }
+    bytes.extend(bind(b"", name, &[], &parameters, &[format]));
     bytes.extend(target(b'D', b'P', b""));
     bytes.extend(execute(b"", 0));
     bytes.extend(frame(b'S', b""));
     client.send(&bytes);
-    Answer::of(client.receive_ready())
+    let answer = Answer::of(client.receive_ready());
+    if protocol == Protocol::Prepared && answer.lost.is_none() {
+        client.send(&[target(b'C', b'S', name), frame(b'S', b"")].concat());
+        drop(client.receive_ready());
+    }
+    answer
 }
 
 /// Where two answers differ; `None` when they say the same.

@@ -23,15 +23,22 @@ pub fn plain(sql: impl Into<String>) -> Statement {
 impl Generator {
     /// A statement alone or a block.
     pub fn unit(&mut self) -> Unit {
-        if self.below(3) > 0 {
-            return Unit { statements: vec![self.write()], block: false };
+        match self.below(12) {
+            0..=6 => return Unit { statements: vec![self.write()], block: false },
+            7 => return Unit { statements: vec![self.message()], block: false },
+            _ => {}
         }
         let mut statements = vec![plain("BEGIN")];
-        for _ in 0..self.below(5) + 1 {
-            match self.below(8) {
-                0 => statements.push(plain("SAVEPOINT a")),
-                1 => statements.push(plain("ROLLBACK TO a")),
-                2 => statements.push(self.read()),
+        for _ in 0..self.below(6) + 1 {
+            let name = self.one_of(&["a", "a", "b"]);
+            match self.below(12) {
+                0 => statements.push(plain(format!("SAVEPOINT {name}"))),
+                1 => statements.push(plain(format!("ROLLBACK TO {name}"))),
+                2 => statements.push(plain(format!("RELEASE {name}"))),
+                3 => statements.push(self.read()),
+                // The block fails, unless it has, and a savepoint brings it back.
+                4 => statements.extend([plain(format!("SAVEPOINT {name}")), self.write(), plain("SELECT 1 / 0")]),
+                5 => statements.push(plain(format!("ROLLBACK TO {name}"))),
                 _ => statements.push(self.write()),
             }
         }
@@ -44,7 +51,30 @@ impl Generator {
         plain(format!("SELECT * FROM orders o WHERE {condition}{lock}"))
     }
 
+    /// Several statements in one message: a transaction of their own.
+    fn message(&mut self) -> Statement {
+        let texts: Vec<String> = (0..self.below(3) + 2)
+            .map(|_| {
+                loop {
+                    let write = self.write_simply();
+                    if write.parameters.is_none() {
+                        return write.sql;
+                    }
+                }
+            })
+            .collect();
+        plain(texts.join("; "))
+    }
+
     fn write(&mut self) -> Statement {
+        let mut write = self.write_simply();
+        if write.parameters.is_none() && self.below(4) == 0 {
+            write.parameters = Some(Vec::new());
+        }
+        write
+    }
+
+    fn write_simply(&mut self) -> Statement {
         match self.below(16) {
             0..=3 => self.insert_rows(),
             4..=5 => self.insert_parameters(),

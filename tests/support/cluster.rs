@@ -13,7 +13,7 @@ use pgbraid::demo::postgres::Server;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio_postgres::Client;
 
-use super::{block_on, connect, host, processes_of, templates, unique};
+use super::{block_on, connect, host, processes_of, program, templates, unique};
 
 /// A cluster that does not serve after so long does not. Generous: test machines are busy.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -68,7 +68,7 @@ impl Cluster {
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let (log, extra) = (kept.join(format!("{name}.log")), kept.join(format!("{name}.toml")));
         fs::write(&extra, setup.config).unwrap();
-        let mut command = host().launcher.command(Path::new(env!("CARGO_BIN_EXE_pgbraid")), "TERM");
+        let mut command = host().launcher.command(&program(), "TERM");
         command.args(["demo", "--port", "0", "--http-port", "0"]);
         command.args(["--shards", &setup.shards.to_string(), "--replicas", &setup.replicas.to_string()]);
         command.arg("--dir").arg(&dir).arg("--template").arg(templates()).arg("--config").arg(&extra);

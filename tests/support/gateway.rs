@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use super::{Cluster, connect, host, unique};
+use super::{Cluster, connect, host, program, unique};
 
 /// One that does not serve after so long does not.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,6 +28,11 @@ pub struct Gateway {
 impl Gateway {
     /// Starts one and waits until it serves.
     pub fn start(cluster: &Cluster) -> Gateway {
+        Gateway::start_through(cluster, &[])
+    }
+
+    /// Starts one that reaches the shards' primaries on these ports, and waits until it serves.
+    pub fn start_through(cluster: &Cluster, ports: &[u16]) -> Gateway {
         let name = unique("gateway");
         let mut table: toml::Table = fs::read_to_string(cluster.config_path()).unwrap().parse().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -35,6 +40,12 @@ impl Gateway {
         gateway.insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
         let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         gateway.insert("http_listen".to_owned(), http.clone().into());
+        for (shard, port) in table["shard"].as_array_mut().unwrap().iter_mut().zip(ports) {
+            let primary = shard["primary"].as_str().unwrap();
+            let (before, after) = primary.rsplit_once(':').unwrap();
+            let (_, database) = after.split_once('/').unwrap();
+            shard["primary"] = format!("{before}:{port}/{database}").into();
+        }
         // Beside the map's file.
         let config = cluster.dir().join(format!("{name}.toml"));
         fs::write(&config, toml::to_string(&table).unwrap()).unwrap();
@@ -51,6 +62,12 @@ impl Gateway {
     /// How the application connects.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        let config: tokio_postgres::Config = self.url.parse().unwrap();
+        config.get_ports()[0]
     }
 
     /// Where it serves its metrics.
@@ -127,7 +144,7 @@ impl Drop for Gateway {
 }
 
 fn launch(config: &Path, log: &Path, pauses: &Path) -> Child {
-    let mut command = host().launcher.command(Path::new(env!("CARGO_BIN_EXE_pgbraid")), "KILL");
+    let mut command = host().launcher.command(&program(), "KILL");
     command.args(["serve", "--config"]).arg(config).env("PGBRAID_PAUSE", pauses);
     command.stderr(File::options().create(true).append(true).open(log).unwrap());
     host().launcher.launch(command).unwrap()

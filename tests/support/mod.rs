@@ -22,6 +22,12 @@ pub use gateway::Gateway;
 #[allow(unused_imports)]
 pub use oracle::{Database, Oracle};
 
+/// The program under test; `PGBRAID_PROGRAM` names a copy, so that a long run does not see the next build.
+pub fn program() -> PathBuf {
+    let copy = std::env::var_os("PGBRAID_PROGRAM");
+    copy.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_pgbraid")), PathBuf::from)
+}
+
 /// Where initialised data directories are kept between test runs.
 fn templates() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("templates")
