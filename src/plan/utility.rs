@@ -262,7 +262,7 @@ fn on_one_shard(route: &mut Route, refusal: impl Fn() -> Refusal) -> Result<(), 
             keyed.several = Several::Refuse(refusal())
         }
         Target::Keyed(_) | Target::Any | Target::Home | Target::Gather(_) | Target::Replicated | Target::Unknown => {}
-        Target::Computed(_) | Target::Moved(_) => {}
+        Target::Computed(_) | Target::Moved(_) | Target::Fetched(_) => {}
     }
     Ok(())
 }

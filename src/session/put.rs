@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Reads and stores the rows; what ends the answer is returned.
-    async fn put_rows(&mut self, gathering: &Gathering, put: &Put, tells: bool) -> Result<BytesMut, Failure> {
+    pub(super) async fn put_rows(&mut self, gathering: &Gathering, put: &Put, tells: bool) -> Result<BytesMut, Failure> {
         let text = format!("INSERT INTO {TABLE} ({}) {}", put.columns.join(", "), gathering.described.gather.merge);
         let (parts, key) = self.stage_rows(gathering, put, &text).await?;
         let columns = all_columns(put);

@@ -36,8 +36,11 @@ mod reduce;
 mod once;
 mod default;
 mod plan;
+mod site;
+mod fetch;
 
 pub use default::{Defaults, NOW_SETTING};
+pub use fetch::{Chunk, Fetched, Source, ROWS_ALIAS as FETCHED_ALIAS, instead as fetch_instead, rows_text};
 pub use ordered::{Amount, Ordered, SortKey};
 pub use part::one_shard;
 pub use plan::{instead, wherever};
