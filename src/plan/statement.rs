@@ -45,8 +45,10 @@ pub fn fails() -> Route {
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     let own = source.text.get(source.range.clone()).unwrap_or_default();
-    if let Some(route) = sequence::set(node, own, context)? {
-        return Ok(Plan::Rows(route));
+    match sequence::set(node, own, context) {
+        Ok(None) => {}
+        Ok(Some(route)) => return Ok(Plan::Rows(route)),
+        Err(stop) => return gather::fetch_instead(Err(stop), node, own, context).map(Plan::Rows),
     }
     match node {
         Node::CreateTableAsStmt(create) => {

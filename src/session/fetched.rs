@@ -13,21 +13,25 @@ use super::gather::{Gathering, Run, without_traces};
 use super::life::{Ended, Session};
 use super::parameters::Parameters;
 use super::plans::Compiled;
+use super::put::send_bound;
 use super::rewritten::{computed_of, distinct, planned_route, split_of, undecided};
 use super::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
 use crate::execute::chorus::Chorus;
 use crate::execute::harvest::Harvest;
 use crate::execute::interleave::Interleave;
+use crate::execute::put::Announce;
 use crate::execute::scatter::Scatter;
 use crate::plan::{
     Access, Chunk, Destination, FETCHED_ALIAS, Fetched, Gather, Route, Target, literal, quoted, rows_text,
 };
 use crate::pool::expect::{Audience, Step};
+use crate::pool::server::Server;
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::text_row;
 use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report};
+use crate::wire::row_description::Columns;
 
 /// Rows within rows at the most: WITH queries that write and themselves need rows.
 const ROUNDS_MAX: usize = 6;
@@ -102,17 +106,14 @@ impl Session {
     /// Such a statement in the simple protocol.
     pub(super) async fn fetched_simple(&mut self, text: &[u8], fetched: &Fetched) -> Result<Ended, Failure> {
         // PostgreSQL's own errors first: types, columns, rights.
-        self.probe(text, &[]).await?;
+        let at = self.enlist_any(Access::ReadPrimary).await?;
+        let columns = self.ask_of(at, &[text], &[], Wire::Simple).await?.pop().and_then(|(_, columns)| columns);
         self.give_back_if_idle().await;
         let own = self.begin_own_block();
         let text = Box::pin(self.fetch(fetched, Given::Nothing, ROUNDS_MAX)).await?;
-        let compiled = self.compiled(text.as_bytes(), &[]).await?;
-        let route = planned_route(&compiled)?;
-        let ended = Box::pin(self.rows(text.as_bytes(), route, &NoArguments, false)).await?;
-        if own {
-            self.commit_block().await?;
-        }
-        Ok(ended)
+        let settled = Box::pin(self.settled(text, Given::Nothing, ROUNDS_MAX)).await?;
+        let end = Box::pin(self.run_settled(settled, Given::Nothing, columns.map(Columns::new))).await?;
+        self.settle(own, &end, true).await
     }
 
     /// Binds such a statement on one server, which describes it and never executes it.
@@ -132,9 +133,12 @@ impl Session {
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
         if execute.rows_max > 0 {
-            return Err(Report::error("0A000", "a row limit on a write that needs rows of other shards is not supported")
-                .with_hint("Execute it without a row limit.")
-                .into());
+            return Err(Report::error(
+                "0A000",
+                "a row limit on a write that needs rows of other shards is not supported",
+            )
+            .with_hint("Execute it without a row limit.")
+            .into());
         }
         self.drain().await?;
         let bind = Bind::read(bound).map_err(super::extended::malformed)?;
@@ -152,7 +156,7 @@ impl Session {
         let given = Given::Bound(&bind, &types);
         let text = Box::pin(self.fetch(fetched, given, ROUNDS_MAX)).await?;
         let settled = Box::pin(self.settled(text, given, ROUNDS_MAX)).await?;
-        let end = self.run_settled(settled, &bind, &types).await?;
+        let end = Box::pin(self.run_settled(settled, given, None)).await?;
         self.link.client.outbound.extend_from_slice(&end);
         Ok(())
     }
@@ -171,7 +175,9 @@ impl Session {
         let mut found: Vec<Rows> = fetched.sources.iter().map(|_| Rows::default()).collect();
         let mut bytes = 0;
         for writes in [false, true] {
-            for (at, source) in fetched.sources.iter().enumerate().filter(|(_, source)| source.gather.is_none() == writes) {
+            for (at, source) in
+                fetched.sources.iter().enumerate().filter(|(_, source)| source.gather.is_none() == writes)
+            {
                 let text = filled(&source.text, &found);
                 let rows = match &source.gather {
                     Some(gather) => self.fetch_query(&text, gather, given).await?,
@@ -208,8 +214,10 @@ impl Session {
         let key = server.server.cancel_key();
         self.link.servers.push(server);
         let at = self.link.servers.len().saturating_sub(1);
-        let arrays: Vec<_> =
-            list.iter().map(|name| format!(", coalesce(pg_catalog.array_agg({name}::pg_catalog.text), '{{}}')::pg_catalog.text")).collect();
+        let arrays: Vec<_> = list
+            .iter()
+            .map(|name| format!(", coalesce(pg_catalog.array_agg({name}::pg_catalog.text), '{{}}')::pg_catalog.text"))
+            .collect();
         let query = format!(
             "{EXACT}; SELECT pg_catalog.count(*){}, pg_catalog.min(c1::pg_catalog.text) FROM pg_temp.pgbraid_rows; \
              SELECT pg_catalog.format_type(a.atttypid, a.atttypmod), CASE WHEN a.attcollation <> t.typcollation THEN \
@@ -285,7 +293,7 @@ impl Session {
         let at = self.enlist_any(Access::Write).await?;
         let mut answers = self.ask_of(at, &[text.as_bytes()], given.types(), Wire::Simple).await?;
         let columns = answers.pop().and_then(|(_, columns)| columns).unwrap_or_default();
-        let columns = crate::wire::row_description::Columns::new(columns).named();
+        let columns = Columns::new(columns).named();
         if let Some((name, _, _)) = columns.iter().find(|(_, oid, _)| *oid >= FIRST_NORMAL_OID) {
             return Err(Report::error(
                 "0A000",
@@ -297,7 +305,8 @@ impl Session {
         let list: Vec<_> =
             columns.iter().map(|(_, oid, modifier)| format!("pg_catalog.format_type({oid}, {modifier})")).collect();
         let query = format!("SELECT {}", list.join(", "));
-        let types = self.harvest(|session| session.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway));
+        let types =
+            self.harvest(|session| session.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway));
         let types = types.await?.into_iter().next().unwrap_or_default();
         for ((name, _, _), type_name) in columns.iter().zip(types) {
             rows.show(name, &type_name.unwrap_or_default());
@@ -379,65 +388,105 @@ impl Session {
         })
     }
 
-    /// Runs the client's statement as it has become; what ends its answer is returned.
-    async fn run_settled(&mut self, settled: Settled, bind: &Bind<'_>, types: &[u32]) -> Result<BytesMut, Failure> {
-        match &settled.destination {
-            Destination::Gather(gather) => {
-                let text = settled.text.as_bytes();
-                let described = self.described(text, types, gather, Wire::Simple).await?;
-                let result_formats = bind.result_formats();
-                let gathering = Gathering { described, parameters: Parameters::of(bind), result_formats };
-                if let Some(put) = &gather.put {
-                    return self.put_rows(&gathering, put, false).await;
-                }
-                let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: None };
-                let merged = self.run_gather(&gathering, run).await?;
-                let mut end = BytesMut::new();
-                reply::complete(&mut end, &String::from_utf8_lossy(&merged.tag.unwrap_or_default()));
-                Ok(end)
-            }
+    /// Runs the client's statement as it has become; what ends its answer is returned. `columns`: as the client is to be told them.
+    async fn run_settled(
+        &mut self,
+        settled: Settled,
+        given: Given<'_>,
+        columns: Option<Columns>,
+    ) -> Result<BytesMut, Failure> {
+        let mut end = BytesMut::new();
+        let failed = match &settled.destination {
+            Destination::Gather(gather) => return self.run_gathered(&settled.text, gather, given, columns).await,
             Destination::All => {
                 self.enlist_all().await?;
                 self.note_write_everywhere().await?;
                 let count = self.link.servers.len();
-                let mut chorus = Chorus::new(0);
+                let mut chorus = Announce::new(Chorus::new(0), columns);
                 for part in [0..count.min(1), 1..count] {
-                    if chorus.error().is_some() {
+                    if chorus.inner.error().is_some() {
                         break;
                     }
-                    part.for_each(|at| self.send_fetching(at, settled.text.as_bytes(), types, bind, true));
+                    part.for_each(|at| self.send_final(at, settled.text.as_bytes(), given));
                     self.relay_in_block(&mut chorus).await?;
                 }
-                let mut end = BytesMut::new();
-                let done = chorus.finish(&mut end);
-                self.ended(end, !done)
+                if chorus.inner.error().is_none() {
+                    chorus.tell(&mut self.link.client.outbound);
+                }
+                !chorus.inner.finish(&mut end)
             }
             _ => {
                 let (shards, split) = self.shards_of(&settled)?;
-                let access = settled.route.access;
-                let places = self.enlist_many(&shards, access).await?;
+                let places = self.enlist_many(&shards, settled.route.access).await?;
                 for (shard, at) in shards.iter().zip(&places) {
                     let own = part_text(&settled, &split, *shard)?;
-                    self.send_fetching(*at, &own, types, bind, true);
+                    self.send_final(*at, &own, given);
                 }
-                let mut end = BytesMut::new();
-                let failed = match &split {
+                let count = self.link.servers.len();
+                match &split {
                     Some(order) => {
-                        let mut joiner = Interleave::new(self.servers_of(order), self.link.servers.len());
+                        let mut joiner = Announce::new(Interleave::new(self.servers_of(order), count), columns);
                         self.relay_in_block(&mut joiner).await?;
-                        joiner.finish(&mut end);
-                        joiner.failed()
+                        if !joiner.inner.failed() {
+                            joiner.tell(&mut self.link.client.outbound);
+                        }
+                        joiner.inner.finish(&mut end);
+                        joiner.inner.failed()
                     }
                     None => {
                         let leader = places.first().copied().unwrap_or(0);
-                        let mut scatter = Scatter::new(leader, self.link.servers.len(), JoinFormat::Rows);
-                        self.relay_in_block(&mut scatter).await?;
-                        scatter.finish(&mut end);
-                        scatter.failed()
+                        let mut joiner = Announce::new(Scatter::new(leader, count, JoinFormat::Rows), columns);
+                        self.relay_in_block(&mut joiner).await?;
+                        if !joiner.inner.failed() {
+                            joiner.tell(&mut self.link.client.outbound);
+                        }
+                        joiner.inner.finish(&mut end);
+                        joiner.inner.failed()
                     }
-                };
-                self.ended(end, failed)
+                }
             }
+        };
+        self.ended(end, failed)
+    }
+
+    /// The same by way of a merge server.
+    async fn run_gathered(
+        &mut self,
+        text: &str,
+        gather: &Arc<Gather>,
+        given: Given<'_>,
+        columns: Option<Columns>,
+    ) -> Result<BytesMut, Failure> {
+        let described = self.described(text.as_bytes(), given.types(), gather, Wire::Simple).await?;
+        let (result_formats, simple) = match given {
+            Given::Nothing => (Vec::new(), true),
+            Given::Bound(bind, _) => (bind.result_formats(), false),
+        };
+        let gathering = Gathering { described, parameters: given.parameters(), result_formats };
+        if let Some(put) = &gather.put {
+            return self.put_rows(&gathering, put, simple).await;
+        }
+        if let Some(columns) = columns {
+            frame::write(&mut self.link.client.outbound, b'T', |to| to.extend_from_slice(columns.body()));
+        }
+        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: None };
+        let merged = self.run_gather(&gathering, run).await?;
+        let mut end = BytesMut::new();
+        reply::complete(&mut end, &String::from_utf8_lossy(&merged.tag.unwrap_or_default()));
+        Ok(end)
+    }
+
+    /// Sends what is to answer the client, whose columns it has been told or will be.
+    fn send_final(&mut self, at: usize, text: &[u8], given: Given<'_>) {
+        match given {
+            Given::Nothing => {
+                let text = String::from_utf8_lossy(text);
+                let rest = Parameters::default().bind_rest(&[]);
+                let server: &mut Server = &mut self.link.servers[at].server;
+                send_bound(server, &text, &[], &rest, Audience::Joiner);
+                server.send_sync(Audience::Gateway);
+            }
+            Given::Bound(bind, types) => self.send_fetching(at, text, types, bind, true),
         }
     }
 
@@ -490,9 +539,12 @@ fn array_text<'v>(values: impl Iterator<Item = Option<&'v str>>) -> String {
 }
 
 fn too_much(bytes_max: usize) -> Failure {
-    Report::error("54000", format!("the rows that the statement needs of other shards exceed held_bytes_max ({bytes_max})"))
-        .with_hint("Write fewer rows in one statement, restrict what it reads, or raise held_bytes_max in [limits].")
-        .into()
+    Report::error(
+        "54000",
+        format!("the rows that the statement needs of other shards exceed held_bytes_max ({bytes_max})"),
+    )
+    .with_hint("Write fewer rows in one statement, restrict what it reads, or raise held_bytes_max in [limits].")
+    .into()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Plans as one line of text each, and a refusal's hint on a second.
 
 use pgbraid::plan::{
-    Access, Amount, Argument, Arguments, Context, CopyFormat, CopyIn, CopyTarget, CursorVerb, Destination, Fetched, KeySource,
-    Ordered, Output, Placement, Plan, PreparedVerb, Refusal, Route, SortKey, Target, When, compile,
+    Access, Amount, Argument, Arguments, Context, CopyFormat, CopyIn, CopyTarget, CursorVerb, Destination, Fetched,
+    KeySource, Ordered, Output, Placement, Plan, PreparedVerb, Refusal, Route, SortKey, Target, When, compile,
 };
 use shardmap::{BUCKETS, Bucket, ShardId};
 
@@ -200,7 +200,9 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::One(shard)) => format!("{access}{}{keys}{output}\n", shards(&[shard])),
         Ok(Destination::Many(many)) => format!("{access} scatter{}{keys}{output}\n", shards(&many)),
         Ok(Destination::Split(rows)) => format!("{access} rows{}{keys}{output}\n", shards(&rows)),
-        Ok(Destination::Move) if matches!(route.target, Target::Fetched(_)) => format!("{access} {}", fetched(&route.target)),
+        Ok(Destination::Move) if matches!(route.target, Target::Fetched(_)) => {
+            format!("{access} {}", fetched(&route.target))
+        }
         Ok(Destination::Move) => format!("{access} move: {}\n", moved(&route.target)),
         Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),
         Ok(Destination::All) => format!("{access} all{output}\n"),

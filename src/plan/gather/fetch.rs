@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{Node as Wrapped, RawStmt};
 
-use super::site::{Found, Sites};
+use super::site::{Found, Sites, has_erased, sets};
 use super::{Gather, plan};
 use crate::catalog::{Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
-use crate::plan::{Access, Context, Output, Route, Several, Target, quoted, statement};
+use crate::plan::{Access, Context, Output, Route, Several, Target, quoted, sequence, statement};
 use crate::sql::{self, Node, edit, names};
 
 /// The alias of rows that stand in a text: what has it is not looked through again.
@@ -120,7 +120,8 @@ pub fn instead(route: Result<Route, Stop>, node: &Node, text: &str, context: &Co
 
 /// As few sources as it takes.
 fn fetched(node: &Node, context: &Context<'_>) -> Option<Fetched> {
-    if !writes(node) {
+    // Literals without values (`plan::shared`) cannot be printed.
+    if !writes(node) || has_erased(&mut node.clone()) {
         return None;
     }
     let (all, sites) = attempt(node, &|_| true, context)?;
@@ -144,7 +145,9 @@ fn fetched(node: &Node, context: &Context<'_>) -> Option<Fetched> {
 fn writes(node: &Node) -> bool {
     match node {
         Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => true,
-        Node::SelectStmt(select) => select.with_clause.iter().flat_map(|with| &with.ctes).any(writes_in_with),
+        Node::SelectStmt(select) => {
+            sets(select) || select.with_clause.iter().flat_map(|with| &with.ctes).any(writes_in_with)
+        }
         _ => false,
     }
 }
@@ -241,20 +244,33 @@ fn dummy(chunks: &[Chunk], sources: &[Source]) -> String {
 
 /// Whether it can be planned when its rows are there, and means the same.
 fn works(fetched: &Fetched, context: &Context<'_>) -> bool {
-    let texts = fetched.sources.iter().filter(|source| source.gather.is_none()).map(|source| &source.text);
     let mut written: Vec<Arc<Relation>> = Vec::new();
-    for chunks in texts.chain([&fetched.text]) {
-        let text = dummy(chunks, &fetched.sources);
-        if !plannable(&text, context) || !apart(&text, &mut written, context) {
+    for source in fetched.sources.iter().filter(|source| source.gather.is_none()) {
+        let text = dummy(&source.text, &fetched.sources);
+        // It may need rows itself.
+        let fits = plannable(&text, context) || (!text.contains(ROWS_ALIAS) && fetched_text(&text, context));
+        if !fits || !apart(&text, &mut written, context) {
             return false;
         }
     }
-    true
+    let text = dummy(&fetched.text, &fetched.sources);
+    plannable(&text, context) && apart(&text, &mut written, context)
+}
+
+fn fetched_text(text: &str, context: &Context<'_>) -> bool {
+    let Ok(script) = sql::parse(text) else { return false };
+    let Some(node) = script.statements.first().and_then(sql::Statement::node) else { return false };
+    fetched(node, context).is_some()
 }
 
 fn plannable(text: &str, context: &Context<'_>) -> bool {
     let Ok(script) = sql::parse(text) else { return false };
     let Some(node) = script.statements.first().and_then(sql::Statement::node) else { return false };
+    match sequence::set(node, text, context) {
+        Ok(None) => {}
+        Ok(Some(_)) => return true,
+        Err(_) => return false,
+    }
     let own = (!matches!(node, Node::SelectStmt(_))).then_some(text);
     let Ok(route) = statement::rows(node, own, context) else { return false };
     match &route.target {
@@ -283,7 +299,15 @@ fn apart(text: &str, written: &mut Vec<Arc<Relation>>, context: &Context<'_>) ->
         return false;
     }
     let own = |relation: &Arc<Relation>| !matches!(relation.kind, RelationKind::System) && !relation.schema.is_empty();
-    let mut used = builder.leaves.iter().map(|leaf| &leaf.relation).filter(|relation| own(relation));
+    // A plain INSERT does not look at the rows that are there.
+    let blind = match node {
+        Node::InsertStmt(insert) if insert.on_conflict_clause.is_none() => {
+            builder.writes.last().map(|write| write.target.0)
+        }
+        _ => None,
+    };
+    let leaves = builder.leaves.iter().enumerate().filter(|(at, _)| Some(*at) != blind);
+    let mut used = leaves.map(|(_, leaf)| &leaf.relation).filter(|relation| own(relation));
     let sees = |relation: &Arc<Relation>| {
         written.iter().any(|written| {
             let same = written.schema == relation.schema && written.name == relation.name;

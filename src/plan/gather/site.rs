@@ -63,7 +63,13 @@ impl<'c> Sites<'c> {
     pub fn statement(&mut self, statement: &mut Node) -> Result<(), Stop> {
         self.look(statement)?;
         if let Some(with) = with_of(statement) {
-            self.with(with)?;
+            let mut with = with.take();
+            if let Some(clause) = &mut with {
+                self.with(clause)?;
+            }
+            if let Some(place) = with_of(statement) {
+                *place = with.filter(|clause| !clause.ctes.is_empty());
+            }
         }
         self.places(statement)?;
         if !self.found.is_empty() {
@@ -119,6 +125,7 @@ impl<'c> Sites<'c> {
                 }
                 self.returning(insert.returning_clause.as_mut().map(|clause| &mut clause.exprs))
             }
+            Node::SelectStmt(select) if sets(select) => self.set_values(select),
             // Only what it writes in WITH.
             Node::SelectStmt(_) => Ok(()),
             _ => Err(unfit()),
@@ -133,7 +140,8 @@ impl<'c> Sites<'c> {
             if let Node::ResTarget(target) = part
                 && let Some(Node::ColumnRef(column)) = names::inner(&target.val)
             {
-                self.star |= column.fields.len() == 1 && column.fields.iter().all(|field| names::string(field).is_none());
+                self.star |=
+                    column.fields.len() == 1 && column.fields.iter().all(|field| names::string(field).is_none());
             }
             match source_of(part) {
                 Some(source) => self.survey.node(source)?,
@@ -152,6 +160,56 @@ impl<'c> Sites<'c> {
         }
         self.found.push(what());
         Some(self.found.len() - 1)
+    }
+
+    /// `SELECT setval(...)` with values that are read from tables: one row of totals.
+    fn set_values(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
+        if select.from_clause.is_empty() {
+            return self.list(&mut select.target_list);
+        }
+        let whole = select.clone();
+        let (mut values, mut kept) = (0, 0);
+        let calls = select.target_list.iter_mut().filter_map(|target| target.node.as_mut());
+        for call in calls.filter_map(value_of).filter_map(|value| match value {
+            Node::FuncCall(call) => Some(call),
+            _ => None,
+        }) {
+            for argument in call.args.iter_mut().skip(1) {
+                let Some(node) = argument.node.as_mut() else { return Err(unfit()) };
+                let content = Content::of(&mut node.clone())?;
+                if !self.totals(&content)? {
+                    continue;
+                }
+                let query = SelectStmt { target_list: vec![node::target(node.clone(), "")], ..whole.clone() };
+                if !self.certain(&query) {
+                    return Err(unfit());
+                }
+                values += 1;
+                match self.place(|| Found::Query(query)) {
+                    Some(at) => *node = node::column(&[&format!("pgbraid_value_{at}_")]),
+                    None => kept += 1,
+                }
+            }
+        }
+        if values == 0 {
+            return Err(unfit());
+        }
+        if kept == 0 {
+            select.from_clause.clear();
+            select.where_clause = None;
+        }
+        Ok(())
+    }
+
+    /// Whether it has an aggregate.
+    fn totals(&self, content: &Content) -> Result<bool, Stop> {
+        let builder = Builder::new(self.context);
+        for (schema, name) in &content.functions {
+            if builder.call(schema.as_deref(), name)?.0 == Call::Aggregate {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     // WITH
@@ -222,9 +280,7 @@ impl<'c> Sites<'c> {
             _ => return Ok(true),
         };
         // Of queries before it, those that are left and what stands for those that are not.
-        if let Some(own) = with_of(&mut query)
-            && !own.ctes.is_empty()
-        {
+        if with_of(&mut query).is_some_and(|own| own.is_some()) {
             return Err(unfit());
         }
         if !self.with.ctes.is_empty() {
@@ -296,10 +352,8 @@ impl<'c> Sites<'c> {
         let renamed = alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty());
         let mut kept = Vec::new();
         for condition in conditions.unwrap_or_default().iter().filter(|_| !renamed) {
-            let mut tried = node::select(
-                vec![node::target(node::yes(), "row")],
-                vec![node::wrap(Node::RangeVar(from.clone()))],
-            );
+            let mut tried =
+                node::select(vec![node::target(node::yes(), "row")], vec![node::wrap(Node::RangeVar(from.clone()))]);
             tried.where_clause = node::boxed(condition.clone());
             let content = Content::of(&mut condition.clone())?;
             if !content.sublinks && self.steady(&content)? && qualify::qualify(&mut tried, self.context).is_ok() {
@@ -400,6 +454,9 @@ impl<'c> Sites<'c> {
     /// Puts a mark in place of a query, if it is a place; whether it is one. `one`: one row is as good as many.
     fn replace(&mut self, query: &mut SelectStmt, one: bool) -> Result<bool, Stop> {
         let Some(mut select) = self.fetchable(query)? else { return Ok(false) };
+        if one && select.target_list.is_empty() && select.larg.is_none() && select.values_lists.is_empty() {
+            select.target_list.push(node::target(node::yes(), "row"));
+        }
         if one && select.limit_count.is_none() && select.limit_offset.is_none() {
             select.limit_count = node::boxed(node::integer(1));
             select.limit_option = pg_query::protobuf::LimitOption::Count as i32;
@@ -500,15 +557,70 @@ fn parts(statement: &mut Node) -> Vec<&mut Node> {
     nodes.chain(ones).collect()
 }
 
-fn with_of(statement: &mut Node) -> Option<&mut WithClause> {
+/// Whether a literal in it has no value, or that is not certain.
+pub fn has_erased(statement: &mut Node) -> bool {
+    let mut erased = false;
+    if let Some(Some(with)) = with_of(statement) {
+        for cte in with.ctes.iter_mut().filter_map(|cte| cte.node.as_mut()) {
+            let Node::CommonTableExpr(cte) = cte else { return true };
+            let Some(query) = cte.ctequery.as_mut().and_then(|query| query.node.as_mut()) else { return true };
+            erased |= has_erased(query);
+        }
+    }
     match statement {
-        Node::SelectStmt(e) => e.with_clause.as_mut(),
-        Node::InsertStmt(e) => e.with_clause.as_mut(),
-        Node::UpdateStmt(e) => e.with_clause.as_mut(),
-        Node::DeleteStmt(e) => e.with_clause.as_mut(),
-        Node::MergeStmt(e) => e.with_clause.as_mut(),
+        Node::SelectStmt(select) => {
+            let mut plain = Node::SelectStmt(Box::new(SelectStmt { with_clause: None, ..select.as_ref().clone() }));
+            return erased || super::plan::has_erased(&mut plain).unwrap_or(true);
+        }
+        Node::InsertStmt(insert) => {
+            if let Some(select) = insert.select_stmt.as_mut().and_then(|select| select.node.as_mut()) {
+                erased |= has_erased(select);
+            }
+        }
+        _ => {}
+    }
+    let whole = |part: &mut Node| super::plan::has_erased(part).unwrap_or(true);
+    for part in parts(statement) {
+        erased |= match source_of(part) {
+            Some(source) => whole(source),
+            None => whole(part),
+        };
+    }
+    erased
+}
+
+fn with_of(statement: &mut Node) -> Option<&mut Option<WithClause>> {
+    match statement {
+        Node::SelectStmt(e) => Some(&mut e.with_clause),
+        Node::InsertStmt(e) => Some(&mut e.with_clause),
+        Node::UpdateStmt(e) => Some(&mut e.with_clause),
+        Node::DeleteStmt(e) => Some(&mut e.with_clause),
+        Node::MergeStmt(e) => Some(&mut e.with_clause),
         _ => None,
     }
+}
+
+/// Whether a query consists of calls of `setval`, over no row or over one of totals.
+pub fn sets(select: &SelectStmt) -> bool {
+    let plain = select.group_clause.is_empty()
+        && select.having_clause.is_none()
+        && select.distinct_clause.is_empty()
+        && select.with_clause.is_none()
+        && select.limit_count.is_none()
+        && select.limit_offset.is_none()
+        && select.larg.is_none()
+        && (select.where_clause.is_none() || !select.from_clause.is_empty());
+    let call = |target: &Wrapped| {
+        let Some(Node::ResTarget(target)) = &target.node else { return false };
+        let Some(Node::FuncCall(call)) = names::inner(&target.val) else { return false };
+        names::qualified(&call.funcname).is_some_and(|(_, name)| name == "setval")
+    };
+    plain && !select.target_list.is_empty() && select.target_list.iter().all(call)
+}
+
+fn value_of(target: &mut Node) -> Option<&mut Node> {
+    let Node::ResTarget(target) = target else { return None };
+    target.val.as_mut()?.node.as_mut()
 }
 
 /// What `SET (a, b) = ...` takes its values from.
@@ -534,10 +646,9 @@ fn split(condition: &Option<Box<Wrapped>>) -> Vec<Node> {
 fn elsewhere(relation: &Relation) -> bool {
     match relation.kind {
         RelationKind::Sharded { .. } | RelationKind::Home | RelationKind::View { .. } => true,
-        RelationKind::Reference
-        | RelationKind::System
-        | RelationKind::Sequence
-        | RelationKind::Unusable { .. } => false,
+        RelationKind::Reference | RelationKind::System | RelationKind::Sequence | RelationKind::Unusable { .. } => {
+            false
+        }
     }
 }
 
