@@ -113,6 +113,13 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             text
         }
         Ok(Destination::Move) => {
+            if let Target::Fetched(fetched) = &route.target {
+                let mut text = format!("Fetch ({access}): rows are fetched first, what is left runs where they say");
+                for source in &fetched.sources {
+                    let _ = write!(text, "\n  ->  {}", source.shown());
+                }
+                return text;
+            }
             format!("Move ({access}): rows are taken from their shards and put where their new keys say")
         }
         Ok(Destination::Compute) => format!("Computed ({access}): where it runs is known when its values are"),
@@ -152,6 +159,7 @@ fn key_parameters(target: &Target) -> Option<String> {
         | Target::Unknown
         | Target::Replicated
         | Target::Gather(_)
+        | Target::Fetched(_)
         | Target::Moved(_) => {
             return None;
         }

@@ -44,6 +44,7 @@ mod spread;
 
 mod copy;
 mod setting;
+mod block;
 mod utility;
 mod kind;
 mod ddl;
@@ -53,7 +54,9 @@ mod shared;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
-pub use gather::{Amount, Gather, NOW_SETTING, Ordered, Part, Reducer, SortKey, Value};
+pub use gather::{
+    Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, SortKey, Source, Value, rows_text,
+};
 pub use literal::{LiteralKey, Literals};
 pub use make::Make;
 pub use moving::Move;

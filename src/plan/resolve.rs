@@ -60,6 +60,13 @@ impl Route {
                 }),
                 None => Ok(Destination::Move),
             },
+            Target::Fetched(fetched) => match &fetched.stays {
+                Some(target) => Ok(match self.resolve_target(target, map, home, arguments) {
+                    Ok(single) => single,
+                    Err(_) => Destination::Move,
+                }),
+                None => Ok(Destination::Move),
+            },
             Target::Any | Target::Unknown => Ok(Destination::Any),
             Target::Home => Ok(Destination::One(home)),
             Target::Scatter => Ok(several(map.shard_ids())),

@@ -6,7 +6,7 @@ use shardmap::{Bucket, Key, ShardId};
 
 use super::moving::Move;
 use super::rewrite::{Computed, Split};
-use super::{Gather, LiteralKey, Refusal};
+use super::{Fetched, Gather, LiteralKey, Refusal};
 use crate::catalog::{KeyType, Oid};
 use crate::sql::lift::LiteralKind;
 
@@ -69,6 +69,8 @@ pub enum Target {
     Computed(Box<Computed>),
     /// An UPDATE of the key: rows may move to other shards.
     Moved(Box<Move>),
+    /// Rows of other shards are fetched before it can run.
+    Fetched(Box<Fetched>),
     /// A write to reference tables whose every value is a constant or parameter: the same on every shard, all or nothing.
     Replicated,
     /// A query that does not distribute.
@@ -189,7 +191,7 @@ pub enum Destination {
     Split(Vec<ShardId>),
     /// Values of the statement must be computed first; then it is planned anew.
     Compute,
-    /// Rows are taken from their shards and put on others.
+    /// Rows are taken from their shards and put on others, or fetched for the text.
     Move,
     /// Parts of it on the shards, the rest on a merge server.
     Gather(Arc<Gather>),

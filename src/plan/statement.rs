@@ -44,8 +44,11 @@ pub fn fails() -> Route {
 }
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
-    if let Some(route) = sequence::set(node, source.text.get(source.range.clone()).unwrap_or_default(), context)? {
-        return Ok(Plan::Rows(route));
+    let own = source.text.get(source.range.clone()).unwrap_or_default();
+    match sequence::set(node, own, context) {
+        Ok(None) => {}
+        Ok(Some(route)) => return Ok(Plan::Rows(route)),
+        Err(stop) => return gather::fetch_instead(Err(stop), node, own, context).map(Plan::Rows),
     }
     match node {
         Node::CreateTableAsStmt(create) => {
@@ -66,11 +69,11 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
                     names.iter().try_for_each(|setting| setting::check_value(&setting.name, None))?;
                     Ok(Plan::SettingQuery(names))
                 }
-                None => rows(node, None, context).map(Plan::Rows),
+                None => gather::fetch_instead(rows(node, None, context), node, own, context).map(Plan::Rows),
             },
         },
         Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
-            rows(node, source.text.get(source.range.clone()), context).map(Plan::Rows)
+            gather::fetch_instead(rows(node, Some(own), context), node, own, context).map(Plan::Rows)
         }
         Node::CopyStmt(copy) => copy::plan(copy, context),
         Node::VariableSetStmt(set) => setting::plan(set),

@@ -5,6 +5,7 @@ use pg_query::protobuf::{
     TransactionStmt, TransactionStmtKind, TruncateStmt,
 };
 
+use super::block;
 use super::builder::Builder;
 use super::from::unusable;
 use super::function;
@@ -51,11 +52,7 @@ pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<O
         Node::TruncateStmt(truncate) => Plan::Rows(truncated(truncate, context)?),
         Node::UnlistenStmt(_) => any,
         Node::ListenStmt(_) | Node::NotifyStmt(_) => return Err(function::notifications().into()),
-        Node::DoStmt(_) => {
-            return Err(Refusal::unsupported("DO is not supported: its code may read and write any table")
-                .hint("Send its statements themselves.")
-                .into());
-        }
+        Node::DoStmt(block) => block::plan(block, context)?,
         Node::CallStmt(_) => {
             return Err(Refusal::unsupported("CALL is not supported yet: a procedure may read and write any table")
                 .hint("Send its statements themselves.")
@@ -262,7 +259,7 @@ fn on_one_shard(route: &mut Route, refusal: impl Fn() -> Refusal) -> Result<(), 
             keyed.several = Several::Refuse(refusal())
         }
         Target::Keyed(_) | Target::Any | Target::Home | Target::Gather(_) | Target::Replicated | Target::Unknown => {}
-        Target::Computed(_) | Target::Moved(_) => {}
+        Target::Computed(_) | Target::Moved(_) | Target::Fetched(_) => {}
     }
     Ok(())
 }

@@ -113,7 +113,8 @@ impl Builder<'_> {
             | Target::Unknown
             | Target::Gather(_)
             | Target::Computed(_)
-            | Target::Moved(_) => false,
+            | Target::Moved(_)
+            | Target::Fetched(_) => false,
         };
         let Some(text) = self.text.filter(|_| several && access == Access::Write && !self.writes.is_empty()) else {
             return Ok(target);

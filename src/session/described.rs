@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// Has a server describe texts: parameter types and columns of each.
-    async fn ask_of(
+    pub(super) async fn ask_of(
         &mut self,
         at: usize,
         texts: &[&[u8]],

@@ -60,6 +60,7 @@ pub(super) fn place(part: &Part) -> &'static str {
         | Target::Unknown
         | Target::Replicated
         | Target::Computed(_)
+        | Target::Fetched(_)
         | Target::Moved(_)
         | Target::Gather(_) => "one shard",
     }

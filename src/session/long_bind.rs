@@ -205,7 +205,7 @@ fn deciding_parameters(plan: &Plan) -> Option<usize> {
     match &route.target {
         Target::Any | Target::Home | Target::Unknown => Some(0),
         // Its text changes.
-        Target::Computed(_) | Target::Moved(_) => None,
+        Target::Computed(_) | Target::Moved(_) | Target::Fetched(_) => None,
         // One shard if there is only one.
         Target::Scatter | Target::Replicated => Some(0),
         Target::Gather(_) => None,

@@ -31,6 +31,7 @@ pub mod sync;
 pub mod binding;
 pub mod volley;
 pub mod rewritten;
+pub mod fetched;
 pub mod moving;
 pub mod long_bind;
 pub mod portal;

@@ -34,6 +34,9 @@ enum Sent<'a> {
 impl Session {
     /// An UPDATE that may move rows, in the simple protocol.
     pub(super) async fn move_rows(&mut self, text: &[u8], route: &Route) -> Result<Ended, Failure> {
+        if let Target::Fetched(fetched) = &route.target {
+            return Box::pin(self.fetched_simple(text, fetched)).await;
+        }
         let moving = move_of(route)?;
         // PostgreSQL's own errors first: types, columns, rights.
         self.probe(text, &[]).await?;
@@ -45,6 +48,9 @@ impl Session {
 
     /// Binds an UPDATE that may move rows: the statement itself is bound on one shard, which describes it, and never executed.
     pub(super) async fn bind_moving(&mut self, route: &Route, bind: &Bind<'_>) -> Result<Place, Failure> {
+        if let Target::Fetched(_) = &route.target {
+            return Box::pin(self.bind_fetched(bind)).await;
+        }
         let moving = move_of(route)?;
         let prepared = self.current(bind.statement).await?;
         let types = self.types_of(bind, &prepared).await?;
@@ -63,6 +69,9 @@ impl Session {
         route: &Route,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
+        if let Target::Fetched(fetched) = &route.target {
+            return Box::pin(self.execute_fetched(bound, compiled, fetched, execute)).await;
+        }
         let moving = move_of(route)?;
         if execute.rows_max > 0 && !moving.returning.is_empty() {
             return Err(Report::error("0A000", "a row limit on an UPDATE that moves rows is not supported")
@@ -140,7 +149,7 @@ impl Session {
     }
 
     /// Rows travel as text, which must come back as what it was.
-    fn check_movable(&self) -> Result<(), Failure> {
+    pub(super) fn check_movable(&self) -> Result<(), Failure> {
         let digits = self.current_settings().text_of("extra_float_digits").unwrap_or_default();
         if digits.trim_matches('\'').trim().starts_with('-') || digits.trim_matches('\'').trim() == "0" {
             return Err(Report::error("0A000", "rows cannot be moved with extra_float_digits below 1")

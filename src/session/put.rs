@@ -74,7 +74,12 @@ impl Session {
     }
 
     /// Reads and stores the rows; what ends the answer is returned.
-    async fn put_rows(&mut self, gathering: &Gathering, put: &Put, tells: bool) -> Result<BytesMut, Failure> {
+    pub(super) async fn put_rows(
+        &mut self,
+        gathering: &Gathering,
+        put: &Put,
+        tells: bool,
+    ) -> Result<BytesMut, Failure> {
         let text = format!("INSERT INTO {TABLE} ({}) {}", put.columns.join(", "), gathering.described.gather.merge);
         let (parts, key) = self.stage_rows(gathering, put, &text).await?;
         let columns = all_columns(put);
@@ -332,7 +337,7 @@ impl Session {
 }
 
 /// Parse, Bind and Execute of a text.
-fn send_bound(server: &mut Server, text: &str, types: &[u32], rest: &[u8], audience: Audience) {
+pub(super) fn send_bound(server: &mut Server, text: &str, types: &[u32], rest: &[u8], audience: Audience) {
     reply::parse(&mut server.outbound, b"", text.as_bytes(), types);
     server.expects.push(Step::Parse(None), Audience::Gateway);
     reply::bind(&mut server.outbound, b"", b"", rest, 0);

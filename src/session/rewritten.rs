@@ -84,7 +84,7 @@ impl Session {
     }
 
     /// The server that computes: the home shard's if numbers are drawn, which are the cluster's.
-    async fn computing(&mut self, computed: &Computed) -> Result<usize, Failure> {
+    pub(super) async fn computing(&mut self, computed: &Computed) -> Result<usize, Failure> {
         if !self.reported.utf8 {
             return Err(Report::error("0A000", "a value that is computed first needs client_encoding UTF8")
                 .with_hint("SET client_encoding TO 'UTF8', or give constants.")
@@ -281,28 +281,28 @@ impl Session {
 }
 
 /// Each shard once, in order.
-fn distinct(order: &[ShardId]) -> Vec<ShardId> {
+pub(super) fn distinct(order: &[ShardId]) -> Vec<ShardId> {
     let mut shards = order.to_vec();
     shards.sort_unstable();
     shards.dedup();
     shards
 }
 
-fn split_of(route: &Route) -> Result<&Split, Failure> {
+pub(super) fn split_of(route: &Route) -> Result<&Split, Failure> {
     match &route.target {
         Target::Keyed(Keyed { several: Several::Split(split), .. }) => Ok(split),
         _ => Err(undecided()),
     }
 }
 
-fn computed_of(route: &Route) -> Result<&Computed, Failure> {
+pub(super) fn computed_of(route: &Route) -> Result<&Computed, Failure> {
     match &route.target {
         Target::Computed(computed) => Ok(computed),
         _ => Err(undecided()),
     }
 }
 
-fn planned_route(compiled: &Compiled) -> Result<&Route, Failure> {
+pub(super) fn planned_route(compiled: &Compiled) -> Result<&Route, Failure> {
     match compiled.statements.as_deref() {
         Some([Planned { plan: Plan::Rows(route), .. }]) => Ok(route),
         Some([Planned { plan: Plan::Refuse(refusal), .. }]) => Err(refusal.clone().into()),
@@ -310,7 +310,7 @@ fn planned_route(compiled: &Compiled) -> Result<&Route, Failure> {
     }
 }
 
-fn undecided() -> Failure {
+pub(super) fn undecided() -> Failure {
     Report::error("XX000", "where the statement runs could not be decided")
         .with_hint("Give constants for the values, and report the statement.")
         .into()

@@ -93,6 +93,30 @@ fn bounds(text: &str, start: i32, end: i32) -> Option<(usize, usize)> {
     text.get(start..end).map(|_| (start, end))
 }
 
+/// A word of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// In lower case, unless it is quoted.
+    pub text: String,
+    /// Its bytes.
+    pub range: Range<usize>,
+}
+
+/// The words of a text, without comments; `None` if the lexer does not take it.
+pub fn words(text: &str) -> Option<Vec<Word>> {
+    let mut words = Vec::new();
+    for token in pg_query::scan_tokens(text).ok()? {
+        let (start, end) = bounds(text, token.start, token.end)?;
+        if matches!(Token::try_from(token.token).ok()?, Token::SqlComment | Token::CComment) {
+            continue;
+        }
+        let word = text.get(start..end)?;
+        let quoted = word.starts_with(['"', '\'', '$']);
+        words.push(Word { text: if quoted { word.to_owned() } else { word.to_ascii_lowercase() }, range: start..end });
+    }
+    Some(words)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -1,8 +1,8 @@
 //! Plans as one line of text each, and a refusal's hint on a second.
 
 use pgbraid::plan::{
-    Access, Amount, Argument, Arguments, Context, CopyFormat, CopyIn, CopyTarget, CursorVerb, Destination, KeySource,
-    Ordered, Output, Placement, Plan, PreparedVerb, Refusal, Route, SortKey, Target, When, compile,
+    Access, Amount, Argument, Arguments, Context, CopyFormat, CopyIn, CopyTarget, CursorVerb, Destination, Fetched,
+    KeySource, Ordered, Output, Placement, Plan, PreparedVerb, Refusal, Route, SortKey, Target, When, compile,
 };
 use shardmap::{BUCKETS, Bucket, ShardId};
 
@@ -145,6 +145,14 @@ fn computed(target: &Target, text: &str) -> String {
     format!("{}{home}:\n  {text}", computed.queries().collect::<Vec<_>>().join("; "))
 }
 
+fn fetched(target: &Target) -> String {
+    let Target::Fetched(fetched) = target else { return String::new() };
+    let sources = fetched.sources.iter().enumerate();
+    let sources: String = sources.map(|(at, source)| format!("fetch {}: {}\n  ", at + 1, source.shown())).collect();
+    let text = Fetched::fill(&fetched.text, |at| format!("(rows {})", at + 1), |at| format!("(value {})", at + 1));
+    format!("{sources}{text}\n")
+}
+
 fn moved(target: &Target) -> String {
     let Target::Moved(moving) = target else { return String::new() };
     format!("{}\n  {}VALUES ...{}", moving.take, moving.put, moving.returning)
@@ -181,6 +189,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         | Target::Replicated
         | Target::Computed(_)
         | Target::Moved(_)
+        | Target::Fetched(_)
         | Target::Unknown => Vec::new(),
     };
     let keys = if keys.is_empty() { String::new() } else { format!(" by {}", keys.join(", ")) };
@@ -191,6 +200,9 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::One(shard)) => format!("{access}{}{keys}{output}\n", shards(&[shard])),
         Ok(Destination::Many(many)) => format!("{access} scatter{}{keys}{output}\n", shards(&many)),
         Ok(Destination::Split(rows)) => format!("{access} rows{}{keys}{output}\n", shards(&rows)),
+        Ok(Destination::Move) if matches!(route.target, Target::Fetched(_)) => {
+            format!("{access} {}", fetched(&route.target))
+        }
         Ok(Destination::Move) => format!("{access} move: {}\n", moved(&route.target)),
         Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),
         Ok(Destination::All) => format!("{access} all{output}\n"),

@@ -265,9 +265,67 @@ impl Generator {
         ))
     }
 
+    /// Writes that need rows of other shards.
+    fn across(&mut self) -> Statement {
+        let condition = self.condition("o");
+        let set = self.one_of(&[
+            "note = 'a'",
+            "total = (SELECT max(total) FROM orders)",
+            "note = (SELECT max(r.id)::text FROM refunds r WHERE r.id < o.id)",
+            "(note, total) = (SELECT max(name), count(*) FROM customers)",
+        ]);
+        let returning = self.one_of(&["", " RETURNING o.id, o.note"]);
+        plain(match self.below(14) {
+            0 => format!(
+                "UPDATE orders o SET {set} WHERE o.total > (SELECT avg(total) FROM orders) AND {condition}{returning}"
+            ),
+            1 => format!(
+                "UPDATE orders o SET {set} WHERE o.id IN (SELECT r.id FROM refunds r WHERE r.amount > 2){returning}"
+            ),
+            2 => format!(
+                "UPDATE orders o SET {set} WHERE o.id NOT IN (SELECT i.order_id + 1 FROM items i) AND {condition}{returning}"
+            ),
+            3 => format!(
+                "UPDATE orders o SET {set} FROM (SELECT id, max(amount) AS m FROM refunds GROUP BY id) r WHERE r.id = o.id AND {condition}{returning}"
+            ),
+            4 => format!(
+                "DELETE FROM orders o USING refunds r WHERE r.id = o.id + 1 AND r.customer_id <> o.customer_id AND {condition}"
+            ),
+            5 => {
+                format!("DELETE FROM items i WHERE EXISTS (SELECT 1 FROM orders o WHERE o.id = i.line AND {condition})")
+            }
+            6 => format!(
+                "DELETE FROM refunds o WHERE o.amount = (SELECT min(amount) FROM refunds) AND {condition} RETURNING *"
+            ),
+            7 => format!(
+                "UPDATE settings s SET value = n.n FROM (SELECT count(*) AS n FROM orders o WHERE {condition}) n WHERE s.key = 'size' RETURNING *"
+            ),
+            8 => format!(
+                "UPDATE products SET price = (SELECT max(total) FROM orders o WHERE {condition}) WHERE id IN (SELECT product_id FROM items)"
+            ),
+            9 => format!(
+                "WITH d AS (DELETE FROM refunds o WHERE {condition} RETURNING *) SELECT count(*), sum(amount), max(id) FROM d"
+            ),
+            10 => format!(
+                "WITH d AS (DELETE FROM refunds o WHERE {condition} RETURNING *) INSERT INTO refunds SELECT customer_id + 1, id, amount FROM d RETURNING *"
+            ),
+            11 => format!(
+                "WITH u AS (UPDATE orders o SET {set} WHERE {condition} RETURNING o.id, o.status) SELECT status, count(*), max(id) FROM u GROUP BY status"
+            ),
+            12 => format!(
+                "WITH b AS (SELECT o.customer_id, o.id FROM orders o WHERE {condition} ORDER BY o.id DESC, o.customer_id LIMIT 3) DELETE FROM refunds USING b WHERE refunds.id = b.id"
+            ),
+            _ => format!(
+                "INSERT INTO orders AS o (customer_id, id, total) VALUES ({}, 7, (SELECT count(*) FROM refunds)), (2, 8, 1) ON CONFLICT (customer_id, id) DO UPDATE SET total = (SELECT max(amount) FROM refunds){returning}",
+                self.key()
+            ),
+        })
+    }
+
     fn other(&mut self) -> Statement {
         let condition = self.condition("o");
-        match self.below(12) {
+        match self.below(16) {
+            12..=15 => self.across(),
             5 => plain(format!(
                 "WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) INSERT INTO refunds SELECT customer_id, id, total FROM d RETURNING *"
             )),

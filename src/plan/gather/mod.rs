@@ -37,8 +37,11 @@ mod once;
 mod value;
 mod default;
 mod plan;
+mod site;
+mod fetch;
 
 pub use default::{Defaults, NOW_SETTING};
+pub use fetch::{Chunk, Fetched, ROWS_ALIAS as FETCHED_ALIAS, Source, instead as fetch_instead, rows_text};
 pub use ordered::{Amount, Ordered, SortKey};
 pub use part::one_shard;
 pub use plan::{instead, wherever};

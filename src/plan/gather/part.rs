@@ -49,7 +49,12 @@ impl<'c> Parts<'c> {
             Target::Any if system => Some(Target::Home),
             target @ (Target::Any | Target::Home | Target::Scatter) => Some(target),
             Target::Keyed(keyed) => self.keyed(keyed).map(Target::Keyed),
-            Target::Replicated | Target::Unknown | Target::Computed(_) | Target::Moved(_) | Target::Gather(_) => None,
+            Target::Replicated
+            | Target::Unknown
+            | Target::Computed(_)
+            | Target::Moved(_)
+            | Target::Fetched(_)
+            | Target::Gather(_) => None,
         })
     }
 

@@ -136,7 +136,7 @@ fn gather(
     Ok((gather, if access == Access::Write { Access::Read } else { access }))
 }
 
-fn has_erased(node: &mut Node) -> Result<bool, Stop> {
+pub fn has_erased(node: &mut Node) -> Result<bool, Stop> {
     let mut found = erase::erased(node).is_some();
     edit::children(node, &mut |child| -> Result<(), Stop> {
         found |= has_erased(child)?;

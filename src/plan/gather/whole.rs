@@ -98,7 +98,7 @@ fn table(name: &RangeVar, relation: &Relation, columns: &[&str], parts: &mut Par
 }
 
 /// `schema.table.column` -> `table.column`: copies are in no schema of the user's.
-fn without_schemas(node: &mut Node) -> Result<(), Stop> {
+pub fn without_schemas(node: &mut Node) -> Result<(), Stop> {
     if let Node::ColumnRef(column) = node {
         let extra = column.fields.len().saturating_sub(2);
         column.fields.drain(..extra);

@@ -1,0 +1,227 @@
+//! DO: an anonymous block in PL/pgSQL whose statements all stand in it, without variables: DDL on every shard, as migrations write it to
+//! be repeatable, or writes that belong to one shard. Everything else is refused. Functions and procedures are not followed.
+
+use pg_query::protobuf::DoStmt;
+
+use super::ir::Stop;
+use super::{Access, Context, Everywhere, Keyed, Output, Plan, Refusal, Route, Several, Target, When, ddl, statement};
+use crate::sql::{self, Node, names, tokens};
+
+/// Blocks within blocks at the most.
+const DEPTH_MAX: usize = 20;
+
+/// The plan of a DO.
+///
+/// # Errors
+/// The refusal, with what is not understood.
+pub fn plan(block: &DoStmt, context: &Context<'_>) -> Result<Plan, Stop> {
+    let body = body(block).ok_or_else(|| refused("it is not in PL/pgSQL"))?;
+    let words = tokens::words(&body)
+        .ok_or_else(|| refused("it has variables, labels or other words that are not understood"))?;
+    let mut reader = Reader { body: &body, words, at: 0, found: Vec::new() };
+    if reader.block(0).is_none() || reader.at != reader.words.len() {
+        return Err(refused(
+            "it has variables, loops, calls or other statements of PL/pgSQL than IF, NULL and RAISE NOTICE",
+        )
+        .into());
+    }
+    let mut everywhere = None;
+    let mut targets = Vec::new();
+    for piece in &reader.found {
+        let script = sql::parse(piece).map_err(|_| refused("a statement in it is not plain SQL"))?;
+        let [parsed] = script.statements.as_slice() else {
+            return Err(refused("a statement in it is not plain SQL").into());
+        };
+        let Some(node) = parsed.node() else { return Err(Refusal::too_complex().into()) };
+        match piece_plan(node, context)? {
+            Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }) => {
+                *everywhere.get_or_insert(false) |= changes_catalog;
+            }
+            Plan::Rows(route) => targets.push(route.target),
+            Plan::Refuse(refusal) => return Err(refusal.into()),
+            _ => return Err(refused("a statement in it cannot run in a block").into()),
+        }
+    }
+    if let Some(changes_catalog) = everywhere {
+        if targets.iter().any(|target| *target != Target::Any) {
+            return Err(refused("it defines objects, which is done on every shard, and reads or writes rows").into());
+        }
+        return Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }));
+    }
+    let target = together(targets).ok_or_else(|| refused("its statements do not all belong to one shard"))?;
+    Ok(Plan::Rows(Route { access: Access::Write, target, output: Output::Rows }))
+}
+
+fn refused(why: &str) -> Refusal {
+    Refusal::unsupported(format!("DO is not supported here: {why}")).hint("Send its statements themselves.")
+}
+
+/// The text between the quotes.
+fn body(block: &DoStmt) -> Option<String> {
+    let mut body = None;
+    for argument in &block.args {
+        let Some(Node::DefElem(argument)) = &argument.node else { return None };
+        match (argument.defname.as_str(), names::inner(&argument.arg)) {
+            ("as", Some(Node::String(text))) => body = Some(text.sval.clone()),
+            ("language", Some(Node::String(name))) if name.sval.eq_ignore_ascii_case("plpgsql") => {}
+            _ => return None,
+        }
+    }
+    body
+}
+
+fn piece_plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
+    let defines = format!("{node:?}");
+    let kind = defines.split(['(', ' ']).next().unwrap_or_default();
+    match node {
+        Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) => {
+            statement::rows(node, None, context).map(Plan::Rows)
+        }
+        Node::CreateTableAsStmt(_) | Node::CreatedbStmt(_) => {
+            Err(refused("a statement in it cannot run in a block").into())
+        }
+        _ if ["Create", "Alter", "Drop", "Comment", "Rename", "Index", "View", "Define", "Grant"]
+            .iter()
+            .any(|word| kind.starts_with(word)) =>
+        {
+            ddl::plan(node, context)
+        }
+        _ => Err(refused("a statement in it is neither DDL nor a plain write").into()),
+    }
+}
+
+/// Where statements run that are one.
+fn together(targets: Vec<Target>) -> Option<Target> {
+    let mut all = Target::Any;
+    for target in targets {
+        let target = match target {
+            Target::Computed(computed) => match computed.when {
+                When::Several(target) => *target,
+                When::Always => return None,
+            },
+            target => target,
+        };
+        all = match (all, target) {
+            (all, Target::Any) => all,
+            (Target::Any | Target::Home, Target::Home) => Target::Home,
+            (Target::Any, Target::Keyed(keyed)) => Target::Keyed(alone(keyed)),
+            (Target::Keyed(all), Target::Keyed(keyed)) => {
+                let pins = all.pins.into_iter().chain(keyed.pins).collect();
+                Target::Keyed(alone(Keyed { pins, touches_home: all.touches_home || keyed.touches_home, ..keyed }))
+            }
+            (Target::Keyed(keyed), Target::Home) | (Target::Home, Target::Keyed(keyed)) => {
+                Target::Keyed(alone(Keyed { touches_home: true, ..keyed }))
+            }
+            _ => return None,
+        };
+    }
+    Some(if all == Target::Any { Target::Home } else { all })
+}
+
+fn alone(keyed: Keyed) -> Keyed {
+    Keyed { several: Several::Refuse(refused("its statements do not all belong to one shard")), ..keyed }
+}
+
+/// Reads a block word by word.
+struct Reader<'b> {
+    body: &'b str,
+    words: Vec<tokens::Word>,
+    at: usize,
+    /// Statements, and conditions as queries.
+    found: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn is(&self, word: &str) -> bool {
+        self.words.get(self.at).is_some_and(|found| found.text == word)
+    }
+
+    fn take(&mut self, word: &str) -> Option<()> {
+        let found = self.is(word);
+        self.at += usize::from(found);
+        found.then_some(())
+    }
+
+    /// `BEGIN ... [EXCEPTION WHEN ... THEN ...] END [;]`
+    fn block(&mut self, depth: usize) -> Option<()> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
+        self.take("begin")?;
+        self.statements(depth)?;
+        if self.take("exception").is_some() {
+            while self.take("when").is_some() {
+                self.until("then")?;
+                self.take("then")?;
+                self.statements(depth)?;
+            }
+        }
+        self.take("end")?;
+        let ended = self.take(";").is_some();
+        (ended || depth == 0).then_some(())
+    }
+
+    fn statements(&mut self, depth: usize) -> Option<()> {
+        loop {
+            let word = self.words.get(self.at)?.text.clone();
+            match word.as_str() {
+                "end" | "exception" | "when" | "else" => return Some(()),
+                "begin" => self.block(depth + 1)?,
+                "if" => self.condition(depth)?,
+                "null" => {
+                    self.at += 1;
+                    self.take(";")?;
+                }
+                "raise" => {
+                    self.at += 1;
+                    self.take("notice")?;
+                    let text = self.words.get(self.at)?.text.starts_with('\'');
+                    self.at += 1;
+                    self.take(";").filter(|()| text)?;
+                }
+                _ => {
+                    let piece = self.until(";")?;
+                    self.found.push(piece);
+                    self.take(";")?;
+                }
+            }
+        }
+    }
+
+    fn condition(&mut self, depth: usize) -> Option<()> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
+        self.take("if")?;
+        let condition = self.until("then")?;
+        self.found.push(format!("SELECT {condition}"));
+        self.take("then")?;
+        self.statements(depth + 1)?;
+        if self.take("else").is_some() {
+            self.statements(depth + 1)?;
+        }
+        self.take("end")?;
+        self.take("if")?;
+        self.take(";")
+    }
+
+    /// The text up to a word outside parentheses.
+    fn until(&mut self, word: &str) -> Option<String> {
+        let start = self.words.get(self.at)?.range.start;
+        let mut parentheses = 0usize;
+        loop {
+            let found = self.words.get(self.at)?;
+            match found.text.as_str() {
+                "(" => parentheses += 1,
+                ")" => parentheses = parentheses.checked_sub(1)?,
+                // Has a THEN of its own.
+                "case" if word == "then" => return None,
+                text if text == word && parentheses == 0 => {
+                    return self.body.get(start..found.range.start).map(str::to_owned);
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
+    }
+}
