@@ -8,7 +8,7 @@ use super::life::{Ended, Session};
 use super::plans::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
 use crate::execute::relay::Plain;
-use crate::plan::{Access, Destination, Plan, PreparedVerb};
+use crate::plan::{Access, Destination, Plan, PreparedVerb, Route};
 use crate::pool::expect::Audience;
 use crate::pool::server::{Server, statement_name};
 use crate::wire::reply::{self, Report};
@@ -53,7 +53,7 @@ impl Session {
     }
 
     /// Makes sure a server holds a statement, and that it takes it.
-    async fn hold_sql(&mut self, at: usize, compiled: &Compiled) -> Result<(), Failure> {
+    pub(super) async fn hold_sql(&mut self, at: usize, compiled: &Compiled) -> Result<(), Failure> {
         let server: &mut Server = &mut self.link.servers[at].server;
         if server.prepare(compiled.id, &compiled.text, &compiled.types, Audience::Gateway) {
             server.send_sync(Audience::Gateway);
@@ -81,8 +81,19 @@ impl Session {
                 .with_hint("Run the statement itself.")
                 .into());
         };
-        let values = TextArguments { values: arguments, types: &prepared.compiled.types };
-        let destination = self.destination(route, &values)?;
+        let mut arguments = arguments.to_vec();
+        let mut tail = tail.to_vec();
+        let mut destination = self.execute_destination(route, &arguments, &prepared);
+        if arguments.iter().any(Result::is_err)
+            && !(matches!(destination, Ok(Destination::Any | Destination::One(_)))
+                && self.computes_anywhere(&tail).await?)
+        {
+            let values = self.computed_arguments(&prepared.compiled, &tail).await?;
+            tail = super::execute_sql::constants(&values).into_bytes();
+            arguments = values.into_iter().map(Ok).collect();
+            destination = self.execute_destination(route, &arguments, &prepared);
+        }
+        let (destination, tail, arguments) = (destination?, &tail[..], &arguments[..]);
         self.count_rows(route, &destination);
         let head = format!("EXECUTE {}", statement_name(prepared.compiled.id));
         let at = match destination {
@@ -104,9 +115,8 @@ impl Session {
             | Destination::Compute
             | Destination::Move
             | Destination::NeedsParameterTypes => {
-                return Err(Report::error("0A000", "EXECUTE on several shards is not supported yet")
-                    .with_hint("Run the statement itself, or prepare it through the driver.")
-                    .into());
+                let values = arguments.iter().map(|value| value.clone().unwrap_or_default()).collect::<Vec<_>>();
+                return Box::pin(self.execute_with(&prepared.compiled, &values, alone)).await;
             }
         };
         self.hold_sql(at, &prepared.compiled).await?;
@@ -115,6 +125,16 @@ impl Session {
         let text = [head.as_bytes(), tail].concat();
         self.pipeline.held.push((prepared.compiled.id, name.as_bytes().into()));
         self.forward_query(at, &text, alone).await
+    }
+
+    /// Where an EXECUTE with these arguments runs.
+    fn execute_destination(
+        &self,
+        route: &Route,
+        arguments: &[Result<Option<String>, ()>],
+        prepared: &Prepared,
+    ) -> Result<Destination, Failure> {
+        self.destination(route, &TextArguments { values: arguments, types: &prepared.compiled.types })
     }
 
     /// DEALLOCATE. Servers keep the statement: others may use it.
