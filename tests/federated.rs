@@ -36,6 +36,8 @@ mod login;
 mod ordering;
 #[path = "federated/random.rs"]
 mod random;
+#[path = "federated/replicas.rs"]
+mod replicas;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;
@@ -79,8 +81,8 @@ struct Both {
 /// What comparing a query came to.
 enum Outcome {
     Alike,
-    /// Both raise the same error.
-    Error,
+    /// Both raise the same error: its SQLSTATE and text.
+    Error(String),
     /// The reason.
     Refused(String),
     Different(String),
@@ -158,7 +160,9 @@ impl Both {
         }
         match (&wanted.error, &got.error) {
             (None, Some((code, reason))) if code == "0A000" => Outcome::Refused(reason.clone()),
-            (Some((wanted, _)), Some((got, _))) if wanted == got || got == "0A000" => Outcome::Error,
+            (Some((wanted, text)), Some((got, _))) if wanted == got || got == "0A000" => {
+                Outcome::Error(format!("{wanted} {text}"))
+            }
             _ => difference(wanted, got, ordered).map_or(Outcome::Alike, Outcome::Different),
         }
     }
@@ -188,7 +192,7 @@ const PROTOCOLS: [Protocol; 3] = [Protocol::Simple, Protocol::Text, Protocol::Bi
 fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Alike => "alike".to_owned(),
-        Outcome::Error => "an error on both sides".to_owned(),
+        Outcome::Error(_) => "an error on both sides".to_owned(),
         Outcome::TooLarge => "too large to compare".to_owned(),
         Outcome::Refused(reason) => format!("refused: {reason}"),
         Outcome::Different(how) => how.clone(),

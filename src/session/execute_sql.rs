@@ -22,11 +22,6 @@ use crate::wire::reply::Report;
 pub(super) type Values = Vec<Option<String>>;
 
 impl Session {
-    /// Whether these arguments may be sent to any one server as they are.
-    pub(super) async fn computes_anywhere(&mut self, tail: &[u8]) -> Result<bool, Failure> {
-        Ok(matches!(self.place_of(tail).await?, Destination::Any))
-    }
-
     /// The arguments of an EXECUTE, in parentheses, as a server computes them for parameters of this statement's types.
     pub(super) async fn computed_arguments(&mut self, compiled: &Compiled, tail: &[u8]) -> Result<Values, Failure> {
         let place = self.place_of(tail).await?;

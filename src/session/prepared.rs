@@ -8,7 +8,7 @@ use super::life::{Ended, Session};
 use super::plans::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
 use crate::execute::relay::Plain;
-use crate::plan::{Access, Destination, Plan, PreparedVerb, Route};
+use crate::plan::{Access, Destination, Plan, PreparedVerb};
 use crate::pool::expect::Audience;
 use crate::pool::server::{Server, statement_name};
 use crate::wire::reply::{self, Report};
@@ -83,17 +83,15 @@ impl Session {
         };
         let mut arguments = arguments.to_vec();
         let mut tail = tail.to_vec();
-        let mut destination = self.execute_destination(route, &arguments, &prepared);
-        if arguments.iter().any(Result::is_err)
-            && !(matches!(destination, Ok(Destination::Any | Destination::One(_)))
-                && self.computes_anywhere(&tail).await?)
-        {
+        if arguments.iter().any(Result::is_err) {
+            // Where it runs may depend on them.
             let values = self.computed_arguments(&prepared.compiled, &tail).await?;
             tail = super::execute_sql::constants(&values).into_bytes();
             arguments = values.into_iter().map(Ok).collect();
-            destination = self.execute_destination(route, &arguments, &prepared);
         }
-        let (destination, tail, arguments) = (destination?, &tail[..], &arguments[..]);
+        let (tail, arguments) = (&tail[..], &arguments[..]);
+        let values = TextArguments { values: arguments, types: &prepared.compiled.types };
+        let destination = self.destination(route, &values)?;
         self.count_rows(route, &destination);
         let head = format!("EXECUTE {}", statement_name(prepared.compiled.id));
         let at = match destination {
@@ -125,16 +123,6 @@ impl Session {
         let text = [head.as_bytes(), tail].concat();
         self.pipeline.held.push((prepared.compiled.id, name.as_bytes().into()));
         self.forward_query(at, &text, alone).await
-    }
-
-    /// Where an EXECUTE with these arguments runs.
-    fn execute_destination(
-        &self,
-        route: &Route,
-        arguments: &[Result<Option<String>, ()>],
-        prepared: &Prepared,
-    ) -> Result<Destination, Failure> {
-        self.destination(route, &TextArguments { values: arguments, types: &prepared.compiled.types })
     }
 
     /// DEALLOCATE. Servers keep the statement: others may use it.

@@ -87,9 +87,36 @@ fn make(choices: Choices, way: Way) -> (Made, Choices) {
         }
     }
     let query = generator.statement();
-    let parameters = generator.has_parameters.then_some(generator.parameters);
-    let statement = Statement { ordered: query.ordered, parameters, ..Statement::plain(&query.sql) };
+    let (sql, values) = renumbered(&query.sql, &generator.parameters);
+    let parameters = generator.has_parameters.then_some(values);
+    let statement = Statement { ordered: query.ordered, parameters, ..Statement::plain(&sql) };
     (Made { statement, writes }, generator.choices)
+}
+
+/// A text without the numbers of parameters that were made for it and not used; no constant has a dollar sign.
+fn renumbered(sql: &str, values: &[Option<String>]) -> (String, Vec<Option<String>>) {
+    let (mut used, mut kept) = (BTreeMap::new(), Vec::new());
+    let mut pieces = sql.split('$');
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let digits = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
+        let (number, rest) = piece.split_at(digits);
+        let number: usize = number.parse().unwrap();
+        let new = *used.entry(number).or_insert_with(|| {
+            kept.push(values[number - 1].clone());
+            kept.len()
+        });
+        out.push_str(&format!("${new}{rest}"));
+    }
+    (out, kept)
+}
+
+#[test]
+fn parameters_that_are_not_used_are_left_out() {
+    let values = ["a", "b", "c"].map(|value| Some(value.to_owned()));
+    let (sql, kept) = renumbered("SELECT $3::int + $1::int + $3::int", &values);
+    assert_eq!(sql, "SELECT $1::int + $2::int + $1::int");
+    assert_eq!(kept, [values[2].clone(), values[0].clone()]);
 }
 
 /// One block at a time: two that write the same rows would wait for each other.
@@ -114,6 +141,8 @@ fn run(both: &mut Both, made: &Made, way: Way) -> Outcome {
 struct Sums {
     alike: u64,
     errors: u64,
+    /// Examples by SQLSTATE.
+    errors_by_code: BTreeMap<String, (u64, String)>,
     large: u64,
     refusals: BTreeMap<String, (u64, String)>,
     failures: Vec<String>,
@@ -162,6 +191,7 @@ fn random_queries_of_every_shape_are_answered_as_by_one_postgres() {
     let sums = sums.into_inner().unwrap();
     let refused = sums.refused();
     println!("seeds from {first}: {} in {:.0} s", sums.told(), begun.elapsed().as_secs_f64());
+    sums.errors_by_code.values().for_each(|(count, example)| println!("{count:6} {example}"));
     sums.refusals.iter().for_each(|(reason, (count, sql))| println!("{count:6} {reason}\n         {sql}"));
     assert!(sums.failures.is_empty(), "{} differences:\n{}", sums.failures.len(), sums.failures.join("\n\n"));
     assert!(sums.errors * 4 < queries, "{} of {queries} are errors: the generator tests little", sums.errors);
@@ -179,7 +209,12 @@ fn compare_seed(both: &mut Both, seed: u64, sums: &Mutex<Sums>) {
     let mut sums = sums.lock().unwrap();
     match outcome {
         Outcome::Alike => sums.alike += 1,
-        Outcome::Error => sums.errors += 1,
+        Outcome::Error(text) => {
+            sums.errors += 1;
+            let code = text.get(..5).unwrap_or_default().to_owned();
+            let example = || (0, format!("{text}\n         {}", made.statement.sql));
+            sums.errors_by_code.entry(code).or_insert_with(example).0 += 1;
+        }
         Outcome::TooLarge => sums.large += 1,
         Outcome::Refused(reason) => sums.refusals.entry(reason).or_insert((0, made.statement.sql)).0 += 1,
         Outcome::Different(_) => {
@@ -190,6 +225,7 @@ fn compare_seed(both: &mut Both, seed: u64, sums: &Mutex<Sums>) {
     }
     if (sums.alike + sums.errors + sums.large).is_multiple_of(PROGRESS) {
         println!("{}", sums.told());
+        sums.errors_by_code.values().for_each(|(count, example)| println!("{count:6} {example}"));
     }
 }
 
