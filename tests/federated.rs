@@ -34,6 +34,10 @@ mod moved;
 mod login;
 #[path = "federated/ordering.rs"]
 mod ordering;
+#[path = "federated/random.rs"]
+mod random;
+#[path = "federated/replicas.rs"]
+mod replicas;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;
@@ -52,6 +56,7 @@ mod totals;
 mod values;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use choices::Choices;
@@ -60,9 +65,6 @@ use compare::{Protocol, ask, difference};
 use generate::Generator;
 use script::Statement;
 use support::{Cluster, Setup, block_on};
-
-/// Queries of a run without orders: some seconds' worth.
-const QUERIES: u64 = 400;
 
 /// Rows of an answer that is compared.
 const ROWS_MAX: usize = 20_000;
@@ -75,14 +77,14 @@ struct Both {
     oracle: Login,
     /// Of the last statement: the gateway, and one Postgres.
     took: (Duration, Duration),
-    _cluster: Cluster,
+    _cluster: Arc<Cluster>,
 }
 
 /// What comparing a query came to.
 enum Outcome {
     Alike,
-    /// Both raise the same error.
-    Error,
+    /// Both raise the same error: its SQLSTATE and text.
+    Error(String),
     /// The reason.
     Refused(String),
     Different(String),
@@ -100,8 +102,27 @@ impl Both {
             login,
             oracle,
             took: Default::default(),
-            _cluster: cluster,
+            _cluster: Arc::new(cluster),
         }
+    }
+
+    /// Other connections to the same.
+    fn another(&self) -> Both {
+        let mut both = Both {
+            gateway: Client::connect(&self.login).unwrap(),
+            postgres: Client::connect(&self.oracle).unwrap(),
+            login: self.login.clone(),
+            oracle: self.oracle.clone(),
+            took: Default::default(),
+            _cluster: self._cluster.clone(),
+        };
+        both.limit_times();
+        both
+    }
+
+    fn limit_times(&mut self) {
+        self.gateway.run("SET statement_timeout TO '60s'");
+        self.postgres.run("SET statement_timeout TO '1s'");
     }
 
     fn start() -> Both {
@@ -110,21 +131,24 @@ impl Both {
         for client in [&mut both.gateway, &mut both.postgres] {
             data::make(client, &left_out);
         }
-        both.gateway.run("SET statement_timeout TO '60s'");
-        both.postgres.run("SET statement_timeout TO '1s'");
+        both.limit_times();
         both
     }
 
     fn compare(&mut self, sql: &str, ordered: bool, protocol: Protocol) -> Outcome {
-        let statement = Statement { ordered, ..Statement::plain(sql) };
+        self.compare_statement(&Statement { ordered, ..Statement::plain(sql) }, protocol)
+    }
+
+    fn compare_statement(&mut self, statement: &Statement, protocol: Protocol) -> Outcome {
+        let (sql, ordered) = (statement.sql.as_str(), statement.ordered);
         let asked = Instant::now();
-        let wanted = ask(&mut self.postgres, &statement, protocol);
+        let wanted = ask(&mut self.postgres, statement, protocol);
         self.took.1 = asked.elapsed();
         if wanted.rows.len() > ROWS_MAX || wanted.sqlstate() == "57014" {
             return Outcome::TooLarge;
         }
         let asked = Instant::now();
-        let got = ask(&mut self.gateway, &statement, protocol);
+        let got = ask(&mut self.gateway, statement, protocol);
         self.took.0 = asked.elapsed();
         if got.lost.is_some() {
             self.gateway = Client::connect(&self.login).unwrap();
@@ -138,7 +162,9 @@ impl Both {
         }
         match (&wanted.error, &got.error) {
             (None, Some((code, reason))) if code == "0A000" => Outcome::Refused(reason.clone()),
-            (Some((wanted, _)), Some((got, _))) if wanted == got || got == "0A000" => Outcome::Error,
+            (Some((wanted, text)), Some((got, _))) if wanted == got || got == "0A000" => {
+                Outcome::Error(format!("{wanted} {text}"))
+            }
             _ => difference(wanted, got, ordered).map_or(Outcome::Alike, Outcome::Different),
         }
     }
@@ -165,61 +191,10 @@ fn number(name: &str, default: u64) -> u64 {
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Simple, Protocol::Text, Protocol::Binary];
 
-#[test]
-fn random_queries_of_every_shape_are_answered_as_by_one_postgres() {
-    let mut both = Both::start();
-    if let Ok(sql) = std::env::var("FEDERATED_SQL") {
-        for protocol in PROTOCOLS {
-            println!("{protocol:?}: {}", told(&both.compare(&sql, false, protocol)));
-        }
-        return;
-    }
-    let (first, queries) = (number("FEDERATED_SEED", 1), number("FEDERATED_QUERIES", QUERIES));
-    let mut refusals: BTreeMap<String, (u64, String)> = BTreeMap::new();
-    let (mut alike, mut errors, mut large, mut failures) = (0, 0, 0, Vec::new());
-    for seed in first..first + queries {
-        let mut generator = Generator::new(Choices::from_seed(seed));
-        let query = generator.statement();
-        let protocol = PROTOCOLS[(seed % 3) as usize];
-        match both.compare(&query.sql, query.ordered, protocol) {
-            Outcome::Alike => alike += 1,
-            Outcome::Error => errors += 1,
-            Outcome::TooLarge => large += 1,
-            Outcome::Refused(reason) => refusals.entry(reason).or_insert((0, query.sql)).0 += 1,
-            Outcome::Different(_) => {
-                failures.push(smallest(&mut both, generator.choices, seed, protocol));
-                if failures.len() >= 20 {
-                    break;
-                }
-            }
-        }
-    }
-    let refused: u64 = refusals.values().map(|(count, _)| count).sum();
-    println!(
-        "seeds from {first}: {alike} answered alike, {errors} errors alike, {refused} refused, {large} too large, {} different",
-        failures.len()
-    );
-    refusals.iter().for_each(|(reason, (count, sql))| println!("{count:6} {reason}\n         {sql}"));
-    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n\n"));
-    assert!(errors * 4 < queries, "{errors} of {queries} are errors: the generator tests little");
-    assert!(refused * 5 < queries, "{refused} of {queries} refused");
-}
-
-/// The smallest query found that still differs, and how.
-fn smallest(both: &mut Both, choices: Choices, seed: u64, protocol: Protocol) -> String {
-    let small = choices.shrink(|choices| {
-        let query = Generator::new(choices).statement();
-        matches!(both.compare(&query.sql, query.ordered, protocol), Outcome::Different(_))
-    });
-    let query = Generator::new(small).statement();
-    let how = told(&both.compare(&query.sql, query.ordered, protocol));
-    format!("seed {seed} [{protocol:?}]: {}\n    {how}", query.sql)
-}
-
 fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Alike => "alike".to_owned(),
-        Outcome::Error => "an error on both sides".to_owned(),
+        Outcome::Error(_) => "an error on both sides".to_owned(),
         Outcome::TooLarge => "too large to compare".to_owned(),
         Outcome::Refused(reason) => format!("refused: {reason}"),
         Outcome::Different(how) => how.clone(),

@@ -37,6 +37,8 @@ pub struct Described {
     pub inline: Option<Inline>,
     /// What is known of [`Gather::ordered`]; `None` if it cannot be used.
     pub ordered: Option<DescribedOrdered>,
+    /// Columns of the parts' temporary tables, and of the one for rows to be stored, where the merge server must not name what they are made of.
+    pub definitions: Option<Vec<String>>,
 }
 
 /// A part with what servers say of it.
@@ -66,7 +68,6 @@ impl Session {
         gather: &Arc<Gather>,
         wire: Wire,
     ) -> Result<Arc<Described>, Failure> {
-        self.check_committed(text)?;
         if let Some(described) = self.gateway.plans.described(gather) {
             return Ok(described);
         }
@@ -92,6 +93,7 @@ impl Session {
         let answers: Vec<Columns> =
             answers.into_iter().map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
         let inline = Inline::new(gather, &texts_types, &answers);
+        let definitions = self.uncommitted_definitions(text, gather, &answers, &texts_types, wire).await?;
         let parts = answers.into_iter().map(|columns| {
             let binary = columns.types().into_iter().all(travels_in_binary);
             let format = if binary { LotFormat::Binary } else { LotFormat::Text };
@@ -106,6 +108,7 @@ impl Session {
             parts,
             inline,
             ordered,
+            definitions,
         });
         self.gateway.plans.keep_described(described.clone());
         if wire == Wire::Simple && self.transaction.block().is_none() {
@@ -113,6 +116,35 @@ impl Session {
             self.give_back().await;
         }
         Ok(described)
+    }
+
+    /// [`Described::definitions`], in a block that ran DDL.
+    async fn uncommitted_definitions(
+        &mut self,
+        text: &[u8],
+        gather: &Gather,
+        parts: &[Columns],
+        types: &[Oid],
+        wire: Wire,
+    ) -> Result<Option<Vec<String>>, Failure> {
+        if self.seen().is_none() {
+            return Ok(None);
+        }
+        let changed = self.uncommitted(text);
+        self.check_mergeable(gather, changed.as_deref(), wire).await?;
+        if changed.is_none() {
+            return Ok(None);
+        }
+        let mut texts: Vec<(&str, &Columns)> = gather.parts.iter().map(|part| part.text.as_str()).zip(parts).collect();
+        let stored = gather.put.as_ref().map(super::put::stored_columns);
+        let mut stored_columns = Columns::default();
+        if let Some(stored) = &stored {
+            let at = self.enlist_any(Access::Read).await?;
+            let mut answers = self.ask_of(at, &[stored.as_bytes()], &[], wire).await?;
+            stored_columns = Columns::new(answers.pop().and_then(|(_, columns)| columns).unwrap_or_default());
+        }
+        texts.extend(stored.as_deref().map(|text| (text, &stored_columns)));
+        self.definitions(&texts, types, wire).await.map(Some)
     }
 
     /// Has a server describe texts: parameter types and columns of each.
@@ -154,7 +186,7 @@ impl Session {
 }
 
 /// Parameter types, and RowDescription's body if there are columns.
-type Description = (Vec<Oid>, Option<Vec<u8>>);
+pub(super) type Description = (Vec<Oid>, Option<Vec<u8>>);
 
 /// Gathers descriptions.
 #[derive(Debug, Default)]

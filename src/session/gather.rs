@@ -314,14 +314,24 @@ impl Session {
     }
 
     fn make_tables(&mut self, gathering: &Gathering, parameters: &Parameters, at: usize) {
-        let rest = parameters.bind_rest(&[]);
+        let (rest, no_parameters) = (parameters.bind_rest(&[]), Parameters::default().bind_rest(&[]));
         let server: &mut Server = &mut self.link.servers[at].server;
-        for part in &gathering.described.gather.parts {
-            let text = format!("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS ({}) WITH NO DATA", part.name, part.text);
-            let types = server.oids.declared(&gathering.described.types);
+        let definitions = gathering.described.definitions.as_deref().unwrap_or_default();
+        for (at, part) in gathering.described.gather.parts.iter().enumerate() {
+            let (text, rest) = match definitions.get(at) {
+                Some(columns) => {
+                    (format!("CREATE TEMPORARY TABLE {} ({columns}) ON COMMIT DROP", part.name), &no_parameters)
+                }
+                None => {
+                    let Part { name, text, .. } = part;
+                    (format!("CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS ({text}) WITH NO DATA"), &rest)
+                }
+            };
+            let types = if definitions.is_empty() { &gathering.described.types[..] } else { &[] };
+            let types = server.oids.declared(types);
             reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
             server.expects.push(Step::Parse(None), Audience::Gateway);
-            reply::bind(&mut server.outbound, b"", b"", &rest, 0);
+            reply::bind(&mut server.outbound, b"", b"", rest, 0);
             server.expects.push(Step::Bind, Audience::Gateway);
             reply::execute(&mut server.outbound, b"", 0);
             server.expects.push(Step::Execute, Audience::Gateway);

@@ -38,6 +38,8 @@ pub mod portal;
 pub mod described;
 pub mod gather_reduce;
 pub mod gather_ship;
+mod gather_uncommitted;
+mod execute_sql;
 pub mod gather;
 pub mod gather_inline;
 pub mod gather_ordered;

@@ -53,7 +53,7 @@ impl Session {
     }
 
     /// Makes sure a server holds a statement, and that it takes it.
-    async fn hold_sql(&mut self, at: usize, compiled: &Compiled) -> Result<(), Failure> {
+    pub(super) async fn hold_sql(&mut self, at: usize, compiled: &Compiled) -> Result<(), Failure> {
         let server: &mut Server = &mut self.link.servers[at].server;
         if server.prepare(compiled.id, &compiled.text, &compiled.types, Audience::Gateway) {
             server.send_sync(Audience::Gateway);
@@ -81,6 +81,15 @@ impl Session {
                 .with_hint("Run the statement itself.")
                 .into());
         };
+        let mut arguments = arguments.to_vec();
+        let mut tail = tail.to_vec();
+        if arguments.iter().any(Result::is_err) {
+            // Where it runs may depend on them.
+            let values = self.computed_arguments(&prepared.compiled, &tail).await?;
+            tail = super::execute_sql::constants(&values).into_bytes();
+            arguments = values.into_iter().map(Ok).collect();
+        }
+        let (tail, arguments) = (&tail[..], &arguments[..]);
         let values = TextArguments { values: arguments, types: &prepared.compiled.types };
         let destination = self.destination(route, &values)?;
         self.count_rows(route, &destination);
@@ -104,9 +113,8 @@ impl Session {
             | Destination::Compute
             | Destination::Move
             | Destination::NeedsParameterTypes => {
-                return Err(Report::error("0A000", "EXECUTE on several shards is not supported yet")
-                    .with_hint("Run the statement itself, or prepare it through the driver.")
-                    .into());
+                let values = arguments.iter().map(|value| value.clone().unwrap_or_default()).collect::<Vec<_>>();
+                return Box::pin(self.execute_with(&prepared.compiled, &values, alone)).await;
             }
         };
         self.hold_sql(at, &prepared.compiled).await?;

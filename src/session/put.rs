@@ -38,6 +38,11 @@ const TABLE: &str = "pg_temp.pgbraid_put";
 const EXACT: &str =
     "SET LOCAL extra_float_digits = 1; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'";
 
+/// A query with the columns of the rows to be stored.
+pub(super) fn stored_columns(put: &Put) -> String {
+    format!("SELECT {} FROM {}", all_columns(put), put.table)
+}
+
 /// One row's values, as text.
 type Values = Vec<Option<String>>;
 
@@ -156,11 +161,14 @@ impl Session {
             let types = server.oids.declared(&gathering.described.types);
             send_bound(server, &text, &types, rest, Audience::Gateway);
         }
-        let mut text = format!(
-            "CREATE TEMPORARY TABLE pgbraid_put ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA",
-            all_columns(put),
-            put.table
-        );
+        let Gathering { described, .. } = gathering;
+        let definition = described.definitions.as_ref().and_then(|of| of.get(described.gather.parts.len()));
+        let mut text = match definition {
+            Some(columns) => format!("CREATE TEMPORARY TABLE pgbraid_put ({columns}) ON COMMIT DROP"),
+            None => {
+                format!("CREATE TEMPORARY TABLE pgbraid_put ON COMMIT DROP AS {} WITH NO DATA", stored_columns(put))
+            }
+        };
         for (column, default) in &put.defaults {
             let _ = write!(text, "; ALTER TABLE {TABLE} ALTER COLUMN {column} SET DEFAULT {default}");
         }

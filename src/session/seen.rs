@@ -45,21 +45,11 @@ impl Session {
         Ok(self.compile(text, types))
     }
 
-    /// A merge server is outside the block: it must know what a gathered query names as the block does.
-    ///
-    /// # Errors
-    /// The query names what the block made or changed, or may name it through a view.
-    pub(super) fn check_committed(&self, text: &[u8]) -> Result<(), Failure> {
-        let Some(seen) = self.seen() else { return Ok(()) };
-        match changed_name(&words(text), &self.catalog.load(), seen) {
-            None => Ok(()),
-            Some(name) => Err(Report::error(
-                "0A000",
-                format!("the rows of several shards cannot be merged for \"{name}\": DDL of this transaction may have changed it"),
-            )
-            .with_hint("Commit the DDL first.")
-            .into()),
-        }
+    /// What a text names, or may name through a view, that the block made or changed: a merge server, which is outside the block, does not
+    /// know it as the block does.
+    pub(super) fn uncommitted(&self, text: &[u8]) -> Option<String> {
+        let seen = self.seen()?;
+        changed_name(&words(text), &self.catalog.load(), seen).map(str::to_owned)
     }
 
     /// Asks the block's server on the home shard for the catalog.

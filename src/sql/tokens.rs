@@ -88,6 +88,22 @@ pub fn parameters(text: &str) -> Vec<usize> {
     tokens.iter().filter(|token| token.token == Token::Param as i32).filter_map(of).collect()
 }
 
+/// The text with others in the places of its parameters, which are counted from 1; `None` if one has no other.
+pub fn with_parameters(text: &str, other: impl Fn(usize) -> Option<String>) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for token in pg_query::scan_tokens(text).ok()? {
+        if token.token == Token::Param as i32 {
+            let (start, end) = bounds(text, token.start, token.end)?;
+            out.push_str(text.get(from..start)?);
+            out.push_str(&other(text.get(start..end)?.strip_prefix('$')?.parse().ok()?)?);
+            from = end;
+        }
+    }
+    out.push_str(text.get(from..)?);
+    Some(out)
+}
+
 fn bounds(text: &str, start: i32, end: i32) -> Option<(usize, usize)> {
     let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
     text.get(start..end).map(|_| (start, end))
@@ -137,6 +153,13 @@ mod tests {
         );
         assert_eq!(query("copy a.\"B\" (x, y) to stdout with binary"), "SELECT x, y FROM a.\"B\"");
         assert_eq!(query("COPY BINARY t TO STDOUT"), "SELECT * FROM t");
+    }
+
+    #[test]
+    fn values_stand_where_parameters_stood() {
+        let value = |number| (number < 3).then(|| format!("<{number}>"));
+        assert_eq!(with_parameters("SELECT $2, '$1', $1+1", value).unwrap(), "SELECT <2>, '$1', <1>+1");
+        assert!(with_parameters("SELECT $3", value).is_none());
     }
 
     #[test]

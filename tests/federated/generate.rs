@@ -37,6 +37,10 @@ pub struct Item {
 /// Makes queries.
 pub struct Generator {
     pub choices: Choices,
+    /// Some constants become parameters.
+    pub has_parameters: bool,
+    /// Their values as text.
+    pub parameters: Vec<Option<String>>,
     aliases: usize,
     /// WITH queries in force.
     ctes: Vec<Item>,
@@ -47,7 +51,7 @@ pub const ALL: &[Type] = &[Int, Num, Text, Bool, Date, Ts, Float, Uuid, Bytes, J
 
 impl Generator {
     pub fn new(choices: Choices) -> Generator {
-        Generator { choices, aliases: 0, ctes: Vec::new() }
+        Generator { choices, has_parameters: false, parameters: Vec::new(), aliases: 0, ctes: Vec::new() }
     }
 
     /// A statement.

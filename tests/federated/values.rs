@@ -16,25 +16,44 @@ impl Generator {
         if names.is_empty() { None } else { Some(names[self.choices.below(names.len() as u32) as usize].clone()) }
     }
 
-    /// A constant.
+    /// A constant, or a parameter where the query may have some.
     pub fn constant(&mut self, kind: Type) -> String {
         let n = self.choices.below(9);
+        let (value, name) = match kind {
+            Int => (n.to_string(), "int4"),
+            Num => (format!("{n}.25"), "numeric(10,2)"),
+            Text => (self.choices.one_of(&["new", "paid", "DE", "Ärger", "", "customer 3"]).to_owned(), "text"),
+            Bool => (self.choices.one_of(&["true", "false", "NULL"]).to_owned(), "bool"),
+            Date => (format!("2026-01-0{}", n % 6 + 1), "date"),
+            Ts => (format!("2026-01-01 0{n}:00Z"), "timestamptz"),
+            Float => ((f64::from(n) * 0.25).to_string(), "float8"),
+            Uuid => (format!("a0eebc99-9c0b-4ef8-bb6d-6bb9bd38000{n}"), "uuid"),
+            Bytes => (format!("\\x0{n}"), "bytea"),
+            Json => (format!("{{\"a\": {}}}", n % 3), "jsonb"),
+            Array => (format!("{{t{},NULL}}", n % 3), "text[]"),
+            Span => (format!("{n} minutes"), "interval"),
+            Mood => (["sad", "fine", "angry"][n as usize % 3].to_owned(), "mood"),
+            Range => (format!("[{}, {})", n % 4, n % 4 + n % 3), "int4range"),
+            Code => (["a", "B", "b", ""][n as usize % 4].to_owned(), "text COLLATE \"C\""),
+        };
+        if let Some(known) = self.parameters.len().checked_add(1).filter(|_| self.has_parameters)
+            && self.choices.chance(2)
+        {
+            self.parameters.push((value != "NULL").then_some(value));
+            return match kind {
+                Code => format!("${known}::{name}"),
+                _ => format!("(${known}::{name})"),
+            };
+        }
         match kind {
-            Int => n.to_string(),
-            Num => format!("{n}.25::numeric(10,2)"),
-            Text => format!("'{}'::text", self.choices.one_of(&["new", "paid", "DE", "Ärger", "", "customer 3"])),
-            Bool => self.choices.one_of(&["true", "false", "NULL::bool"]).to_owned(),
-            Date => format!("DATE '2026-01-0{}'", n % 6 + 1),
-            Ts => format!("TIMESTAMPTZ '2026-01-01 0{n}:00Z'"),
-            Float => format!("{}::float8", f64::from(n) * 0.25),
-            Uuid => format!("'a0eebc99-9c0b-4ef8-bb6d-6bb9bd38000{n}'::uuid"),
-            Bytes => format!("'\\x0{n}'::bytea"),
-            Json => format!("'{{\"a\": {}}}'::jsonb", n % 3),
+            Int => value,
+            Bool if value == "NULL" => "NULL::bool".to_owned(),
+            Bool => value,
+            Num | Float => format!("{value}::{name}"),
+            Date | Ts | Span => format!("{name} '{value}'"),
             Array => format!("ARRAY['t{}', NULL]", n % 3),
-            Span => format!("INTERVAL '{n} minutes'"),
-            Mood => format!("'{}'::mood", ["sad", "fine", "angry"][n as usize % 3]),
-            Range => format!("int4range({}, {})", n % 4, n % 4 + n % 3),
-            Code => format!("'{}' COLLATE \"C\"", ["a", "B", "b", ""][n as usize % 4]),
+            Code => format!("'{value}' COLLATE \"C\""),
+            Text | Uuid | Bytes | Json | Mood | Range => format!("'{value}'::{name}"),
         }
     }
 

@@ -112,3 +112,18 @@ UPDATE public.customers SET customer_id = public.customers.customer_id + 100 WHE
 UPDATE customers SET customer_id = customer_id + 100 WHERE customer_id = 3 RETURNING public.customers.name, customer_id;
 UPDATE customers c SET customer_id = c.customer_id + 100 WHERE customer_id = 4 RETURNING c.name, c.customer_id;
 ROLLBACK;
+-- What a sub-select is compared with may be an aggregate of its own level.
+SELECT customer_id, customer_id AS again FROM orders GROUP BY customer_id HAVING count(*) IN (SELECT customer_id FROM orders);
+SELECT count(*) IN (SELECT id FROM refunds), max(id) = ANY (SELECT id FROM orders) FROM orders;
+SELECT status, sum(total) > ALL (SELECT amount FROM refunds) FROM orders GROUP BY status;
+SELECT status FROM orders GROUP BY status HAVING (count(*), max(id)) NOT IN (SELECT customer_id, id FROM orders);
+-- A table in a sub-select, and the same by another name beside it.
+SELECT t1.id FROM (SELECT * FROM products LIMIT ALL) t1 JOIN products t2 ON t1.id = t2.id RIGHT JOIN orders t3 ON t1.id = t3.customer_id;
+-- Any sample is right; of these there is one only.
+SELECT count(*), sum(total) FROM orders TABLESAMPLE BERNOULLI (100);
+SELECT o.status, count(*) FROM orders o TABLESAMPLE SYSTEM (100) JOIN refunds r ON r.id = o.id GROUP BY o.status;
+SELECT * FROM orders TABLESAMPLE BERNOULLI (0) WHERE total > 1;
+SELECT count(*) FROM orders TABLESAMPLE BERNOULLI (101);
+SELECT count(*) FROM big_orders TABLESAMPLE BERNOULLI (100);
+-- refused 0A000
+SELECT count(*) FROM orders TABLESAMPLE BERNOULLI (50) REPEATABLE (1);

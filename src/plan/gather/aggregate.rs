@@ -153,7 +153,11 @@ fn aggregates(call: &FuncCall, builder: &Builder<'_>) -> Result<bool, Stop> {
 
 fn has_aggregate(node: &mut Node, builder: &mut Builder<'_>, found: &mut bool) -> Result<(), Stop> {
     match node {
-        Node::SubLink(_) => return Ok(()),
+        // What a sub-select is compared with is computed here.
+        Node::SubLink(link) => {
+            let test = link.testexpr.as_mut().and_then(|node| node.node.as_mut());
+            return test.map_or(Ok(()), |test| has_aggregate(test, builder, found));
+        }
         Node::FuncCall(call) => *found |= aggregates(call, builder)?,
         _ => {}
     }
@@ -219,7 +223,13 @@ impl Rewriter<'_, '_, '_> {
             return Ok(());
         }
         match node {
-            Node::SubLink(_) => self.inside(node),
+            Node::SubLink(link) => {
+                if let Some(test) = link.testexpr.as_mut().and_then(|node| node.node.as_mut()) {
+                    self.node(test)?;
+                }
+                let query = link.subselect.as_mut().and_then(|node| node.node.as_mut());
+                query.map_or(Ok(()), |query| self.inside(query))
+            }
             Node::FuncCall(call) if aggregates(call, &self.builder)? => {
                 match self.combined(call)? {
                     Some(combined) => *node = combined,

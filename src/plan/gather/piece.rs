@@ -429,7 +429,9 @@ fn visible<'n>(item: &'n Node, found: &mut BTreeSet<&'n str>) {
             &join.alias
         }
         Node::RangeVar(name) => {
-            found.insert(&name.relname);
+            if name.alias.is_none() {
+                found.insert(&name.relname);
+            }
             &name.alias
         }
         Node::RangeSubselect(subselect) => &subselect.alias,

@@ -45,6 +45,7 @@ pub fn tables<'t>(items: impl IntoIterator<Item = &'t Node>) -> Vec<&'t RangeVar
         match item {
             Node::RangeVar(name) => found.push(name),
             Node::JoinExpr(join) => waiting.extend([&join.larg, &join.rarg].into_iter().filter_map(names::inner)),
+            Node::RangeTableSample(sample) => waiting.extend(names::inner(&sample.relation)),
             _ => {}
         }
     }
@@ -79,12 +80,17 @@ impl Survey {
                     (None, None) => {}
                 }
             }
-            Node::RangeTableSample(_) => {
-                return Err(Refusal::unsupported(
-                    "TABLESAMPLE takes a sample of each shard; over several shards that is not supported",
-                )
-                .hint("Use WHERE random() < ...")
-                .into());
+            // Of the rows that are shipped the merge server takes a sample as good as any; but not the same as one Postgres, whose rows
+            // lie elsewhere in its pages.
+            Node::RangeTableSample(sample) => {
+                let method = names::qualified(&sample.method).map(|(_, name)| name);
+                if sample.repeatable.is_some() || !matches!(method, Some("bernoulli" | "system")) {
+                    return Err(Refusal::unsupported(
+                        "TABLESAMPLE REPEATABLE, or by an extension's method, depends on where rows lie in a table's file; over several shards that is not supported",
+                    )
+                    .hint("Use TABLESAMPLE without REPEATABLE, or a condition on a hash of the key.")
+                    .into());
+                }
             }
             _ => {}
         }

@@ -1,0 +1,161 @@
+//! SQL EXECUTE over several shards: a server computes the arguments, once for all shards; a statement that is not a query is run with them in
+//! the places of its parameters.
+
+use bytes::BytesMut;
+
+use super::described::Wire;
+use super::failure::Failure;
+use super::life::{Ended, Session};
+use super::plans::Compiled;
+use super::statement::NoArguments;
+use crate::catalog::Oid;
+use crate::execute::relay::{Frame, Handling, Joiner};
+use crate::plan::{Access, Destination, Plan, literal};
+use crate::pool::expect::{Audience, Step};
+use crate::pool::server::statement_name;
+use crate::sql::tokens;
+use crate::wire::fields::{self, text_row};
+use crate::wire::frame;
+use crate::wire::reply::Report;
+
+/// Arguments as text; `None` is NULL.
+pub(super) type Values = Vec<Option<String>>;
+
+impl Session {
+    /// The arguments of an EXECUTE, in parentheses, as a server computes them for parameters of this statement's types.
+    pub(super) async fn computed_arguments(&mut self, compiled: &Compiled, tail: &[u8]) -> Result<Values, Failure> {
+        let place = self.place_of(tail).await?;
+        let types = self.parameter_types(compiled).await?;
+        let items: Vec<String> = (1..=types.len()).map(|number| format!("${number}")).collect();
+        let query = self.compiled(format!("SELECT {}", items.join(", ")).as_bytes(), &types).await?;
+        let at = match place {
+            Destination::One(shard) => self.enlist_for(shard, Access::Write).await?,
+            _ => self.enlist_any(Access::Read).await?,
+        };
+        self.hold_sql(at, &query).await?;
+        let text = [b"EXECUTE ", &statement_name(query.id)[..], tail].concat();
+        self.link.servers[at].server.send_query(&text, Audience::Gateway);
+        let mut row = OneRow::default();
+        self.relay_in_block(&mut row).await?;
+        if let Some(body) = row.error {
+            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
+            self.count_error(fields::field(&body, b'C').unwrap_or_default());
+            return Err(Failure::Told);
+        }
+        self.free_to_enlist().await;
+        Ok(row.values)
+    }
+
+    /// Runs a statement with values in the places of its parameters.
+    pub(super) async fn execute_with(
+        &mut self,
+        compiled: &Compiled,
+        values: &[Option<String>],
+        alone: bool,
+    ) -> Result<Ended, Failure> {
+        let types = self.parameter_types(compiled).await?;
+        if types.len() != values.len() {
+            // Source: prepare.c, EvaluateParams.
+            let (expected, given) = (types.len(), values.len());
+            return Err(Report::error("42601", "wrong number of parameters for prepared statement")
+                .with_detail(format!("Expected {expected} parameters but got {given}."))
+                .into());
+        }
+        let at = self.enlist_any(Access::Read).await?;
+        let names = self.type_names(at, &types).await?;
+        self.free_to_enlist().await;
+        let value = |number: usize| {
+            let (value, name) = (values.get(number.checked_sub(1)?)?, names.get(number - 1)?);
+            Some(format!("CAST({} AS {name})", value.as_deref().map_or_else(|| "NULL".to_owned(), escaped)))
+        };
+        let text = String::from_utf8_lossy(&compiled.text);
+        let text = tokens::with_parameters(&text, value)
+            .ok_or_else(|| Failure::from(Report::error("0A000", "EXECUTE of this statement is not supported")))?;
+        let compiled = self.compiled(text.as_bytes(), &[]).await?;
+        match compiled.plan() {
+            Some(Plan::Rows(route)) => Box::pin(self.rows(text.as_bytes(), route, &NoArguments, alone)).await,
+            Some(Plan::Refuse(refusal)) => Err(refusal.clone().into()),
+            _ => Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported").into()),
+        }
+    }
+
+    /// Where expressions are to be computed: those that draw from a sequence are not any server's.
+    async fn place_of(&mut self, tail: &[u8]) -> Result<Destination, Failure> {
+        let inner = tail.strip_prefix(b"(").and_then(|tail| tail.strip_suffix(b")")).unwrap_or(tail);
+        let compiled = self.compiled(&[b"SELECT ", inner].concat(), &[]).await?;
+        match compiled.plan() {
+            Some(Plan::Rows(route)) => match self.destination(route, &NoArguments)? {
+                place @ (Destination::Any | Destination::One(_)) => Ok(place),
+                _ => Err(no_argument()),
+            },
+            Some(Plan::Refuse(refusal)) => Err(refusal.clone().into()),
+            _ => Err(no_argument()),
+        }
+    }
+
+    async fn parameter_types(&mut self, compiled: &Compiled) -> Result<Vec<Oid>, Failure> {
+        let at = self.enlist_any(Access::Read).await?;
+        let mut answers = self.ask_of(at, &[&compiled.text], &compiled.types, Wire::Simple).await?;
+        self.free_to_enlist().await;
+        Ok(answers.pop().unwrap_or_default().0)
+    }
+
+    async fn type_names(&mut self, at: usize, types: &[Oid]) -> Result<Vec<String>, Failure> {
+        let list: Vec<String> = types.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "SELECT pg_catalog.string_agg(pg_catalog.format_type(m.oid, NULL), E'\\n' ORDER BY m.n) \
+             FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) WITH ORDINALITY m(oid, n)",
+            list.join(",")
+        );
+        let names = self.one_value(at, &text, &[], Wire::Simple).await?;
+        Ok(String::from_utf8_lossy(&names).lines().map(str::to_owned).collect())
+    }
+
+    /// Shards are enlisted in their order, so that two such statements do not wait for each other.
+    async fn free_to_enlist(&mut self) {
+        if self.transaction.block().is_none() {
+            self.give_back().await;
+        }
+    }
+}
+
+/// The arguments as constants, in parentheses.
+pub(super) fn constants(values: &[Option<String>]) -> String {
+    let constant = |value: &Option<String>| value.as_deref().map_or_else(|| "NULL".to_owned(), escaped);
+    let list: Vec<String> = values.iter().map(constant).collect();
+    if list.is_empty() { String::new() } else { format!(" ({})", list.join(", ")) }
+}
+
+fn escaped(value: &str) -> String {
+    literal(value)
+}
+
+fn no_argument() -> Failure {
+    Report::error("0A000", "EXECUTE with these expressions as arguments is not supported over several shards")
+        .with_hint("Give constants, or run the statement itself.")
+        .into()
+}
+
+/// Keeps a row of texts.
+#[derive(Default)]
+struct OneRow {
+    values: Values,
+    error: Option<Vec<u8>>,
+}
+
+impl Joiner for OneRow {
+    fn admits(&self, _: usize, _: Option<Step>) -> bool {
+        true
+    }
+
+    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
+        match frame.tag {
+            b'D' => self.values = text_row(frame.body),
+            b'E' => {
+                self.error.get_or_insert_with(|| frame.body.to_vec());
+            }
+            _ => {}
+        }
+        Handling::Drop
+    }
+}

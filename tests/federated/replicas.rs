@@ -1,0 +1,41 @@
+//! A user whose reads go to replicas: parts are read there; the merge, which needs temporary tables, is a primary's.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::login;
+use crate::support::{Cluster, Setup};
+
+#[test]
+fn what_replicas_give_is_merged_for_a_user_and_in_a_block_that_only_read() {
+    let cluster = Cluster::with(Setup { shards: 2, replicas: 1, ..Setup::default() });
+    let mut owner = Client::connect(&login::of(cluster.url())).unwrap();
+    owner.run("CREATE TABLE rows (customer_id int8 PRIMARY KEY, v text)");
+    owner.run("INSERT INTO rows SELECT g, 'v' || g % 4 FROM generate_series(1, 40) g");
+    owner.run("GRANT SELECT ON rows TO PUBLIC");
+    let mut reader = Client::connect(&login::of(&cluster.url().replace("app:app", "analyst:analyst"))).unwrap();
+    let begun = Instant::now();
+    // In a block the first answer of a lagging replica would be an error that ends it.
+    let all = |reader: &mut Client| reader.query("SELECT v FROM rows").rows.len() == 40;
+    while !all(&mut reader) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the replicas do not follow");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let joined = "SELECT count(*) FROM rows a JOIN rows b ON a.v = b.v";
+    let on = "SELECT pg_is_in_recovery() FROM rows WHERE customer_id = 7";
+    for begin in ["", "BEGIN READ ONLY", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"] {
+        if !begin.is_empty() {
+            reader.run(begin);
+        }
+        assert_eq!(reader.value(on), "t", "after {begin:?}");
+        assert_eq!(reader.value(joined), "400", "after {begin:?}");
+        assert_eq!(reader.value("SELECT count(DISTINCT v) FROM rows"), "4", "after {begin:?}");
+        assert_eq!(reader.rows("SELECT v, rank() OVER (ORDER BY v) FROM rows").len(), 40, "after {begin:?}");
+        if !begin.is_empty() {
+            reader.run("DECLARE c CURSOR FOR SELECT v, count(*) FROM rows GROUP BY v ORDER BY v");
+            assert_eq!(reader.rows("FETCH 3 FROM c").len(), 3);
+            reader.run("COMMIT");
+        }
+    }
+}
