@@ -15,7 +15,7 @@ use crate::pool::expect::{StatementId, Step, Verdict};
 use crate::pool::renumber::Untranslated;
 use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
 use crate::wire::fields;
-use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES, whole_frames};
+use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES};
 
 /// A row or COPY frame longer than this is forwarded piecemeal as it comes; it must be below the server window.
 pub const STREAM_FRAME_BYTES: usize = 256 * 1024;
@@ -51,10 +51,6 @@ pub trait Joiner {
     fn admits(&self, server: usize, expected: Option<Step>) -> bool;
     /// What becomes of a frame. Called once per frame.
     fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling;
-    /// Rows that follow one that was forwarded are forwarded too, without being shown to it.
-    fn passes_rows(&self) -> bool {
-        false
-    }
     /// A server that waits for COPY data ends the relay; not so when the data is on its way already.
     fn stops_at_copy_in(&self) -> bool {
         true
@@ -126,10 +122,6 @@ pub struct Plain {
 
 impl Joiner for Plain {
     fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn passes_rows(&self) -> bool {
         true
     }
 
@@ -320,9 +312,6 @@ impl Link {
             }
             if forward && out.len() == before {
                 run += header.frame_bytes;
-                if header.tag == b'D' && !renumbered && joiner.passes_rows() {
-                    run += whole_frames(&server.inbound[run..], b'D');
-                }
                 continue;
             }
             // The joiner added bytes, or the frame is dropped: the run ends here. What it added goes behind the run.

@@ -135,10 +135,6 @@ impl Joiner for Scatter {
         self.opened || server == self.leader || !of_rows || self.error.is_some()
     }
 
-    fn passes_rows(&self) -> bool {
-        true
-    }
-
     fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
         if frame.tag == b'E' {
             return self.fail(Failure::Shard(frame.body.to_vec()));

@@ -41,19 +41,6 @@ impl Header {
     }
 }
 
-/// How many bytes at the start are whole frames of this tag.
-pub fn whole_frames(bytes: &[u8], tag: u8) -> usize {
-    let mut at = 0;
-    while let Some(rest) = bytes.get(at..)
-        && let Ok(Some(header)) = Header::read(rest)
-        && header.tag == tag
-        && header.frame_bytes <= rest.len()
-    {
-        at += header.frame_bytes;
-    }
-    at
-}
-
 /// Appends a frame whose body is written by `body`; the length is patched afterwards.
 pub fn write(out: &mut bytes::BytesMut, tag: u8, body: impl FnOnce(&mut bytes::BytesMut)) {
     use bytes::BufMut;
@@ -71,15 +58,6 @@ pub fn write(out: &mut bytes::BytesMut, tag: u8, body: impl FnOnce(&mut bytes::B
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn whole_frames_end_with_another_tag_half_a_frame_or_a_wrong_length() {
-        let row = b"D\0\0\0\x05x";
-        for end in [&b""[..], b"D\0\0", b"D\0\0\0\x06x", b"C\0\0\0\x04", b"D\0\0\0\x03", b"D\xff\xff\xff\xffx"] {
-            assert_eq!(whole_frames(&[&row[..], row, end].concat(), b'D'), 12, "{end:?}");
-            assert_eq!(whole_frames(end, b'D'), 0, "{end:?}");
-        }
-    }
 
     #[test]
     fn an_incomplete_header_is_not_an_error() {
