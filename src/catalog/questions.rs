@@ -46,6 +46,7 @@ pub(super) const RELATIONS: &str = concat!(
         SELECT t.oid, t.tgrelid, f.body FROM pg_catalog.pg_trigger t JOIN closed f ON f.oid = t.tgfoid
         WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype & 2 = 0 OR f.body !~ 'return\\s+null')
         AND f.body !~ '\\mnew\\s*:?=|\\minto\\s+(strict\\s+)?new\\M|\\mreturn\\M(?!\\s+(new|old|null)\\s*;)'
+        AND f.body !~ '\\malias\\M|\\mfor(each)?\\s+new\\M|\\m(new|into|strict|for|return)\\s*(--|/\\*)|,\\s*new\\M\\s*[,;=]'
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
             WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid AND d.refobjid >= 16384
             AND d.refobjid <> t.tgfoid

@@ -39,6 +39,8 @@ pub struct Enlisted {
     pub needs_sync: bool,
     /// It is a replica's, fit for reads only.
     pub replica: bool,
+    /// It has been asked what statements mean, and nothing else: it has nothing of the transaction.
+    pub only_asked: bool,
 }
 
 /// A client and its servers.

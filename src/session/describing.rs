@@ -10,7 +10,7 @@ use super::life::Session;
 use super::plans::Compiled;
 use super::statement::Place;
 use crate::execute::relay::Plain;
-use crate::plan::{Access, Plan};
+use crate::plan::Plan;
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::wire::frontend::{Malformed, Named};
@@ -38,7 +38,7 @@ impl Session {
         }
         self.number_block(prepared.plan().unwrap_or(&Plan::Empty)).await?;
         // PostgreSQL refuses to describe a statement that returns rows in a failed block; so does the server then.
-        let at = self.enlist_any(Access::Read).await?;
+        let at = self.enlist_to_ask().await?;
         self.engage(at).await?;
         let held = self.hold(at, name, true).unwrap_or_default();
         let server: &mut Server = &mut self.link.servers[at].server;
@@ -96,7 +96,7 @@ impl Session {
     /// Has a server describe a statement, for the gateway's own use.
     pub(super) async fn ask(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Plain, Failure> {
         self.drain().await?;
-        let at = self.enlist_any(Access::Read).await?;
+        let at = self.enlist_to_ask().await?;
         self.engage(at).await?;
         let held = self.hold(at, name, true).unwrap_or_else(|| statement_name(compiled.id));
         let server: &mut Server = &mut self.link.servers[at].server;

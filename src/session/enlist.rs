@@ -108,6 +108,9 @@ impl Session {
         if let Some(at) = self.link.servers.iter().position(found) {
             return self.join(at).await;
         }
+        if self.link.servers.iter().any(|enlisted| enlisted.only_asked) {
+            Box::pin(self.let_go_asked()).await?;
+        }
         if !self.link.servers.is_empty() {
             self.check_second_shard()?;
         }
@@ -132,7 +135,8 @@ impl Session {
             wait |= !log.is_only_begin() || role != Role::Primary;
         }
         let begun = replay.is_some();
-        self.link.servers.push(Enlisted { shard, server, begun, needs_sync: false, replica: role != Role::Primary });
+        let replica = role != Role::Primary;
+        self.link.servers.push(Enlisted { shard, server, begun, needs_sync: false, replica, only_asked: false });
         let at = self.link.servers.len() - 1;
         if wait {
             Box::pin(self.confirm(at)).await?;
@@ -144,6 +148,7 @@ impl Session {
     /// transaction ends here as a Query message ends it.
     async fn join(&mut self, at: usize) -> Result<usize, Failure> {
         if let Some(enlisted) = self.link.servers.get_mut(at) {
+            enlisted.only_asked = false;
             enlisted.server.oids.follow(self.catalog.version(), || self.catalog.oids(enlisted.shard));
         }
         let (Some(block), Some(enlisted)) = (self.transaction.block(), self.link.servers.get_mut(at)) else {

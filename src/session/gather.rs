@@ -221,7 +221,14 @@ impl Session {
             let shard = ShardId(u16::try_from((first + turn) % shards).unwrap_or(0));
             match self.checkout(shard, Role::Merge).await {
                 Ok(server) => {
-                    return Ok(Enlisted { shard, server, begun: true, needs_sync: false, replica: false });
+                    return Ok(Enlisted {
+                        shard,
+                        server,
+                        begun: true,
+                        needs_sync: false,
+                        replica: false,
+                        only_asked: false,
+                    });
                 }
                 Err(Failure::Statement(report)) if report.sqlstate.starts_with("08") => {
                     last = Some(Failure::Statement(report));

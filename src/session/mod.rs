@@ -19,6 +19,7 @@ pub mod life;
 pub mod written;
 pub mod snapshot;
 pub mod enlist;
+pub mod asked;
 pub mod lookup;
 pub mod seen;
 pub mod simple;

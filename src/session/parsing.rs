@@ -5,7 +5,6 @@ use super::extended::{is_local, known_part, malformed};
 use super::failure::Failure;
 use super::life::Session;
 use super::statement::{Origin, Prepared};
-use crate::plan::Access;
 use crate::pool::expect::{Audience, StatementId, Step};
 use crate::pool::server::{Server, StatementName, statement_name};
 use crate::wire::frontend;
@@ -86,7 +85,7 @@ impl Session {
         }
         // Put back: the statement is forgotten if no server can be had.
         self.names.pending = Some(name.clone());
-        let at = self.enlist_any(Access::Read).await?;
+        let at = self.enlist_to_ask().await?;
         self.engage(at).await?;
         self.hold(at, &name, true);
         self.names.pending = None;

@@ -41,7 +41,7 @@ impl Session {
         }
         self.check_statement_room(name.as_bytes(), body)?;
         let compiled = self.compiled(body, types).await?;
-        let at = self.enlist_any(Access::Read).await?;
+        let at = self.enlist_to_ask().await?;
         self.hold_sql(at, &compiled).await?;
         let prepared = Prepared { compiled, origin: Origin::Sql, resolved_types: None, described: None };
         if let Some(Plan::Refuse(refusal)) = prepared.plan() {

@@ -43,7 +43,11 @@ impl Session {
             block.read_only = false;
         }
         self.run_setting(&run, show_rows).await?;
+        let isolation = self.transaction.block().map(|block| block.log.isolation());
         self.remember(|settings| changed(settings, verb, &text), is_local(verb), run);
+        if let (Some("transaction_isolation"), Some(before)) = (named(verb), isolation) {
+            self.follow_isolation(before).await?;
+        }
         let tag = match verb {
             SettingVerb::Set { .. } => "SET",
             SettingVerb::Reset { .. } | SettingVerb::ResetAll => "RESET",
@@ -71,6 +75,7 @@ impl Session {
     /// Sends a statement of the gateway's own without ending an implicit transaction that a pipeline has under way.
     fn send_aside(&mut self, at: usize, text: &str) {
         let enlisted = &mut self.link.servers[at];
+        enlisted.only_asked = false;
         if enlisted.needs_sync && self.transaction.block().is_none() && !text.contains(';') {
             enlisted.server.send_extended(text.as_bytes());
             enlisted.server.send_flush();

@@ -19,6 +19,7 @@ use crate::pool::expect::Audience;
 use crate::txn::commits::on_server;
 use crate::txn::log::Isolation;
 use crate::txn::name::{TransactionName, literal};
+use crate::txn::state::Writes;
 use crate::wire::fields::field;
 use crate::wire::frame;
 use crate::wire::reply::Report;
@@ -33,7 +34,7 @@ const RELEASE: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock(31638869915036005)
 const LOOK: &[u8] = b"SELECT pgbraid.in_doubt()";
 
 /// For so long a commit is waited for that was left half done.
-pub(super) const HALF_DONE_MAX: Duration = Duration::from_secs(10);
+pub(super) const HALF_DONE_MAX: Duration = Duration::from_secs(30);
 
 /// Recovery is under way meanwhile.
 pub(super) const HALF_DONE_INTERVAL: Duration = Duration::from_millis(50);
@@ -69,6 +70,26 @@ impl Session {
             _ if self.gateway.shards() < 2 || self.user.reads == crate::config::Reads::Replica => Ok(()),
             Isolation::Transaction | Isolation::Serializable => Box::pin(self.take_shared_snapshot()).await,
         }
+    }
+
+    /// The isolation level may have changed from `before`: servers that enlisted under the old one have no part in the shared
+    /// snapshot. As they took the new level they have run no query yet, so they can be begun anew.
+    ///
+    /// # Errors
+    /// They hold something all the same (LOCK TABLE).
+    pub(super) async fn follow_isolation(&mut self, before: Isolation) -> Result<(), Failure> {
+        let Some(block) = self.transaction.block() else { return Ok(()) };
+        let shared = matches!(block.log.isolation(), Isolation::Transaction | Isolation::Serializable);
+        let begun = self.link.servers.iter().any(|enlisted| enlisted.begun);
+        if !shared || !begun || before == block.log.isolation() || self.gateway.shards() < 2 {
+            return Ok(());
+        }
+        if block.writes != Writes::Nothing {
+            let text = "the isolation level cannot be raised behind a statement that has locked tables";
+            let hint = "Say it in BEGIN: BEGIN ISOLATION LEVEL REPEATABLE READ.";
+            return Err(Report::error("0A000", text).with_hint(hint).into());
+        }
+        Box::pin(self.leave_servers()).await
     }
 
     async fn take_shared_snapshot(&mut self) -> Result<(), Failure> {
@@ -155,7 +176,9 @@ impl Session {
             self.cancel.add(server.cancel_key());
             let settings = self.transaction.block().map_or(&self.settings, |block| block.log.settings_before());
             server.adopt(settings);
-            self.link.servers.push(Enlisted { shard, server, begun: false, needs_sync: false, replica: false });
+            let enlisted =
+                Enlisted { shard, server, begun: false, needs_sync: false, replica: false, only_asked: false };
+            self.link.servers.push(enlisted);
         }
         self.link.servers.sort_by_key(|enlisted| enlisted.shard);
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {

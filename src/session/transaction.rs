@@ -223,8 +223,10 @@ impl Session {
         } else {
             self.tell_servers(&text).await?;
             if let Some(block) = self.transaction.block_mut() {
+                let before = block.log.isolation();
                 block.log.push(text);
                 block.read_only = read_only.unwrap_or(block.read_only);
+                self.follow_isolation(before).await?;
             }
         }
         reply::complete(&mut self.link.client.outbound, tag);

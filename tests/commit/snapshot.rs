@@ -39,6 +39,38 @@ async fn what_commits_later_on_two_shards_is_seen_on_neither() {
     assert_eq!((value(&reader, &of(a)).await, value(&reader, &of(b)).await), (1, 1));
 }
 
+/// A setting, or SHOW, is no query yet, though a shard has heard of it.
+#[tokio::test]
+async fn a_level_said_behind_settings_covers_all_shards_at_once() {
+    let (cluster, a, b) = stage().await;
+    let (reader, writer) = (cluster.connect().await, cluster.connect().await);
+    let levels =
+        ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SET LOCAL transaction_isolation = 'repeatable read'"];
+    for (round, level) in levels.into_iter().enumerate() {
+        reader.batch_execute("BEGIN").await.unwrap();
+        reader.batch_execute("SET LOCAL work_mem = '1234kB'").await.unwrap();
+        reader.batch_execute(level).await.unwrap();
+        let before = value(&reader, &of(a)).await;
+        writer.batch_execute(&write(a, b).replace("v = 1", &format!("v = {}", round + 1))).await.unwrap();
+        assert_eq!(value(&reader, &of(b)).await, before, "{level}");
+        let sql = format!("SELECT current_setting('work_mem') FROM accounts WHERE customer_id = {a}");
+        assert_eq!(reader.query_one(&sql, &[]).await.unwrap().get::<_, String>(0), "1234kB");
+        reader.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(value(&reader, &of(b)).await, before + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_level_said_behind_a_lock_is_refused() {
+    let (cluster, a, _) = stage().await;
+    let client = cluster.connect().await;
+    client.batch_execute("BEGIN; LOCK TABLE accounts IN SHARE MODE").await.unwrap();
+    let refused = client.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "0A000");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(value(&client, &of(a)).await, 0);
+}
+
 #[tokio::test]
 async fn a_commit_that_a_dead_gateway_left_half_done_is_seen_whole() {
     let (cluster, a, b) = stage().await;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::client::{Answer, Client, Received, query};
+use crate::client::{Answer, Client, Received, bind, execute, frame, parse, query, target};
 use crate::{Stage, eventually, key_on};
 
 #[test]
@@ -69,6 +69,33 @@ fn one_that_waits_too_long_gets_53300_and_goes_on() {
     assert_eq!(waiter.value(&format!("SELECT count(*) FROM rows WHERE customer_id = {}", key_on(1))), "0");
     holder.run("COMMIT");
     assert_eq!(waiter.value(&format!("SELECT count(*) FROM rows WHERE customer_id = {key}")), "1");
+}
+
+/// Drivers parse by itself what they bind a moment later.
+#[test]
+fn clients_that_parse_in_a_block_do_not_wait_crosswise() {
+    let stage = Stage::new("[pool]\nmax = 1\n");
+    stage.client().run(&format!("INSERT INTO rows VALUES ({}, 0), ({}, 0)", key_on(0), key_on(1)));
+    // Each is asked on its own default shard, and bound for the other's.
+    let mut clients: Vec<Client> = (0..2).map(|_| stage.client()).collect();
+    for round in 0..4 {
+        let sql = format!("SELECT id, {round} FROM rows WHERE customer_id = $1");
+        for client in &mut clients {
+            client.run("BEGIN");
+            client.send(&[parse(b"s", sql.as_bytes(), &[20]), target(b'D', b'S', b"s"), frame(b'S', b"")].concat());
+            assert_eq!(Answer::of(client.receive_ready()).error, None);
+        }
+        for (at, client) in clients.iter_mut().enumerate() {
+            let key = key_on(u16::from((at + round) % 2 == 1)).to_string();
+            let bound = bind(b"", b"s", &[], &[Some(key.as_bytes().to_vec())], &[]);
+            client.send(&[bound, execute(b"", 0), target(b'C', b'S', b"s"), frame(b'S', b"")].concat());
+        }
+        for client in &mut clients {
+            let answer = Answer::of(client.receive_ready());
+            assert_eq!((answer.error, answer.status), (None, Some('T')));
+            client.run("COMMIT");
+        }
+    }
 }
 
 #[test]
