@@ -64,8 +64,8 @@ const PARTS: [(&str, Part, u64); 8] = [
     ("resolve a parameter", Part::Resolve, 4_800),
     ("hash a key", Part::Hash, 530),
     ("cut eight frames", Part::Cut, 2_900),
-    ("read a volley", Part::ReadVolley, 1),
-    ("find a volley's plan and resolve", Part::Decide, 1),
+    ("read a volley", Part::ReadVolley, 11_000),
+    ("find a volley's plan and resolve", Part::Decide, 21_000),
 ];
 
 /// A part may cost so much more than written down, in percent.

@@ -55,7 +55,7 @@ impl ServerPool {
     /// Of at most `max` servers.
     pub fn new(target: Arc<Target>, max: usize, prepared_max: usize, settings: &config::Pool) -> Self {
         let config::Pool { lifetime, wait_timeout, .. } = *settings;
-        let queue = Queue::new(max, |server: &Box<Server>| server.is_here());
+        let queue: Arc<Servers> = Queue::new(max, |server| server.is_here());
         ServerPool { queue, opener: Arc::new(Opener { target, prepared_max, lifetime, wait_timeout }) }
     }
 
