@@ -48,13 +48,15 @@ fn a_cancel_with_a_wrong_secret_does_nothing() {
     let key = key_on(0);
     let mut client = stage.client();
     client.run(&format!("INSERT INTO rows VALUES ({key}, 1)"));
-    client.send(&query(&format!("SELECT id, pg_sleep(1) FROM rows WHERE customer_id = {key}")));
+    client.send(&query(&format!("SELECT id, pg_sleep(3600) FROM rows WHERE customer_id = {key}")));
     eventually("it runs", || stage.waiting(0, "PgSleep") == 1);
     let mut request = Client::open(stage.login().address).unwrap();
     let wrong: Vec<u8> = client.secret.iter().map(|byte| byte ^ 1).collect();
     request.send(&cancel_request(client.pid, &wrong));
     request.receive();
-    assert_eq!(Answer::of(client.receive_ready()).error, None);
+    assert_eq!(stage.waiting(0, "PgSleep"), 1);
+    cancel(&stage, &client);
+    assert_eq!(Answer::of(client.receive_ready()).sqlstate(), "57014");
 }
 
 #[test]
