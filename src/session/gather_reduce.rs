@@ -16,13 +16,10 @@ use crate::pool::expect::Step;
 const REDUCED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 2 } else { 1_000 };
 
 /// A part with more rows is not asked for its values.
-pub(super) const SOURCE_ROWS_MAX: u64 = 300_000;
+pub(super) const SOURCE_ROWS_MAX: u64 = 100_000;
 
-/// More values reduce nothing: 2 MB at the most for each reducer, which every shard of the part gets.
-pub(super) const VALUES_MAX: usize = 100_000;
-
-/// Values in a row of their query's. With 20 bytes each, it stays below `STREAM_FRAME_BYTES`.
-const VALUES_ROW_MAX: usize = if cfg!(debug_assertions) { 7 } else { 10_000 };
+/// More values reduce nothing. With 20 bytes each, a row of them stays below `STREAM_FRAME_BYTES`.
+pub(super) const VALUES_MAX: usize = 10_000;
 
 /// Up to so many values are compared one by one with what the planner knows of a column (`scalararraysel`, selfuncs.c).
 const ANY_MAX: usize = if cfg!(debug_assertions) { 20 } else { 500 };
@@ -62,12 +59,12 @@ pub(super) fn stages(parts: &[Part], rows: &[u64]) -> Vec<(usize, Vec<Reducer>)>
     stages
 }
 
-/// The query for the values that a reducer goes by: arrays, one value longer when there are too many.
+/// The query for the values that a reducer goes by: one row with an array, one value longer when there are too many.
 pub(super) fn values_query(reducer: &Reducer, source: &str) -> Option<String> {
     let (_, _, name) = ARRAYS.iter().find(|(element, ..)| *element == reducer.type_oid)?;
     let column = quoted(&reducer.source_column);
     Some(format!(
-        "SELECT pg_catalog.array_agg(v) FROM (SELECT v, (pg_catalog.row_number() OVER () - 1) / {VALUES_ROW_MAX} AS n FROM (SELECT DISTINCT {column}::pg_catalog.{name} AS v FROM pg_temp.{source} WHERE {column} IS NOT NULL LIMIT {}) d) s GROUP BY n",
+        "SELECT ARRAY(SELECT DISTINCT {column}::pg_catalog.{name} FROM pg_temp.{source} WHERE {column} IS NOT NULL LIMIT {})",
         VALUES_MAX + 1
     ))
 }
@@ -83,41 +80,21 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// From the answer to [`values_query`]; `None` if there are too many values, or they are no arrays.
-    pub(super) fn new(reducer: &Reducer, rows: &[Option<Vec<u8>>]) -> Option<Filter> {
-        let (element, type_oid, _) = ARRAYS.iter().find(|(element, ..)| *element == reducer.type_oid)?;
-        let (mut count, mut bytes) = (0, Vec::new());
-        for row in rows {
-            let row = row.as_deref()?;
-            count += counted(row);
-            // Without NULLs.
-            bytes.extend_from_slice(row.get(HEAD_BYTES..).filter(|_| row.get(4..8) == Some(&[0; 4]))?);
-        }
-        if count > VALUES_MAX {
-            return None;
-        }
-        let words = [1, 0, *element, u32::try_from(count).ok()?, 1];
-        let words = if count == 0 { &[0, 0, *element][..] } else { &words[..] };
-        let values = words.iter().flat_map(|word| word.to_be_bytes()).chain(bytes).collect();
-        Some(Filter { column: reducer.column.clone(), values, type_oid: *type_oid })
+    /// From the answer to [`values_query`]; `None` if there are too many values.
+    pub(super) fn new(reducer: &Reducer, values: Vec<u8>) -> Option<Filter> {
+        let (_, type_oid, _) = ARRAYS.iter().find(|(element, ..)| *element == reducer.type_oid)?;
+        let filter = Filter { column: reducer.column.clone(), values, type_oid: *type_oid };
+        (filter.count() <= VALUES_MAX).then_some(filter)
     }
 
+    /// How many values. *Source*: array_send, arrayfuncs.c: dimensions, flags, type of elements; size and lower bound of each dimension.
     fn count(&self) -> usize {
-        counted(&self.values)
+        let word = |at: usize| {
+            let bytes = self.values.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+            bytes.map_or(0, |bytes| u32::from_be_bytes(bytes) as usize)
+        };
+        if word(0) == 0 { 0 } else { word(12) }
     }
-}
-
-/// Of an array in binary format with one dimension: dimensions, flags, type of elements; size and lower bound of the dimension. *Source*:
-/// array_send, arrayfuncs.c.
-const HEAD_BYTES: usize = 20;
-
-/// How many values such an array has.
-fn counted(array: &[u8]) -> usize {
-    let word = |at: usize| {
-        let bytes = array.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        bytes.map_or(0, |bytes| u32::from_be_bytes(bytes) as usize)
-    };
-    if word(0) == 0 { 0 } else { word(12) }
 }
 
 /// The text of a part with these filters, the first of which is parameter `first`.
@@ -188,18 +165,17 @@ fn expected_rows(body: &[u8]) -> u64 {
     number.and_then(|digits| digits.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// Keeps the first value of each row of one server, by statement.
+/// Keeps the first value of each row of one server.
 #[derive(Debug)]
 pub(super) struct FirstValues {
     server: usize,
-    rows: Vec<Option<Vec<u8>>>,
-    pub(super) values: Vec<Vec<Option<Vec<u8>>>>,
+    pub(super) values: Vec<Option<Vec<u8>>>,
     pub(super) error: Option<Vec<u8>>,
 }
 
 impl FirstValues {
     pub(super) fn of(server: usize) -> FirstValues {
-        FirstValues { server, rows: Vec::new(), values: Vec::new(), error: None }
+        FirstValues { server, values: Vec::new(), error: None }
     }
 }
 
@@ -217,11 +193,7 @@ impl Joiner for FirstValues {
             b'D' if frame.server == self.server => {
                 let head = frame.body.get(2..6).and_then(|head| <[u8; 4]>::try_from(head).ok());
                 let is_null = head.is_none_or(|head| i32::from_be_bytes(head) < 0);
-                self.rows.push(frame.body.get(6..).filter(|_| !is_null).map(<[u8]>::to_vec));
-            }
-            // Other answers may still be owed, as those of ANALYZE.
-            b'C' if frame.server == self.server && frame.verdict.step == Some(Step::Execute) => {
-                self.values.push(std::mem::take(&mut self.rows));
+                self.values.push(frame.body.get(6..).filter(|_| !is_null).map(<[u8]>::to_vec));
             }
             _ => {}
         }
@@ -274,26 +246,11 @@ mod tests {
         assert_eq!(expected_rows(b"nothing of the kind"), u64::MAX);
     }
 
-    fn rows(sizes: &[u32]) -> Vec<Option<Vec<u8>>> {
-        let array = |count: &u32| {
-            let values = (0..*count).flat_map(|value| [4, value].map(u32::to_be_bytes).concat());
-            Some([1, 0, 23, *count, 1].map(u32::to_be_bytes).concat().into_iter().chain(values).collect())
-        };
-        sizes.iter().map(array).collect()
-    }
-
-    #[test]
-    fn arrays_of_several_rows_become_one() {
-        let filter = Filter::new(&by(0), &rows(&[2, 1])).unwrap();
-        let values = [4u32, 0, 4, 1, 4, 0].map(u32::to_be_bytes).concat();
-        assert_eq!(filter.values, [[1u32, 0, 23, 3, 1].map(u32::to_be_bytes).concat(), values].concat());
-        assert_eq!(Filter::new(&by(0), &[]).unwrap().values, [0u32, 0, 23].map(u32::to_be_bytes).concat());
-        assert!(Filter::new(&by(0), &[None]).is_none());
-    }
-
     #[test]
     fn more_values_than_are_sent_make_no_filter() {
-        assert!(Filter::new(&by(0), &rows(&[60_000, 40_000])).is_some());
-        assert!(Filter::new(&by(0), &rows(&[60_000, 40_001])).is_none());
+        let array = |count: u32| [1, 0, 23, count, 1].map(u32::to_be_bytes).concat();
+        assert!(Filter::new(&by(0), array(10_000)).is_some());
+        assert!(Filter::new(&by(0), array(10_001)).is_none());
+        assert_eq!(Filter::new(&by(0), [0u32, 0, 23].map(u32::to_be_bytes).concat()).unwrap().count(), 0);
     }
 }

@@ -18,7 +18,7 @@ use crate::wire::reply::{self, Report};
 pub(super) const PART_PORTAL: &[u8] = b"pgbraid_part";
 
 /// A temporary table with fewer rows than this is as well planned without statistics.
-const ANALYZED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 3 } else { 10_000 };
+const ANALYZED_ROWS_MIN: u64 = 10_000;
 
 /// One into which the merge query looks again and again has an index from so many rows.
 const INDEXED_ROWS_MIN: u64 = if cfg!(debug_assertions) { 2 } else { 200 };
@@ -137,11 +137,10 @@ impl Session {
         }
         let values = described.gather.values.iter().filter(|value| value.wave == wave);
         if found.values.len() != texts.len() {
-            return Err(untold());
+            return Err(Report::error("XX000", "a server did not tell the value of a sub-select").into());
         }
         for (value, bytes) in values.zip(found.values) {
-            let one = bytes.into_iter().next().ok_or_else(untold)?;
-            parameters.set_binary(value.parameter.saturating_sub(1), one);
+            parameters.set_binary(value.parameter.saturating_sub(1), bytes);
         }
         Ok(())
     }
@@ -311,12 +310,9 @@ impl Session {
         if let Some(body) = found.error {
             return Err(self.tell_ship_error(ShipError::Server(body), 0));
         }
-        if found.values.len() != asked.len() {
-            return Err(untold());
-        }
         for (values, (_, users)) in found.values.into_iter().zip(&asked) {
             for (at, reducer) in users {
-                let filter = Filter::new(reducer, &values);
+                let filter = Filter::new(reducer, values.clone().unwrap_or_default());
                 filters.entry(*at).or_default().extend(filter);
             }
         }
@@ -391,10 +387,6 @@ impl Session {
         reply::named(&mut server.outbound, b'C', b'P', PART_PORTAL);
         server.expects.push(Step::Close, Audience::Gateway);
     }
-}
-
-fn untold() -> Failure {
-    Report::error("XX000", "a server did not tell the value of a sub-select").into()
 }
 
 /// One COPY for each of these parts.
