@@ -167,3 +167,18 @@ async fn ddl_on_all_shards_and_a_writer_on_one_after_the_other_are_a_circle_too(
     told.sort();
     assert_eq!(told, ["40P01", "committed"]);
 }
+
+#[tokio::test]
+async fn who_waits_for_what_he_has_locked_himself_is_told() {
+    let (cluster, _, _) = stage().await;
+    let client = cluster.connect().await;
+    client.batch_execute("CREATE TABLE kept (customer_id int8, n int8)").await.unwrap();
+    client.batch_execute("BEGIN; TRUNCATE kept").await.unwrap();
+    // The rows change shards on a server that is not in the block.
+    let insert = "INSERT INTO kept SELECT v + 1, count(*) FROM accounts GROUP BY v";
+    let done = tokio::spawn(async move { (client.batch_execute(insert).await, client) });
+    eventually("it is over", Duration::from_secs(60), async || done.is_finished()).await;
+    let (done, client) = done.await.unwrap();
+    assert!(done.as_ref().is_ok() || matches!(done.as_ref().map_err(code), Err(code) if code == "40P01"), "{done:?}");
+    client.batch_execute("ROLLBACK").await.unwrap();
+}

@@ -42,7 +42,7 @@ impl Sides {
         let protocols: &[Protocol] = match (&statement.parameters, reads) {
             (Some(_), true) => &[Protocol::Text, Protocol::Binary],
             // Which of the two is chance, but the same each time.
-            (Some(values), false) if values.len() > 1 && statement.sql.len() % 2 == 0 => &[Protocol::Prepared],
+            (Some(values), false) if values.len() > 1 && statement.sql.len().is_multiple_of(2) => &[Protocol::Prepared],
             (Some(_), false) => &[Protocol::Text],
             (None, true) => &[Protocol::Simple, Protocol::Text, Protocol::Binary],
             (None, false) => &[Protocol::Simple],
