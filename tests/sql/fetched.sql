@@ -127,6 +127,7 @@ DO $$ BEGIN UPDATE settings SET value = 'red' WHERE key = 'colour'; INSERT INTO 
 SELECT * FROM settings;
 DO $$ BEGIN UPDATE orders SET note = 'do' WHERE customer_id = 3; DELETE FROM items WHERE customer_id = 3; END $$;
 SELECT count(*) FROM orders WHERE note = 'do';
+-- refused 0A000
 DO $$ BEGIN UPDATE orders SET note = 'do' WHERE customer_id = 3; UPDATE orders SET note = 'do' WHERE customer_id = 4 / 0; END $$;
 -- refused 0A000
 DO $$ BEGIN UPDATE orders SET note = 'do'; END $$;
