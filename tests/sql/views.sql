@@ -7,11 +7,11 @@ SELECT * FROM order_count;
 SELECT * FROM all_orders;
 SELECT * FROM labels;
 SELECT * FROM big_orders ORDER BY customer_id, id LIMIT 1;
--- either
+-- refused 0A000
 UPDATE big_orders SET total = 101 WHERE customer_id = 3 AND id = 2;
--- either
+-- refused 0A000
 INSERT INTO big_orders VALUES (3, 100, 500);
--- either
+-- refused 0A000
 DELETE FROM big_orders WHERE customer_id = 3 AND id = 100;
 SELECT total FROM big_orders WHERE customer_id = 3;
 CREATE OR REPLACE VIEW big_orders AS SELECT customer_id, id, total FROM orders WHERE total > 200;
