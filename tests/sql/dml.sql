@@ -64,21 +64,17 @@ UPDATE orders SET customer_id = 21 WHERE customer_id = 20;
 UPDATE orders SET customer_id = 20 WHERE customer_id = 20 AND id = 1;
 UPDATE orders SET customer_id = customer_id WHERE customer_id = 20 AND id = 1;
 UPDATE orders SET status = 'x' WHERE id = 1;
--- refused 0A000
 UPDATE orders SET status = 'sub' WHERE customer_id = 20 AND id IN (SELECT id FROM refunds);
--- refused 0A000
 UPDATE orders SET note = r.id::text FROM refunds r WHERE orders.customer_id = 20 AND r.id = orders.id;
 DELETE FROM orders WHERE customer_id = 20 AND id = 23 RETURNING *;
 DELETE FROM orders o USING customers c WHERE o.customer_id = 3 AND c.customer_id = o.customer_id AND o.id = 9;
 DELETE FROM refunds;
 DELETE FROM refunds WHERE id = 100;
--- refused 0A000
 DELETE FROM orders WHERE customer_id = 20 AND EXISTS (SELECT 1 FROM refunds WHERE amount > 100);
 TRUNCATE refunds;
 -- Writing CTEs, MERGE, CALL, DO.
 WITH d AS (DELETE FROM orders WHERE customer_id = 20 AND id = 22 RETURNING *) SELECT id FROM d;
 WITH d AS (DELETE FROM orders WHERE customer_id = 20 AND id = 21 RETURNING *) INSERT INTO refunds SELECT customer_id, id, 5 FROM d;
--- refused 0A000
 WITH d AS (DELETE FROM orders RETURNING *) SELECT count(*) FROM d;
 WITH d AS (UPDATE orders SET note = 'cte' WHERE customer_id = 20 RETURNING id) SELECT c.name FROM customers c WHERE c.customer_id = 3;
 MERGE INTO orders o USING (VALUES (20, 1), (20, 100)) v(c, i) ON o.customer_id = v.c AND o.id = v.i AND o.customer_id = 20 WHEN MATCHED THEN UPDATE SET note = 'merged' WHEN NOT MATCHED THEN INSERT (customer_id, id) VALUES (v.c, v.i);
@@ -95,7 +91,6 @@ WITH d AS (DELETE FROM orders WHERE id = 5 RETURNING *) INSERT INTO refunds SELE
 WITH u AS (UPDATE orders SET note = 'cte' WHERE id = 6 RETURNING customer_id, id) DELETE FROM refunds r USING u WHERE r.customer_id = u.customer_id AND r.id = u.id;
 WITH d AS (DELETE FROM refunds WHERE id = 4 RETURNING *) SELECT customer_id, amount FROM d;
 WITH d AS (DELETE FROM refunds WHERE id = 3 RETURNING id) SELECT id FROM d;
--- refused 0A000
 WITH d AS (DELETE FROM refunds WHERE id = 3 RETURNING id) DELETE FROM orders o USING d WHERE o.id = d.id;
 -- refused 0A000
 DO $$ BEGIN DELETE FROM refunds; END $$;

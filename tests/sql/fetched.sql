@@ -10,7 +10,6 @@ UPDATE orders SET total = (SELECT price FROM items WHERE false) WHERE id = 2;
 DELETE FROM items WHERE product_id IN (SELECT product_id FROM items GROUP BY product_id ORDER BY count(*) DESC, product_id LIMIT 1) AND line = 2;
 DELETE FROM items i USING refunds r WHERE r.id = i.order_id AND i.quantity < 3 RETURNING i.order_id, r.id = i.order_id;
 DELETE FROM orders o WHERE NOT EXISTS (SELECT 1 FROM refunds r WHERE r.id <> o.id) AND o.id = 3;
--- either
 DELETE FROM orders WHERE EXISTS (SELECT FROM settings WHERE key = 'nothing');
 UPDATE orders o SET note = c.name FROM customers c JOIN refunds r ON r.id > c.customer_id WHERE c.customer_id = o.id AND o.id = 1 AND r.id = (SELECT max(id) FROM refunds) RETURNING o.*;
 UPDATE orders o SET note = o2.note FROM orders o2 WHERE o2.id = o.id + 1 AND o2.customer_id = o.customer_id + 1;
@@ -27,7 +26,7 @@ UPDATE orders SET note = (SELECT 'it''s "\' || max(note) FROM orders) WHERE id =
 UPDATE orders SET note = (SELECT NULL::text FROM orders LIMIT 1) WHERE id = 1 RETURNING note;
 DELETE FROM customers WHERE customer_id = (SELECT max(customer_id) FROM customers) RETURNING *;
 INSERT INTO customers (customer_id, name) VALUES (150, (SELECT max(note) FROM orders)), (151, 'x') RETURNING *;
--- either
+-- refused 0A000
 INSERT INTO customers (customer_id, name) VALUES ((SELECT max(customer_id) + 100 FROM customers), 'next') RETURNING *;
 INSERT INTO customers AS c (customer_id, name) VALUES (150, 'again'), (2, 'two') ON CONFLICT (customer_id) DO UPDATE SET name = excluded.name || (SELECT count(*) FROM orders) RETURNING *;
 -- Home and reference tables.
@@ -45,15 +44,13 @@ UPDATE products p SET price = (SELECT sum(i.quantity) FROM items i WHERE i.produ
 -- WITH queries that write, and what is made of their rows.
 WITH moved AS (DELETE FROM orders WHERE id = 4 RETURNING *) SELECT count(*), sum(total), min(status) FROM moved;
 WITH moved AS (DELETE FROM refunds WHERE amount > 2 RETURNING *) INSERT INTO archive.orders SELECT customer_id, id, 2026 FROM moved RETURNING *;
--- either
+-- refused 0A000
 WITH moved AS (DELETE FROM refunds WHERE customer_id = 3 RETURNING id, amount) INSERT INTO refunds SELECT 4, id, amount FROM moved;
 WITH up AS (UPDATE orders SET total = total + 1 WHERE id = 1 RETURNING customer_id, total) SELECT sum(total), max(customer_id) FROM up;
 WITH up AS (UPDATE orders SET total = total + 1 WHERE id = 1 RETURNING customer_id, total), gone AS (DELETE FROM items WHERE line = 2 RETURNING order_id) SELECT (SELECT sum(total) FROM up), (SELECT count(*) FROM gone);
--- either
 WITH up AS (UPDATE orders SET note = 'up' WHERE id = 1) SELECT count(*) FROM customers;
 WITH ins AS (INSERT INTO refunds VALUES (1, 501, 1), (2, 502, 2), (3, 503, 3) RETURNING *) SELECT sum(amount), max(id) FROM ins;
 WITH ins AS (INSERT INTO refunds VALUES (1, 601, 1), (2, 602, 2) RETURNING *) INSERT INTO settings SELECT id, amount FROM ins;
--- either
 WITH gone AS (DELETE FROM orders WHERE total > (SELECT avg(total) FROM orders) RETURNING *) SELECT status, count(*) FROM gone GROUP BY status ORDER BY 1;
 -- A statement does not see its own writes: refused where it would.
 -- refused 0A000
@@ -106,7 +103,7 @@ INSERT INTO numbered (customer_id, id) VALUES (1, 10), (2, 20), (3, 30);
 SELECT setval(pg_get_serial_sequence('"numbered"','id'), coalesce(max("id"), 1), max("id") IS NOT null) FROM "numbered";
 SELECT setval('numbered_id_seq', (SELECT max(id) + 1 FROM numbered));
 SELECT pg_catalog.setval('numbered_id_seq', 42, true);
--- either
+-- refused 0A000
 SELECT setval('numbered_id_seq', id) FROM numbered;
 DROP TABLE numbered;
 -- Blocks of PL/pgSQL whose statements all stand in them.
@@ -130,6 +127,7 @@ DO $$ BEGIN UPDATE settings SET value = 'red' WHERE key = 'colour'; INSERT INTO 
 SELECT * FROM settings;
 DO $$ BEGIN UPDATE orders SET note = 'do' WHERE customer_id = 3; DELETE FROM items WHERE customer_id = 3; END $$;
 SELECT count(*) FROM orders WHERE note = 'do';
+-- refused 0A000
 DO $$ BEGIN UPDATE orders SET note = 'do' WHERE customer_id = 3; UPDATE orders SET note = 'do' WHERE customer_id = 4 / 0; END $$;
 -- refused 0A000
 DO $$ BEGIN UPDATE orders SET note = 'do'; END $$;
