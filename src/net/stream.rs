@@ -172,9 +172,9 @@ mod tests {
             (listener.accept().await.unwrap().0.into_std().unwrap(), ServerStream::Tcp(stream))
         });
         let second = Builder::new_current_thread().enable_all().build().unwrap();
+        second.block_on(async { stream.rewatch().unwrap() });
+        drop(first);
         second.block_on(async {
-            stream.rewatch().unwrap();
-            drop(first);
             assert!(!stream.has_pending_input());
             peer.set_nonblocking(false).unwrap();
             stream.write_all(b"ping").await.unwrap();
