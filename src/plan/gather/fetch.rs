@@ -176,7 +176,7 @@ fn attempt(node: &Node, chosen: &dyn Fn(usize) -> bool, context: &Context<'_>) -
                 Source { columns: output_names(&select, context)?, text: vec![Chunk::Text(text)], gather: Some(gather) }
             }
             Found::Write(node) => {
-                let mut source = Source { text: chunks(&print(node)?), gather: None, columns: Vec::new() };
+                let mut source = Source { text: chunks(&print(*node)?), gather: None, columns: Vec::new() };
                 let text = dummy(&source.text, &sources);
                 let script = sql::parse(&text).ok()?;
                 let mut builder = Builder::new(context);

@@ -20,9 +20,9 @@ use crate::sql::{Node, edit, names};
 /// What is to be fetched for a place; its position among all is in the mark that stands there.
 pub enum Found {
     /// The rows of a query that can be understood by itself.
-    Query(SelectStmt),
+    Query(Box<SelectStmt>),
     /// What a WITH query returns that writes.
-    Write(Node),
+    Write(Box<Node>),
 }
 
 /// A walk over a statement that puts marks at chosen places.
@@ -185,7 +185,7 @@ impl<'c> Sites<'c> {
                     return Err(unfit());
                 }
                 values += 1;
-                match self.place(|| Found::Query(query)) {
+                match self.place(|| Found::Query(Box::new(query))) {
                     Some(at) => *node = node::column(&[&format!("pgbraid_value_{at}_")]),
                     None => kept += 1,
                 }
@@ -261,7 +261,7 @@ impl<'c> Sites<'c> {
         if !self.reads_elsewhere(&select)? || !self.certain(&select) {
             return Ok(());
         }
-        if let Some(at) = self.place(|| Found::Query(select)) {
+        if let Some(at) = self.place(|| Found::Query(Box::new(select))) {
             cte.ctequery = node::boxed(Node::SelectStmt(Box::new(rows(at))));
             cte.aliascolnames.clear();
             cte.search_clause = None;
@@ -292,7 +292,7 @@ impl<'c> Sites<'c> {
             };
             *clause = Some(self.with.clone());
         }
-        let Some(at) = self.place(|| Found::Write(query)) else { return Ok(true) };
+        let Some(at) = self.place(|| Found::Write(Box::new(query))) else { return Ok(true) };
         if returns {
             let stands = node::boxed(Node::SelectStmt(Box::new(rows(at))));
             cte.ctequery.clone_from(&stands);
@@ -362,7 +362,7 @@ impl<'c> Sites<'c> {
         }
         let mut select = node::select(targets, vec![node::wrap(Node::RangeVar(from))]);
         select.where_clause = condition::all(kept);
-        if let Some(at) = self.place(|| Found::Query(select)) {
+        if let Some(at) = self.place(|| Found::Query(Box::new(select))) {
             let shown = alias.as_ref().map_or(relation.name.as_str(), |alias| alias.aliasname.as_str());
             let mut stands = node::relation("pg_temp", &format!("pgbraid_rows_{at}_"), shown);
             if let (Some(stands), Some(alias)) = (&mut stands.alias, alias) {
@@ -434,7 +434,7 @@ impl<'c> Sites<'c> {
             && query.target_list.len() == 1
             && let Some(select) = self.fetchable(query)?
         {
-            if let Some(at) = self.place(|| Found::Query(select)) {
+            if let Some(at) = self.place(|| Found::Query(Box::new(select))) {
                 *node = node::column(&[&format!("pgbraid_value_{at}_")]);
             }
             return Ok(());
@@ -461,7 +461,7 @@ impl<'c> Sites<'c> {
             select.limit_count = node::boxed(node::integer(1));
             select.limit_option = pg_query::protobuf::LimitOption::Count as i32;
         }
-        if let Some(at) = self.place(|| Found::Query(select)) {
+        if let Some(at) = self.place(|| Found::Query(Box::new(select))) {
             *query = rows(at);
         }
         Ok(true)
