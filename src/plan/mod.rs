@@ -55,7 +55,8 @@ mod shared;
 pub use crate::wire::copy::Format as CopyFormat;
 pub use copy::{CopyIn, CopyTarget};
 pub use gather::{
-    Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, SortKey, Source, Value, rows_text,
+    Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, SortKey, Source, Value,
+    rows_text,
 };
 pub use literal::{LiteralKey, Literals};
 pub use make::Make;
