@@ -73,6 +73,13 @@ impl Session {
         }
     }
 
+    /// Only the server of a cursor knows what a FETCH from it returns.
+    pub(super) fn cursor_to_describe(&self, plan: Option<&Plan>) -> Option<(ShardId, bool, String)> {
+        let Some(Plan::Cursor(CursorVerb::Fetch { name })) = plan else { return None };
+        let (shard, replica) = self.cursor_shard(name)?;
+        Some((shard, replica, name.clone()))
+    }
+
     /// The shard of a cursor; a portal of the protocol is one too.
     fn cursor_shard(&self, name: &str) -> Option<(ShardId, bool)> {
         let portal = || match self.names.portals.get(name.as_bytes())?.place {

@@ -38,7 +38,10 @@ impl Session {
         }
         self.number_block(prepared.plan().unwrap_or(&Plan::Empty)).await?;
         // PostgreSQL refuses to describe a statement that returns rows in a failed block; so does the server then.
-        let at = self.enlist_to_ask().await?;
+        let at = match self.cursor_to_describe(prepared.plan()) {
+            Some((shard, replica, name)) => self.portal_server(shard, Some(replica), name.as_bytes())?,
+            None => self.enlist_to_ask().await?,
+        };
         self.engage(at).await?;
         let held = self.hold(at, name, true).unwrap_or_default();
         let server: &mut Server = &mut self.link.servers[at].server;

@@ -150,15 +150,18 @@ impl Session {
             return self.go_on(at, execute, gathering).await;
         }
         let portal = self.names.portals.get_mut(execute.portal);
-        if portal.is_some_and(|portal| std::mem::replace(&mut portal.reached, 1) > 0) {
+        let again = portal.is_some_and(|portal| std::mem::replace(&mut portal.reached, 1) > 0);
+        let (text, output) = self.portal_text(execute.portal);
+        if again && is_copy(output) {
+            // Source: pquery.c, PortalRun.
+            let name = String::from_utf8_lossy(execute.portal);
+            return Err(Report::error("55000", format!("portal \"{name}\" cannot be run")).into());
+        }
+        if again {
             reply::complete(&mut self.link.client.outbound, "SELECT 0");
             return Ok(());
         }
-        let (text, output) = self.portal_text(execute.portal);
         if output != Output::Rows {
-            if self.names.portals.get(execute.portal).is_some_and(|portal| portal.reached > 0) {
-                return Err(super::extended::no_portal(execute.portal));
-            }
             if execute.rows_max > 0 && !is_copy(output) {
                 return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
                     .with_hint("Fetch all of its rows at once.")

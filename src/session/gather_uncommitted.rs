@@ -187,11 +187,15 @@ impl Told {
     }
 }
 
-/// The merge query casts to a relation of this name, or looks one up.
+/// The merge query casts to a relation of this name, or looks one up. Its text is a printed one: casts have `::`.
 fn names_a_table(merge: &str, name: &str) -> bool {
-    merge.contains("regclass")
-        || merge.contains(&format!("::{}", quoted(name)))
-        || merge.contains(&format!(".{})", quoted(name)))
+    let cast_to = |cast: &str| {
+        let end = cast.find(|c: char| !c.is_alphanumeric() && !"_$.\"".contains(c)).unwrap_or(cast.len());
+        let last = cast.get(..end).unwrap_or(cast).rsplit('.').next().unwrap_or_default();
+        last.trim_matches('"') == name
+    };
+    let plain = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    merge.contains("regclass") || merge.split("::").skip(1).any(cast_to) || !plain && merge.contains(&quoted(name))
 }
 
 fn not_mergeable(name: &str) -> Failure {
@@ -243,6 +247,7 @@ mod tests {
     #[test]
     fn a_merge_query_that_casts_to_a_row_of_the_table_names_it() {
         assert!(names_a_table("SELECT ROW(1)::mine FROM pg_temp.part1 part1", "mine"));
-        assert!(!names_a_table("SELECT part1.mine FROM pg_temp.part1 part1", "mine"));
+        assert!(names_a_table("SELECT part1.a::public.\"mine\"[] FROM pg_temp.part1 part1", "mine"));
+        assert!(!names_a_table("SELECT part1.mine, 1::mines FROM pg_temp.part1 part1", "mine"));
     }
 }

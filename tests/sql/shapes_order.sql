@@ -62,7 +62,6 @@ SELECT customer_id FROM customers WHERE customer_id = 3 ORDER BY customer_id;
 SELECT customer_id FROM customers ORDER BY customer_id FOR UPDATE;
 SELECT customer_id FROM customers FOR UPDATE;
 SELECT customer_id FROM customers FOR SHARE SKIP LOCKED;
--- refused 0A000
 SELECT * FROM orders TABLESAMPLE BERNOULLI (100);
 SELECT customer_id FROM customers WHERE random() < 2;
 SELECT customer_id, now() = now() FROM customers;

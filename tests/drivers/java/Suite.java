@@ -630,7 +630,7 @@ public class Suite {
             for (int round = 0; round < 4; round++) {
                 equal(one(conn, "SELECT count(*) FROM jdbc_orders"), String.valueOf(KEYS), "rows of all shards");
                 equal(one(conn, "SELECT total::int FROM jdbc_orders ORDER BY total DESC LIMIT 1"), String.valueOf(KEYS), "the largest");
-                for (String sql : new String[] {"SELECT ctid FROM jdbc_orders", "SELECT * FROM jdbc_orders TABLESAMPLE SYSTEM (10)"}) {
+                for (String sql : new String[] {"SELECT ctid FROM jdbc_orders", "SELECT * FROM jdbc_orders TABLESAMPLE SYSTEM (10) REPEATABLE (1)"}) {
                     raises("0A000", () -> execute(conn, sql));
                 }
             }

@@ -422,7 +422,7 @@ async def _(url):
         )
         equal(await conn.fetchval("SELECT count(*) FROM asyncpg_orders"), 2 * len(KEYS))
         equal(await conn.execute("DELETE FROM asyncpg_orders"), f"DELETE {2 * len(KEYS)}")
-        for statement in ("SELECT ctid FROM asyncpg_orders", "SELECT * FROM asyncpg_orders TABLESAMPLE SYSTEM (10)"):
+        for statement in ("SELECT ctid FROM asyncpg_orders", "SELECT * FROM asyncpg_orders TABLESAMPLE SYSTEM (10) REPEATABLE (1)"):
             with raises("0A000"):
                 await conn.fetch(statement)
         await conn.execute("DROP TABLE asyncpg_orders")

@@ -733,7 +733,7 @@ def _(url):
         equal(totals(conn, 2), [5] * 4)
         for statement in (
             "SELECT ctid FROM psycopg_orders",
-            "SELECT * FROM psycopg_orders TABLESAMPLE SYSTEM (10)",
+            "SELECT * FROM psycopg_orders TABLESAMPLE SYSTEM (10) REPEATABLE (1)",
         ):
             with raises("0A000"):
                 conn.execute(statement)

@@ -256,7 +256,7 @@ def _(url):
     psql(url, "BEGIN; DELETE FROM psql_orders; ROLLBACK;")
     equal(rows(url, "SELECT count(*) FROM psql_orders"), ["128"])
     for statement in (
-        "SELECT ctid FROM psql_orders", "SELECT * FROM psql_orders TABLESAMPLE SYSTEM (10)",
+        "SELECT ctid FROM psql_orders", "SELECT * FROM psql_orders TABLESAMPLE SYSTEM (10) REPEATABLE (1)",
     ):
         told = psql(url, f"\\set VERBOSITY verbose\n{statement};\n", status=3)
         true("ERROR:  0A000:" in told and "HINT:" in told, told)

@@ -473,7 +473,7 @@ async fn all_shards(url: String) -> Outcome {
     let rows = client.query("SELECT total FROM tokio_orders ORDER BY total DESC LIMIT $1", &[&2i64]).await?;
     let largest: Vec<Decimal> = rows.iter().map(|row| row.get(0)).collect();
     equal(largest, decimals([KEYS, KEYS - 1]), "the largest")?;
-    for statement in ["SELECT ctid FROM tokio_orders", "SELECT * FROM tokio_orders TABLESAMPLE SYSTEM (10)"] {
+    for statement in ["SELECT ctid FROM tokio_orders", "SELECT * FROM tokio_orders TABLESAMPLE SYSTEM (10) REPEATABLE (1)"] {
         raises("0A000", client.query(statement, &[]).await)?;
         raises("0A000", client.batch_execute(statement).await)?;
     }
