@@ -120,6 +120,11 @@ pub(super) struct Reported {
 }
 
 impl Reported {
+    /// What a parameter is now, if the client has heard or will hear of it.
+    pub fn now(&self, name: &str) -> Option<&String> {
+        self.pending.get(name).or_else(|| self.value(name))
+    }
+
     /// What the client has been told last.
     fn value(&self, name: &str) -> Option<&String> {
         let first = || self.at_start.as_ref()?.parameters.iter().find(|(known, _)| known == name);

@@ -156,6 +156,12 @@ impl Session {
                 .with_hint("RESET extra_float_digits.")
                 .into());
         }
+        // Other styles abbreviate time zones, and an abbreviation may be read as another zone's. Source: manual, 8.5.3.
+        if self.reported.now("DateStyle").is_some_and(|style| !style.starts_with("ISO")) {
+            return Err(Report::error("0A000", "rows cannot be moved with a DateStyle other than ISO")
+                .with_hint("SET DateStyle TO ISO.")
+                .into());
+        }
         if !self.reported.utf8 {
             return Err(Report::error("0A000", "rows cannot be moved with a client_encoding other than UTF8")
                 .with_hint("SET client_encoding TO 'UTF8'.")

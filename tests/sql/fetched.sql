@@ -97,6 +97,15 @@ UPDATE customers SET credit = credit + (SELECT count(*) FROM orders);
 ROLLBACK;
 UPDATE customers SET credit = (SELECT 1 / (count(*) - count(*)) FROM orders);
 UPDATE customers SET credit = (SELECT nothing FROM orders);
+-- "IST" is read as another zone's than the one that wrote it.
+SET TimeZone = 'Asia/Kolkata';
+SET DateStyle = 'SQL, DMY';
+-- refused 0A000
+WITH gone AS (DELETE FROM orders WHERE id = 5 RETURNING *) SELECT count(*), max(ts) FROM gone;
+SET DateStyle = 'ISO, DMY';
+WITH gone AS (DELETE FROM orders WHERE id = 5 RETURNING *) SELECT count(*), max(ts) FROM gone;
+RESET DateStyle;
+RESET TimeZone;
 -- Sequences set to what tables hold.
 CREATE TABLE numbered (customer_id int8, id serial);
 INSERT INTO numbered (customer_id, id) VALUES (1, 10), (2, 20), (3, 30);
