@@ -1,24 +1,101 @@
 //! DO: an anonymous block in PL/pgSQL whose statements all stand in it, without variables: DDL on every shard, as migrations write it to
 //! be repeatable, or writes that belong to one shard. Everything else is refused. Functions and procedures are not followed.
+//!
+//! DDL must come to the same on every shard. So what decides whether it runs must be the same there: conditions ask the system catalogs
+//! for what DDL has made, and errors that are caught are about definitions, not about the rows, which differ.
 
 use pg_query::protobuf::DoStmt;
 
+use super::builder::Builder;
+use super::function::Call;
 use super::ir::Stop;
-use super::{Access, Context, Everywhere, Keyed, Output, Plan, Refusal, Route, Several, Target, When, ddl, statement};
-use crate::sql::{self, Node, names, tokens};
+use super::statement::Source;
+use super::{
+    Access, Context, Everywhere, Keyed, Output, Plan, Refusal, Route, Several, Target, When, ddl, statement, utility,
+};
+use crate::sql::{self, Node, edit, names, tokens};
 
 /// Blocks within blocks at the most.
 const DEPTH_MAX: usize = 20;
+
+/// Catalogs that say what DDL has made, and nothing of rows, sizes or the server.
+const DEFINITIONS: [&str; 29] = [
+    "pg_attribute",
+    "pg_attrdef",
+    "pg_auth_members",
+    "pg_authid",
+    "pg_cast",
+    "pg_class",
+    "pg_collation",
+    "pg_constraint",
+    "pg_database",
+    "pg_enum",
+    "pg_event_trigger",
+    "pg_extension",
+    "pg_index",
+    "pg_indexes",
+    "pg_inherits",
+    "pg_language",
+    "pg_namespace",
+    "pg_operator",
+    "pg_policies",
+    "pg_policy",
+    "pg_proc",
+    "pg_range",
+    "pg_roles",
+    "pg_rules",
+    "pg_tables",
+    "pg_trigger",
+    "pg_type",
+    "pg_user",
+    "pg_views",
+];
+
+/// Columns of those that differ between shards all the same. *Source*: manual, 53.11, 53.15.
+const OF_ROWS: [&str; 11] = [
+    "age",
+    "datfrozenxid",
+    "datminmxid",
+    "relallvisible",
+    "relfilenode",
+    "relfrozenxid",
+    "relminmxid",
+    "relpages",
+    "reltuples",
+    "xmax",
+    "xmin",
+];
+
+/// Errors that one shard raises if all do. *Source*: manual, appendix A, classes 2B, 3F and 42.
+const OF_DEFINITIONS: [&str; 17] = [
+    "dependent_objects_still_exist",
+    "duplicate_alias",
+    "duplicate_column",
+    "duplicate_database",
+    "duplicate_function",
+    "duplicate_object",
+    "duplicate_schema",
+    "duplicate_table",
+    "invalid_object_definition",
+    "invalid_schema_name",
+    "invalid_table_definition",
+    "or",
+    "undefined_column",
+    "undefined_function",
+    "undefined_object",
+    "undefined_table",
+    "wrong_object_type",
+];
 
 /// The plan of a DO.
 ///
 /// # Errors
 /// The refusal, with what is not understood.
-pub fn plan(block: &DoStmt, context: &Context<'_>) -> Result<Plan, Stop> {
+pub fn plan(block: &DoStmt, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     let body = body(block).ok_or_else(|| refused("it is not in PL/pgSQL"))?;
     let words = tokens::words(&body)
         .ok_or_else(|| refused("it has variables, labels or other words that are not understood"))?;
-    let mut reader = Reader { body: &body, words, at: 0, found: Vec::new() };
+    let mut reader = Reader { body: &body, words, at: 0, found: Vec::new(), caught: Vec::new() };
     if reader.block(0).is_none() || reader.at != reader.words.len() {
         return Err(refused(
             "it has variables, loops, calls or other statements of PL/pgSQL than IF, NULL and RAISE NOTICE",
@@ -27,17 +104,21 @@ pub fn plan(block: &DoStmt, context: &Context<'_>) -> Result<Plan, Stop> {
     }
     let mut everywhere = None;
     let mut targets = Vec::new();
+    let mut asked = Vec::new();
     for piece in &reader.found {
         let script = sql::parse(piece).map_err(|_| refused("a statement in it is not plain SQL"))?;
         let [parsed] = script.statements.as_slice() else {
             return Err(refused("a statement in it is not plain SQL").into());
         };
         let Some(node) = parsed.node() else { return Err(Refusal::too_complex().into()) };
-        match piece_plan(node, context)? {
+        match piece_plan(node, source, context)? {
             Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }) => {
                 *everywhere.get_or_insert(false) |= changes_catalog;
             }
-            Plan::Rows(route) => targets.push(route.target),
+            Plan::Rows(route) => {
+                asked.push(node.clone());
+                targets.push(route.target);
+            }
             Plan::Refuse(refusal) => return Err(refusal.into()),
             _ => return Err(refused("a statement in it cannot run in a block").into()),
         }
@@ -45,6 +126,16 @@ pub fn plan(block: &DoStmt, context: &Context<'_>) -> Result<Plan, Stop> {
     if let Some(changes_catalog) = everywhere {
         if targets.iter().any(|target| *target != Target::Any) {
             return Err(refused("it defines objects, which is done on every shard, and reads or writes rows").into());
+        }
+        for mut query in asked {
+            if !is_same_everywhere(&mut query, &Builder::new(context))? {
+                return Err(refused("what it asks before it defines objects may differ between the shards").into());
+            }
+        }
+        if let Some(name) = reader.caught.iter().find(|name| !OF_DEFINITIONS.contains(&name.as_str())) {
+            return Err(
+                refused(&format!("it defines objects and catches {name}, which one shard may raise alone")).into()
+            );
         }
         return Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }));
     }
@@ -70,24 +161,48 @@ fn body(block: &DoStmt) -> Option<String> {
     body
 }
 
-fn piece_plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
-    let defines = format!("{node:?}");
-    let kind = defines.split(['(', ' ']).next().unwrap_or_default();
+fn piece_plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     match node {
         Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) => {
             statement::rows(node, None, context).map(Plan::Rows)
         }
-        Node::CreateTableAsStmt(_) | Node::CreatedbStmt(_) => {
-            Err(refused("a statement in it cannot run in a block").into())
+        Node::MergeStmt(_) | Node::CopyStmt(_) | Node::VariableSetStmt(_) | Node::VariableShowStmt(_) => {
+            Err(refused("a statement in it is neither DDL nor a plain write").into())
         }
-        _ if ["Create", "Alter", "Drop", "Comment", "Rename", "Index", "View", "Define", "Grant"]
-            .iter()
-            .any(|word| kind.starts_with(word)) =>
-        {
-            ddl::plan(node, context)
-        }
-        _ => Err(refused("a statement in it is neither DDL nor a plain write").into()),
+        _ => match utility::plan(node, source, context)? {
+            Some(_) => Err(refused("a statement in it is neither DDL nor a plain write").into()),
+            None => ddl::plan(node, context),
+        },
     }
+}
+
+/// Whether a query gives the same on shards that have the same schema.
+fn is_same_everywhere(node: &mut Node, builder: &Builder<'_>) -> Result<bool, Stop> {
+    builder.enter()?;
+    let own = match node {
+        Node::FuncCall(call) => match names::qualified(&call.funcname) {
+            // Clocks are not quite the same.
+            Some((_, "now" | "transaction_timestamp" | "statement_timestamp")) => false,
+            // Whether there is such an object.
+            Some((_, name)) if name.starts_with("to_reg") => true,
+            Some((schema, name)) => matches!(builder.call(schema, name)?.0, Call::Steady | Call::Aggregate),
+            None => false,
+        },
+        Node::RangeVar(table) => match table.schemaname.as_str() {
+            "information_schema" => true,
+            "" | "pg_catalog" => DEFINITIONS.contains(&table.relname.as_str()),
+            _ => false,
+        },
+        Node::ColumnRef(column) => !column.fields.iter().filter_map(names::string).any(|name| OF_ROWS.contains(&name)),
+        Node::SqlvalueFunction(_) => false,
+        _ => true,
+    };
+    let mut all = own;
+    edit::children(node, &mut |child| {
+        all = all && is_same_everywhere(child, builder)?;
+        Ok::<(), Stop>(())
+    })?;
+    Ok(all)
 }
 
 /// Where statements run that are one.
@@ -129,6 +244,8 @@ struct Reader<'b> {
     at: usize,
     /// Statements, and conditions as queries.
     found: Vec<String>,
+    /// Words between WHEN and THEN of EXCEPTION.
+    caught: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -151,7 +268,9 @@ impl Reader<'_> {
         self.statements(depth)?;
         if self.take("exception").is_some() {
             while self.take("when").is_some() {
+                let first = self.at;
                 self.until("then")?;
+                self.caught.extend(self.words.get(first..self.at)?.iter().map(|word| word.text.clone()));
                 self.take("then")?;
                 self.statements(depth)?;
             }

@@ -52,7 +52,7 @@ pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<O
         Node::TruncateStmt(truncate) => Plan::Rows(truncated(truncate, context)?),
         Node::UnlistenStmt(_) => any,
         Node::ListenStmt(_) | Node::NotifyStmt(_) => return Err(function::notifications().into()),
-        Node::DoStmt(block) => block::plan(block, context)?,
+        Node::DoStmt(block) => block::plan(block, source, context)?,
         Node::CallStmt(_) => {
             return Err(Refusal::unsupported("CALL is not supported yet: a procedure may read and write any table")
                 .hint("Send its statements themselves.")

@@ -154,6 +154,24 @@ DO $$ BEGIN UPDATE products SET price = 1; END $$;
 DO $$ BEGIN CREATE TABLE t_do (a int); INSERT INTO settings VALUES ('t', 't'); END $$;
 -- refused 0A000
 DO $$ BEGIN IF (SELECT count(*) FROM orders) > 0 THEN DELETE FROM settings; END IF; END $$;
+-- What one shard might decide otherwise than the next.
+-- refused 0A000
+DO $$ BEGIN IF random() < 2 THEN CREATE TABLE t_do (a int); END IF; END $$;
+-- refused 0A000
+DO $$ BEGIN IF now() > '2001-01-01' THEN CREATE TABLE t_do (a int); END IF; END $$;
+-- refused 0A000
+DO $$ BEGIN IF (SELECT reltuples FROM pg_class WHERE relname = 'orders') > -2 THEN CREATE TABLE t_do (a int); END IF; END $$;
+-- refused 0A000
+DO $$ BEGIN IF EXISTS (SELECT FROM pg_stat_activity) THEN CREATE TABLE t_do (a int); END IF; END $$;
+-- refused 0A000
+DO $$ BEGIN IF EXISTS (SELECT FROM products) THEN CREATE TABLE t_do (a int); END IF; END $$;
+-- refused 0A000
+DO $$ BEGIN ALTER TABLE moods ADD CONSTRAINT one_good CHECK (m <> 'bad'); EXCEPTION WHEN check_violation THEN NULL; END $$;
+-- refused 0A000
+DO $$ BEGIN ALTER TABLE moods ADD CONSTRAINT one_good CHECK (m <> 'bad'); EXCEPTION WHEN duplicate_object OR others THEN NULL; END $$;
+DO $$ BEGIN ALTER TABLE moods ADD CONSTRAINT one_good CHECK (m <> 'bad'); EXCEPTION WHEN duplicate_object OR duplicate_table THEN NULL; END $$;
+DO $$ BEGIN IF to_regclass('t_do') IS NULL AND NOT EXISTS (SELECT FROM information_schema.columns WHERE table_name = 't_do') THEN CREATE TABLE t_do (a int); END IF; END $$;
+DROP TABLE t_do;
 DROP TABLE moods;
 DROP TYPE mood;
 DROP TYPE weather;
