@@ -284,7 +284,7 @@ impl Session {
         self.link.servers[at].server.send_query(text, Audience::Client);
         let aliases = std::mem::take(&mut self.pipeline.held);
         let longer_by = std::mem::take(&mut self.pipeline.longer_by);
-        let mut plain = Plain { hide_ready: !alone, aliases, longer_by, ..Plain::default() };
+        let mut plain = Plain { hide_ready: !alone, skip_described: true, aliases, longer_by, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if let Some(body) = &plain.hidden_error {

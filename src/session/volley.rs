@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use bytes::Buf as _;
 use shardmap::ShardId;
 
 use super::describing::NO_DATA;
@@ -18,6 +17,7 @@ use super::life::{Pipeline, Session};
 use super::parsing::PARSE_COMPLETE;
 use super::plans::Compiled;
 use super::statement::{BoundArguments, Origin, Place, Portal, Prepared};
+use crate::catalog::Catalog;
 use crate::config::Limits;
 use crate::counters::QueryKind;
 use crate::plan::{Access, Destination, Output, Plan, Route, Target};
@@ -25,6 +25,7 @@ use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::txn::state::{BlockKind, Transaction, Writes};
 use crate::wire::embedded::FIRST_NORMAL_OID;
+use crate::wire::frame::consume;
 use crate::wire::reply;
 use crate::wire::volley::Volley;
 
@@ -113,7 +114,7 @@ impl Session {
         let (kind, place, access) = match compiled.plan()? {
             Plan::Transaction(_) => (QueryKind::Control, Course::Here, Access::Read),
             Plan::Rows(route @ Route { output: Output::Rows, .. }) if !matches!(route.target, Target::Unknown) => {
-                self.course(route, volley, resolved_types.as_deref())?
+                self.course(route, volley, resolved_types.as_deref(), &catalog, config.sharding.home)?
             }
             _ => return None,
         };
@@ -137,14 +138,13 @@ impl Session {
         route: &Route,
         volley: &Volley<'_>,
         resolved_types: Option<&[u32]>,
+        catalog: &Catalog,
+        home: ShardId,
     ) -> Option<(QueryKind, Course, Access)> {
-        if self.catalog.load().numbers_differ()
-            || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs())
-        {
+        if catalog.numbers_differ() || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs()) {
             return None;
         }
         let arguments = BoundArguments { bind: &volley.bind, resolved_types };
-        let home = self.gateway.config.load().sharding.home;
         let destination = route.resolve(&**self.gateway.map.load(), home, &arguments).ok()?;
         let course = match destination {
             Destination::One(shard) => Course::On(shard),
@@ -201,7 +201,7 @@ impl Session {
             Err(failure) => {
                 // As if Bind had just been read; what follows it is skipped.
                 self.take_parse(&planned);
-                self.link.client.inbound.advance(planned.bind_end);
+                consume(&mut self.link.client.inbound, planned.bind_end);
                 return Box::pin(self.conclude_extended(Err(failure))).await;
             }
         };
@@ -220,7 +220,7 @@ impl Session {
 
     /// Carries out a volley of transaction control. Nothing is owed by any server.
     async fn control_volley(&mut self, planned: VolleyPlan) -> Result<(), Failure> {
-        self.link.client.inbound.advance(planned.end);
+        consume(&mut self.link.client.inbound, planned.end);
         if planned.parses {
             self.take_parse(&planned);
             self.names.pending = None;
@@ -276,7 +276,7 @@ impl Session {
         let inbound = &mut self.link.client.inbound;
         reply::bind(&mut server.outbound, b"", &held, &inbound[planned.rest..planned.bind_end], 0);
         server.outbound.extend_from_slice(&inbound[planned.bind_end..planned.end]);
-        inbound.advance(planned.end);
+        consume(inbound, planned.end);
         server.expects.push(Step::Bind, Audience::Client);
         if planned.describes {
             server.expects.push(Step::DescribePortal, Audience::Client);
