@@ -16,7 +16,6 @@ use crate::txn::pause::{Point, pause};
 use crate::txn::protocol::{self, Failed, Roles, Verdict};
 use crate::txn::resolve::{self, Decision};
 use crate::txn::state::Block;
-use crate::wire::frame;
 use crate::wire::reply::Report;
 
 /// A decision whose COMMIT was cut off is asked for this long, while the client waits. Rows that say committed are kept longer:
@@ -190,10 +189,7 @@ impl Session {
     /// What the client is told of a transaction that was rolled back.
     fn failure(&mut self, failed: Failed) -> Failure {
         match failed {
-            Failed::Error(body) => {
-                frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-                Failure::Told
-            }
+            Failed::Error(body) => self.tell_error(&body),
             Failed::Lost(shard, cause) => {
                 metrics::counter!("pgbraid_servers_lost_total").increment(1);
                 let name = self.gateway.shard_name(shard);

@@ -8,6 +8,7 @@ use super::gather_inline::Inline;
 use super::gather_ordered::DescribedOrdered;
 use super::life::Session;
 use crate::catalog::Oid;
+use crate::execute::link::Enlisted;
 use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::execute::ship::LotFormat;
 use crate::plan::{Access, Gather};
@@ -15,7 +16,6 @@ use crate::pool::expect::{Audience, StatementId, Step};
 use crate::pool::server::Server;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::{Columns, travels_in_binary};
-use crate::wire::{fields, frame};
 
 /// `timestamptz`. *Source*: pg_type.dat.
 const TIMESTAMPTZ: Oid = 1184;
@@ -57,6 +57,19 @@ pub(super) enum Wire {
     Simple,
     /// The client is in an extended-protocol pipeline.
     Extended,
+}
+
+impl Wire {
+    /// Ends the messages that were sent to a server. In a block Sync ends nothing else.
+    pub(super) fn end_messages(self, enlisted: &mut Enlisted) {
+        match self {
+            Wire::Simple => enlisted.server.send_sync(Audience::Gateway),
+            Wire::Extended => {
+                enlisted.needs_sync = true;
+                enlisted.server.send_flush();
+            }
+        }
+    }
 }
 
 impl Session {
@@ -164,23 +177,13 @@ impl Session {
             server.expects.push(Step::DescribeStatement, Audience::Gateway);
         }
         server.unnamed = None;
-        match wire {
-            Wire::Simple => server.send_sync(Audience::Gateway),
-            Wire::Extended => {
-                enlisted.needs_sync = true;
-                server.send_flush();
-            }
-        }
+        wire.end_messages(enlisted);
         let mut describing = Describing::default();
         self.relay_in_block(&mut describing).await?;
         match describing.error {
             None if describing.answers.len() == texts.len() => Ok(describing.answers),
             None => Err(Report::error("XX000", "a server did not describe a statement").into()),
-            Some(body) => {
-                frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-                self.count_error(fields::field(&body, b'C').unwrap_or_default());
-                Err(Failure::Told)
-            }
+            Some(body) => Err(self.tell_error(&body)),
         }
     }
 }

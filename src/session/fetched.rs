@@ -7,17 +7,16 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use shardmap::ShardId;
 
+use super::ask::EXACT;
 use super::described::Wire;
 use super::failure::Failure;
-use super::gather::{Gathering, Run, without_traces};
+use super::gather::{Gathering, Run};
 use super::life::{Ended, Session};
 use super::parameters::Parameters;
 use super::plans::Compiled;
-use super::put::send_bound;
 use super::rewritten::{computed_of, distinct, planned_route, split_of, undecided};
-use super::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
+use super::statement::{BoundArguments, NoArguments, Place};
 use crate::execute::chorus::Chorus;
-use crate::execute::harvest::Harvest;
 use crate::execute::interleave::Interleave;
 use crate::execute::put::Announce;
 use crate::execute::scatter::Scatter;
@@ -27,7 +26,7 @@ use crate::plan::{
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::wire::copy::JoinFormat;
-use crate::wire::fields::text_row;
+use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report};
@@ -35,13 +34,6 @@ use crate::wire::row_description::Columns;
 
 /// Rows within rows at the most: WITH queries that write and themselves need rows.
 const ROUNDS_MAX: usize = 6;
-
-/// Types from here on have another number on every server. *Source*: access/transam.h, FirstNormalObjectId.
-const FIRST_NORMAL_OID: u32 = 16384;
-
-/// Values as text that is read back as it was. *Source*: manual, 8.5.2, 20.11.2.
-const EXACT: &str =
-    "SET LOCAL extra_float_digits = 1; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'";
 
 /// The portal of what runs in place of the client's statement.
 const PORTAL: &[u8] = b"pgbraid_fetching";
@@ -142,13 +134,7 @@ impl Session {
         }
         self.drain().await?;
         let bind = Bind::read(bound).map_err(super::extended::malformed)?;
-        let prepared = Prepared {
-            compiled: compiled.clone(),
-            origin: Origin::Parse,
-            resolved_types: self.names.statements.get(bind.statement).and_then(|known| known.resolved_types.clone()),
-            described: None,
-        };
-        let types = self.types_of(&bind, &prepared).await?;
+        let types = self.types_bound(&bind, compiled).await?;
         // All it does is one transaction, which its Sync ends.
         self.begin_behind_pipeline();
         // What that has sent to servers is answered before others are waited for.
@@ -195,7 +181,7 @@ impl Session {
 
     fn check_fetched(&self, bytes: usize) -> Result<(), Failure> {
         let bytes_max = self.gateway.config.load().limits.held_bytes_max;
-        if bytes <= bytes_max { Ok(()) } else { Err(too_much(bytes_max)) }
+        if bytes <= bytes_max { Ok(()) } else { Err(too_much(bytes_max).into()) }
     }
 
     /// The rows of a query.
@@ -227,12 +213,8 @@ impl Session {
              WHERE a.attrelid = 'pg_temp.pgbraid_rows'::pg_catalog.regclass AND a.attnum > 0 ORDER BY a.attnum",
             arrays.concat()
         );
-        let harvested = self.harvest(|session| {
-            if let Some(merge) = session.link.servers.get_mut(at) {
-                merge.server.send_query(query.as_bytes(), Audience::Gateway);
-            }
-        });
-        let harvested = harvested.await;
+        self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
+        let harvested = self.harvest(too_much).await;
         self.drop_last_merge(&key).await?;
         let mut answer = harvested?.into_iter();
         let values = answer.next().unwrap_or_default();
@@ -280,7 +262,7 @@ impl Session {
                 Given::Bound(bind, types) => self.send_fetching(*at, &own, types, bind, false),
             }
         }
-        let harvested = self.harvest(|_| {}).await?;
+        let harvested = self.harvest(too_much).await?;
         for at in 0..rows.shown.len() {
             let values = harvested.iter().map(|row| row.get(at).and_then(|value| value.as_deref()));
             rows.arrays.push(format!("{}::pg_catalog.text[]", literal(&array_text(values))));
@@ -305,31 +287,12 @@ impl Session {
         let list: Vec<_> =
             columns.iter().map(|(_, oid, modifier)| format!("pg_catalog.format_type({oid}, {modifier})")).collect();
         let query = format!("SELECT {}", list.join(", "));
-        let types =
-            self.harvest(|session| session.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway));
-        let types = types.await?.into_iter().next().unwrap_or_default();
+        self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
+        let types = self.harvest(too_much).await?.into_iter().next().unwrap_or_default();
         for ((name, _, _), type_name) in columns.iter().zip(types) {
             rows.show(name, &type_name.unwrap_or_default());
         }
         Ok(())
-    }
-
-    /// Takes in all rows that servers of the link return.
-    async fn harvest(&mut self, ask: impl FnOnce(&mut Session)) -> Result<Vec<Vec<Option<String>>>, Failure> {
-        ask(self);
-        let bytes_max = self.gateway.config.load().limits.held_bytes_max;
-        let mut harvest = Harvest::new(bytes_max);
-        self.relay_in_block(&mut harvest).await?;
-        if let Some(body) = &harvest.error {
-            let body = without_traces(body);
-            self.count_error(crate::wire::fields::field(&body, b'C').unwrap_or_default());
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-            return Err(Failure::Told);
-        }
-        if harvest.overflow {
-            return Err(too_much(bytes_max));
-        }
-        Ok(harvest.rows.iter().map(|body| text_row(body)).collect())
     }
 
     /// A statement with all that must be known before it runs.
@@ -361,11 +324,11 @@ impl Session {
         let at = self.computing(computed).await?;
         let mut values = Vec::new();
         for query in computed.queries() {
-            let rows = self.harvest(|session| match given {
-                Given::Nothing => session.link.servers[at].server.send_query(query.as_bytes(), Audience::Joiner),
-                Given::Bound(bind, types) => session.send_fetching(at, query.as_bytes(), types, bind, false),
-            });
-            values.extend(rows.await?.into_iter().next().unwrap_or_default());
+            match given {
+                Given::Nothing => self.link.servers[at].server.send_query(query.as_bytes(), Audience::Joiner),
+                Given::Bound(bind, types) => self.send_fetching(at, query.as_bytes(), types, bind, false),
+            }
+            values.extend(self.harvest(too_much).await?.into_iter().next().unwrap_or_default());
         }
         String::from_utf8(computed.apply(text.as_bytes(), &values)).map_err(|_| undecided())
     }
@@ -480,10 +443,9 @@ impl Session {
     fn send_final(&mut self, at: usize, text: &[u8], given: Given<'_>) {
         match given {
             Given::Nothing => {
-                let text = String::from_utf8_lossy(text);
                 let rest = Parameters::default().bind_rest(&[]);
                 let server: &mut Server = &mut self.link.servers[at].server;
-                send_bound(server, &text, &[], &rest, Audience::Joiner);
+                server.send_bound(text, &[], &rest, Audience::Joiner);
                 server.send_sync(Audience::Gateway);
             }
             Given::Bound(bind, types) => self.send_fetching(at, text, types, bind, true),
@@ -538,13 +500,12 @@ fn array_text<'v>(values: impl Iterator<Item = Option<&'v str>>) -> String {
     format!("{{{}}}", values.map(element).collect::<Vec<_>>().join(","))
 }
 
-fn too_much(bytes_max: usize) -> Failure {
+fn too_much(bytes_max: usize) -> Report {
     Report::error(
         "54000",
         format!("the rows that the statement needs of other shards exceed held_bytes_max ({bytes_max})"),
     )
     .with_hint("Write fewer rows in one statement, restrict what it reads, or raise held_bytes_max in [limits].")
-    .into()
 }
 
 #[cfg(test)]

@@ -26,12 +26,14 @@ use crate::execute::ship::{ShipError, Silence};
 use crate::plan::{Access, Destination, Gather, Output, Part, Route};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
-use crate::wire::frame;
 use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report, Status};
 
 /// The merge query's portal.
 pub(super) const PORTAL: &[u8] = b"pgbraid_merge";
+
+/// What a Bind says without parameters, of results in binary. *Source*: manual of PostgreSQL 15, 55.7.
+pub(super) const BINARY_RESULTS: &[u8] = &[0, 0, 0, 0, 0, 1, 0, 1];
 
 /// A gather with its parameters.
 #[derive(Debug)]
@@ -291,23 +293,8 @@ impl Session {
         let first = self.link.servers.iter().position(|enlisted| enlisted.begun);
         let at = first.filter(|_| in_block).unwrap_or(other);
         let enlisted = &mut self.link.servers[at];
-        let server: &mut Server = &mut enlisted.server;
-        reply::parse(&mut server.outbound, b"", b"SELECT pg_catalog.now()", &[]);
-        server.expects.push(Step::Parse(None), Audience::Gateway);
-        // No parameters; one format for all results, binary.
-        reply::bind(&mut server.outbound, b"", b"", &[0, 0, 0, 0, 0, 1, 0, 1], 0);
-        server.expects.push(Step::Bind, Audience::Gateway);
-        reply::execute(&mut server.outbound, b"", 0);
-        server.expects.push(Step::Execute, Audience::Gateway);
-        server.unnamed = None;
-        match wire {
-            // In a block it ends nothing.
-            Wire::Simple => server.send_sync(Audience::Gateway),
-            Wire::Extended => {
-                enlisted.needs_sync = true;
-                server.send_flush();
-            }
-        }
+        enlisted.server.send_bound(b"SELECT pg_catalog.now()", &[], BINARY_RESULTS, Audience::Gateway);
+        wire.end_messages(enlisted);
         let mut value = OneValue::default();
         self.relay_in_block(&mut value).await?;
         value.bytes.ok_or_else(|| Report::error("XX000", "a server did not tell the time").into())
@@ -328,15 +315,8 @@ impl Session {
                 }
             };
             let types = if definitions.is_empty() { &gathering.described.types[..] } else { &[] };
-            let types = server.oids.declared(types);
-            reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
-            server.expects.push(Step::Parse(None), Audience::Gateway);
-            reply::bind(&mut server.outbound, b"", b"", rest, 0);
-            server.expects.push(Step::Bind, Audience::Gateway);
-            reply::execute(&mut server.outbound, b"", 0);
-            server.expects.push(Step::Execute, Audience::Gateway);
+            server.send_bound(text.as_bytes(), types, rest, Audience::Gateway);
         }
-        server.unnamed = None;
         server.send_sync(Audience::Gateway);
     }
 
@@ -396,12 +376,7 @@ impl Session {
 
     pub(super) fn tell_ship_error(&mut self, error: ShipError, bytes_max: u64) -> Failure {
         match error {
-            ShipError::Server(body) => {
-                let body = without_traces(&body);
-                self.count_error(crate::wire::fields::field(&body, b'C').unwrap_or_default());
-                frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-                Failure::Told
-            }
+            ShipError::Server(body) => self.tell_error(&without_traces(&body)),
             ShipError::TooMuch => Report::error(
                 "54000",
                 format!("the query ships more than shipped_bytes_max ({bytes_max}) from its shards"),

@@ -15,7 +15,6 @@ use crate::execute::ship::Silence;
 use crate::plan::{CursorVerb, Gather};
 use crate::pool::expect::Audience;
 use crate::sql::{Node, ast};
-use crate::wire::frame;
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -93,8 +92,7 @@ impl Session {
             relayed?;
             if let Some(body) = silence.error {
                 let body = without_traces(&body);
-                frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-                return Err(Failure::Told);
+                return Err(self.tell_error(&body));
             }
             if let Some(server) = server {
                 self.cancel.remove(&server.server.cancel_key()).await;

@@ -5,13 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::described::Wire;
 use super::failure::Failure;
-use super::gather::{Gathering, Run, without_traces};
+use super::gather::{Gathering, Run};
 use super::gather_output::{only, place, print};
 use super::life::Session;
 use crate::execute::explain::Notation;
-use crate::execute::harvest::Harvest;
-use crate::pool::expect::{Audience, Step};
-use crate::pool::server::Server;
+use crate::pool::expect::Audience;
 use crate::sql::{Node, ast, names};
 use crate::wire::frame;
 use crate::wire::reply::{self, Report};
@@ -128,34 +126,17 @@ impl Session {
         parameters.reserve(gathering.described.gather.values.len());
         let rest = parameters.bind_rest(&[]);
         let enlisted = &mut self.link.servers[at];
-        let server: &mut Server = &mut enlisted.server;
-        let types = server.oids.declared(&gathering.described.types);
-        reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
-        server.expects.push(Step::Parse(None), Audience::Gateway);
-        reply::bind(&mut server.outbound, b"", b"", &rest, 0);
-        server.expects.push(Step::Bind, Audience::Gateway);
-        reply::execute(&mut server.outbound, b"", 0);
-        server.expects.push(Step::Execute, Audience::Gateway);
-        server.unnamed = None;
-        match wire {
-            Wire::Simple => server.send_sync(Audience::Gateway),
-            Wire::Extended => {
-                enlisted.needs_sync = true;
-                server.send_flush();
-            }
-        }
-        let mut harvest = Harvest::new(self.gateway.config.load().limits.held_bytes_max);
-        self.relay_in_block(&mut harvest).await?;
-        if let Some(body) = &harvest.error {
-            let body = without_traces(body);
-            self.count_error(crate::wire::fields::field(&body, b'C').unwrap_or_default());
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-            return Err(Failure::Told);
-        }
-        let rows =
-            harvest.rows.iter().filter_map(|row| crate::wire::fields::text_row(row).into_iter().next().flatten());
+        enlisted.server.send_bound(text.as_bytes(), &gathering.described.types, &rest, Audience::Gateway);
+        wire.end_messages(enlisted);
+        let rows = self.harvest(too_much).await?;
+        let rows = rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
         Ok(rows.flat_map(|row| row.lines().map(str::to_owned).collect::<Vec<_>>()).collect())
     }
+}
+
+fn too_much(bytes_max: usize) -> Report {
+    Report::error("54000", format!("what a shard says of its plan exceeds held_bytes_max ({bytes_max})"))
+        .with_hint("EXPLAIN without VERBOSE, or raise held_bytes_max in [limits].")
 }
 
 /// Whether a text is an EXPLAIN.

@@ -190,13 +190,7 @@ impl Session {
             server.expects.push(Step::Execute, Audience::Gateway);
             reply::named(&mut server.outbound, b'C', b'P', PART_PORTAL);
             server.expects.push(Step::Close, Audience::Gateway);
-            match wire {
-                Wire::Simple => server.send_sync(Audience::Gateway),
-                Wire::Extended => {
-                    enlisted.needs_sync = true;
-                    server.send_flush();
-                }
-            }
+            wire.end_messages(enlisted);
         }
     }
 }

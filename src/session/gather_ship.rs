@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::described::Wire;
 use super::failure::Failure;
-use super::gather::Gathering;
+use super::gather::{BINARY_RESULTS, Gathering};
 use super::gather_reduce::{self as reduce, Estimates, Filter, FirstValues};
 use super::life::Session;
 use super::parameters::Parameters;
@@ -120,15 +120,8 @@ impl Session {
         let rest = parameters.bind_rest(&[1]);
         let server: &mut Server = &mut self.link.servers[shipping.merge].server;
         for text in &texts {
-            let types = server.oids.declared(types);
-            reply::parse(&mut server.outbound, b"", text.as_bytes(), &types);
-            server.expects.push(Step::Parse(None), Audience::Gateway);
-            reply::bind(&mut server.outbound, b"", b"", &rest, 0);
-            server.expects.push(Step::Bind, Audience::Gateway);
-            reply::execute(&mut server.outbound, b"", 0);
-            server.expects.push(Step::Execute, Audience::Gateway);
+            server.send_bound(text.as_bytes(), types, &rest, Audience::Gateway);
         }
-        server.unnamed = None;
         server.send_sync(Audience::Gateway);
         let mut found = FirstValues::of(shipping.merge);
         self.link.relay(&mut found).await?;
@@ -216,17 +209,11 @@ impl Session {
             };
             asked.entry(*place).or_default().push(at);
             let server: &mut Server = &mut self.link.servers[*place].server;
-            let types = server.oids.declared(&shipping.gathering.described.types);
-            reply::parse(&mut server.outbound, b"", format!("EXPLAIN {}", part.text).as_bytes(), &types);
-            server.expects.push(Step::Parse(None), Audience::Gateway);
-            reply::bind(&mut server.outbound, b"", b"", &rest, 0);
-            server.expects.push(Step::Bind, Audience::Gateway);
-            reply::execute(&mut server.outbound, b"", 0);
-            server.expects.push(Step::Execute, Audience::Gateway);
-            server.unnamed = None;
+            let text = format!("EXPLAIN {}", part.text);
+            server.send_bound(text.as_bytes(), &shipping.gathering.described.types, &rest, Audience::Gateway);
         }
         for place in asked.keys() {
-            self.end_messages(*place, shipping.wire);
+            shipping.wire.end_messages(&mut self.link.servers[*place]);
         }
         let mut estimates = Estimates::default();
         self.relay_in_block(&mut estimates).await?;
@@ -260,17 +247,6 @@ impl Session {
         }
     }
 
-    fn end_messages(&mut self, at: usize, wire: Wire) {
-        let enlisted = &mut self.link.servers[at];
-        match wire {
-            Wire::Simple => enlisted.server.send_sync(Audience::Gateway),
-            Wire::Extended => {
-                enlisted.needs_sync = true;
-                enlisted.server.send_flush();
-            }
-        }
-    }
-
     /// What the merge server has of the values that parts are reduced by.
     async fn filters(
         &mut self,
@@ -295,15 +271,8 @@ impl Session {
         }
         let server: &mut Server = &mut self.link.servers[shipping.merge].server;
         for (query, _) in &asked {
-            reply::parse(&mut server.outbound, b"", query.as_bytes(), &[]);
-            server.expects.push(Step::Parse(None), Audience::Gateway);
-            // No parameters; one format for all results, binary.
-            reply::bind(&mut server.outbound, b"", b"", &[0, 0, 0, 0, 0, 1, 0, 1], 0);
-            server.expects.push(Step::Bind, Audience::Gateway);
-            reply::execute(&mut server.outbound, b"", 0);
-            server.expects.push(Step::Execute, Audience::Gateway);
+            server.send_bound(query.as_bytes(), &[], BINARY_RESULTS, Audience::Gateway);
         }
-        server.unnamed = None;
         server.send_sync(Audience::Gateway);
         let mut found = FirstValues::of(shipping.merge);
         self.link.relay(&mut found).await?;
@@ -339,7 +308,7 @@ impl Session {
             if count == 0 {
                 continue;
             }
-            self.end_messages(at, shipping.wire);
+            shipping.wire.end_messages(&mut self.link.servers[at]);
             let Some(left) = own.get_mut(&at) else { continue };
             *left = left.saturating_sub(count);
             if *left == 0 {

@@ -3,17 +3,12 @@
 //! The merge server is outside the block: it must not name such tables (it would not see them, or wait for the block's locks). So its
 //! temporary tables are defined by their columns' types and collations, which the block's own server tells, instead of by the parts' texts.
 
-use bytes::BytesMut;
-
 use super::described::Wire;
 use super::failure::Failure;
 use super::life::Session;
-use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::plan::{Gather, quoted};
-use crate::pool::expect::{Audience, Step};
-use crate::wire::reply::{self, Report};
+use crate::wire::reply::Report;
 use crate::wire::row_description::Columns;
-use crate::wire::{fields, frame};
 
 /// What the merge server would have to know of the block besides tables: has it made or changed functions, types and the like? Rows of the
 /// catalog with an `xmin` that is not older than the transaction. Row types of tables do not count.
@@ -130,45 +125,6 @@ impl Session {
         let at = at.ok_or_else(|| Failure::from(Report::error("XX000", "the block has lost its home")))?;
         self.one_value(at, text, types, wire).await
     }
-
-    /// The one value that a query of one row gives on a server, as text; parameters are NULL.
-    pub(super) async fn one_value(
-        &mut self,
-        at: usize,
-        text: &str,
-        types: &[u32],
-        wire: Wire,
-    ) -> Result<Vec<u8>, Failure> {
-        let enlisted = &mut self.link.servers[at];
-        let server = &mut *enlisted.server;
-        reply::parse(&mut server.outbound, b"", text.as_bytes(), &server.oids.declared(types));
-        server.expects.push(Step::Parse(None), Audience::Gateway);
-        // No formats; so many NULLs; results as text.
-        let count = u16::try_from(types.len()).unwrap_or(u16::MAX);
-        let mut rest = [&[0, 0][..], &count.to_be_bytes()].concat();
-        types.iter().for_each(|_| rest.extend_from_slice(&(-1i32).to_be_bytes()));
-        rest.extend_from_slice(&[0, 0]);
-        reply::bind(&mut server.outbound, b"", b"", &rest, 0);
-        server.expects.push(Step::Bind, Audience::Gateway);
-        reply::execute(&mut server.outbound, b"", 0);
-        server.expects.push(Step::Execute, Audience::Gateway);
-        server.unnamed = None;
-        match wire {
-            Wire::Simple => server.send_sync(Audience::Gateway),
-            Wire::Extended => {
-                enlisted.needs_sync = true;
-                server.send_flush();
-            }
-        }
-        let mut value = Value::default();
-        self.relay_in_block(&mut value).await?;
-        if let Some(body) = value.error {
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-            self.count_error(fields::field(&body, b'C').unwrap_or_default());
-            return Err(Failure::Told);
-        }
-        Ok(value.bytes)
-    }
 }
 
 /// What is known of a column's type.
@@ -203,33 +159,6 @@ fn not_mergeable(name: &str) -> Failure {
         "the rows of several shards cannot be merged for \"{name}\": DDL of this transaction may have changed a type that the query uses"
     );
     Report::error("0A000", text).with_hint("Commit the DDL first.").into()
-}
-
-/// Keeps the value of a row of one.
-#[derive(Debug, Default)]
-struct Value {
-    bytes: Vec<u8>,
-    error: Option<Vec<u8>>,
-}
-
-impl Joiner for Value {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
-        match frame.tag {
-            b'E' => {
-                self.error.get_or_insert_with(|| frame.body.to_vec());
-            }
-            // Number of columns (2) and length of the value (4) come first.
-            b'D' if frame.verdict.step == Some(Step::Execute) => {
-                self.bytes = frame.body.get(6..).unwrap_or_default().to_vec();
-            }
-            _ => {}
-        }
-        Handling::Drop
-    }
 }
 
 #[cfg(test)]

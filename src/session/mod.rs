@@ -21,6 +21,7 @@ pub mod snapshot;
 pub mod enlist;
 pub mod asked;
 pub mod lookup;
+mod ask;
 pub mod seen;
 pub mod simple;
 pub mod numbers;

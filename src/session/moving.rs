@@ -6,23 +6,19 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use shardmap::ShardId;
 
+use super::ask::Values;
 use super::failure::Failure;
 use super::life::{Ended, Session};
 use super::plans::Compiled;
-use super::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
+use super::statement::{BoundArguments, NoArguments, Place};
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
-use crate::execute::harvest::Harvest;
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Move, Output, Route, Target, literal};
 use crate::pool::expect::{Audience, Step};
 use crate::txn::pause::{Point, pause};
 use crate::wire::copy::{Field, JoinFormat};
-use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report};
-
-/// One row's values, as text.
-type Values = Vec<Option<String>>;
 
 /// How a text goes to the servers: as a simple query, or with the parameters of a Bind of these types.
 #[derive(Clone, Copy)]
@@ -80,13 +76,7 @@ impl Session {
         }
         self.drain().await?;
         let bind = Bind::read(bound).map_err(super::extended::malformed)?;
-        let prepared = Prepared {
-            compiled: compiled.clone(),
-            origin: Origin::Parse,
-            resolved_types: self.names.statements.get(bind.statement).and_then(|known| known.resolved_types.clone()),
-            described: None,
-        };
-        let types = self.types_of(&bind, &prepared).await?;
+        let types = self.types_bound(&bind, compiled).await?;
         // All it does is one transaction, which its Sync ends.
         for shard in self.all_shards() {
             self.note_write(shard).await?;
@@ -127,19 +117,7 @@ impl Session {
         for at in &places {
             self.send_part(*at, &moving.take, sent, Audience::Joiner);
         }
-        let bytes_max = self.gateway.config.load().limits.held_bytes_max;
-        let mut harvest = Harvest::new(bytes_max);
-        self.relay_in_block(&mut harvest).await?;
-        if let Some(body) = &harvest.error {
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
-            return Err(Failure::Told);
-        }
-        if harvest.overflow {
-            return Err(Report::error("54000", format!("the rows to be moved exceed held_bytes_max ({bytes_max})"))
-                .with_hint("Move fewer rows in one statement, or raise held_bytes_max in [limits].")
-                .into());
-        }
-        let rows: Vec<Values> = harvest.rows.iter().map(|body| crate::wire::fields::text_row(body)).collect();
+        let rows = self.harvest(too_much).await?;
         let mut by_shard: BTreeMap<ShardId, Vec<Values>> = BTreeMap::new();
         for row in rows {
             by_shard.entry(self.shard_of_row(moving, &row)?).or_default().push(row);
@@ -260,6 +238,11 @@ fn move_of(route: &Route) -> Result<&Move, Failure> {
         Target::Moved(moving) => Ok(moving),
         _ => Err(unmovable()),
     }
+}
+
+fn too_much(bytes_max: usize) -> Report {
+    Report::error("54000", format!("the rows to be moved exceed held_bytes_max ({bytes_max})"))
+        .with_hint("Move fewer rows in one statement, or raise held_bytes_max in [limits].")
 }
 
 fn unmovable() -> Failure {

@@ -198,8 +198,7 @@ impl Session {
         let mut rows = Rows { of: vec![Vec::new(); self.link.servers.len()], error: None };
         self.relay_in_block(&mut rows).await?;
         if let Some(body) = &rows.error {
-            crate::wire::frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
-            return Err(Failure::Told);
+            return Err(self.tell_error(body));
         }
         let home = self.gateway.config.load().sharding.home;
         let numbers: Vec<Numbers> = rows.of.iter().map(|rows| numbers(rows)).collect();

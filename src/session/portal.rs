@@ -218,8 +218,7 @@ impl Session {
             let mut portion = Portion::default();
             self.relay_in_block(&mut portion).await?;
             if let Some(body) = &portion.error {
-                crate::wire::frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
-                return Err(Failure::Told);
+                return Err(self.tell_error(body));
             }
             rows += portion.rows;
             if let Some(portal) = self.names.portals.get_mut(execute.portal) {

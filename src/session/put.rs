@@ -11,21 +11,20 @@ use std::fmt::Write as _;
 use bytes::BytesMut;
 use shardmap::ShardId;
 
+use super::ask::{EXACT, Values};
 use super::failure::Failure;
 use super::gather::{Gathering, Run, without_traces};
 use super::life::{Ended, Session};
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::{CopyAnswers, CopyIn, Router, copy_fail};
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
-use crate::execute::harvest::Harvest;
 use crate::execute::interleave::Interleave;
 use crate::execute::put::{Announce, PutError};
 use crate::plan::{CopyFormat, CopyTarget, NOW_SETTING, Put, Store, literal};
-use crate::pool::expect::{Audience, Step};
+use crate::pool::expect::Audience;
 use crate::pool::server::{CancelServer, Server};
 use crate::txn::pause::{Point, pause};
 use crate::wire::copy::{Field, Splitter};
-use crate::wire::frame;
 use crate::wire::frontend::Execute;
 use crate::wire::reply::{self, Report};
 
@@ -34,17 +33,10 @@ use super::described::Wire;
 /// The merge server's table of the rows to be stored.
 const TABLE: &str = "pg_temp.pgbraid_put";
 
-/// Values as text that is read back as it was, whatever the session's settings. *Source*: manual, 8.5.2, 20.11.2.
-const EXACT: &str =
-    "SET LOCAL extra_float_digits = 1; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'";
-
 /// A query with the columns of the rows to be stored.
 pub(super) fn stored_columns(put: &Put) -> String {
     format!("SELECT {} FROM {}", all_columns(put), put.table)
 }
-
-/// One row's values, as text.
-type Values = Vec<Option<String>>;
 
 impl Session {
     /// Such a statement in the simple protocol.
@@ -158,8 +150,7 @@ impl Session {
             let text = format!(
                 "SELECT pg_catalog.set_config('{NOW_SETTING}', pg_catalog.to_char(${now}::pg_catalog.timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00', true)"
             );
-            let types = server.oids.declared(&gathering.described.types);
-            send_bound(server, &text, &types, rest, Audience::Gateway);
+            server.send_bound(text.as_bytes(), &gathering.described.types, rest, Audience::Gateway);
         }
         let Gathering { described, .. } = gathering;
         let definition = described.definitions.as_ref().and_then(|of| of.get(described.gather.parts.len()));
@@ -222,9 +213,7 @@ impl Session {
             (Some(PutError::Row(report)), _) => Err(without_place(put, *report).into()),
             (Some(PutError::Merge(body)), _) | (None, Some((_, body))) => {
                 let body = without_traces(&body);
-                self.count_error(crate::wire::fields::field(&body, b'C').unwrap_or_default());
-                frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-                Err(Failure::Told)
+                Err(self.tell_error(&body))
             }
             (None, None) => Ok(answers.rows),
         }
@@ -235,19 +224,7 @@ impl Session {
         let Some(merge) = self.link.servers.last_mut() else { return Ok(Vec::new()) };
         let text = format!("{EXACT}; SELECT {columns} FROM {TABLE}");
         merge.server.send_query(text.as_bytes(), Audience::Gateway);
-        let bytes_max = self.gateway.config.load().limits.held_bytes_max;
-        let mut harvest = Harvest::new(bytes_max);
-        self.link.relay(&mut harvest).await?;
-        if let Some(body) = &harvest.error {
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&without_traces(body)));
-            return Err(Failure::Told);
-        }
-        if harvest.overflow {
-            return Err(Report::error("54000", format!("the rows to be stored exceed held_bytes_max ({bytes_max})"))
-                .with_hint("Leave ON CONFLICT and RETURNING out, store fewer rows in one statement, or raise held_bytes_max in [limits].")
-                .into());
-        }
-        Ok(harvest.rows.iter().map(|body| crate::wire::fields::text_row(body)).collect())
+        self.harvest(too_much).await
     }
 
     /// Stores the rows by one INSERT on each shard.
@@ -338,21 +315,9 @@ impl Session {
     fn send_insert(&mut self, gathering: &Gathering, text: &str, at: usize) {
         let rest = gathering.parameters.bind_rest(&gathering.result_formats);
         let server: &mut Server = &mut self.link.servers[at].server;
-        let types = server.oids.declared(&gathering.described.parameter_types);
-        send_bound(server, text, &types, &rest, Audience::Joiner);
+        server.send_bound(text.as_bytes(), &gathering.described.parameter_types, &rest, Audience::Joiner);
         server.send_sync(Audience::Gateway);
     }
-}
-
-/// Parse, Bind and Execute of a text.
-pub(super) fn send_bound(server: &mut Server, text: &str, types: &[u32], rest: &[u8], audience: Audience) {
-    reply::parse(&mut server.outbound, b"", text.as_bytes(), types);
-    server.expects.push(Step::Parse(None), Audience::Gateway);
-    reply::bind(&mut server.outbound, b"", b"", rest, 0);
-    server.expects.push(Step::Bind, Audience::Gateway);
-    reply::execute(&mut server.outbound, b"", 0);
-    server.expects.push(Step::Execute, audience);
-    server.unnamed = None;
 }
 
 fn all_columns(put: &Put) -> String {
@@ -368,6 +333,12 @@ fn insert_text(put: &Put, rows: &[&Values]) -> String {
     let value = |value: &Option<String>| value.as_ref().map_or_else(|| "NULL".to_owned(), |value| literal(value));
     let row = |row: &&Values| format!("({})", row.iter().map(value).collect::<Vec<_>>().join(", "));
     format!("{head}VALUES {}{tail}", rows.iter().map(row).collect::<Vec<_>>().join(", "))
+}
+
+fn too_much(bytes_max: usize) -> Report {
+    Report::error("54000", format!("the rows to be stored exceed held_bytes_max ({bytes_max})")).with_hint(
+        "Leave ON CONFLICT and RETURNING out, store fewer rows in one statement, or raise held_bytes_max in [limits].",
+    )
 }
 
 /// *Source*: execMain.c, ExecConstraints.

@@ -7,12 +7,13 @@ use shardmap::ShardId;
 use super::failure::Failure;
 use super::life::{Ended, Session};
 use super::plans::Compiled;
-use super::statement::{BoundArguments, NoArguments, Place, Prepared};
+use super::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
 use crate::execute::interleave::Interleave;
 use crate::execute::relay::Plain;
 use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target};
 use crate::pool::expect::{Audience, Step};
 use crate::sql::tokens;
+use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report};
 
@@ -21,9 +22,6 @@ const ROUNDS_MAX: usize = 3;
 
 /// `pg_type.oid` of text: what is not used has some type.
 const TEXT: u32 = 25;
-
-/// Types from here on have another number on every server. *Source*: access/transam.h, FirstNormalObjectId.
-const FIRST_NORMAL_OID: u32 = 16384;
 
 /// Where values are computed in the extended protocol; the client's unnamed portal stays.
 const PORTAL: &[u8] = b"pgbraid_values";
@@ -188,6 +186,14 @@ impl Session {
             _ => *resolved,
         };
         Ok(resolved.iter().enumerate().map(of).collect())
+    }
+
+    /// The same of a statement that was bound before, whose name may mean another by now.
+    pub(super) async fn types_bound(&mut self, bind: &Bind<'_>, compiled: &Arc<Compiled>) -> Result<Vec<u32>, Failure> {
+        let known = self.names.statements.get(bind.statement);
+        let resolved_types = known.and_then(|known| known.resolved_types.clone());
+        let prepared = Prepared { compiled: compiled.clone(), origin: Origin::Parse, resolved_types, described: None };
+        self.types_of(bind, &prepared).await
     }
 
     /// The statement with all values computed that must be, and where it then runs.

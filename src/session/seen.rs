@@ -14,7 +14,6 @@ use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::plan::Plan;
 use crate::pool::expect::{Audience, Step};
 use crate::wire::fields::text_row;
-use crate::wire::frame;
 use crate::wire::reply::Report;
 
 impl Session {
@@ -61,8 +60,7 @@ impl Session {
         let mut answers = Answers::default();
         self.relay_in_block(&mut answers).await?;
         if let Some(body) = &answers.error {
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
-            return Err(Failure::Told);
+            return Err(self.tell_error(body));
         }
         let base = self.catalog.current();
         let (version, rules) = (self.catalog.private_version(), self.catalog.rules());

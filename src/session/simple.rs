@@ -21,8 +21,8 @@ use crate::pool::server::Server;
 use crate::txn::state::BlockKind;
 use crate::wire::copy::JoinFormat;
 use crate::wire::fields::field;
+use crate::wire::frontend;
 use crate::wire::reply::{self, Report};
-use crate::wire::{frame, frontend};
 use shardmap::ShardId;
 
 /// Error positions in a script are kept right by padding, of up to so much in all; beyond, they count from the statement.
@@ -141,8 +141,7 @@ impl Session {
         if plain.told_error {
             return Err(Failure::Told);
         }
-        frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
-        Err(Failure::Told)
+        Err(self.tell_error(body))
     }
 
     /// Runs one statement of a Query message. `alone`: it is the only one.

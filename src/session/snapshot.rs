@@ -22,7 +22,6 @@ use crate::txn::name::{TransactionName, literal};
 use crate::txn::pause::{Point, pause};
 use crate::txn::state::Writes;
 use crate::wire::fields::field;
-use crate::wire::frame;
 use crate::wire::reply::Report;
 
 /// Keeps commits on several shards off, on one shard, and says what is prepared there. See `txn/schema.sql`.
@@ -262,8 +261,7 @@ impl Session {
             if matches!(field(&body, b'C'), Some(b"3F000" | b"42883")) {
                 return Err(not_installed());
             }
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-            return Err(Failure::Told);
+            return Err(self.tell_error(&body));
         }
         let Some((shard, cause)) = lost else { return Err(Failure::Told) };
         Err(cause.report(&self.gateway.shard_name(shard)).into())
