@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 
-use super::described::Wire;
 use super::failure::Failure;
-use super::gather::without_traces;
+use super::gather::described::Wire;
+use super::gather::run::without_traces;
 use super::life::Session;
 use crate::execute::harvest::Harvest;
 use crate::execute::relay::{Frame, Handling, Joiner};

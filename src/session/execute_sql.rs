@@ -4,10 +4,10 @@
 use bytes::BytesMut;
 
 use super::ask::Values;
-use super::described::Wire;
 use super::failure::Failure;
+use super::gather::described::Wire;
 use super::life::{Ended, Session};
-use super::plans::Compiled;
+use super::plans::compiled::Compiled;
 use super::statement::NoArguments;
 use crate::catalog::Oid;
 use crate::execute::relay::{Frame, Handling, Joiner};

@@ -11,13 +11,13 @@ use shardmap::ShardId;
 
 use super::accept::Client;
 use super::cancel::CancelSlot;
+use super::extended::volley::VolleyPlan;
 use super::failure::{Failure, protocol_violation};
 use super::gateway::{Gateway, Role, Welcome};
 use super::kept::Name;
-use super::recent::Recent;
-use super::scope::Scoped;
+use super::plans::recent::Recent;
+use super::plans::scope::Scoped;
 use super::statement::Names;
-use super::volley::VolleyPlan;
 use crate::catalog::{CatalogHandle, CatalogVersion};
 use crate::config::User;
 use crate::counters::Tally;
@@ -51,7 +51,7 @@ pub struct Session {
     pub(super) pipeline: Pipeline,
     pub(super) cancel: Arc<CancelSlot>,
     /// Merge servers that hold cursors and portals.
-    pub(super) merges: Vec<super::gather_portal::Held>,
+    pub(super) merges: Vec<super::gather::portal::Held>,
     /// Where statements go that any shard can answer.
     pub(super) default_shard: ShardId,
     pub(super) pools: Vec<((ShardId, Role), ServerPool)>,
@@ -370,7 +370,7 @@ impl Session {
             }
             b'S' if body.is_empty() => self.sync().await?,
             b'S' => {
-                let malformed = super::extended::malformed(crate::wire::frontend::Malformed::Long);
+                let malformed = super::extended::messages::malformed(crate::wire::frontend::Malformed::Long);
                 self.conclude(Err(malformed)).await?;
             }
             b'F' => {

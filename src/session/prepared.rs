@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::extended::no_statement;
+use super::extended::messages::no_statement;
 use super::failure::Failure;
 use super::life::{Ended, Session};
-use super::plans::Compiled;
+use super::plans::compiled::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
 use crate::execute::relay::Plain;
 use crate::plan::{Access, Destination, Plan, PreparedVerb};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::{Ended, Session, follow};
-use super::lookup::Found;
-use super::moment::Moment;
-use super::numbers::Protocol;
-use super::plans::Compiled;
+use super::plans::compiled::Compiled;
+use super::plans::lookup::Found;
 use super::statement::NoArguments;
+use super::transaction::snapshot_reads::Moment;
+use super::type_numbers::Protocol;
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::copy_fail;
 use crate::execute::explain::{ExplainMany, Notation};
@@ -31,7 +31,7 @@ const PADDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 impl Session {
     /// Handles a Query message.
     pub(super) async fn query(&mut self, body: &[u8]) -> Result<Ended, Failure> {
-        let text = frontend::query(body).map_err(super::extended::malformed)?;
+        let text = frontend::query(body).map_err(super::extended::messages::malformed)?;
         // Behind a pipeline without Sync: its answers come first.
         self.settle_parse(None).await?;
         if !self.link.is_drained() {
