@@ -23,7 +23,7 @@ impl Session {
     ) -> Result<Ended, Failure> {
         match verb {
             PreparedVerb::Prepare { name, types, body, .. } => {
-                let body = super::simple::padded(&script.text, body, script.count()).into_owned();
+                let body = super::script::padded(&script.text, body, script.count()).into_owned();
                 self.prepare_sql(name, types, &body).await?;
             }
             PreparedVerb::Execute { name, arguments, tail } => {

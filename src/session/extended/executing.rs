@@ -15,7 +15,7 @@ use crate::plan::{Access, Output, Plan, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
-use crate::session::simple::rows_of;
+use crate::session::scatter::rows_of;
 use crate::session::statement::{Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
 use crate::session::write::rewritten::RowOrder;

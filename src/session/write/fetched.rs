@@ -4,19 +4,9 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use shardmap::ShardId;
-
-use super::rewritten::{computed_of, distinct, planned_route, split_of, undecided};
-use crate::execute::chorus::Chorus;
-use crate::execute::interleave::Interleave;
-use crate::execute::put::Announce;
-use crate::execute::scatter::Scatter;
-use crate::plan::{
-    Access, Chunk, Destination, FETCHED_ALIAS, Fetched, Gather, Route, Target, literal, quoted, rows_text,
-};
+use super::planned_anew::part_text;
+use crate::plan::{Access, Chunk, FETCHED_ALIAS, Fetched, Gather, literal, quoted, rows_text};
 use crate::pool::expect::{Audience, Step};
-use crate::pool::server::Server;
 use crate::session::ask::EXACT;
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
@@ -24,10 +14,8 @@ use crate::session::gather::run::{Gathering, Run};
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::Compiled;
-use crate::session::statement::{BoundArguments, NoArguments, Place};
-use crate::wire::copy::JoinFormat;
+use crate::session::statement::Place;
 use crate::wire::embedded::FIRST_NORMAL_OID;
-use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
@@ -40,20 +28,20 @@ const PORTAL: &[u8] = b"pgbraid_fetching";
 
 /// Parameters of the client's, with their types.
 #[derive(Clone, Copy)]
-enum Given<'a> {
+pub(super) enum Given<'a> {
     Nothing,
     Bound(&'a Bind<'a>, &'a [u32]),
 }
 
 impl Given<'_> {
-    fn types(&self) -> &[u32] {
+    pub(super) fn types(&self) -> &[u32] {
         match self {
             Given::Nothing => &[],
             Given::Bound(_, types) => types,
         }
     }
 
-    fn parameters(&self) -> Parameters {
+    pub(super) fn parameters(&self) -> Parameters {
         match self {
             Given::Nothing => Parameters::default(),
             Given::Bound(bind, _) => Parameters::of(bind),
@@ -85,13 +73,6 @@ impl Rows {
             None => self.query(),
         }
     }
-}
-
-/// A statement as it is to run.
-struct Settled {
-    text: String,
-    route: Route,
-    destination: Destination,
 }
 
 impl Session {
@@ -148,7 +129,12 @@ impl Session {
     }
 
     /// Fetches what is to be fetched, and gives the statement's text with it.
-    async fn fetch(&mut self, fetched: &Fetched, given: Given<'_>, rounds: usize) -> Result<String, Failure> {
+    pub(super) async fn fetch(
+        &mut self,
+        fetched: &Fetched,
+        given: Given<'_>,
+        rounds: usize,
+    ) -> Result<String, Failure> {
         if !self.reported.utf8 {
             return Err(Report::error("0A000", "a write that needs rows of other shards needs client_encoding UTF8")
                 .with_hint("SET client_encoding TO 'UTF8'.")
@@ -295,172 +281,7 @@ impl Session {
         Ok(())
     }
 
-    /// A statement with all that must be known before it runs.
-    async fn settled(&mut self, text: String, given: Given<'_>, rounds: usize) -> Result<Settled, Failure> {
-        let mut text = text;
-        for round in (0..rounds).rev() {
-            let compiled = self.compiled(text.as_bytes(), given.types()).await?;
-            let route = planned_route(&compiled)?.clone();
-            let destination = match given {
-                Given::Nothing => self.destination(&route, &NoArguments)?,
-                Given::Bound(bind, types) => {
-                    self.destination(&route, &BoundArguments { bind, resolved_types: Some(types) })?
-                }
-            };
-            match (&destination, &route.target) {
-                (Destination::Compute, _) => text = self.with_values(&text, &route, given).await?,
-                (Destination::Move, Target::Fetched(fetched)) => {
-                    text = Box::pin(self.fetch(fetched, given, round)).await?;
-                }
-                _ => return Ok(Settled { text, route, destination }),
-            }
-        }
-        Err(undecided())
-    }
-
-    /// The statement with the values that a server must compute first.
-    async fn with_values(&mut self, text: &str, route: &Route, given: Given<'_>) -> Result<String, Failure> {
-        let computed = computed_of(route)?;
-        let at = self.computing(computed).await?;
-        let mut values = Vec::new();
-        for query in computed.queries() {
-            match given {
-                Given::Nothing => self.link.servers[at].server.send_query(query.as_bytes(), Audience::Joiner),
-                Given::Bound(bind, types) => self.send_fetching(at, query.as_bytes(), types, bind, false),
-            }
-            values.extend(self.harvest(too_much).await?.into_iter().next().unwrap_or_default());
-        }
-        String::from_utf8(computed.apply(text.as_bytes(), &values)).map_err(|_| undecided())
-    }
-
-    fn shards_of(&self, settled: &Settled) -> Result<(Vec<ShardId>, Option<Vec<ShardId>>), Failure> {
-        Ok(match &settled.destination {
-            Destination::Split(order) => (distinct(order), Some(order.clone())),
-            Destination::Many(shards) => (shards.clone(), None),
-            Destination::One(shard) => (vec![*shard], None),
-            Destination::Any => (vec![self.default_shard], None),
-            Destination::All
-            | Destination::Compute
-            | Destination::Move
-            | Destination::Gather(_)
-            | Destination::NeedsParameterTypes => {
-                return Err(Report::error("0A000", "this write cannot be part of a statement over several shards")
-                    .with_hint("Use a statement of its own, in the same transaction.")
-                    .into());
-            }
-        })
-    }
-
-    /// Runs the client's statement as it has become; what ends its answer is returned. `columns`: as the client is to be told them.
-    async fn run_settled(
-        &mut self,
-        settled: Settled,
-        given: Given<'_>,
-        columns: Option<Columns>,
-    ) -> Result<BytesMut, Failure> {
-        let mut end = BytesMut::new();
-        let failed = match &settled.destination {
-            Destination::Gather(gather) => return self.run_gathered(&settled.text, gather, given, columns).await,
-            Destination::All => {
-                self.enlist_all().await?;
-                self.note_write_everywhere().await?;
-                let count = self.link.servers.len();
-                let mut chorus = Announce::new(Chorus::new(0), columns);
-                for part in [0..count.min(1), 1..count] {
-                    if chorus.inner.error().is_some() {
-                        break;
-                    }
-                    part.for_each(|at| self.send_final(at, settled.text.as_bytes(), given));
-                    self.relay_in_block(&mut chorus).await?;
-                }
-                if chorus.inner.error().is_none() {
-                    chorus.tell(&mut self.link.client.outbound);
-                }
-                !chorus.inner.finish(&mut end)
-            }
-            _ => {
-                let (shards, split) = self.shards_of(&settled)?;
-                let places = self.enlist_many(&shards, settled.route.access).await?;
-                for (shard, at) in shards.iter().zip(&places) {
-                    let own = part_text(&settled, &split, *shard)?;
-                    self.send_final(*at, &own, given);
-                }
-                let count = self.link.servers.len();
-                match &split {
-                    Some(order) => {
-                        let mut joiner = Announce::new(Interleave::new(self.servers_of(order), count), columns);
-                        self.relay_in_block(&mut joiner).await?;
-                        if !joiner.inner.failed() {
-                            joiner.tell(&mut self.link.client.outbound);
-                        }
-                        joiner.inner.finish(&mut end);
-                        joiner.inner.failed()
-                    }
-                    None => {
-                        let leader = places.first().copied().unwrap_or(0);
-                        let mut joiner = Announce::new(Scatter::new(leader, count, JoinFormat::Rows), columns);
-                        self.relay_in_block(&mut joiner).await?;
-                        if !joiner.inner.failed() {
-                            joiner.tell(&mut self.link.client.outbound);
-                        }
-                        joiner.inner.finish(&mut end);
-                        joiner.inner.failed()
-                    }
-                }
-            }
-        };
-        self.ended(end, failed)
-    }
-
-    /// The same by way of a merge server.
-    async fn run_gathered(
-        &mut self,
-        text: &str,
-        gather: &Arc<Gather>,
-        given: Given<'_>,
-        columns: Option<Columns>,
-    ) -> Result<BytesMut, Failure> {
-        let described = self.described(text.as_bytes(), given.types(), gather, Wire::Simple).await?;
-        let (result_formats, simple) = match given {
-            Given::Nothing => (Vec::new(), true),
-            Given::Bound(bind, _) => (bind.result_formats(), false),
-        };
-        let gathering = Gathering { described, parameters: given.parameters(), result_formats };
-        if let Some(put) = &gather.put {
-            return self.put_rows(&gathering, put, simple).await;
-        }
-        if let Some(columns) = columns {
-            frame::write(&mut self.link.client.outbound, b'T', |to| to.extend_from_slice(columns.body()));
-        }
-        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: None };
-        let merged = self.run_gather(&gathering, run).await?;
-        let mut end = BytesMut::new();
-        reply::complete(&mut end, &String::from_utf8_lossy(&merged.tag.unwrap_or_default()));
-        Ok(end)
-    }
-
-    /// Sends what is to answer the client, whose columns it has been told or will be.
-    fn send_final(&mut self, at: usize, text: &[u8], given: Given<'_>) {
-        match given {
-            Given::Nothing => {
-                let rest = Parameters::default().bind_rest(&[]);
-                let server: &mut Server = &mut self.link.servers[at].server;
-                server.send_bound(text, &[], &rest, Audience::Joiner);
-                server.send_sync(Audience::Gateway);
-            }
-            Given::Bound(bind, types) => self.send_fetching(at, text, types, bind, true),
-        }
-    }
-
-    fn ended(&mut self, end: BytesMut, failed: bool) -> Result<BytesMut, Failure> {
-        if failed {
-            self.link.client.outbound.extend_from_slice(&end);
-            return Err(Failure::Told);
-        }
-        Ok(end)
-    }
-
-    fn send_fetching(&mut self, at: usize, text: &[u8], types: &[u32], bind: &Bind<'_>, results: bool) {
+    pub(super) fn send_fetching(&mut self, at: usize, text: &[u8], types: &[u32], bind: &Bind<'_>, results: bool) {
         let server = self.send_part_as(at, PORTAL, text, types, bind, results);
         reply::execute(&mut server.outbound, PORTAL, 0);
         server.expects.push(Step::Execute, Audience::Joiner);
@@ -482,15 +303,6 @@ fn filled(chunks: &[Chunk], found: &[Rows]) -> String {
     Fetched::fill(chunks, rows, |at| found.get(at).map(Rows::value).unwrap_or_default())
 }
 
-/// What one shard gets of a statement.
-fn part_text(settled: &Settled, split: &Option<Vec<ShardId>>, shard: ShardId) -> Result<Vec<u8>, Failure> {
-    let text = settled.text.as_bytes();
-    match split {
-        Some(order) => Ok(split_of(&settled.route)?.text(text, |row| order.get(row) == Some(&shard))),
-        None => Ok(text.to_vec()),
-    }
-}
-
 /// An array of texts. *Source*: manual of PostgreSQL 15, 8.15.6.
 fn array_text<'v>(values: impl Iterator<Item = Option<&'v str>>) -> String {
     let element = |value: Option<&str>| match value {
@@ -500,7 +312,7 @@ fn array_text<'v>(values: impl Iterator<Item = Option<&'v str>>) -> String {
     format!("{{{}}}", values.map(element).collect::<Vec<_>>().join(","))
 }
 
-fn too_much(bytes_max: usize) -> Report {
+pub(super) fn too_much(bytes_max: usize) -> Report {
     Report::error(
         "54000",
         format!("the rows that the statement needs of other shards exceed held_bytes_max ({bytes_max})"),
