@@ -1,18 +1,18 @@
-//! The places of a write where rows of other shards may be meant: sub-selects, tables and queries it is joined with, WITH queries.
+//! The walk over a statement that writes: its expressions and FROM items, and which of them are places.
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{
-    CommonTableExpr, JoinType, Node as Wrapped, RangeVar, SelectStmt, SubLink, SubLinkType, WithClause,
-};
+use pg_query::protobuf::{JoinType, Node as Wrapped, RangeVar, SelectStmt, SubLink, SubLinkType, WithClause};
 
-use super::fetch::writes_in_with;
-use super::reference::Content;
-use super::survey::{self, Survey};
-use super::{condition, label, node, qualify};
+use super::clause::{parts, source_of, with_of};
+use super::setval::sets;
 use crate::catalog::{Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
+use crate::plan::gather::qualify;
+use crate::plan::gather::reference::Content;
+use crate::plan::gather::survey::{self, Survey};
+use crate::plan::gather::{condition, label, node};
 use crate::plan::ir::Stop;
 use crate::plan::{Context, Refusal};
 use crate::sql::{Node, edit, names};
@@ -27,19 +27,19 @@ pub enum Found {
 
 /// A walk over a statement that puts marks at chosen places.
 pub struct Sites<'c> {
-    context: &'c Context<'c>,
-    chosen: &'c dyn Fn(usize) -> bool,
+    pub context: &'c Context<'c>,
+    pub chosen: &'c dyn Fn(usize) -> bool,
     /// Places so far.
     pub count: usize,
     /// What is fetched for the chosen ones.
     pub found: Vec<Found>,
     /// WITH queries in force, as they were written.
-    with: WithClause,
+    pub with: WithClause,
     /// Names of WITH queries in force.
-    names: Vec<String>,
-    survey: Survey,
+    pub names: Vec<String>,
+    pub survey: Survey,
     /// `*` may mean columns of any table.
-    star: bool,
+    pub star: bool,
 }
 
 type Conditions<'n> = Option<&'n [Node]>;
@@ -76,8 +76,8 @@ impl<'c> Sites<'c> {
             // What is fetched is in no schema.
             for part in parts(statement) {
                 match source_of(part) {
-                    Some(source) => super::whole::without_schemas(source)?,
-                    None => super::whole::without_schemas(part)?,
+                    Some(source) => crate::plan::gather::whole::without_schemas(source)?,
+                    None => crate::plan::gather::whole::without_schemas(part)?,
                 }
             }
         }
@@ -152,7 +152,7 @@ impl<'c> Sites<'c> {
     }
 
     /// A place: the mark's number if it is chosen.
-    fn place(&mut self, what: impl FnOnce() -> Found) -> Option<usize> {
+    pub fn place(&mut self, what: impl FnOnce() -> Found) -> Option<usize> {
         let site = self.count;
         self.count += 1;
         if !(self.chosen)(site) {
@@ -161,147 +161,6 @@ impl<'c> Sites<'c> {
         self.found.push(what());
         Some(self.found.len() - 1)
     }
-
-    /// `SELECT setval(...)` with values that are read from tables: one row of totals.
-    fn set_values(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
-        if select.from_clause.is_empty() {
-            return self.list(&mut select.target_list);
-        }
-        let whole = select.clone();
-        let (mut values, mut kept) = (0, 0);
-        let calls = select.target_list.iter_mut().filter_map(|target| target.node.as_mut());
-        for call in calls.filter_map(value_of).filter_map(|value| match value {
-            Node::FuncCall(call) => Some(call),
-            _ => None,
-        }) {
-            for argument in call.args.iter_mut().skip(1) {
-                let Some(node) = argument.node.as_mut() else { return Err(unfit()) };
-                let content = Content::of(&mut node.clone())?;
-                if !self.totals(&content)? {
-                    continue;
-                }
-                let query = SelectStmt { target_list: vec![node::target(node.clone(), "")], ..whole.clone() };
-                if !self.certain(&query) {
-                    return Err(unfit());
-                }
-                values += 1;
-                match self.place(|| Found::Query(Box::new(query))) {
-                    Some(at) => *node = node::column(&[&format!("pgbraid_value_{at}_")]),
-                    None => kept += 1,
-                }
-            }
-        }
-        if values == 0 {
-            return Err(unfit());
-        }
-        if kept == 0 {
-            select.from_clause.clear();
-            select.where_clause = None;
-        }
-        Ok(())
-    }
-
-    /// Whether it has an aggregate.
-    fn totals(&self, content: &Content) -> Result<bool, Stop> {
-        let builder = Builder::new(self.context);
-        for (schema, name) in &content.functions {
-            if builder.call(schema.as_deref(), name)?.0 == Call::Aggregate {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    // WITH
-
-    fn with(&mut self, with: &mut WithClause) -> Result<(), Stop> {
-        let recursive = with.recursive;
-        self.with.recursive = recursive;
-        let any_writes = with.ctes.iter().any(writes_in_with);
-        if recursive && any_writes {
-            return Err(unfit());
-        }
-        let all = with.ctes.clone();
-        if recursive {
-            self.names.extend(all.iter().filter_map(cte_name));
-            self.with.ctes.clone_from(&all);
-        }
-        let mut kept = Vec::with_capacity(with.ctes.len());
-        for mut wrapped in std::mem::take(&mut with.ctes) {
-            let Some(Node::CommonTableExpr(cte)) = &mut wrapped.node else { return Err(unfit()) };
-            let written = cte.as_ref().clone();
-            let keeps = if writes_in_with(&Wrapped { node: Some(Node::CommonTableExpr(Box::new(written.clone()))) }) {
-                self.write_in_with(cte)?
-            } else {
-                if !recursive {
-                    self.with.ctes.push(Wrapped { node: Some(Node::CommonTableExpr(Box::new(written))) });
-                }
-                self.query_in_with(cte)?;
-                true
-            };
-            if !recursive {
-                self.names.push(cte.ctename.clone());
-            }
-            if keeps {
-                kept.push(wrapped);
-            }
-        }
-        with.ctes = kept;
-        Ok(())
-    }
-
-    fn query_in_with(&mut self, cte: &mut CommonTableExpr) -> Result<(), Stop> {
-        let name = node::relation("", &cte.ctename, "");
-        let all = node::wrap(Node::ResTarget(Box::new(pg_query::protobuf::ResTarget {
-            val: node::boxed(star()),
-            ..pg_query::protobuf::ResTarget::default()
-        })));
-        let mut select = node::select(vec![all], vec![node::wrap(Node::RangeVar(name))]);
-        select.with_clause = Some(self.with.clone());
-        if !self.reads_elsewhere(&select)? || !self.certain(&select) {
-            return Ok(());
-        }
-        if let Some(at) = self.place(|| Found::Query(Box::new(select))) {
-            cte.ctequery = node::boxed(Node::SelectStmt(Box::new(rows(at))));
-            cte.aliascolnames.clear();
-            cte.search_clause = None;
-            cte.cycle_clause = None;
-        }
-        Ok(())
-    }
-
-    /// Whether it stays in the WITH clause.
-    fn write_in_with(&mut self, cte: &mut CommonTableExpr) -> Result<bool, Stop> {
-        let Some(mut query) = cte.ctequery.as_ref().and_then(|query| query.node.clone()) else { return Err(unfit()) };
-        let returns = match &query {
-            Node::InsertStmt(write) => write.returning_clause.is_some(),
-            Node::UpdateStmt(write) => write.returning_clause.is_some(),
-            Node::DeleteStmt(write) => write.returning_clause.is_some(),
-            _ => return Ok(true),
-        };
-        // Of queries before it, those that are left and what stands for those that are not.
-        if with_of(&mut query).is_some_and(|own| own.is_some()) {
-            return Err(unfit());
-        }
-        if !self.with.ctes.is_empty() {
-            let clause = match &mut query {
-                Node::InsertStmt(write) => &mut write.with_clause,
-                Node::UpdateStmt(write) => &mut write.with_clause,
-                Node::DeleteStmt(write) => &mut write.with_clause,
-                _ => return Ok(true),
-            };
-            *clause = Some(self.with.clone());
-        }
-        let Some(at) = self.place(|| Found::Write(Box::new(query))) else { return Ok(true) };
-        if returns {
-            let stands = node::boxed(Node::SelectStmt(Box::new(rows(at))));
-            cte.ctequery.clone_from(&stands);
-            self.with.ctes.push(Wrapped { node: Some(Node::CommonTableExpr(Box::new(cte.clone()))) });
-        }
-        Ok(returns)
-    }
-
-    // FROM
 
     fn items(&mut self, items: &mut [Wrapped], conditions: Conditions<'_>) -> Result<(), Stop> {
         items.iter_mut().filter_map(|item| item.node.as_mut()).try_for_each(|item| self.item(item, conditions))
@@ -388,9 +247,7 @@ impl<'c> Sites<'c> {
         Ok(true)
     }
 
-    // Expressions
-
-    fn list(&mut self, nodes: &mut [Wrapped]) -> Result<(), Stop> {
+    pub fn list(&mut self, nodes: &mut [Wrapped]) -> Result<(), Stop> {
         nodes.iter_mut().filter_map(|node| node.node.as_mut()).try_for_each(|node| self.expression(node))
     }
 
@@ -481,16 +338,16 @@ impl<'c> Sites<'c> {
         Ok((self.reads_elsewhere(&select)? && self.certain(&select)).then_some(select))
     }
 
-    fn certain(&self, select: &SelectStmt) -> bool {
+    pub fn certain(&self, select: &SelectStmt) -> bool {
         let mut tried = select.clone();
         qualify::qualify(&mut tried, self.context).is_ok()
     }
 
-    fn reads_elsewhere(&self, select: &SelectStmt) -> Result<bool, Stop> {
+    pub fn reads_elsewhere(&self, select: &SelectStmt) -> Result<bool, Stop> {
         let builder = Builder::new(self.context);
         let mut found = false;
         let mut tree = Node::SelectStmt(Box::new(select.clone()));
-        super::view::relations(&mut tree, &builder, &mut |_, relation| {
+        crate::plan::gather::view::relations(&mut tree, &builder, &mut |_, relation| {
             found |= elsewhere(relation);
             Ok(())
         })?;
@@ -516,123 +373,7 @@ impl<'c> Sites<'c> {
     }
 }
 
-/// The expressions and FROM items of a write.
-fn parts(statement: &mut Node) -> Vec<&mut Node> {
-    let mut lists: Vec<&mut Vec<Wrapped>> = Vec::new();
-    let mut ones: Vec<&mut Option<Box<Wrapped>>> = Vec::new();
-    match statement {
-        Node::UpdateStmt(e) => {
-            lists.extend([&mut e.from_clause, &mut e.target_list]);
-            lists.extend(e.returning_clause.as_mut().map(|clause| &mut clause.exprs));
-            ones.push(&mut e.where_clause);
-        }
-        Node::DeleteStmt(e) => {
-            lists.push(&mut e.using_clause);
-            lists.extend(e.returning_clause.as_mut().map(|clause| &mut clause.exprs));
-            ones.push(&mut e.where_clause);
-        }
-        Node::InsertStmt(e) => {
-            if let Some(Node::SelectStmt(select)) = e.select_stmt.as_mut().and_then(|select| select.node.as_mut()) {
-                lists.push(&mut select.values_lists);
-            }
-            if let Some(conflict) = &mut e.on_conflict_clause {
-                lists.push(&mut conflict.target_list);
-                ones.push(&mut conflict.where_clause);
-            }
-            lists.extend(e.returning_clause.as_mut().map(|clause| &mut clause.exprs));
-        }
-        Node::MergeStmt(e) => {
-            ones.extend([&mut e.source_relation, &mut e.join_condition]);
-            for clause in e.merge_when_clauses.iter_mut().filter_map(|clause| clause.node.as_mut()) {
-                if let Node::MergeWhenClause(clause) = clause {
-                    lists.extend([&mut clause.target_list, &mut clause.values]);
-                    ones.push(&mut clause.condition);
-                }
-            }
-        }
-        _ => {}
-    }
-    let nodes = lists.into_iter().flatten().filter_map(|item| item.node.as_mut());
-    let ones = ones.into_iter().flatten().filter_map(|one| one.node.as_mut());
-    nodes.chain(ones).collect()
-}
-
-/// Whether a literal in it has no value, or that is not certain.
-pub fn has_erased(statement: &mut Node) -> bool {
-    let mut erased = false;
-    if let Some(Some(with)) = with_of(statement) {
-        for cte in with.ctes.iter_mut().filter_map(|cte| cte.node.as_mut()) {
-            let Node::CommonTableExpr(cte) = cte else { return true };
-            let Some(query) = cte.ctequery.as_mut().and_then(|query| query.node.as_mut()) else { return true };
-            erased |= has_erased(query);
-        }
-    }
-    match statement {
-        Node::SelectStmt(select) => {
-            let mut plain = Node::SelectStmt(Box::new(SelectStmt { with_clause: None, ..select.as_ref().clone() }));
-            return erased || super::plan::has_erased(&mut plain).unwrap_or(true);
-        }
-        Node::InsertStmt(insert) => {
-            if let Some(select) = insert.select_stmt.as_mut().and_then(|select| select.node.as_mut()) {
-                erased |= has_erased(select);
-            }
-        }
-        _ => {}
-    }
-    let whole = |part: &mut Node| super::plan::has_erased(part).unwrap_or(true);
-    for part in parts(statement) {
-        erased |= match source_of(part) {
-            Some(source) => whole(source),
-            None => whole(part),
-        };
-    }
-    erased
-}
-
-fn with_of(statement: &mut Node) -> Option<&mut Option<WithClause>> {
-    match statement {
-        Node::SelectStmt(e) => Some(&mut e.with_clause),
-        Node::InsertStmt(e) => Some(&mut e.with_clause),
-        Node::UpdateStmt(e) => Some(&mut e.with_clause),
-        Node::DeleteStmt(e) => Some(&mut e.with_clause),
-        Node::MergeStmt(e) => Some(&mut e.with_clause),
-        _ => None,
-    }
-}
-
-/// Whether a query consists of calls of `setval`, over no row or over one of totals.
-pub fn sets(select: &SelectStmt) -> bool {
-    let plain = select.group_clause.is_empty()
-        && select.having_clause.is_none()
-        && select.distinct_clause.is_empty()
-        && select.with_clause.is_none()
-        && select.limit_count.is_none()
-        && select.limit_offset.is_none()
-        && select.larg.is_none()
-        && (select.where_clause.is_none() || !select.from_clause.is_empty());
-    let call = |target: &Wrapped| {
-        let Some(Node::ResTarget(target)) = &target.node else { return false };
-        let Some(Node::FuncCall(call)) = names::inner(&target.val) else { return false };
-        names::qualified(&call.funcname).is_some_and(|(_, name)| name == "setval")
-    };
-    plain && !select.target_list.is_empty() && select.target_list.iter().all(call)
-}
-
-fn value_of(target: &mut Node) -> Option<&mut Node> {
-    let Node::ResTarget(target) = target else { return None };
-    target.val.as_mut()?.node.as_mut()
-}
-
-/// What `SET (a, b) = ...` takes its values from.
-fn source_of(node: &mut Node) -> Option<&mut Node> {
-    let Node::ResTarget(target) = node else { return None };
-    match target.val.as_mut()?.node.as_mut()? {
-        Node::MultiAssignRef(multiple) => multiple.source.as_mut()?.node.as_mut(),
-        _ => None,
-    }
-}
-
-fn cte_name(node: &Wrapped) -> Option<String> {
+pub fn cte_name(node: &Wrapped) -> Option<String> {
     match &node.node {
         Some(Node::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
         _ => None,
@@ -653,18 +394,18 @@ fn elsewhere(relation: &Relation) -> bool {
 }
 
 /// `SELECT * FROM` the rows of a source.
-fn rows(at: usize) -> SelectStmt {
+pub fn rows(at: usize) -> SelectStmt {
     let from = node::relation("pg_temp", &format!("pgbraid_rows_{at}_"), "pgbraid_rows");
     node::select(vec![node::target(star(), "")], vec![node::wrap(Node::RangeVar(from))])
 }
 
-fn star() -> Node {
+pub fn star() -> Node {
     Node::ColumnRef(pg_query::protobuf::ColumnRef {
         fields: vec![node::wrap(Node::AStar(pg_query::protobuf::AStar {}))],
         location: 0,
     })
 }
 
-fn unfit() -> Stop {
+pub fn unfit() -> Stop {
     Refusal::unsupported("this statement cannot be taken apart for several shards").into()
 }

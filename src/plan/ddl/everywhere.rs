@@ -2,15 +2,15 @@
 
 use pg_query::protobuf::{Node as Wrapped, RangeVar, ReindexObjectType, ReindexStmt, VacuumStmt};
 
-use super::ir::Stop;
-use super::kind;
-use super::{Context, Everywhere, Plan, Refusal};
+use super::table;
+use crate::plan::ir::Stop;
+use crate::plan::{Context, Everywhere, Plan, Refusal};
 use crate::sql::{Node, names};
 
 /// Plans what is no query and none of `utility`'s.
 pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
     check_temporary(node, context)?;
-    kind::check(node, context)?;
+    table::check(node, context)?;
     refused(node)?;
     let everywhere =
         |in_transaction, changes_catalog| Ok(Plan::Everywhere(Everywhere { in_transaction, changes_catalog }));
@@ -108,7 +108,7 @@ pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
 
 fn refused(node: &Node) -> Result<(), Refusal> {
     match node {
-        Node::RefreshMatViewStmt(_) => Err(super::make::refreshed()),
+        Node::RefreshMatViewStmt(_) => Err(crate::plan::make::refreshed()),
         Node::CreateSubscriptionStmt(_) | Node::AlterSubscriptionStmt(_) | Node::DropSubscriptionStmt(_) => {
             Err(Refusal::unsupported("subscriptions are not supported: every shard would receive all rows")
                 .hint("Subscribe on a shard directly, or load through the gateway."))

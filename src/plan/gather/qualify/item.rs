@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::node;
-use super::qualify::Unsure;
+use super::query::Unsure;
 use crate::catalog::{Oid, Relation};
+use crate::plan::gather::node;
 use crate::sql::Node;
 
 /// A column that a name can mean.
