@@ -95,7 +95,8 @@ fn catalog(config: &str) -> (Catalog, Rules) {
             if rest.contains("PRIMARY KEY") {
                 relation.primary_key.push(name.to_owned());
             }
-            let known = ["int4", "int8", "char", "varchar", "numeric", "date"].iter().find(|known| rest.starts_with(*known));
+            let known =
+                ["int4", "int8", "char", "varchar", "numeric", "date"].iter().find(|known| rest.starts_with(*known));
             relation.columns.extend(known.map(|known| read_column(name, known)));
         }
         relation.kind = rules.kind("public", name, &relation.columns);

@@ -60,7 +60,9 @@ pub(super) fn stages(parts: &[Part], estimates: &[Estimate]) -> Vec<(usize, Vec<
         let Some(part) = parts.get(at) else { continue };
         let pays = |reducer: &&Reducer| {
             let (source, weight) = (estimate(reducer.source), estimate(at).weight);
-            source.rows <= SOURCE_ROWS_MAX && source.weight.saturating_mul(SHARE) < weight && weight >= REDUCED_WEIGHT_MIN
+            source.rows <= SOURCE_ROWS_MAX
+                && source.weight.saturating_mul(SHARE) < weight
+                && weight >= REDUCED_WEIGHT_MIN
         };
         let chosen: Vec<Reducer> = part.reducers.iter().filter(pays).cloned().collect();
         let before = chosen.iter().filter_map(|reducer| stages.get(reducer.source)).map(|(stage, _)| stage + 1).max();
@@ -100,7 +102,9 @@ impl Filter {
         for array in arrays {
             count += counted(array);
             // One dimension, without NULLs.
-            bytes.extend_from_slice(array.get(HEAD_BYTES..).filter(|_| array.get(..8) == Some(&[0, 0, 0, 1, 0, 0, 0, 0]))?);
+            bytes.extend_from_slice(
+                array.get(HEAD_BYTES..).filter(|_| array.get(..8) == Some(&[0, 0, 0, 1, 0, 0, 0, 0]))?,
+            );
         }
         if count > VALUES_MAX {
             return None;
@@ -360,8 +364,10 @@ mod tests {
     #[test]
     fn small_parts_come_first_and_reduce_larger_ones_step_by_step() {
         let parts = [part(vec![by(1), by(2)]), part(vec![by(2), by(0)]), part(vec![by(0)])];
-        let found: Vec<(usize, usize)> =
-            stages(&parts, &rows(&[90_000, 15_000, 200])).iter().map(|(stage, chosen)| (*stage, chosen.len())).collect();
+        let found: Vec<(usize, usize)> = stages(&parts, &rows(&[90_000, 15_000, 200]))
+            .iter()
+            .map(|(stage, chosen)| (*stage, chosen.len()))
+            .collect();
         assert_eq!(found, [(2, 2), (1, 1), (0, 0)]);
     }
 
