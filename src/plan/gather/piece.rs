@@ -15,11 +15,15 @@ use crate::sql::{Node, edit, names};
 /// Items of one FROM clause beyond which pairs are not tried.
 const ITEMS_MAX: usize = 16;
 
+/// FROM items, one bit for each that conditions are about; those beyond 128 have the last bit in common.
+type Mask = u128;
+
 /// Something that is AND-ed in WHERE or in ON of an inner join.
 struct Condition {
     node: Node,
     /// Items that it is about.
     items: BTreeSet<String>,
+    mask: Mask,
     /// It may be decided on the shards, as far as functions go.
     steady: bool,
     sublinks: bool,
@@ -35,6 +39,7 @@ struct Cluster {
     /// Positions in FROM.
     units: Vec<usize>,
     items: BTreeSet<String>,
+    mask: Mask,
     conditions: Vec<usize>,
     /// Columns that tell its rows apart.
     unique: Vec<Vec<Reference>>,
@@ -47,6 +52,7 @@ struct Cluster {
 struct Level {
     units: Vec<Node>,
     conditions: Vec<Condition>,
+    bits: BTreeMap<String, Mask>,
 }
 
 impl Level {
@@ -65,16 +71,16 @@ impl Level {
         })
     }
 
-    /// The columns of these items that are equal to something of the others.
-    fn joined(&self, items: &BTreeSet<String>, others: &BTreeSet<String>) -> Vec<&Reference> {
-        let mut found = Vec::new();
-        for condition in self.conditions.iter().filter(|condition| condition.steady && !condition.sides.is_empty()) {
-            let within = condition.items.iter().all(|item| items.contains(item) || others.contains(item));
-            if within && !condition.items.is_subset(items) {
-                found.extend(condition.sides.iter().filter(|(item, _)| items.contains(item)));
-            }
-        }
-        found
+    /// The columns of some items that are equal to something of others.
+    fn joined(&self, items: Mask, others: Mask) -> Vec<&Reference> {
+        let equalities = self.conditions.iter().filter(|condition| condition.steady && !condition.sides.is_empty());
+        let between = equalities.filter(|of| of.mask & !(items | others) == 0 && of.mask & !items != 0);
+        between.flat_map(|of| &of.sides).filter(|(item, _)| self.mask([item]) & !items == 0).collect()
+    }
+
+    /// Items that no condition is about have no bit.
+    fn mask<'i>(&self, items: impl IntoIterator<Item = &'i String>) -> Mask {
+        items.into_iter().filter_map(|item| self.bits.get(item)).fold(0, |mask, bit| mask | bit)
     }
 
     fn conditions(&self, chosen: &[usize]) -> Vec<Node> {
@@ -86,7 +92,7 @@ impl Engine<'_, '_> {
     /// Ships the rows of a level's FROM items, joined where that can be done on the shards.
     pub fn pieces(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
         let mut level = self.flatten(select)?;
-        let mut clusters = self.clusters(&level)?;
+        let mut clusters = self.clusters(&mut level)?;
         if clusters.len() == level.units.len()
             && self.is_aggregate(select)?
             && let Some(together) = self.together(&level, &clusters)?
@@ -116,13 +122,14 @@ impl Engine<'_, '_> {
         self.all_sublinks(select)?;
         let pushed: BTreeSet<usize> = clusters.iter().flat_map(|cluster| cluster.conditions.iter().copied()).collect();
         let clustered: BTreeSet<usize> = clusters.iter().flat_map(|cluster| cluster.units.iter().copied()).collect();
-        let filters: Vec<Node> =
-            level.conditions.iter().filter(|c| c.steady && !c.sublinks).map(|c| c.node.clone()).collect();
+        let all_clustered = clustered.len() == level.units.len();
+        let filters = level.conditions.iter().filter(|c| !all_clustered && c.steady && !c.sublinks);
+        let filters: Vec<Node> = filters.map(|c| c.node.clone()).collect();
         let mut rest = Vec::new();
         for (at, condition) in level.conditions.iter_mut().enumerate() {
             if !pushed.contains(&at) && !condition.implied {
                 self.sublinks(&mut condition.node)?;
-                rest.push(condition.node.clone());
+                rest.push(std::mem::replace(&mut condition.node, node::null()));
             }
         }
         select.where_clause = condition::all(rest);
@@ -133,11 +140,7 @@ impl Engine<'_, '_> {
                 select.from_clause.push(node::wrap(unit.clone()));
             }
         }
-        let mut tree = Node::SelectStmt(Box::new(std::mem::take(select)));
-        let needed = Content::of(&mut tree)?.columns;
-        if let Node::SelectStmt(tree) = tree {
-            *select = *tree;
-        }
+        let needed = Content::of_select(select)?.columns;
         select.from_clause.clear();
         let mut shipped = BTreeMap::new();
         for cluster in clusters {
@@ -170,7 +173,7 @@ impl Engine<'_, '_> {
     /// Conditions in ON that are only about the table an outer join may leave out are conditions on what is shipped of it.
     fn hoist(&mut self, item: &mut Node) -> Result<(), Stop> {
         let Node::JoinExpr(_) = item else { return Ok(()) };
-        let content = Content::of(&mut item.clone())?;
+        let content = Content::of(item)?;
         if content.closed() && self.steady(&content)? && self.rows(&[item], &[], Vec::new())?.is_some() {
             return Ok(());
         }
@@ -224,22 +227,32 @@ impl Engine<'_, '_> {
                 _ => Vec::new(),
             };
             let sublinks = content.sublinks;
-            conditions.push(Condition { node, items, steady, sublinks, equality, sides, implied: false });
+            conditions.push(Condition { node, items, mask: 0, steady, sublinks, equality, sides, implied: false });
         }
         let implied = implied(&conditions)?;
         conditions.extend(implied);
-        Ok(Level { units, conditions })
+        let mut level = Level { units, conditions: Vec::new(), bits: BTreeMap::new() };
+        for item in conditions.iter().flat_map(|condition| &condition.items) {
+            let bit = 1 << level.bits.len().min(127);
+            level.bits.entry(item.clone()).or_insert(bit);
+        }
+        for condition in &mut conditions {
+            condition.mask = level.mask(&condition.items);
+        }
+        level.conditions = conditions;
+        Ok(level)
     }
 
-    fn clusters(&self, level: &Level) -> Result<Vec<Cluster>, Stop> {
+    fn clusters(&self, level: &mut Level) -> Result<Vec<Cluster>, Stop> {
         let mut clusters = Vec::new();
-        for (at, unit) in level.units.iter().enumerate() {
-            let content = Content::of(&mut unit.clone())?;
+        for at in 0..level.units.len() {
+            let Some(unit) = level.units.get_mut(at) else { continue };
+            let content = Content::of(unit)?;
             if content.tables.is_empty() || !content.closed() || !self.steady(&content)? {
                 continue;
             }
             if let Some(mut cluster) = self.cluster(level, vec![at], content.items)? {
-                if let Node::RangeVar(name) = unit
+                if let Some(Node::RangeVar(name)) = level.units.get(at)
                     && let Some(alias) = name.alias.as_ref().filter(|alias| alias.colnames.is_empty())
                     && let Some(table) =
                         self.known.tables.get(&alias.aliasname).filter(|table| !table.primary_key.is_empty())
@@ -263,7 +276,8 @@ impl Engine<'_, '_> {
         let found = self.rows(&level.nodes(&units), &level.conditions(&conditions), Vec::new())?;
         let plain = |unit: &&Node| matches!(unit, Node::RangeVar(name) if name.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty()));
         let plain = level.nodes(&units).iter().all(plain);
-        Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), plain, target }))
+        let mask = level.mask(&items);
+        Ok(found.map(|(_, target)| Cluster { units, items, mask, conditions, unique: Vec::new(), plain, target }))
     }
 
     /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first. `apart`: units of
@@ -283,8 +297,7 @@ impl Engine<'_, '_> {
                 let found = |unique: &[Vec<Reference>], joined: &[&Reference]| {
                     unique.iter().any(|columns| columns.iter().all(|column| joined.contains(&column)))
                 };
-                let columns = level.joined(&l.items, &r.items);
-                let others = level.joined(&r.items, &l.items);
+                let (columns, others) = (level.joined(l.mask, r.mask), level.joined(r.mask, l.mask));
                 let one_left = found(&l.unique, &columns);
                 let one_right = found(&r.unique, &others);
                 if !self.may_be_together(level, l, &columns) || !self.may_be_together(level, r, &others) {
@@ -399,7 +412,7 @@ impl Engine<'_, '_> {
 
     /// A FROM item that does not distribute: ships what is in it. `filters` are conditions that its rows must meet.
     fn tree(&mut self, item: &mut Node, filters: &[Node], needed: &BTreeSet<Reference>) -> Result<(), Stop> {
-        let content = Content::of(&mut item.clone())?;
+        let content = Content::of(item)?;
         if !content.tables.is_empty()
             && content.closed()
             && self.steady(&content)?
@@ -505,18 +518,23 @@ fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
     let mut found = Vec::new();
     for condition in conditions.iter().filter(|c| c.steady && !c.sublinks && c.items.len() > 1) {
         let Some(arms) = condition::arms(&condition.node) else { continue };
-        for item in &condition.items {
-            let mut own = Vec::new();
-            for arm in &arms {
-                let mut about = Vec::new();
-                for node in arm {
-                    let content = Content::of(&mut node.clone())?;
-                    if content.outside().len() == 1 && content.outside().contains(item.as_str()) {
-                        about.push(node.clone());
-                    }
-                }
-                own.push(about);
+        // With the item that each is about, if it is one.
+        let mut about: Vec<Vec<(Option<String>, Node)>> = Vec::new();
+        for arm in arms {
+            let mut nodes = Vec::new();
+            for mut node in arm {
+                let content = Content::of(&mut node)?;
+                let outside = content.outside();
+                let only = outside.first().filter(|_| outside.len() == 1).map(|item| (*item).to_owned());
+                nodes.push((only, node));
             }
+            about.push(nodes);
+        }
+        for item in &condition.items {
+            let is_own = |(only, _): &&(Option<String>, Node)| only.as_ref() == Some(item);
+            let of_arm =
+                |arm: &Vec<(Option<String>, Node)>| arm.iter().filter(is_own).map(|(_, node)| node.clone()).collect();
+            let own: Vec<Vec<Node>> = about.iter().map(of_arm).collect();
             if own.iter().any(Vec::is_empty) {
                 continue;
             }
@@ -529,6 +547,7 @@ fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
                     sublinks: false,
                     equality: false,
                     sides: Vec::new(),
+                    mask: 0,
                     implied: true,
                 });
             }
