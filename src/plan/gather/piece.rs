@@ -78,6 +78,13 @@ impl Level {
         between.flat_map(|of| &of.sides).filter(|(item, _)| self.mask([item]) & !items == 0).collect()
     }
 
+    /// Whether an equality of something else than columns stands between items and others.
+    fn vague(&self, items: Mask, others: Mask) -> bool {
+        self.conditions.iter().filter(|condition| condition.equality && condition.sides.len() < 2).any(|condition| {
+            condition.mask & items != 0 && condition.mask & others != 0 && condition.mask & !(items | others) == 0
+        })
+    }
+
     /// Items that no condition is about have no bit.
     fn mask<'i>(&self, items: impl IntoIterator<Item = &'i String>) -> Mask {
         items.into_iter().filter_map(|item| self.bits.get(item)).fold(0, |mask, bit| mask | bit)
@@ -163,6 +170,12 @@ impl Engine<'_, '_> {
 
     /// All units in one, with every condition that can be decided on the shards.
     fn together(&self, level: &Level, clusters: &[Cluster]) -> Result<Option<Cluster>, Stop> {
+        let scattered = || clusters.iter().filter(|cluster| cluster.target == Target::Scatter);
+        let all = clusters.iter().fold(0, |mask, cluster| mask | cluster.mask);
+        let alone = |of: &Cluster| !self.may_be_together(level, of, all & !of.mask);
+        if scattered().count() > 1 && scattered().any(alone) {
+            return Ok(None);
+        }
         let items = clusters.iter().flat_map(|cluster| cluster.items.iter().cloned()).collect();
         let Some(mut cluster) = self.cluster(level, (0..level.units.len()).collect(), items)? else { return Ok(None) };
         cluster.conditions.retain(|at| !level.implied(*at));
@@ -300,13 +313,11 @@ impl Engine<'_, '_> {
                 let (columns, others) = (level.joined(l.mask, r.mask), level.joined(r.mask, l.mask));
                 let one_left = found(&l.unique, &columns);
                 let one_right = found(&r.unique, &others);
-                if !self.may_be_together(level, l, &columns) || !self.may_be_together(level, r, &others) {
-                    continue;
-                }
                 let everywhere = [&l.target, &r.target].iter().filter(|target| ***target == Target::Any).count();
                 // Of tables that have no primary key and are sharded alike the best is hoped.
                 let unknown = everywhere == 0 && !columns.is_empty() && (l.unique.is_empty() || r.unique.is_empty());
-                if one_left || one_right || unknown {
+                let apart = || !self.may_be_together(level, l, r.mask) || !self.may_be_together(level, r, l.mask);
+                if (one_left || one_right || unknown) && !(everywhere == 0 && apart()) {
                     pairs.push((everywhere, left, right, one_left, one_right));
                 }
             }
@@ -334,12 +345,13 @@ impl Engine<'_, '_> {
         Ok(None)
     }
 
-    /// Rows of sharded tables find those of others on their shard only by a key, or what equals it: whether one of these is `joined`.
-    fn may_be_together(&self, level: &Level, cluster: &Cluster, joined: &[&Reference]) -> bool {
+    /// Rows of sharded tables find those of others on their shard only by a key, or what equals it: whether such stands between them.
+    fn may_be_together(&self, level: &Level, cluster: &Cluster, others: Mask) -> bool {
         // Constants decide where others are; what a sub-select gives may be a key.
-        if !cluster.plain || cluster.target != Target::Scatter {
+        if !cluster.plain || cluster.target != Target::Scatter || level.vague(cluster.mask, others) {
             return true;
         }
+        let joined = level.joined(cluster.mask, others);
         let key = |item: &String| {
             let table = self.known.tables.get(item)?;
             let RelationKind::Sharded { key, .. } = table.kind else { return None };
