@@ -33,6 +33,8 @@ mod rewrite;
 mod wanted;
 mod moving;
 mod write;
+mod default;
+mod conflict;
 mod insert;
 mod merge;
 
@@ -46,7 +48,6 @@ mod copy;
 mod setting;
 mod block;
 mod utility;
-mod kind;
 mod ddl;
 mod sequence;
 mod statement;
