@@ -45,6 +45,8 @@ mod spread;
 mod copy;
 mod setting;
 mod block;
+mod plpgsql;
+mod followed;
 mod utility;
 mod kind;
 mod ddl;
