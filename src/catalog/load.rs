@@ -173,8 +173,8 @@ pub fn seen_in_block(
 /// Adds the answers to [`QUESTIONS`] to a catalog.
 fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> Result<Catalog, LoadError> {
     let asked = QUESTIONS.len();
-    let [relation_rows, columns, inheritance, cascades, functions, schemas, evaluated, exempt, routines]: [Vec<TextRow>; 9] =
-        answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
+    let [relation_rows, columns, inheritance, cascades, functions, schemas, evaluated, exempt, routines]: [Vec<TextRow>;
+        9] = answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
     let mut relations = Relations::default();
     for row in &relation_rows {
         relations.add(row)?;

@@ -11,7 +11,8 @@ use super::function::Call;
 use super::ir::Stop;
 use super::statement::Source;
 use super::{
-    Access, Context, Everywhere, Keyed, Output, Plan, Refusal, Route, Several, Target, When, ddl, followed, statement, utility,
+    Access, Context, Everywhere, Keyed, Output, Plan, Refusal, Route, Several, Target, When, ddl, followed, statement,
+    utility,
 };
 use crate::sql::{self, Node, edit, names, tokens};
 
@@ -108,7 +109,9 @@ fn plain(body: &str, source: &Source<'_>, context: &Context<'_>) -> Result<Plan,
         .ok_or_else(|| refused("it has variables, labels or other words that are not understood"))?;
     let mut reader = Reader { body, words, at: 0, found: Vec::new(), caught: Vec::new() };
     if reader.block(0).is_none() || reader.at != reader.words.len() {
-        return Err(refused("it defines objects and has variables or loops, or a statement that is not followed").into());
+        return Err(
+            refused("it defines objects and has variables or loops, or a statement that is not followed").into()
+        );
     }
     let mut everywhere = None;
     let mut targets = Vec::new();

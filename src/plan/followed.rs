@@ -69,7 +69,8 @@ pub fn block(body: &str, context: &Context<'_>) -> Result<Option<Route>, Stop> {
     let Ok(body) = plpgsql::read(body) else { return Ok(None) };
     for piece in &body.pieces {
         let mut node = parsed("DO", piece)?;
-        let values = Values { context, names: &[], arguments: &[], numbered: false, routine: "", variables: &body.variables };
+        let values =
+            Values { context, names: &[], arguments: &[], numbered: false, routine: "", variables: &body.variables };
         values.put(&mut node).map_err(|()| refused("DO", UNREADABLE))?;
         follower.piece("DO", &node)?;
     }
@@ -324,9 +325,9 @@ fn arguments(routine: &Routine, call: &FuncCall) -> Option<Vec<Option<Node>>> {
     for (position, argument) in call.args.iter().enumerate() {
         let (at, node) = match argument.node.as_ref()? {
             Node::NamedArgExpr(named) => {
-                let at = taking.iter().find(|at| {
-                    routine.parameters.get(**at).is_some_and(|parameter| parameter.name == named.name)
-                })?;
+                let at = taking
+                    .iter()
+                    .find(|at| routine.parameters.get(**at).is_some_and(|parameter| parameter.name == named.name))?;
                 (*at, names::inner(&named.arg)?.clone())
             }
             node => (*taking.get(position)?, node.clone()),
@@ -403,7 +404,9 @@ fn body(routine: &Routine) -> Result<Read, String> {
             let body = plpgsql::read(&routine.body)?;
             (body.pieces, body.variables, body.assigned)
         }
-        Language::Sql => (sql_pieces(&routine.body).ok_or("its body is not plain SQL")?, HashSet::new(), HashSet::new()),
+        Language::Sql => {
+            (sql_pieces(&routine.body).ok_or("its body is not plain SQL")?, HashSet::new(), HashSet::new())
+        }
     };
     if routine.defaults > 0 {
         read.0.push(format!("SELECT {}", routine.default_text));
@@ -471,7 +474,11 @@ impl Values<'_> {
             }
             Node::AIndirection(part) => {
                 let star = part.indirection.iter().any(|node| matches!(node.node, Some(Node::AStar(_))));
-                if star { Err(sql::walk::Unknown) } else { statements::children(node, &mut |child| self.walk(child, scope)) }
+                if star {
+                    Err(sql::walk::Unknown)
+                } else {
+                    statements::children(node, &mut |child| self.walk(child, scope))
+                }
             }
             _ => statements::children(node, &mut |child| self.walk(child, scope)),
         }
@@ -543,7 +550,8 @@ impl Scope {
             }
             Node::RangeFunction(item) => {
                 self.alias(item.alias.as_ref());
-                self.open |= item.coldeflist.is_empty() && item.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty());
+                self.open |=
+                    item.coldeflist.is_empty() && item.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty());
             }
             Node::RangeTableFunc(item) => self.alias(item.alias.as_ref()),
             Node::RangeTableFuncCol(column) => drop(self.columns.insert(column.colname.clone())),

@@ -68,7 +68,9 @@ impl Reader<'_> {
         let word = self.word();
         let name = match word.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(quoted) => quoted.replace("\"\"", "\""),
-            None if word.starts_with(|c: char| c.is_alphabetic() || c == '_') && !word.contains('\'') => word.to_owned(),
+            None if word.starts_with(|c: char| c.is_alphabetic() || c == '_') && !word.contains('\'') => {
+                word.to_owned()
+            }
             None => return None,
         };
         self.at += 1;
@@ -216,7 +218,8 @@ impl Reader<'_> {
     /// `name[.field][[index]] {:= | =} expression;`, if it is one.
     fn assignment(&mut self) -> Option<bool> {
         let start = self.at;
-        let reserved = matches!(self.word(), "if" | "case" | "begin" | "loop" | "while" | "for" | "select" | "null" | "");
+        let reserved =
+            matches!(self.word(), "if" | "case" | "begin" | "loop" | "while" | "for" | "select" | "null" | "");
         let target = if reserved { None } else { self.name() };
         if let Some(target) = target {
             self.accessors()?;
@@ -317,7 +320,8 @@ impl Reader<'_> {
             self.words.get(first..self.at)?.iter().map(|word| word.text.trim_matches('"').to_owned()).collect();
         self.found.variables.extend(names);
         self.take("in")?;
-        let query = matches!(self.word(), "select" | "with" | "values" | "insert" | "update" | "delete" | "merge" | "(");
+        let query =
+            matches!(self.word(), "select" | "with" | "values" | "insert" | "update" | "delete" | "merge" | "(");
         let start = self.at;
         let words = self.until(&["loop"])?;
         let parts = self.split(words.clone(), "..")?;
@@ -517,10 +521,7 @@ mod tests {
     #[test]
     fn where_a_statement_puts_its_rows_is_left_out_and_noted() {
         let body = "BEGIN SELECT a, b INTO STRICT x, r.y FROM t; INSERT INTO t VALUES (1) RETURNING id INTO z; SELECT INTO v a FROM t; END";
-        assert_eq!(
-            pieces(body),
-            ["SELECT a, b FROM t", "INSERT INTO t VALUES (1) RETURNING id ", "SELECT a FROM t"]
-        );
+        assert_eq!(pieces(body), ["SELECT a, b FROM t", "INSERT INTO t VALUES (1) RETURNING id ", "SELECT a FROM t"]);
         assert_eq!(assigned(body), ["r", "v", "x", "z"]);
     }
 
@@ -546,7 +547,9 @@ mod tests {
         ] {
             assert!(read(&format!("BEGIN {statement}; END")).is_err(), "{statement}");
         }
-        for body in ["", "BEGIN", "BEGIN END; x", "#option dump BEGIN END", "DECLARE a ALIAS FOR $1; BEGIN END", "SELECT 1"] {
+        for body in
+            ["", "BEGIN", "BEGIN END; x", "#option dump BEGIN END", "DECLARE a ALIAS FOR $1; BEGIN END", "SELECT 1"]
+        {
             assert!(read(body).is_err(), "{body}");
         }
     }

@@ -3,8 +3,8 @@
 use super::builder::Builder;
 use super::ir::Stop;
 use super::{
-    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, make, put, sequence,
-    setting, utility,
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, make, put,
+    sequence, setting, utility,
 };
 use crate::sql::{Node, Statement};
 

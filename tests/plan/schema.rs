@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pgbraid::catalog::{
-    Catalog, Column, ColumnDefault, Function, FunctionKind, Language, Parameter, Relation, RelationKind, Routine, Rules,
-    Volatility,
+    Catalog, Column, ColumnDefault, Function, FunctionKind, Language, Parameter, Relation, RelationKind, Routine,
+    Rules, Volatility,
 };
 use pgbraid::config::TableRule;
 

@@ -38,6 +38,9 @@ CALL counted($1, 5, NULL);
 CREATE PROCEDURE two_steps(p int8) LANGUAGE plpgsql AS $$ BEGIN UPDATE orders SET note = 'first' WHERE customer_id = p; COMMIT; UPDATE orders SET note = 'second' WHERE customer_id = p; ROLLBACK; END $$;
 CALL two_steps(3);
 SELECT DISTINCT note FROM orders WHERE customer_id = 3;
+-- parameters 5
+CALL two_steps($1);
+SELECT DISTINCT note FROM orders WHERE customer_id = 5;
 BEGIN;
 CALL two_steps(4);
 ROLLBACK;
