@@ -51,6 +51,7 @@ mod utility;
 mod kind;
 mod ddl;
 mod sequence;
+mod remembered;
 mod statement;
 mod shared;
 

@@ -4,7 +4,7 @@ use super::builder::Builder;
 use super::ir::Stop;
 use super::{
     Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, make, put,
-    sequence, setting, utility,
+    remembered, sequence, setting, utility,
 };
 use crate::sql::{Node, Statement};
 
@@ -45,6 +45,9 @@ pub fn fails() -> Route {
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     let own = source.text.get(source.range.clone()).unwrap_or_default();
+    if let Some(route) = remembered::plan(node, (own, source.range.start), context)? {
+        return Ok(Plan::Rows(route));
+    }
     match sequence::set(node, own, context) {
         Ok(None) => {}
         Ok(Some(route)) => return Ok(Plan::Rows(route)),

@@ -24,6 +24,7 @@ pub mod lookup;
 pub mod seen;
 pub mod simple;
 pub mod numbers;
+mod drawn;
 pub mod extended;
 pub mod parsing;
 pub mod describing;
