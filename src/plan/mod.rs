@@ -33,6 +33,8 @@ mod rewrite;
 mod wanted;
 mod moving;
 mod write;
+mod default;
+mod conflict;
 mod insert;
 mod merge;
 
@@ -48,7 +50,6 @@ mod block;
 mod plpgsql;
 mod followed;
 mod utility;
-mod kind;
 mod ddl;
 mod sequence;
 mod remembered;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pg_query::protobuf::{AExprKind, JoinExpr, JoinType, SelectStmt};
+use pg_query::protobuf::{JoinExpr, JoinType, SelectStmt};
 
 use super::engine::Engine;
+use super::level::{Condition, Level};
 use super::reference::{self, Content, Reference};
 use super::{condition, node};
 use crate::plan::Target;
@@ -13,19 +14,6 @@ use crate::sql::{Node, edit, names};
 
 /// Items of one FROM clause beyond which pairs are not tried.
 const ITEMS_MAX: usize = 16;
-
-/// Something that is AND-ed in WHERE or in ON of an inner join.
-struct Condition {
-    node: Node,
-    /// Items that it is about.
-    items: BTreeSet<String>,
-    /// It may be decided on the shards, as far as functions go.
-    steady: bool,
-    sublinks: bool,
-    equality: bool,
-    /// Others say it too.
-    implied: bool,
-}
 
 /// FROM items that run together on the shards.
 struct Cluster {
@@ -36,46 +24,6 @@ struct Cluster {
     /// Columns that tell its rows apart.
     unique: Vec<Vec<Reference>>,
     target: Target,
-}
-
-/// A FROM clause without its inner joins.
-struct Level {
-    units: Vec<Node>,
-    conditions: Vec<Condition>,
-}
-
-impl Level {
-    fn nodes(&self, units: &[usize]) -> Vec<&Node> {
-        units.iter().filter_map(|at| self.units.get(*at)).collect()
-    }
-
-    fn implied(&self, at: usize) -> bool {
-        self.conditions.get(at).is_some_and(|condition| condition.implied)
-    }
-
-    /// It compares columns of these items with columns of queries around.
-    fn correlated(&self, at: usize, items: &BTreeSet<String>) -> bool {
-        self.conditions.get(at).is_some_and(|condition| {
-            condition.equality && condition.steady && !condition.sublinks && !condition.items.is_subset(items)
-        })
-    }
-
-    /// The columns of these items that are equal to something of the others.
-    fn joined(&self, items: &BTreeSet<String>, others: &BTreeSet<String>) -> BTreeSet<Reference> {
-        let mut found = BTreeSet::new();
-        for condition in self.conditions.iter().filter(|condition| condition.equality && condition.steady) {
-            let Node::AExpr(e) = &condition.node else { continue };
-            let within = condition.items.iter().all(|item| items.contains(item) || others.contains(item));
-            let sides = [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).filter_map(reference::of);
-            let own = sides.filter(|(item, _)| items.contains(*item) && within && !condition.items.is_subset(items));
-            found.extend(own.map(|(item, column)| (item.to_owned(), column.to_owned())));
-        }
-        found
-    }
-
-    fn conditions(&self, chosen: &[usize]) -> Vec<Node> {
-        chosen.iter().filter_map(|at| self.conditions.get(*at)).map(|condition| condition.node.clone()).collect()
-    }
 }
 
 impl Engine<'_, '_> {
@@ -195,27 +143,6 @@ impl Engine<'_, '_> {
             self.hoist(side)?;
         }
         Ok(())
-    }
-
-    fn flatten(&mut self, select: &mut SelectStmt) -> Result<Level, Stop> {
-        let mut nodes = condition::split(select.where_clause.take());
-        let mut units = Vec::new();
-        for item in std::mem::take(&mut select.from_clause).into_iter().filter_map(|item| item.node) {
-            flatten(item, &mut units, &mut nodes);
-        }
-        let mut conditions = Vec::new();
-        for mut node in nodes {
-            self.early_values(&mut node)?;
-            let content = Content::of(&mut node)?;
-            let items = content.outside().into_iter().map(str::to_owned).collect();
-            let named = content.bare.iter().all(|name| content.ctes.contains(name));
-            let steady = named && self.steady(&content)?;
-            let equality = matches!(&node, Node::AExpr(e) if e.kind() == AExprKind::AexprOp && names::operator(&e.name).is_some_and(|(name, _)| name == "="));
-            conditions.push(Condition { node, items, steady, sublinks: content.sublinks, equality, implied: false });
-        }
-        let implied = implied(&conditions)?;
-        conditions.extend(implied);
-        Ok(Level { units, conditions })
     }
 
     fn clusters(&self, level: &Level) -> Result<Vec<Cluster>, Stop> {
@@ -440,48 +367,6 @@ fn visible<'n>(item: &'n Node, found: &mut BTreeSet<&'n str>) {
         _ => &None,
     };
     found.extend(alias.as_ref().map(|alias| alias.aliasname.as_str()));
-}
-
-fn flatten(item: Node, units: &mut Vec<Node>, conditions: &mut Vec<Node>) {
-    match item {
-        Node::JoinExpr(join) if join.jointype() == JoinType::JoinInner => {
-            let JoinExpr { larg, rarg, quals, .. } = *join;
-            for side in [larg, rarg].into_iter().flatten().filter_map(|side| side.node) {
-                flatten(side, units, conditions);
-            }
-            conditions.extend(condition::split(quals));
-        }
-        item => units.push(item),
-    }
-}
-
-/// What an OR over several items says of each of them alone: one of what its arms say of that item.
-fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
-    let mut found = Vec::new();
-    for condition in conditions.iter().filter(|c| c.steady && !c.sublinks && c.items.len() > 1) {
-        let Some(arms) = condition::arms(&condition.node) else { continue };
-        for item in &condition.items {
-            let mut own = Vec::new();
-            for arm in &arms {
-                let mut about = Vec::new();
-                for node in arm {
-                    let content = Content::of(&mut node.clone())?;
-                    if content.outside().len() == 1 && content.outside().contains(item.as_str()) {
-                        about.push(node.clone());
-                    }
-                }
-                own.push(about);
-            }
-            if own.iter().any(Vec::is_empty) {
-                continue;
-            }
-            if let Some(node) = condition::either(own) {
-                let items = BTreeSet::from([item.clone()]);
-                found.push(Condition { node, items, steady: true, sublinks: false, equality: false, implied: true });
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// A part that reads one table names its columns bare, so that equal parts have equal texts.
