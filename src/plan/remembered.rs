@@ -28,7 +28,7 @@ pub fn plan(node: &Node, (text, start): (&str, usize), context: &Context<'_>) ->
         return Ok(None);
     }
     let shadowed = |name: &&str| context.catalog.routines.contains_key(*name);
-    if calls.unfit || ["currval", "lastval"].iter().any(|name| shadowed(&name)) {
+    if calls.unfit || ["currval", "lastval"].iter().any(shadowed) {
         return Err(unremembered().into());
     }
     if calls.draws || calls.written.iter().any(|(schema, name)| calls.may_be_drawn_by(schema, name, context)) {
