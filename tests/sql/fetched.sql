@@ -144,9 +144,7 @@ DO $$ BEGIN UPDATE orders SET note = 'do'; END $$;
 DO $$ BEGIN DELETE FROM orders WHERE customer_id = 1; DELETE FROM orders WHERE customer_id = 2; END $$;
 -- refused 0A000
 DO $$ BEGIN EXECUTE 'DELETE FROM orders'; END $$;
--- refused 0A000
 DO $$ DECLARE n int; BEGIN DELETE FROM settings; END $$;
--- refused 0A000
 DO $$ BEGIN FOR i IN 1 .. 2 LOOP INSERT INTO settings VALUES (i, i); END LOOP; END $$;
 -- refused 0A000
 DO $$ BEGIN UPDATE products SET price = 1; END $$;
