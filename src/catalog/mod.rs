@@ -7,6 +7,7 @@ mod rules;
 mod bodies;
 mod elsewhere;
 mod questions;
+mod routines;
 mod load;
 mod oids;
 pub mod sequences;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub use load::{LoadError, block_questions, load, seen_in_block};
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
+pub use routines::{Language, Parameter, Routine};
 pub use rows::TextRow;
 pub use rules::{Rules, key_type};
 pub use sequences::OwnNumbers;
@@ -41,6 +43,8 @@ pub struct Catalog {
     pub schemas: HashMap<String, HashMap<String, Arc<Relation>>>,
     /// All functions by unqualified name; `pg_catalog` ones included.
     pub functions: HashMap<String, Vec<Function>>,
+    /// Functions and procedures of users' by unqualified name.
+    pub routines: HashMap<String, Vec<Routine>>,
     /// `search_path` as `SHOW` would print it for a fresh connection: per role where a role has its own setting, else under `""`.
     pub search_paths: BTreeMap<String, String>,
     /// Schemas that exist and hold no relation still count for search paths.
@@ -136,6 +140,24 @@ pub struct Column {
     pub collation: Oid,
     /// It is text, in a collation that compares bytes: "C", "POSIX", or the database's if that is one of them.
     pub bytewise: bool,
+}
+
+impl Column {
+    /// A column of which no more is known.
+    pub fn new(name: String, type_oid: Oid, typmod: i32) -> Column {
+        Column {
+            name,
+            type_oid,
+            typmod,
+            default: ColumnDefault::None,
+            generated: false,
+            type_name: String::new(),
+            draws: String::new(),
+            always: false,
+            collation: 0,
+            bytewise: false,
+        }
+    }
 }
 
 /// What an INSERT that leaves a column out stores.
