@@ -151,8 +151,16 @@ impl Session {
                     CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, bind, &prepared).await?),
                     CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
                 };
-                let at = Box::pin(self.cursor_server(verb, declared)).await?;
-                self.bind_on(at, (bind, None)).await?
+                if bind.more_bytes > 0 && matches!(declared, Some(Destination::Gather(_))) {
+                    return Ok(Bound::WholeNeeded);
+                }
+                match Box::pin(self.bind_held_cursor(verb, declared.as_ref(), bind, &prepared)).await? {
+                    Some(place) => place,
+                    None => {
+                        let at = Box::pin(self.cursor_server(verb, declared)).await?;
+                        self.bind_on(at, (bind, None)).await?
+                    }
+                }
             }
             Plan::SettingQuery(_) => {
                 let at = self.enlist_any(Access::Read).await?;
@@ -267,7 +275,8 @@ impl Session {
             Some(Place::One { shard, replica })
         };
         let portal = self.names.portals.get(name).map(|portal| portal.place.clone());
-        portal.or_else(cursor).ok_or_else(|| no_portal(name))
+        let held = || self.held_cursor(name).map(|_| Place::Cursor);
+        portal.or_else(cursor).or_else(held).ok_or_else(|| no_portal(name))
     }
 
     /// The server that holds a portal.

@@ -45,6 +45,7 @@ pub mod gather_inline;
 pub mod gather_ordered;
 pub mod gather_portal;
 pub mod gather_cursor;
+pub mod cursor_extended;
 pub mod gather_output;
 pub mod gather_explain;
 pub mod put;
