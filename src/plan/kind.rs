@@ -57,6 +57,11 @@ fn existing(name: Option<&RangeVar>, context: &Context<'_>) -> Option<std::sync:
     table.then_some(relation)
 }
 
+/// One whose names and columns say where its rows live: those of a materialized view do not.
+fn alterable(name: Option<&RangeVar>, context: &Context<'_>) -> Option<std::sync::Arc<Relation>> {
+    existing(name, context).filter(|relation| relation.materialized.is_none())
+}
+
 // CREATE TABLE
 
 fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> {
@@ -404,7 +409,7 @@ fn as_table(relation: &Relation) -> Table<'_> {
 // ALTER TABLE, RENAME
 
 fn check_alter(alter: &AlterTableStmt, context: &Context<'_>) -> Result<(), Stop> {
-    let Some(relation) = existing(alter.relation.as_ref(), context) else { return Ok(()) };
+    let Some(relation) = alterable(alter.relation.as_ref(), context) else { return Ok(()) };
     let mut table = as_table(&relation);
     for node in &alter.cmds {
         if let Some(Node::AlterTableCmd(command)) = &node.node {
@@ -501,7 +506,7 @@ fn key_change(table: &Table<'_>, verb: &str) -> Refusal {
 }
 
 fn check_rename(rename: &RenameStmt, context: &Context<'_>) -> Result<(), Stop> {
-    let Some(relation) = existing(rename.relation.as_ref(), context) else { return Ok(()) };
+    let Some(relation) = alterable(rename.relation.as_ref(), context) else { return Ok(()) };
     match rename.rename_type() {
         ObjectType::ObjectColumn => {
             let table = as_table(&relation);

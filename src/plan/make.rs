@@ -7,6 +7,7 @@ use pg_query::protobuf::{CreateTableAsStmt, IntoClause, Node as Wrapped, ObjectT
 
 use super::builder::Builder;
 use super::ir::Stop;
+use super::materialize::{self, Materialize};
 use super::rewrite::quoted;
 use super::{Access, Context, Everywhere, Gather, Output, Plan, Refusal, Route, Target, ddl, gather, statement};
 use crate::sql::{Node, edit, names};
@@ -26,12 +27,20 @@ pub struct Make {
     pub table: String,
     /// Columns that the statement names; the others are named as the query's.
     pub columns: Vec<String>,
+    /// It is a materialized view.
+    pub materialize: Option<Materialize>,
 }
 
 /// Plans CREATE TABLE AS.
 pub fn plan(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, Stop> {
     if create.objtype() == ObjectType::ObjectMatview {
-        return Err(materialized().into());
+        let name = create.into.as_ref().and_then(|into| into.rel.as_ref());
+        let schema = name.map(|name| name.schemaname.as_str()).filter(|schema| !schema.is_empty());
+        let known = name.is_some_and(|name| Builder::new(context).relation(schema, &name.relname).is_some());
+        return match create.if_not_exists && known {
+            true => Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog: false })),
+            false => materialize::created(create, context),
+        };
     }
     let everywhere = |changes_catalog| Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }));
     let Some(into) = create.into.as_deref() else { return Err(Stop::Fails) };
@@ -78,10 +87,7 @@ fn made(
     select: &SelectStmt,
     context: &Context<'_>,
 ) -> Result<Plan, Stop> {
-    let unfit = || {
-        let refusal = Refusal::unsupported("CREATE TABLE AS of this query is not supported");
-        Stop::from(refusal.hint("CREATE TABLE first, then INSERT or COPY the rows."))
-    };
+    let unfit = || unfit("CREATE TABLE AS");
     let mut gather = match gather::wherever(select, "rows for a new table", context)? {
         Some(gather) => gather,
         // The query's own refusal says more.
@@ -110,6 +116,7 @@ fn made(
         name: name.relname.clone(),
         table,
         columns: names::strings(&into.col_names).unwrap_or_default().into_iter().map(str::to_owned).collect(),
+        materialize: None,
     });
     let target = Target::Gather(Arc::new(gather));
     Ok(Plan::Rows(Route { access: Access::Write, target, output: Output::Rows }))
@@ -120,16 +127,8 @@ pub fn makes(gather: &Gather) -> bool {
     gather.make.is_some()
 }
 
-fn materialized() -> Refusal {
-    Refusal::unsupported(
-        "materialized views are not supported: REFRESH runs on each shard by itself, over that shard's rows only",
-    )
-    .hint(
-        "CREATE TABLE name AS the query; to refresh it: BEGIN; DELETE FROM name; INSERT INTO name SELECT ...; COMMIT.",
-    )
-}
-
-/// REFRESH of one that was made on the shards.
-pub fn refreshed() -> Refusal {
-    materialized()
+/// A query whose rows cannot be stored in this way.
+pub fn unfit(verb: &str) -> Stop {
+    let refusal = Refusal::unsupported(format!("{verb} of this query is not supported"));
+    refusal.hint("CREATE TABLE first, then INSERT or COPY the rows.").into()
 }

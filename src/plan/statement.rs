@@ -3,8 +3,8 @@
 use super::builder::Builder;
 use super::ir::Stop;
 use super::{
-    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, put, sequence,
-    setting, utility,
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, materialize, put,
+    sequence, setting, utility,
 };
 use crate::sql::{Node, Statement};
 
@@ -54,6 +54,7 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
         Node::CreateTableAsStmt(create) => {
             ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, context))
         }
+        Node::RefreshMatViewStmt(refresh) => materialize::refreshed(refresh, context),
         Node::SelectStmt(select) if select.into_clause.is_some() => {
             make::select_into(select, context).unwrap_or(Err(Stop::Fails))
         }

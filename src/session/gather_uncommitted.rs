@@ -123,7 +123,7 @@ impl Session {
     }
 
     /// The same of the block's server on the home shard.
-    async fn one_of_block(&mut self, text: &str, types: &[u32], wire: Wire) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn one_of_block(&mut self, text: &str, types: &[u32], wire: Wire) -> Result<Vec<u8>, Failure> {
         self.drain().await?;
         let home = self.gateway.config.load().sharding.home;
         let at = self.link.position(home);

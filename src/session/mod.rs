@@ -50,6 +50,7 @@ pub mod gather_output;
 pub mod gather_explain;
 pub mod put;
 pub mod make;
+mod materialize;
 pub mod transaction;
 pub mod commit;
 pub mod moment;

@@ -58,8 +58,6 @@ CREATE TABLE keyless AS SELECT NULLIF(customer_id, 3) AS customer_id FROM custom
 CREATE TABLE hashed AS SELECT customer_id::numeric AS customer_id FROM orders;
 -- refused 0A000
 CREATE TEMP TABLE t AS SELECT customer_id FROM orders;
--- refused 0A000
-CREATE MATERIALIZED VIEW m AS SELECT customer_id FROM orders;
 
 -- Views over what is gathered.
 CREATE VIEW statuses AS SELECT status, count(*) AS n FROM orders GROUP BY status;
