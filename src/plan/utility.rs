@@ -207,6 +207,13 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
         Some(Node::DefElem(element)) => element.defname == "analyze" && names::option_flag(element) != Some(false),
         _ => false,
     });
+    // They are explained by their queries; ANALYZE would make the table.
+    let node = match node {
+        Node::CreateTableAsStmt(create) if !analyze => names::inner(&create.query),
+        Node::DeclareCursorStmt(declare) => names::inner(&declare.query),
+        node => Some(node),
+    };
+    let Some(node) = node else { return Err(Stop::Fails) };
     let mut route = match node {
         Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
             statement::rows(node, None, context)?

@@ -47,6 +47,7 @@ pub mod gather_portal;
 pub mod gather_cursor;
 pub mod cursor_extended;
 pub mod gather_output;
+pub mod measure;
 pub mod gather_explain;
 pub mod put;
 pub mod make;
