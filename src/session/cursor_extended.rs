@@ -151,7 +151,7 @@ impl Session {
         self.park(used).await;
         relayed?;
         if hoard.overflow {
-            return Err(Report::error("54000", format!("the rows fetched exceed held_bytes_max ({bytes_max})"))
+            return Err(Report::error("53200", format!("the rows fetched exceed held_bytes_max ({bytes_max})"))
                 .with_hint("Fetch fewer at once, or raise held_bytes_max in [limits].")
                 .into());
         }

@@ -151,7 +151,7 @@ impl Session {
         }
         if harvest.overflow {
             let bytes_max = self.gateway.config.load().limits.held_bytes_max;
-            return Err(Report::error("54000", format!("a shard's plan exceeds held_bytes_max ({bytes_max})"))
+            return Err(Report::error("53200", format!("a shard's plan exceeds held_bytes_max ({bytes_max})"))
                 .with_hint("EXPLAIN without VERBOSE, or raise held_bytes_max in [limits].")
                 .into());
         }

@@ -135,7 +135,7 @@ impl Session {
             return Err(Failure::Told);
         }
         if harvest.overflow {
-            return Err(Report::error("54000", format!("the rows to be moved exceed held_bytes_max ({bytes_max})"))
+            return Err(Report::error("53200", format!("the rows to be moved exceed held_bytes_max ({bytes_max})"))
                 .with_hint("Move fewer rows in one statement, or raise held_bytes_max in [limits].")
                 .into());
         }

@@ -217,7 +217,7 @@ impl Session {
             (hoard.rows, hoard.overflow, hoard.inner.failed())
         };
         if overflow {
-            return Err(Report::error("54000", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
+            return Err(Report::error("53200", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
                 .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
                 .into());
         }

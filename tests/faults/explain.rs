@@ -122,7 +122,7 @@ fn a_plan_that_is_too_long_to_be_held_is_refused_and_not_cut() {
     let mut client = stage.client();
     let answer =
         client.query(&format!("EXPLAIN SELECT count(DISTINCT id) FROM rows WHERE v <> '{}'", "x".repeat(100_000)));
-    assert_eq!(answer.sqlstate(), "54000", "{:?}", answer.error);
+    assert_eq!(answer.sqlstate(), "53200", "{:?}", answer.error);
     assert_eq!(client.query("EXPLAIN SELECT count(DISTINCT id) FROM rows").error, None);
 }
 
