@@ -9,7 +9,10 @@ use super::builder::Builder;
 use super::ir::Stop;
 use super::materialize::{self, Materialize};
 use super::rewrite::quoted;
-use super::{Access, Context, Everywhere, Gather, Output, Plan, Refusal, Route, Target, ddl, gather, statement};
+use super::statement::Source;
+use super::{
+    Access, Context, Everywhere, Gather, Output, Plan, Refusal, Route, Target, ddl, gather, statement, utility,
+};
 use crate::sql::{Node, edit, names};
 
 /// A table to be made for the rows of a [`Gather`].
@@ -32,7 +35,14 @@ pub struct Make {
 }
 
 /// Plans CREATE TABLE AS.
-pub fn plan(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, Stop> {
+pub fn plan(create: &CreateTableAsStmt, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
+    match names::inner(&create.query) {
+        Some(Node::ExecuteStmt(execute)) => utility::executed_within(execute, true, source),
+        _ => of_query(create, context),
+    }
+}
+
+fn of_query(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, Stop> {
     if create.objtype() == ObjectType::ObjectMatview {
         let name = create.into.as_ref().and_then(|into| into.rel.as_ref());
         let schema = name.map(|name| name.schemaname.as_str()).filter(|schema| !schema.is_empty());
@@ -50,22 +60,31 @@ pub fn plan(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, S
         // PostgreSQL says so, and does not run the query.
         return everywhere(false);
     }
-    let Some(Node::SelectStmt(select)) = names::inner(&create.query) else {
-        return Err(Refusal::unsupported("CREATE TABLE AS EXECUTE is not supported")
-            .hint("Write the query itself into CREATE TABLE AS.")
-            .into());
-    };
+    let Some(Node::SelectStmt(select)) = names::inner(&create.query) else { return Err(Stop::Fails) };
     if into.skip_data {
         return everywhere(true);
     }
     made(create, into, select, context)
 }
 
+/// INTO, taken out of a query: of UNION and its like it stands in the first arm.
+fn taken_into(select: &mut SelectStmt) -> Option<Box<IntoClause>> {
+    match (select.into_clause.take(), &mut select.larg) {
+        (Some(into), _) => Some(into),
+        (None, Some(first)) => taken_into(first),
+        (None, None) => None,
+    }
+}
+
+/// Whether a query is SELECT INTO.
+pub fn has_into(select: &SelectStmt) -> bool {
+    select.into_clause.is_some() || select.larg.as_deref().is_some_and(has_into)
+}
+
 /// Plans SELECT INTO; `None` for another query.
 pub fn select_into(select: &SelectStmt, context: &Context<'_>) -> Option<Result<Plan, Stop>> {
-    let into = select.into_clause.clone()?;
     let mut query = select.clone();
-    query.into_clause = None;
+    let into = taken_into(&mut query)?;
     let node = Node::SelectStmt(Box::new(query));
     let create = CreateTableAsStmt {
         query: Some(Box::new(Wrapped { node: Some(node) })),
@@ -76,7 +95,7 @@ pub fn select_into(select: &SelectStmt, context: &Context<'_>) -> Option<Result<
     };
     let node = Node::CreateTableAsStmt(Box::new(create));
     Some(ddl::check_temporary(&node, context).map_err(Stop::from).and_then(|()| match &node {
-        Node::CreateTableAsStmt(create) => plan(create, context),
+        Node::CreateTableAsStmt(create) => of_query(create, context),
         _ => Err(Stop::Fails),
     }))
 }

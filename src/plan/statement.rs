@@ -52,10 +52,10 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
     }
     match node {
         Node::CreateTableAsStmt(create) => {
-            ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, context))
+            ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, source, context))
         }
         Node::RefreshMatViewStmt(refresh) => materialize::refreshed(refresh, context),
-        Node::SelectStmt(select) if select.into_clause.is_some() => {
+        Node::SelectStmt(select) if make::has_into(select) => {
             make::select_into(select, context).unwrap_or(Err(Stop::Fails))
         }
         Node::SelectStmt(select) => match setting::set_config(select) {

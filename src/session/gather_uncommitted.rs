@@ -85,7 +85,7 @@ impl Session {
         let list = |of: &dyn Fn(&(String, u32, i32)) -> String| columns.iter().map(of).collect::<Vec<_>>().join(",");
         let text = format!(
             "SELECT pg_catalog.string_agg(pg_catalog.concat_ws(E'\\t', pg_catalog.format_type(t.oid, m.typmod), t.typcollation <> 0, \
-             (t.typtype = 'c' OR e.typtype = 'c') AND t.oid >= 16384), E'\\n' ORDER BY m.n) \
+             COALESCE(t.typtype = 'c' OR e.typtype = 'c', false) AND t.oid >= 16384), E'\\n' ORDER BY m.n) \
              FROM ROWS FROM (pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]), pg_catalog.unnest('{{{}}}'::pg_catalog.int4[])) WITH ORDINALITY m(oid, typmod, n) \
              JOIN pg_catalog.pg_type t ON t.oid = m.oid LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem",
             list(&|column| column.1.to_string()),

@@ -146,7 +146,7 @@ impl Session {
     }
 
     /// Runs one statement of a Query message. `alone`: it is the only one.
-    async fn statement(
+    pub(super) async fn statement(
         &mut self,
         compiled: &Arc<Compiled>,
         text: &[u8],
