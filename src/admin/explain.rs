@@ -6,7 +6,7 @@ use crate::catalog::load;
 use crate::config::Config;
 use crate::plan::{self, Access, Context, Destination, KeySource, Plan, Planned, Refusal, Route, Target, When};
 use crate::session::gateway::rules;
-use crate::session::scope::Scope;
+use crate::session::plans::scope::Scope;
 use crate::session::statement::NoArguments;
 use crate::topology::{self, ControlError, MapFile, MapFileError};
 

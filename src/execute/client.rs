@@ -2,15 +2,17 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BytesMut};
-use tokio::io::AsyncWrite as _;
+use bytes::BytesMut;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::net::ClientStream;
+use crate::wire::frame::consume;
 
 /// A client's socket with its two buffers.
 #[derive(Debug)]
@@ -47,6 +49,9 @@ pub const READ_BYTES: usize = 16 * 1024;
 /// messages are short.
 const SHORT_READ_BYTES: usize = 1000;
 
+/// A client's new buffer holds so much: most answers.
+const SHORT_ANSWER_BYTES: usize = 1000;
+
 impl ClientIo {
     /// `read_ahead`: what came behind the start-up packet.
     pub fn new(stream: ClientStream, read_ahead: BytesMut) -> Self {
@@ -71,7 +76,15 @@ impl ClientIo {
         if !self.hurries() {
             self.unhurried_bytes += frames.len();
         }
+        self.make_room(frames.len());
         self.outbound.extend_from_slice(frames);
+    }
+
+    /// Before so many bytes are added: a buffer made anew has room for most answers, and need not grow with each piece.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        if self.outbound.capacity() == 0 {
+            self.outbound = BytesMut::with_capacity(bytes.max(SHORT_ANSWER_BYTES));
+        }
     }
 
     /// There is something to be written that is not to wait.
@@ -101,13 +114,29 @@ impl ClientIo {
 
     /// Reads more, as [`ClientIo::fill`] does. Takes memory only when there is something to read.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // TLS may hold what has been read; its socket's readiness says nothing.
-        if let ClientStream::Tcp(tcp) = &self.stream {
-            ready!(tcp.poll_read_ready(cx))?;
+        let had = self.inbound.len();
+        let mut room = self.inbound.capacity() - had;
+        if room == 0 && self.read_bytes == SHORT_READ_BYTES {
+            room = SHORT_READ_BYTES;
+            let mut space = [MaybeUninit::uninit(); SHORT_READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+            if had == 0 && !read.filled().is_empty() {
+                self.inbound = BytesMut::with_capacity(SHORT_READ_BYTES);
+            }
+            self.inbound.extend_from_slice(read.filled());
+        } else {
+            if room < self.read_bytes {
+                // TLS may hold what has been read; its socket's readiness says nothing.
+                if let ClientStream::Tcp(tcp) = &self.stream {
+                    ready!(tcp.poll_read_ready(cx))?;
+                }
+                self.inbound.reserve(self.read_bytes);
+                room = self.inbound.capacity() - had;
+            }
+            ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbound))?;
         }
-        self.inbound.reserve(self.read_bytes);
-        let room = self.inbound.capacity() - self.inbound.len();
-        let count = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbound))?;
+        let count = self.inbound.len() - had;
         self.read_bytes = if count == room { READ_BYTES } else { SHORT_READ_BYTES };
         self.gone |= count == 0;
         self.received_bytes += count;
@@ -130,7 +159,7 @@ impl ClientIo {
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.outbound.advance(count);
+            consume(&mut self.outbound, count);
             self.sent_bytes += count;
             self.unflushed = true;
         }

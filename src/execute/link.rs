@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use shardmap::ShardId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -15,6 +15,7 @@ use super::fault::{LinkFault, ServerFault};
 use crate::catalog::CatalogHandle;
 use crate::pool::lend::Lent;
 use crate::pool::server::Server;
+use crate::wire::frame::consume;
 use crate::wire::reply::Status;
 
 /// Above this much unsent, the servers are not read: a slow client stops its shards, not the gateway's memory.
@@ -53,17 +54,6 @@ pub struct Link {
     pub catalog: Option<Arc<CatalogHandle>>,
 }
 
-/// What a turn brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// New bytes from a server.
-    Server,
-    /// New bytes from the client, or its end.
-    Client,
-    /// Something was written.
-    Written,
-}
-
 impl Link {
     /// The server of a shard, if enlisted.
     pub fn position(&self, shard: ShardId) -> Option<usize> {
@@ -88,18 +78,30 @@ impl Link {
     ///
     /// # Cancel safety
     /// Cancel safe: bytes are in a buffer or in a socket.
-    pub async fn turn(&mut self) -> Result<Turn, LinkFault> {
+    pub async fn turn(&mut self) -> Result<(), LinkFault> {
         if self.renumber().await? {
-            return Ok(Turn::Server);
+            return Ok(());
         }
-        poll_fn(|cx| self.poll_turn(cx)).await
+        poll_fn(|cx| self.poll_turn(cx, true)).await
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn, LinkFault>> {
-        let mut progress = None;
-        if self.client.outbound.len() > CLIENT_BACKLOG_BYTES && poll_client_write(&mut self.client, cx)? {
-            progress = Some(Turn::Written);
+    /// The same for who has sent all it will send: that a server has taken what was written to it is nothing to return for.
+    ///
+    /// # Errors
+    /// As [`Link::turn`].
+    ///
+    /// # Cancel safety
+    /// As [`Link::turn`].
+    pub async fn listen(&mut self) -> Result<(), LinkFault> {
+        if self.renumber().await? {
+            return Ok(());
         }
+        poll_fn(|cx| self.poll_turn(cx, false)).await
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, sends: bool) -> Poll<Result<(), LinkFault>> {
+        let backlog = self.client.outbound.len() > CLIENT_BACKLOG_BYTES;
+        let mut progress = backlog && poll_client_write(&mut self.client, cx)?;
         let may_read = self.client.outbound.len() <= CLIENT_BACKLOG_BYTES;
         for enlisted in &mut self.servers {
             let server = &mut *enlisted.server;
@@ -112,41 +114,37 @@ impl Link {
                 return Poll::Ready(Err(lost(server, shard, ServerFault::Closed)));
             }
             match poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound, &mut server.unflushed) {
-                Ok(wrote) => {
-                    if wrote {
-                        progress = Some(Turn::Written);
-                    }
-                }
+                Ok(wrote) => progress |= wrote && sends,
                 Err(error) => return Poll::Ready(Err(lost(server, shard, error.into()))),
             }
             let owes = !server.expects.is_empty();
             if owes && may_read && server.inbound.len() < SERVER_WINDOW_BYTES.max(server.frame_bytes_wanted) {
                 match poll_read(Pin::new(&mut server.stream), cx, &mut server.inbound) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(lost(server, shard, ServerFault::Closed))),
-                    Poll::Ready(Ok(_)) => progress = Some(Turn::Server),
+                    Poll::Ready(Ok(_)) => progress = true,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(server, shard, error.into()))),
                     Poll::Pending => {}
                 }
             }
         }
-        if let Some(turn) = progress {
-            return Poll::Ready(Ok(turn));
+        if progress {
+            return Poll::Ready(Ok(()));
         }
         // The servers are silent: now is the time to pass on what came, and to listen to the client.
         if (self.client.hurries() || self.client.unflushed) && poll_client_write(&mut self.client, cx)? {
-            return Poll::Ready(Ok(Turn::Written));
+            return Poll::Ready(Ok(()));
         }
         self.poll_client_read(cx)
     }
 
-    fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Turn, LinkFault>> {
+    fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkFault>> {
         let client = &mut self.client;
         if client.gone || client.inbound.len() >= CLIENT_READ_AHEAD_BYTES.max(client.frame_bytes_wanted) {
             return Poll::Pending;
         }
         match ready!(client.poll_read(cx))? {
             0 => Poll::Ready(Err(LinkFault::Client(io::ErrorKind::UnexpectedEof.into()))),
-            _ => Poll::Ready(Ok(Turn::Client)),
+            _ => Poll::Ready(Ok(())),
         }
     }
 }
@@ -185,7 +183,7 @@ fn poll_write<W: AsyncWrite>(
         match to.as_mut().poll_write(cx, from)? {
             Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(count) => {
-                from.advance(count);
+                consume(from, count);
                 wrote = true;
             }
             Poll::Pending => break,

@@ -11,11 +11,12 @@ use memchr::memmem;
 
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
-use crate::pool::expect::{StatementId, Step, Verdict};
+use crate::pool::expect::{Ordinary, StatementId, Step, Verdict};
 use crate::pool::renumber::Untranslated;
 use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
 use crate::wire::fields;
-use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES, whole_frames};
+use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES, consume, whole_frames};
+use crate::wire::reply::Status;
 
 /// A row or COPY frame longer than this is forwarded piecemeal as it comes; it must be below the server window.
 pub const STREAM_FRAME_BYTES: usize = 256 * 1024;
@@ -53,6 +54,12 @@ pub trait Joiner {
     fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling;
     /// Rows that follow one that was forwarded are forwarded too, without being shown to it.
     fn passes_rows(&self) -> bool {
+        false
+    }
+    /// An answer with nothing out of the ordinary is forwarded whole, without being shown to it. *See* [`Expectations::ordinary`].
+    ///
+    /// [`Expectations::ordinary`]: crate::pool::expect::Expectations::ordinary
+    fn passes_answers(&self) -> bool {
         false
     }
     /// A server that waits for COPY data ends the relay; not so when the data is on its way already.
@@ -133,6 +140,10 @@ impl Joiner for Plain {
         true
     }
 
+    fn passes_answers(&self) -> bool {
+        !self.keep_tags && !self.hide_ready && self.skip_described
+    }
+
     fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
         if frame.tag == b'E' {
             let code = fields::field(frame.body, b'C').and_then(|code| code.try_into().ok());
@@ -209,7 +220,7 @@ impl Link {
                 {}
                 return Ok(RelayEnd::Drained);
             }
-            self.turn().await?;
+            self.listen().await?;
         }
     }
 
@@ -252,6 +263,16 @@ impl Link {
         server.frame_bytes_wanted = 0;
         pumped.moved |= pump_partial(server, &mut client.outbound);
         if server.partial.is_some() {
+            return Ok(pumped);
+        }
+        if joiner.passes_answers()
+            && !server.oids.differs()
+            && let Some(answer) = server.expects.ordinary(&server.inbound)
+        {
+            if answer.bytes < SWAPPED_BYTES {
+                client.make_room(answer.bytes);
+            }
+            pumped.moved |= pump_ordinary(server, &answer, &mut client.outbound)?;
             return Ok(pumped);
         }
         let mut run = 0; // inbound[..run] is to be forwarded, and has not been yet
@@ -442,8 +463,23 @@ fn move_run(from: &mut BytesMut, count: usize, to: &mut BytesMut) {
         std::mem::swap(from, to);
     } else {
         to.extend_from_slice(&from[..count]);
-        from.advance(count);
+        consume(from, count);
     }
+}
+
+/// Moves an answer on as it is; whether it could.
+fn pump_ordinary(server: &mut Server, answer: &Ordinary, out: &mut BytesMut) -> Result<bool, ServerFault> {
+    if let Some(columns) = &answer.columns
+        && server.oids.reads(b'T')
+        && let Some(body) = server.inbound.get_mut(columns.clone())
+        && let Err(Untranslated { finally }) = server.oids.frame(b'T', body)
+    {
+        return if finally { Err(ServerFault::UnknownType) } else { Ok(false) }; // see `Link::renumber`
+    }
+    server.expects.take(answer);
+    server.wrote = answer.wrote || (server.wrote && answer.status != Status::Idle);
+    move_run(&mut server.inbound, answer.bytes, out);
+    Ok(true)
 }
 
 /// Moves on with a frame that is forwarded piecemeal.

@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{
-    InsertStmt, Node as Wrapped, OnConflictClause, RangeVar, ReturningClause, SelectStmt, SetOperation as AstSet,
-};
+use pg_query::protobuf::{InsertStmt, Node as Wrapped, SelectStmt, SetOperation as AstSet};
 
-use super::builder::{Builder, Returned, Write, WriteBody, WriteVerb};
+use super::builder::{Builder, Write, WriteBody, WriteVerb};
 use super::finish::expressions;
 use super::function::Call;
 use super::ir::{LeafId, Level, Parts, Stop};
 use super::key::{self, Class, oid};
-use super::scope::{Columns, Item, Scope};
 use super::wanted::{Computable, Wanted, tells_time};
 use super::{KeySource, Refusal};
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
-use crate::sql::{self, Node, names, walk};
+use crate::sql::{Node, names, walk};
 
 impl<'a> Builder<'a> {
     /// Plans INSERT.
@@ -208,87 +205,6 @@ impl<'a> Builder<'a> {
         Ok(sources)
     }
 
-    /// Columns that are left out take their defaults: those must not be numbers of a sequence of one shard, nor, in a reference
-    /// table, differ from shard to shard.
-    pub fn check_omitted(&self, relation: &Relation, given: &[usize]) -> Result<(), Stop> {
-        if relation.kind != RelationKind::Reference && !matches!(relation.kind, RelationKind::Sharded { .. }) {
-            return Ok(());
-        }
-        for (_, column) in relation.columns.iter().enumerate().filter(|(at, _)| !given.contains(at)) {
-            if let Some(refusal) = self.own_default(relation, column)? {
-                return Err(refusal.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Why each shard must not compute a column's default for itself, if it must not.
-    pub fn own_default(&self, relation: &Relation, column: &Column) -> Result<Option<Refusal>, Stop> {
-        let reference = relation.kind == RelationKind::Reference;
-        let differs = || {
-            Refusal::unsupported(format!(
-                "the default of \"{}\" may differ from shard to shard, and \"{}\" is a reference table",
-                column.name, relation.name
-            ))
-            .hint(format!("Give a value for \"{}\".", column.name))
-        };
-        Ok(match &column.default {
-            ColumnDefault::None => None,
-            ColumnDefault::Sequence
-                if !reference
-                    && self.context.catalog.own_numbers.column(&relation.schema, &relation.name, &column.name) =>
-            {
-                None
-            }
-            ColumnDefault::Sequence => Some(sequence_default(relation, column)),
-            ColumnDefault::Expression(_) if column.generated && !reference => None,
-            ColumnDefault::Expression(text) => match self.default_call(text)? {
-                Call::Sequence => Some(sequence_default(relation, column)),
-                Call::Steady if !reference || constant_text(text) => None,
-                _ if reference => Some(differs()),
-                _ => None,
-            },
-        })
-    }
-
-    /// The same for COPY FROM with these columns; without its key COPY is refused in words of its own.
-    pub fn check_copied(&self, relation: &Relation, given: &[usize]) -> Result<(), Stop> {
-        let mut given = given.to_vec();
-        if let RelationKind::Sharded { key, .. } = relation.kind {
-            given.push(key);
-        }
-        self.check_omitted(relation, &given)
-    }
-
-    /// The worst that a default's functions may do.
-    fn default_call(&self, text: &str) -> Result<Call, Stop> {
-        let unreadable =
-            || Refusal::unsupported("a column's default cannot be analysed").hint("Give a value for every column.");
-        let script = sql::parse(&format!("SELECT {text}")).map_err(|_| unreadable())?;
-        let Some(Node::SelectStmt(select)) = script.statements.first().and_then(sql::Statement::node) else {
-            return Err(unreadable().into());
-        };
-        let mut worst = Call::Steady;
-        for node in select.target_list.iter().filter_map(|node| node.node.as_ref()) {
-            self.worst_call(node, &mut worst)?;
-        }
-        Ok(worst)
-    }
-
-    /// The worst that the functions in an expression may do.
-    pub fn worst_call(&self, node: &Node, worst: &mut Call) -> Result<(), Stop> {
-        if let Node::FuncCall(call) = node
-            && let Some((schema, name)) = names::qualified(&call.funcname)
-        {
-            match self.call(schema, name)?.0 {
-                Call::Sequence => *worst = Call::Sequence,
-                other if *worst == Call::Steady => *worst = other,
-                _ => {}
-            }
-        }
-        walk::children(node, &mut |child| self.worst_call(child, worst))
-    }
-
     fn insert_select(
         &mut self,
         source: &'a Node,
@@ -321,102 +237,10 @@ impl<'a> Builder<'a> {
         }
         Ok(WriteBody::Select { query: Box::new(query), extra: Level::default(), key: place })
     }
-
-    /// Refuses an INSERT for its ON CONFLICT and RETURNING; gives why two shards may compute something different there.
-    pub fn check_tail(&mut self, insert: &'a InsertStmt) -> Result<Option<&'static str>, Stop> {
-        let name = insert.relation.as_ref().ok_or(Stop::Fails)?;
-        let relation = self.target(Some(name), WriteVerb::Insert)?;
-        let target = self.leaf(&relation)?;
-        match self.insert_tail(insert, name, target, &relation, WriteBody::Level(Level::default()))? {
-            WriteBody::Level(level) => Ok(level.tail),
-            WriteBody::Select { extra, .. } => Ok(extra.tail),
-        }
-    }
-
-    /// ON CONFLICT and RETURNING.
-    fn insert_tail(
-        &mut self,
-        insert: &'a InsertStmt,
-        name: &'a RangeVar,
-        target: LeafId,
-        relation: &Arc<Relation>,
-        mut body: WriteBody,
-    ) -> Result<WriteBody, Stop> {
-        let mut scope = Scope::default();
-        let alias = name.alias.as_ref().map_or(&relation.name, |alias| &alias.aliasname);
-        for shown in [alias.as_str(), "excluded"] {
-            let columns = Columns::Relation { leaf: target, relation: relation.clone(), aliases: Vec::new() };
-            let mut item = Item::new(Some(shown.to_owned()), columns, false);
-            // Facts about the target are of no use here: its rows are those inserted.
-            item.bare = false;
-            scope.items.push(item);
-        }
-        scope.uncertain = true;
-        self.scopes.push(scope);
-        let mut parts = Parts::default();
-        let result = self.insert_expressions(insert.on_conflict_clause.as_deref(), relation, &mut parts);
-        let result = result.and_then(|()| self.returning(insert.returning_clause.as_ref(), &mut parts));
-        self.scopes.pop();
-        result?;
-        self.returned = insert.returning_clause.as_ref().map(|clause| self.inserted_columns(target, relation, clause));
-        match &mut body {
-            WriteBody::Level(level) => {
-                level.parts.sublinks.append(&mut parts.sublinks);
-                level.tail = parts.unsteady;
-            }
-            WriteBody::Select { extra, .. } => {
-                extra.parts.sublinks.append(&mut parts.sublinks);
-                extra.tail = parts.unsteady;
-            }
-        }
-        Ok(body)
-    }
-
-    /// RETURNING of an INSERT sees its own table only.
-    fn inserted_columns(&mut self, target: LeafId, relation: &Relation, clause: &ReturningClause) -> Returned {
-        let mut returned = Returned::default();
-        for node in &clause.exprs {
-            let Some(Node::ResTarget(shown)) = &node.node else { continue };
-            let fields = match names::inner(&shown.val) {
-                Some(Node::ColumnRef(column)) => column.fields.as_slice(),
-                _ => &[],
-            };
-            if matches!(fields.last().and_then(|node| node.node.as_ref()), Some(Node::AStar(_))) {
-                for (at, column) in relation.columns.iter().enumerate() {
-                    returned.columns.push((Some(column.name.clone()), self.column_term(target, at)));
-                }
-                continue;
-            }
-            let name = fields.last().and_then(names::string);
-            let at = name.and_then(|name| relation.columns.iter().position(|column| column.name == name));
-            let shown = if shown.name.is_empty() { name } else { Some(shown.name.as_str()) };
-            let term = at.and_then(|at| self.column_term(target, at));
-            returned.columns.push((shown.map(str::to_owned), term));
-        }
-        returned
-    }
-
-    fn insert_expressions(
-        &mut self,
-        conflict: Option<&'a OnConflictClause>,
-        relation: &Relation,
-        parts: &mut Parts,
-    ) -> Result<(), Stop> {
-        let Some(conflict) = conflict else { return Ok(()) };
-        if let Some(infer) = &conflict.infer {
-            for node in
-                infer.index_elems.iter().filter_map(|node| node.node.as_ref()).chain(names::inner(&infer.where_clause))
-            {
-                self.expression(node, parts)?;
-            }
-        }
-        self.assignments(&conflict.target_list, relation, WriteVerb::Insert, parts)?;
-        names::inner(&conflict.where_clause).map_or(Ok(()), |node| self.expression(node, parts))
-    }
 }
 
 /// VALUES and nothing around it.
-fn plain_values(select: &SelectStmt) -> bool {
+pub fn plain_values(select: &SelectStmt) -> bool {
     !select.values_lists.is_empty()
         && select.op() == AstSet::SetopNone
         && select.with_clause.is_none()
@@ -469,14 +293,9 @@ fn constant_value(node: &Node, column: Option<&Column>) -> Result<(), Stop> {
 const TEMPORAL: [u32; 5] = [1082, 1083, 1114, 1184, 1266];
 
 /// `now`, `today` ... are read as the time of reading. *Source*: manual of PostgreSQL 15, 8.5.1.4.
-fn relative_time(text: &str) -> bool {
+pub fn relative_time(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     ["now", "today", "tomorrow", "yesterday", "allballs"].iter().any(|word| lower.contains(word))
-}
-
-/// A default without a function or keyword of the current time or user.
-fn constant_text(text: &str) -> bool {
-    !relative_time(text) && !text.to_ascii_uppercase().contains("CURRENT") && !text.contains('(')
 }
 
 pub fn not_constant(relation: &Relation, column: &Column) -> Refusal {
@@ -506,14 +325,6 @@ pub fn key_left_out(relation: &Relation, column: &Column) -> Refusal {
         ),
         hint: Some("The key decides on which shard a row lives; give it a value.".to_owned()),
     }
-}
-
-fn sequence_default(relation: &Relation, column: &Column) -> Refusal {
-    Refusal::unsupported(format!(
-        "column \"{}\" of \"{}\" takes its default from a sequence, and each shard would count for itself",
-        column.name, relation.name
-    ))
-    .hint("Give a value: draw it with SELECT nextval(...) first, or use a uuid.")
 }
 
 /// string_data_right_truncation, in PostgreSQL's words.

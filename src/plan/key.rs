@@ -141,9 +141,15 @@ fn max_chars(key_type: KeyType) -> Option<u32> {
     }
 }
 
+/// So many decimal digits are within the range of `bigint`, whichever they are.
+const DIGITS_MAX: usize = 18;
+
 /// Every text that `int8in` of any version accepts, and no text that two versions read differently: since 16 also
 /// `0x1F`, `0o7`, `0b1` and `1_000`. Texts it refuses are refused by every version. *Source*: pg_strtoint64_safe, numutils.c.
 pub fn integer(text: &str) -> Option<i64> {
+    if (1..=DIGITS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text.bytes().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')));
+    }
     let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),
@@ -336,6 +342,8 @@ mod tests {
     fn integers_are_read_as_every_version_of_postgresql_reads_them() {
         for (text, value) in [
             ("7", 7),
+            ("999999999999999999", 999_999_999_999_999_999),
+            ("0000000000000000000000007", 7),
             (" \t+7\n", 7),
             ("-007", -7),
             ("9223372036854775807", i64::MAX),

@@ -34,6 +34,8 @@ mod rewrite;
 mod wanted;
 mod moving;
 mod write;
+mod default;
+mod conflict;
 mod insert;
 mod merge;
 
@@ -47,7 +49,6 @@ mod copy;
 mod setting;
 mod block;
 mod utility;
-mod kind;
 mod ddl;
 mod sequence;
 mod statement;

@@ -5,7 +5,10 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::ops::Range;
 
+use crate::wire::fields::tells_of_rows_written;
+use crate::wire::frame::{HEADER_BYTES, Header, whole_frames};
 use crate::wire::reply::Status;
 
 /// Names a statement text (with declared types) in this process; the same text has the same id for all clients.
@@ -78,6 +81,19 @@ pub struct Verdict {
 pub struct Unexpected {
     /// The frame's tag.
     pub tag: u8,
+}
+
+/// The answer to all that is owed, nothing about which is out of the ordinary. See [`Expectations::ordinary`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordinary {
+    /// Its length.
+    pub bytes: usize,
+    /// Where the body of its RowDescription is.
+    pub columns: Option<Range<usize>>,
+    /// Its tags tell of rows written in the transaction that is open behind it.
+    pub wrote: bool,
+    /// The last ReadyForQuery's.
+    pub status: Status,
 }
 
 /// The queue.
@@ -195,6 +211,56 @@ impl Expectations {
         Ok(Verdict { step: Some(step), forward, joined: audience == Audience::Joiner, ends })
     }
 
+    /// The whole answer to all that is owed, if it is at the start of `bytes`, the client gets all of it, it tells of nothing but
+    /// success, and of one statement's columns at the most: most answers are so, and their frames need not be looked at
+    /// one by one. To be followed by [`Expectations::take`].
+    pub fn ordinary(&self, bytes: &[u8]) -> Option<Ordinary> {
+        let (mut at, mut columns, mut wrote, mut status) = (0, None, false, None);
+        for expect in &self.queue {
+            if expect.audience != Audience::Client {
+                return None;
+            }
+            loop {
+                let rest = bytes.get(at..)?;
+                let Header { tag, frame_bytes } = Header::read(rest).ok()??;
+                let body = rest.get(HEADER_BYTES..frame_bytes)?;
+                at += frame_bytes;
+                let ends = match (tag, expect.step) {
+                    (b'D', Step::Execute | Step::Query) => {
+                        at += whole_frames(bytes.get(at..)?, b'D');
+                        false
+                    }
+                    (b'C', Step::Execute | Step::Query) => {
+                        wrote |= tells_of_rows_written(body);
+                        expect.step == Step::Execute
+                    }
+                    (b'T', Step::Query | Step::DescribePortal) if columns.is_none() => {
+                        columns = Some(at - body.len()..at);
+                        expect.step == Step::DescribePortal
+                    }
+                    (b'1', Step::Parse(_)) | (b'2', Step::Bind) | (b'n', Step::DescribePortal) => true,
+                    (b'Z', Step::Query | Step::Sync) => {
+                        let said = Status::from_byte(*body.first()?)?;
+                        wrote &= said != Status::Idle;
+                        status = Some(said);
+                        true
+                    }
+                    _ => return None,
+                };
+                if ends {
+                    break;
+                }
+            }
+        }
+        Some(Ordinary { bytes: at, columns, wrote, status: status? })
+    }
+
+    /// Takes note of an answer that [`Expectations::ordinary`] has found.
+    pub fn take(&mut self, answer: &Ordinary) {
+        (self.status, self.skipping, self.unsynced) = (answer.status, false, false);
+        self.queue.clear();
+    }
+
     /// An error in an extended-protocol step: the server answers nothing more until Sync.
     fn fail(&mut self) {
         self.skipping = true;
@@ -276,6 +342,46 @@ mod tests {
         assert!(!expects.is_empty());
         feed(&mut expects, b"Z");
         assert!(expects.is_empty());
+    }
+
+    const ANSWER: &[u8] = b"2\0\0\0\x04T\0\0\0\x06\0\0D\0\0\0\x06\0\0D\0\0\0\x06\0\0C\0\0\0\x0dUPDATE 2\0Z\0\0\0\x05T";
+
+    fn portal(audience: Audience) -> Expectations {
+        let mut expects = Expectations::default();
+        for step in [Step::Bind, Step::DescribePortal, Step::Execute, Step::Sync] {
+            expects.push(step, audience);
+        }
+        expects
+    }
+
+    #[test]
+    fn an_ordinary_answer_is_taken_whole_and_what_follows_it_is_left() {
+        let mut expects = portal(Audience::Client);
+        let found = expects.ordinary(&[ANSWER, b"N\0"].concat()).unwrap();
+        let columns = Some(10..12);
+        assert_eq!(found, Ordinary { bytes: ANSWER.len(), columns, wrote: true, status: Status::Open });
+        expects.take(&found);
+        assert!(expects.is_empty() && !expects.unsynced && expects.status == Status::Open);
+        expects.push(Step::Query, Audience::Client);
+        let answer = [&ANSWER[5..ANSWER.len() - 6], b"Z\0\0\0\x05I"].concat();
+        let found = expects.ordinary(&answer).unwrap();
+        assert_eq!(found, Ordinary { bytes: answer.len(), columns: Some(5..7), wrote: false, status: Status::Idle });
+        assert_eq!(expects.ordinary(&[&answer[..7], &answer[..]].concat()), None, "two statements' columns");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_ordinary_is_not_taken_whole() {
+        let half = &ANSWER[..ANSWER.len() - 1];
+        let error = [&ANSWER[..5], b"E\0\0\0\x05\0", &ANSWER[5..]].concat();
+        let notice = [b"N\0\0\0\x05\0", ANSWER].concat();
+        let lies = [ANSWER[..ANSWER.len() - 1].to_vec(), ANSWER[5..].to_vec(), vec![b'2', 0, 0, 0, 3]];
+        for answer in [half.to_vec(), error, notice, Vec::new()].into_iter().chain(lies) {
+            assert_eq!(portal(Audience::Client).ordinary(&answer), None, "{answer:?}");
+        }
+        assert_eq!(portal(Audience::ClientIfError).ordinary(ANSWER), None);
+        let mut said = portal(Audience::Client);
+        said.say(Cow::Borrowed(b"3"));
+        assert_eq!(said.ordinary(ANSWER), None);
     }
 
     #[test]

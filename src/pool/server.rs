@@ -156,13 +156,19 @@ impl Server {
     /// Sends a statement of the gateway's own without parameters in the extended protocol, which leaves an implicit transaction
     /// that is under way open.
     pub fn send_extended(&mut self, text: &[u8]) {
-        reply::parse(&mut self.outbound, b"", text, &[]);
-        self.expects.push(Step::Parse(None), Audience::Gateway);
         // No formats, no parameters, no result formats.
-        reply::bind(&mut self.outbound, b"", b"", &[0; 6], 0);
+        self.send_bound(text, &[], &[0; 6], Audience::Gateway);
+    }
+
+    /// Sends Parse, Bind and Execute of a text, under no names. `types`: of parameters, as clients number them; `rest`: of Bind,
+    /// behind its names; `audience`: of Execute's answer.
+    pub fn send_bound(&mut self, text: &[u8], types: &[u32], rest: &[u8], audience: Audience) {
+        reply::parse(&mut self.outbound, b"", text, &self.oids.declared(types));
+        self.expects.push(Step::Parse(None), Audience::Gateway);
+        reply::bind(&mut self.outbound, b"", b"", rest, 0);
         self.expects.push(Step::Bind, Audience::Gateway);
         reply::execute(&mut self.outbound, b"", 0);
-        self.expects.push(Step::Execute, Audience::Gateway);
+        self.expects.push(Step::Execute, audience);
         self.unnamed = None;
     }
 

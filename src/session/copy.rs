@@ -120,8 +120,7 @@ impl Session {
         self.relay_in_block(&mut answers).await?;
         if let Some((server, body)) = first_error.or(if own_failure { None } else { answers.error.take() }) {
             let body = copy.translate(server, &body);
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-            return Err(Failure::Told);
+            return Err(self.tell_error(&body));
         }
         match failed {
             Some(report) => Err(Failure::Statement(report)),

@@ -3,11 +3,12 @@
 
 use bytes::BytesMut;
 
-use super::described::Wire;
-use super::extended::no_statement;
+use super::ask::Values;
+use super::extended::messages::no_statement;
 use super::failure::Failure;
+use super::gather::described::Wire;
 use super::life::{Ended, Session};
-use super::plans::Compiled;
+use super::plans::compiled::Compiled;
 use super::statement::NoArguments;
 use crate::catalog::Oid;
 use crate::execute::relay::{Frame, Handling, Joiner};
@@ -15,12 +16,8 @@ use crate::plan::{Access, Destination, Plan, literal};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::statement_name;
 use crate::sql::tokens;
-use crate::wire::fields::{self, text_row};
-use crate::wire::frame;
+use crate::wire::fields::text_row;
 use crate::wire::reply::Report;
-
-/// Arguments as text; `None` is NULL.
-pub(super) type Values = Vec<Option<String>>;
 
 impl Session {
     /// The arguments of an EXECUTE, in parentheses, as a server computes them for parameters of this statement's types.
@@ -39,9 +36,7 @@ impl Session {
         let mut row = OneRow::default();
         self.relay_in_block(&mut row).await?;
         if let Some(body) = row.error {
-            frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
-            self.count_error(fields::field(&body, b'C').unwrap_or_default());
-            return Err(Failure::Told);
+            return Err(self.tell_error(&body));
         }
         self.free_to_enlist().await;
         Ok(row.values)

@@ -11,8 +11,8 @@ use tokio::sync::{OnceCell, watch};
 
 use super::cancel::Cancels;
 use super::databases;
-use super::plans::Plans;
-use super::scope::Scopes;
+use super::plans::compiled::Plans;
+use super::plans::scope::Scopes;
 use crate::catalog::{CatalogHandle, CatalogVersion, LoadError, Rules};
 use crate::config::{self, Config, Reads, ServerAddress, ServerTls, User};
 use crate::counters::Counters;

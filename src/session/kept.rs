@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::Session;
-use super::plans::Compiled;
+use super::plans::compiled::Compiled;
 use super::statement::{Place, Portal, Prepared};
 use crate::pool::settings::Settings;
 use crate::wire::reply::Report;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::extended::no_statement;
+use super::extended::messages::no_statement;
 use super::failure::Failure;
 use super::life::{Ended, Session};
-use super::plans::Compiled;
+use super::plans::compiled::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
 use crate::execute::relay::Plain;
 use crate::plan::{Access, Destination, Plan, PreparedVerb};
@@ -23,7 +23,7 @@ impl Session {
     ) -> Result<Ended, Failure> {
         match verb {
             PreparedVerb::Prepare { name, types, body, .. } => {
-                let body = super::simple::padded(&script.text, body, script.count()).into_owned();
+                let body = super::script::padded(&script.text, body, script.count()).into_owned();
                 self.prepare_sql(name, types, &body).await?;
             }
             PreparedVerb::Execute { name, arguments, tail } => {

@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::accept::{Accepted, Client, Door, accept};
-use super::deadlock::Detector;
 use super::failure::Failure;
 use super::gateway::Gateway;
-use super::lanes::Lanes;
 use super::life::Session;
+use super::threads::Lanes;
+use super::transaction::deadlock::Detector;
 use crate::counters::SqlstateClass;
 use crate::net::Listener;
 use crate::txn::recovery::Recovery;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
-use super::gather::Gathering;
+use super::gather::run::Gathering;
 use super::kept::{Kept, Name};
-use super::plans::Compiled;
+use super::plans::compiled::Compiled;
 use crate::catalog::Oid;
 use crate::plan::{Argument, Arguments, Plan};
 use crate::wire::frontend::{Bind, BoundValue};
@@ -57,7 +57,7 @@ pub struct Portal {
     /// On several shards: how many of them have given all their rows.
     pub reached: usize,
     /// Of an INSERT whose rows are parted between shards: the shard of each row.
-    pub order: Option<super::rewritten::RowOrder>,
+    pub order: Option<super::write::rewritten::RowOrder>,
     /// Of an UPDATE that moves rows: the body of its Bind.
     pub moving: Option<Box<[u8]>>,
     /// Of a write that was run with a row limit.

@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
+use super::failure::Failure;
 use super::life::Session;
 use crate::counters::{QueryKind, SqlstateClass};
 use crate::plan::{Destination, Plan, PreparedVerb, Route, Target};
+use crate::wire::fields::field;
+use crate::wire::frame;
 
 impl Session {
     /// A message has come: the first one that runs something starts a transaction, unless one is open.
@@ -58,6 +61,13 @@ impl Session {
             | Plan::Refuse(_) => return,
         };
         self.tally.query(kind);
+    }
+
+    /// Sends the client an ErrorResponse of this body.
+    pub(super) fn tell_error(&mut self, body: &[u8]) -> Failure {
+        self.count_error(field(body, b'C').unwrap_or_default());
+        frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
+        Failure::Told
     }
 
     /// An error is sent to the client.

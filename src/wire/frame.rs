@@ -54,6 +54,16 @@ pub fn whole_frames(bytes: &[u8], tag: u8) -> usize {
     at
 }
 
+/// Takes bytes away from the start. A buffer that becomes empty begins at its start again, which `advance` would have to win back
+/// before the next read.
+pub fn consume(buffer: &mut bytes::BytesMut, count: usize) {
+    if count == buffer.len() {
+        buffer.clear();
+    } else {
+        bytes::Buf::advance(buffer, count);
+    }
+}
+
 /// Appends a frame whose body is written by `body`; the length is patched afterwards.
 pub fn write(out: &mut bytes::BytesMut, tag: u8, body: impl FnOnce(&mut bytes::BytesMut)) {
     use bytes::BufMut;

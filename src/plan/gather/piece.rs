@@ -2,30 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pg_query::protobuf::{AExprKind, JoinExpr, JoinType, SelectStmt};
+use pg_query::protobuf::{JoinExpr, JoinType, SelectStmt};
 
 use super::engine::Engine;
+use super::level::{Condition, Level};
 use super::reference::{self, Content, Reference};
 use super::{condition, node};
+use crate::catalog::RelationKind;
 use crate::plan::Target;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
 /// Items of one FROM clause beyond which pairs are not tried.
 const ITEMS_MAX: usize = 16;
-
-/// Something that is AND-ed in WHERE or in ON of an inner join.
-struct Condition {
-    node: Node,
-    /// Items that it is about.
-    items: BTreeSet<String>,
-    /// It may be decided on the shards, as far as functions go.
-    steady: bool,
-    sublinks: bool,
-    equality: bool,
-    /// Others say it too.
-    implied: bool,
-}
 
 /// FROM items that run together on the shards.
 struct Cluster {
@@ -35,47 +24,9 @@ struct Cluster {
     conditions: Vec<usize>,
     /// Columns that tell its rows apart.
     unique: Vec<Vec<Reference>>,
+    /// Tables under the names that their columns have.
+    plain: bool,
     target: Target,
-}
-
-/// A FROM clause without its inner joins.
-struct Level {
-    units: Vec<Node>,
-    conditions: Vec<Condition>,
-}
-
-impl Level {
-    fn nodes(&self, units: &[usize]) -> Vec<&Node> {
-        units.iter().filter_map(|at| self.units.get(*at)).collect()
-    }
-
-    fn implied(&self, at: usize) -> bool {
-        self.conditions.get(at).is_some_and(|condition| condition.implied)
-    }
-
-    /// It compares columns of these items with columns of queries around.
-    fn correlated(&self, at: usize, items: &BTreeSet<String>) -> bool {
-        self.conditions.get(at).is_some_and(|condition| {
-            condition.equality && condition.steady && !condition.sublinks && !condition.items.is_subset(items)
-        })
-    }
-
-    /// The columns of these items that are equal to something of the others.
-    fn joined(&self, items: &BTreeSet<String>, others: &BTreeSet<String>) -> BTreeSet<Reference> {
-        let mut found = BTreeSet::new();
-        for condition in self.conditions.iter().filter(|condition| condition.equality && condition.steady) {
-            let Node::AExpr(e) = &condition.node else { continue };
-            let within = condition.items.iter().all(|item| items.contains(item) || others.contains(item));
-            let sides = [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).filter_map(reference::of);
-            let own = sides.filter(|(item, _)| items.contains(*item) && within && !condition.items.is_subset(items));
-            found.extend(own.map(|(item, column)| (item.to_owned(), column.to_owned())));
-        }
-        found
-    }
-
-    fn conditions(&self, chosen: &[usize]) -> Vec<Node> {
-        chosen.iter().filter_map(|at| self.conditions.get(*at)).map(|condition| condition.node.clone()).collect()
-    }
 }
 
 impl Engine<'_, '_> {
@@ -84,6 +35,7 @@ impl Engine<'_, '_> {
         let mut level = self.flatten(select)?;
         let mut clusters = self.clusters(&level)?;
         if clusters.len() == level.units.len()
+            && self.is_aggregate(select)?
             && let Some(together) = self.together(&level, &clusters)?
         {
             let left: Vec<usize> = (0..level.conditions.len())
@@ -137,7 +89,7 @@ impl Engine<'_, '_> {
         let mut shipped = BTreeMap::new();
         for cluster in clusters {
             let (nodes, conditions) = (level.nodes(&cluster.units), level.conditions(&cluster.conditions));
-            let item = self.ship(&nodes, &conditions, &cluster.items, &needed)?;
+            let item = self.ship(&nodes, conditions, (&cluster.items, cluster.target.clone()), &needed)?;
             if let Some(first) = cluster.units.first() {
                 shipped.insert(*first, item);
             }
@@ -197,27 +149,6 @@ impl Engine<'_, '_> {
         Ok(())
     }
 
-    fn flatten(&mut self, select: &mut SelectStmt) -> Result<Level, Stop> {
-        let mut nodes = condition::split(select.where_clause.take());
-        let mut units = Vec::new();
-        for item in std::mem::take(&mut select.from_clause).into_iter().filter_map(|item| item.node) {
-            flatten(item, &mut units, &mut nodes);
-        }
-        let mut conditions = Vec::new();
-        for mut node in nodes {
-            self.early_values(&mut node)?;
-            let content = Content::of(&mut node)?;
-            let items = content.outside().into_iter().map(str::to_owned).collect();
-            let named = content.bare.iter().all(|name| content.ctes.contains(name));
-            let steady = named && self.steady(&content)?;
-            let equality = matches!(&node, Node::AExpr(e) if e.kind() == AExprKind::AexprOp && names::operator(&e.name).is_some_and(|(name, _)| name == "="));
-            conditions.push(Condition { node, items, steady, sublinks: content.sublinks, equality, implied: false });
-        }
-        let implied = implied(&conditions)?;
-        conditions.extend(implied);
-        Ok(Level { units, conditions })
-    }
-
     fn clusters(&self, level: &Level) -> Result<Vec<Cluster>, Stop> {
         let mut clusters = Vec::new();
         for (at, unit) in level.units.iter().enumerate() {
@@ -248,7 +179,9 @@ impl Engine<'_, '_> {
         let conditions: Vec<usize> =
             level.conditions.iter().enumerate().filter(|(_, c)| chosen(c)).map(|(at, _)| at).collect();
         let found = self.rows(&level.nodes(&units), &level.conditions(&conditions), Vec::new())?;
-        Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), target }))
+        let plain = |unit: &&Node| matches!(unit, Node::RangeVar(name) if name.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty()));
+        let plain = level.nodes(&units).iter().all(plain);
+        Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), plain, target }))
     }
 
     /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first. `apart`: units of
@@ -265,12 +198,16 @@ impl Engine<'_, '_> {
         let mut pairs = Vec::new();
         for (left, l) in clusters.iter().enumerate() {
             for (right, r) in clusters.iter().enumerate().skip(left + 1) {
-                let found = |unique: &[Vec<Reference>], joined: &BTreeSet<Reference>| {
-                    unique.iter().any(|columns| columns.iter().all(|column| joined.contains(column)))
+                let found = |unique: &[Vec<Reference>], joined: &[&Reference]| {
+                    unique.iter().any(|columns| columns.iter().all(|column| joined.contains(&column)))
                 };
                 let columns = level.joined(&l.items, &r.items);
+                let others = level.joined(&r.items, &l.items);
                 let one_left = found(&l.unique, &columns);
-                let one_right = found(&r.unique, &level.joined(&r.items, &l.items));
+                let one_right = found(&r.unique, &others);
+                if !self.may_be_together(level, l, &columns) || !self.may_be_together(level, r, &others) {
+                    continue;
+                }
                 let everywhere = [&l.target, &r.target].iter().filter(|target| ***target == Target::Any).count();
                 // Of tables that have no primary key and are sharded alike the best is hoped.
                 let unknown = everywhere == 0 && !columns.is_empty() && (l.unique.is_empty() || r.unique.is_empty());
@@ -302,6 +239,30 @@ impl Engine<'_, '_> {
         Ok(None)
     }
 
+    /// Rows of sharded tables find those of others on their shard only by a key, or what equals it: whether one of these is `joined`.
+    fn may_be_together(&self, level: &Level, cluster: &Cluster, joined: &[&Reference]) -> bool {
+        // Constants decide where others are; what a sub-select gives may be a key.
+        if !cluster.plain || cluster.target != Target::Scatter {
+            return true;
+        }
+        let key = |item: &String| {
+            let table = self.known.tables.get(item)?;
+            let RelationKind::Sharded { key, .. } = table.kind else { return None };
+            table.columns.get(key).map(|column| (item.clone(), column.name.clone()))
+        };
+        let mut keys: Vec<Reference> = cluster.items.iter().filter_map(key).collect();
+        loop {
+            let equal = |condition: &&Condition| {
+                condition.items.is_subset(&cluster.items) && condition.sides.iter().any(|side| keys.contains(side))
+            };
+            let equal = level.conditions.iter().filter(equal).flat_map(|condition| &condition.sides);
+            match equal.into_iter().find(|side| !keys.contains(side)).cloned() {
+                Some(side) => keys.push(side),
+                None => return joined.iter().any(|side| keys.contains(side)),
+            }
+        }
+    }
+
     /// Adds conditions with sub-selects that can be decided on the shards too.
     fn with_sublinks(&self, level: &Level, cluster: &mut Cluster) -> Result<(), Stop> {
         for (at, condition) in level.conditions.iter().enumerate() {
@@ -319,12 +280,12 @@ impl Engine<'_, '_> {
         Ok(())
     }
 
-    /// Ships rows of FROM items: the item that stands for them. Columns among `needed` move there.
+    /// Ships rows of FROM items from where they are (`target`): the item that stands for them. Columns among `needed` move there.
     fn ship(
         &mut self,
         from: &[&Node],
-        conditions: &[Node],
-        items: &BTreeSet<String>,
+        conditions: Vec<Node>,
+        (items, target): (&BTreeSet<String>, Target),
         needed: &BTreeSet<Reference>,
     ) -> Result<Node, Stop> {
         // What is needed inside a sub-select of these items is not seen outside of it.
@@ -337,11 +298,13 @@ impl Engine<'_, '_> {
         let outputs = columns.iter().zip(&names).map(|((item, column), name)| {
             node::target(node::column(&[item, column]), if column == name { "" } else { name })
         });
-        let Some((mut select, target)) = self.rows(from, conditions, outputs.collect())? else {
-            return Err(super::engine::unfit());
-        };
+        let mut outputs: Vec<_> = outputs.collect();
+        if outputs.is_empty() {
+            outputs.push(node::target(node::yes(), "row"));
+        }
+        let mut select = super::engine::select(from, conditions, outputs);
         plain_names(&mut select)?;
-        let part = self.parts.add(&select, target)?;
+        let part = self.parts.add(select, target)?;
         let item = self.known.fresh(&part);
         for ((of, column), name) in columns.into_iter().zip(&names) {
             self.moved.insert((of.clone(), column.clone()), node::column(&[&item, name]));
@@ -373,8 +336,8 @@ impl Engine<'_, '_> {
                     own.push(filter.clone());
                 }
             }
-            if self.rows(&[item], &own, Vec::new())?.is_some() {
-                *item = self.ship(&[item], &own, &content.items, needed)?;
+            if let Some((_, target)) = self.rows(&[item], &own, Vec::new())? {
+                *item = self.ship(&[item], own, (&content.items, target), needed)?;
                 return Ok(());
             }
         }
@@ -440,48 +403,6 @@ fn visible<'n>(item: &'n Node, found: &mut BTreeSet<&'n str>) {
         _ => &None,
     };
     found.extend(alias.as_ref().map(|alias| alias.aliasname.as_str()));
-}
-
-fn flatten(item: Node, units: &mut Vec<Node>, conditions: &mut Vec<Node>) {
-    match item {
-        Node::JoinExpr(join) if join.jointype() == JoinType::JoinInner => {
-            let JoinExpr { larg, rarg, quals, .. } = *join;
-            for side in [larg, rarg].into_iter().flatten().filter_map(|side| side.node) {
-                flatten(side, units, conditions);
-            }
-            conditions.extend(condition::split(quals));
-        }
-        item => units.push(item),
-    }
-}
-
-/// What an OR over several items says of each of them alone: one of what its arms say of that item.
-fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
-    let mut found = Vec::new();
-    for condition in conditions.iter().filter(|c| c.steady && !c.sublinks && c.items.len() > 1) {
-        let Some(arms) = condition::arms(&condition.node) else { continue };
-        for item in &condition.items {
-            let mut own = Vec::new();
-            for arm in &arms {
-                let mut about = Vec::new();
-                for node in arm {
-                    let content = Content::of(&mut node.clone())?;
-                    if content.outside().len() == 1 && content.outside().contains(item.as_str()) {
-                        about.push(node.clone());
-                    }
-                }
-                own.push(about);
-            }
-            if own.iter().any(Vec::is_empty) {
-                continue;
-            }
-            if let Some(node) = condition::either(own) {
-                let items = BTreeSet::from([item.clone()]);
-                found.push(Condition { node, items, steady: true, sublinks: false, equality: false, implied: true });
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// A part that reads one table names its columns bare, so that equal parts have equal texts.

@@ -1,0 +1,9 @@
+//! DDL: every shard has the same schema, so it runs on every shard ([`everywhere`]), unless it promises what several shards cannot keep
+//! ([`table`], [`constraint`], [`alter`]).
+
+mod constraint;
+mod alter;
+mod table;
+mod everywhere;
+
+pub use everywhere::{check_temporary, plan};

@@ -1,0 +1,260 @@
+//! DDL on tables that would promise what several shards cannot keep (uniqueness without the key, references to rows of other
+//! shards), or change where a table's rows live.
+
+use pg_query::protobuf::{
+    ColumnDef, ConstrType, Constraint, CreateStmt, ObjectType, RangeVar, TableLikeClause, TypeName,
+};
+
+use super::alter::{check_alter, check_rename, same_kind};
+use super::constraint::{check_constraint, check_index};
+use crate::catalog::{Column, ColumnDefault, Oid, Relation, RelationKind};
+use crate::plan::builder::Builder;
+use crate::plan::ir::Stop;
+use crate::plan::key;
+use crate::plan::{Context, Refusal};
+use crate::sql::{Node, names};
+
+/// A table as it will be.
+pub struct Table<'t> {
+    pub schema: &'t str,
+    pub name: &'t str,
+    pub columns: Vec<Column>,
+    pub primary_key: Vec<String>,
+    pub kind: RelationKind,
+}
+
+/// Refuses what must not be.
+pub fn check(node: &Node, context: &Context<'_>) -> Result<(), Stop> {
+    match node {
+        Node::CreateStmt(create) => check_create(create, context),
+        Node::CreateForeignTableStmt(create) => {
+            create.base_stmt.as_ref().map_or(Ok(()), |create| check_create(create, context))
+        }
+        Node::CreateSchemaStmt(schema) => {
+            schema.schema_elts.iter().filter_map(|node| node.node.as_ref()).try_for_each(|node| check(node, context))
+        }
+        Node::IndexStmt(index) => check_index(index, context),
+        Node::AlterTableStmt(alter) => check_alter(alter, context),
+        Node::RenameStmt(rename) => check_rename(rename, context),
+        Node::AlterObjectSchemaStmt(alter) if alter.object_type() == ObjectType::ObjectTable => {
+            let Some(relation) = existing(alter.relation.as_ref(), context) else { return Ok(()) };
+            let kind = context.rules.kind(&alter.newschema, &relation.name, &relation.columns);
+            same_kind(&relation, &kind, &relation.columns)
+        }
+        _ => Ok(()),
+    }
+}
+
+pub fn existing(name: Option<&RangeVar>, context: &Context<'_>) -> Option<std::sync::Arc<Relation>> {
+    let name = name?;
+    let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
+    let relation = Builder::new(context).relation(schema, &name.relname).cloned()?;
+    let table = match relation.kind {
+        RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Unusable { .. } => {
+            true
+        }
+        RelationKind::System | RelationKind::View { .. } | RelationKind::Sequence => false,
+    };
+    table.then_some(relation)
+}
+
+// CREATE TABLE
+
+fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> {
+    let Some(name) = &create.relation else { return Ok(()) };
+    if create.if_not_exists && existing(Some(name), context).is_some() {
+        return Ok(());
+    }
+    if create.of_typename.is_some() {
+        return Err(Refusal::unsupported("CREATE TABLE OF a type is not supported yet")
+            .hint("List the columns.")
+            .into());
+    }
+    let default_schema = context.search_path.first().map_or("public", String::as_str);
+    let schema = if name.schemaname.is_empty() { default_schema } else { name.schemaname.as_str() };
+    let mut columns = Vec::new();
+    for parent in &create.inh_relations {
+        if let Some(Node::RangeVar(parent)) = &parent.node {
+            columns.extend(existing(Some(parent), context).map_or_else(Vec::new, |parent| parent.columns.clone()));
+        }
+    }
+    for node in &create.table_elts {
+        match &node.node {
+            Some(Node::ColumnDef(definition)) => columns.push(column(definition)),
+            Some(Node::TableLikeClause(like)) => {
+                let relation = existing(like.relation.as_ref(), context);
+                columns.extend(relation.map_or_else(Vec::new, |relation| relation.columns.clone()));
+            }
+            _ => {}
+        }
+    }
+    let kind = context.rules.kind(schema, &name.relname, &columns);
+    let primary_key = primary_key(create);
+    let table = Table { schema, name: &name.relname, columns, primary_key, kind };
+    if let RelationKind::Unusable { reason } = &table.kind {
+        return Err(Refusal::unsupported(format!("table \"{}\" could not be used: {reason}", table.name)).into());
+    }
+    for parent in &create.inh_relations {
+        if let Some(Node::RangeVar(parent)) = &parent.node
+            && let Some(parent) = existing(Some(parent), context)
+        {
+            same_rows(&table, &parent)?;
+        }
+    }
+    for node in &create.table_elts {
+        if let Some(Node::TableLikeClause(like)) = &node.node {
+            check_like(&table, like, context)?;
+        }
+    }
+    for node in create.table_elts.iter().chain(&create.constraints) {
+        match &node.node {
+            Some(Node::ColumnDef(definition)) => column_constraints(&table, definition, context)?,
+            Some(Node::Constraint(constraint)) => check_constraint(&table, constraint, None, context)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// CREATE_TABLE_LIKE_INDEXES, parsenodes.h.
+const LIKE_INDEXES: u32 = 1 << 6;
+
+/// INCLUDING INDEXES copies unique ones, which have the key of the table they were made for.
+fn check_like(table: &Table<'_>, like: &TableLikeClause, context: &Context<'_>) -> Result<(), Stop> {
+    let Some(key) = table.key().filter(|_| like.options & LIKE_INDEXES != 0) else { return Ok(()) };
+    let Some(source) = existing(like.relation.as_ref(), context) else { return Ok(()) };
+    if key_of(&source.kind, &source.columns) == Some(key) {
+        return Ok(());
+    }
+    Err(Refusal::unsupported(format!(
+        "unique indexes of \"{}\" without the sharding key \"{key}\" of \"{}\" cannot be enforced across shards",
+        source.name, table.name
+    ))
+    .hint(format!("Leave out INCLUDING INDEXES, and add constraints that have {key}."))
+    .into())
+}
+
+/// A partition or child holds rows of its parent: they must be found by the same key.
+pub fn same_rows(table: &Table<'_>, parent: &Relation) -> Result<(), Stop> {
+    let same = match (&table.kind, &parent.kind) {
+        (RelationKind::Sharded { .. }, RelationKind::Sharded { .. }) => {
+            table.key() == key_of(&parent.kind, &parent.columns)
+        }
+        (mine, theirs) => std::mem::discriminant(mine) == std::mem::discriminant(theirs),
+    };
+    if same {
+        return Ok(());
+    }
+    Err(Refusal::unsupported(format!(
+        "\"{}\" would not be of the same kind as \"{}\", whose rows it is to hold",
+        table.name, parent.name
+    ))
+    .hint(format!("Give [tables.{}] in the configuration the same key or kind.", table.name))
+    .into())
+}
+
+/// The columns of a new table's primary key.
+fn primary_key(create: &CreateStmt) -> Vec<String> {
+    let is_primary = |constraint: &Constraint| constraint.contype() == ConstrType::ConstrPrimary;
+    for node in create.table_elts.iter().chain(&create.constraints) {
+        match &node.node {
+            Some(Node::ColumnDef(definition)) => {
+                let mut constraints = definition.constraints.iter();
+                if constraints.any(|node| matches!(&node.node, Some(Node::Constraint(own)) if is_primary(own))) {
+                    return vec![definition.colname.clone()];
+                }
+            }
+            Some(Node::Constraint(constraint)) if is_primary(constraint) => {
+                let columns = names::strings(&constraint.keys).unwrap_or_default();
+                return columns.into_iter().map(str::to_owned).collect();
+            }
+            _ => {}
+        }
+    }
+    Vec::new()
+}
+
+pub fn column(definition: &ColumnDef) -> Column {
+    let (type_oid, typmod, serial) = definition.type_name.as_ref().map_or((0, -1, false), column_type);
+    let identity = definition.constraints.iter().any(|node| match &node.node {
+        Some(Node::Constraint(constraint)) => constraint.contype() == ConstrType::ConstrIdentity,
+        _ => false,
+    });
+    let default = match default_of(definition) {
+        _ if serial || identity => ColumnDefault::Sequence,
+        Some(node) if draws_number(node) => ColumnDefault::Sequence,
+        Some(_) => ColumnDefault::Expression(String::new()),
+        None => ColumnDefault::None,
+    };
+    Column { default, ..Column::new(definition.colname.clone(), type_oid, typmod) }
+}
+
+pub fn default_of(definition: &ColumnDef) -> Option<&Node> {
+    definition.constraints.iter().find_map(|node| match &node.node {
+        Some(Node::Constraint(constraint)) if constraint.contype() == ConstrType::ConstrDefault => {
+            names::inner(&constraint.raw_expr)
+        }
+        _ => None,
+    })
+}
+
+fn draws_number(node: &Node) -> bool {
+    let mut found = matches!(node, Node::FuncCall(call) if names::qualified(&call.funcname).is_some_and(|(_, name)| name == "nextval"));
+    let visited: Result<(), crate::sql::walk::Unknown> = crate::sql::walk::children(node, &mut |child| {
+        found |= draws_number(child);
+        Ok(())
+    });
+    found || visited.is_err()
+}
+
+/// Type, modifier, and whether it is a serial. Types that cannot be keys are 0.
+pub fn column_type(name: &TypeName) -> (Oid, i32, bool) {
+    let Some(parts) = names::strings(&name.names) else { return (0, -1, false) };
+    let text = match parts.as_slice() {
+        [text] | ["pg_catalog", text] if name.array_bounds.is_empty() && !name.setof => *text,
+        _ => return (0, -1, false),
+    };
+    let serial = match text {
+        "bigserial" | "serial8" => Some(key::oid::INT8),
+        "serial" | "serial4" => Some(key::oid::INT4),
+        "smallserial" | "serial2" => Some(key::oid::INT2),
+        _ => None,
+    };
+    let typmod = match names::type_modifiers(name).as_deref() {
+        Some([length]) => length.saturating_add(4),
+        _ => -1,
+    };
+    (serial.or_else(|| key::type_oid(text)).unwrap_or(0), typmod, serial.is_some())
+}
+
+pub fn column_constraints(table: &Table<'_>, definition: &ColumnDef, context: &Context<'_>) -> Result<(), Stop> {
+    for node in &definition.constraints {
+        if let Some(Node::Constraint(constraint)) = &node.node {
+            check_constraint(table, constraint, Some(&definition.colname), context)?;
+        }
+    }
+    Ok(())
+}
+
+impl Table<'_> {
+    pub fn key(&self) -> Option<&str> {
+        key_of(&self.kind, &self.columns)
+    }
+}
+
+pub fn key_of<'c>(kind: &RelationKind, columns: &'c [Column]) -> Option<&'c str> {
+    match kind {
+        RelationKind::Sharded { key, .. } => columns.get(*key).map(|column| column.name.as_str()),
+        _ => None,
+    }
+}
+
+pub fn as_table(relation: &Relation) -> Table<'_> {
+    Table {
+        schema: &relation.schema,
+        name: &relation.name,
+        columns: relation.columns.clone(),
+        primary_key: relation.primary_key.clone(),
+        kind: relation.kind.clone(),
+    }
+}

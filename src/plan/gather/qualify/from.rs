@@ -1,0 +1,221 @@
+//! FROM items get names of their own; USING and NATURAL become ON.
+
+use std::sync::Arc;
+
+use pg_query::protobuf::{Alias, CoalesceExpr, JoinExpr, JoinType, RangeFunction, RangeSubselect, RangeVar};
+
+use super::item::{Column, Item, Level};
+use super::query::{Namer, Output, Unsure, given, retyped};
+use crate::catalog::Relation;
+use crate::plan::gather::{condition, node};
+use crate::sql::{Node, names};
+
+/// Functions in FROM that return one column, named as the item.
+const SCALAR_SETS: [&str; 7] = [
+    "generate_series",
+    "generate_subscripts",
+    "unnest",
+    "regexp_split_to_table",
+    "string_to_table",
+    "json_object_keys",
+    "jsonb_object_keys",
+];
+
+impl Namer<'_> {
+    pub fn item(&mut self, item: &mut Node) -> Result<(), Unsure> {
+        match item {
+            Node::RangeVar(name) => self.range_var(name),
+            Node::RangeSubselect(subselect) => self.subselect(subselect),
+            Node::JoinExpr(join) => self.join(join),
+            Node::RangeFunction(function) => self.function(function),
+            _ => Err(Unsure),
+        }
+    }
+
+    fn add(&mut self, name: Option<String>, alias: &str, columns: Vec<Output>, open: bool, row: Option<Arc<Relation>>) {
+        let column = |(name, type_oid): Output| {
+            if let Some(type_oid) = type_oid {
+                self.known.types.insert((alias.to_owned(), name.clone()), type_oid);
+            }
+            Column { value: node::column(&[alias, &name]), name, type_oid }
+        };
+        let columns = columns.into_iter().map(column).collect();
+        let item = Item { name, alias: alias.to_owned(), columns, merged: Vec::new(), bare: true, open, row };
+        if let Some(level) = self.levels.last_mut() {
+            level.items.push(item);
+        }
+    }
+
+    fn range_var(&mut self, name: &mut RangeVar) -> Result<(), Unsure> {
+        let shown = crate::plan::gather::survey::visible(name).to_owned();
+        let renames = name.alias.as_ref().map_or_else(Vec::new, |alias| given(&alias.colnames));
+        let colnames = name.alias.take().map_or_else(Vec::new, |alias| alias.colnames);
+        let alias = self.known.fresh(&shown);
+        let cte = self.ctes.iter().rev().find(|cte| name.schemaname.is_empty() && cte.name == name.relname);
+        if let Some(cte) = cte {
+            let columns = retyped(cte.columns.as_ref().ok_or(Unsure)?, renames);
+            name.relname.clone_from(&cte.fresh);
+            name.alias = Some(Alias { aliasname: alias.clone(), colnames });
+            self.add(Some(shown), &alias, columns, false, None);
+            return Ok(());
+        }
+        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
+        let relation = self.builder.relation(schema, &name.relname).cloned().ok_or(Unsure)?;
+        let columns: Vec<_> =
+            relation.columns.iter().map(|column| (column.name.clone(), Some(column.type_oid))).collect();
+        let columns = retyped(&columns, renames);
+        name.schemaname.clone_from(&relation.schema);
+        name.alias = Some(Alias { aliasname: alias.clone(), colnames });
+        self.known.tables.insert(alias.clone(), relation.clone());
+        self.add(Some(shown), &alias, columns, false, Some(relation));
+        Ok(())
+    }
+
+    fn subselect(&mut self, item: &mut RangeSubselect) -> Result<(), Unsure> {
+        let Some(Node::SelectStmt(query)) = item.subquery.as_mut().and_then(|query| query.node.as_mut()) else {
+            return Err(Unsure);
+        };
+        let hidden = self.hide(!item.lateral);
+        let outputs = self.select(query)?;
+        self.hide(hidden);
+        let written = item.alias.as_mut().ok_or(Unsure)?;
+        let shown = written.aliasname.clone();
+        let columns = retyped(&outputs, given(&written.colnames));
+        let alias = self.known.fresh(&shown);
+        written.aliasname.clone_from(&alias);
+        self.add(Some(shown), &alias, columns, false, None);
+        Ok(())
+    }
+
+    fn hide(&mut self, hidden: bool) -> bool {
+        self.levels.last_mut().is_some_and(|level| std::mem::replace(&mut level.hidden, hidden))
+    }
+
+    fn function(&mut self, item: &mut RangeFunction) -> Result<(), Unsure> {
+        let [entry] = item.functions.as_mut_slice() else { return Err(Unsure) };
+        let Some(Node::List(pair)) = &mut entry.node else { return Err(Unsure) };
+        let Some(call) = pair.items.first_mut().and_then(|node| node.node.as_mut()) else { return Err(Unsure) };
+        self.expression(call)?;
+        let Node::FuncCall(call) = call else { return Err(Unsure) };
+        let (_, function) = names::qualified(&call.funcname).ok_or(Unsure)?;
+        let function = function.to_owned();
+        let written = item.alias.get_or_insert_with(Alias::default);
+        let shown = if written.aliasname.is_empty() { function.clone() } else { written.aliasname.clone() };
+        let mut columns = given(&written.colnames);
+        let defined = item.coldeflist.iter().filter_map(|node| match &node.node {
+            Some(Node::ColumnDef(column)) => Some(column.colname.clone()),
+            _ => None,
+        });
+        columns.extend(defined);
+        let mut open = item.coldeflist.is_empty();
+        if SCALAR_SETS.contains(&function.as_str()) && (function != "unnest" || call.args.len() == 1) {
+            open = false;
+            if columns.is_empty() {
+                columns.push(shown.clone());
+                written.colnames.push(node::name(&shown));
+            }
+            if item.ordinality && columns.len() == 1 {
+                columns.push("ordinality".to_owned());
+            }
+        }
+        let alias = self.known.fresh(&shown);
+        written.aliasname.clone_from(&alias);
+        let columns = columns.into_iter().map(|name| (name, None)).collect();
+        self.add(Some(shown), &alias, columns, open, None);
+        Ok(())
+    }
+
+    fn join(&mut self, join: &mut JoinExpr) -> Result<(), Unsure> {
+        self.outer_joins |= join.jointype() != JoinType::JoinInner;
+        let length = |levels: &[Level]| levels.last().map_or(0, |level| level.items.len());
+        let start = length(&self.levels);
+        let (Some(left), Some(right)) = (&mut join.larg, &mut join.rarg) else { return Err(Unsure) };
+        self.item(left.node.as_mut().ok_or(Unsure)?)?;
+        let middle = length(&self.levels);
+        self.item(right.node.as_mut().ok_or(Unsure)?)?;
+        let first = self.levels.last_mut().map_or(0, |level| std::mem::replace(&mut level.first, start));
+        self.one(&mut join.quals)?;
+        if let Some(level) = self.levels.last_mut() {
+            level.first = first;
+        }
+        self.using(join, start, middle)?;
+        if let Some(alias) = join.alias.take() {
+            self.alias_join(&alias, start);
+        }
+        Ok(())
+    }
+
+    /// USING and NATURAL become ON; their merged columns come before the others.
+    fn using(&mut self, join: &mut JoinExpr, start: usize, middle: usize) -> Result<(), Unsure> {
+        let using = if join.is_natural { self.common(start, middle)? } else { given(&join.using_clause) };
+        join.is_natural = false;
+        join.using_clause.clear();
+        let name = join.join_using_alias.take().map(|alias| alias.aliasname);
+        if using.is_empty() {
+            return Ok(());
+        }
+        let kind = join.jointype();
+        let level = self.levels.last_mut().ok_or(Unsure)?;
+        let (mut equal, mut columns) = (Vec::new(), Vec::new());
+        for column in using {
+            let side = |items: &[Item]| {
+                let mut found = items.iter().flat_map(|item| item.shown(&column));
+                match (found.next(), found.next()) {
+                    (Some(found), None) => Ok(found.clone()),
+                    _ => Err(Unsure),
+                }
+            };
+            let left = side(level.items.get(start..middle).unwrap_or_default())?;
+            let right = side(level.items.get(middle..).unwrap_or_default())?;
+            if left.type_oid != right.type_oid || left.type_oid.is_none() {
+                return Err(Unsure);
+            }
+            equal.push(condition::equal(left.value.clone(), right.value.clone()));
+            let value = match kind {
+                JoinType::JoinInner | JoinType::JoinLeft => left.value,
+                JoinType::JoinRight => right.value,
+                _ => {
+                    let args = vec![node::wrap(left.value), node::wrap(right.value)];
+                    Node::CoalesceExpr(Box::new(CoalesceExpr { args, ..CoalesceExpr::default() }))
+                }
+            };
+            columns.push(Column { name: column, value, type_oid: left.type_oid });
+        }
+        let merged: Vec<_> = columns.iter().map(|column| column.name.clone()).collect();
+        for item in level.items.iter_mut().skip(start) {
+            item.merged.extend(merged.iter().cloned());
+        }
+        let alias = String::new();
+        let item = Item { name, alias, columns, merged: Vec::new(), bare: true, open: false, row: None };
+        level.items.insert(start, item);
+        join.quals = condition::all(equal);
+        Ok(())
+    }
+
+    fn common(&self, start: usize, middle: usize) -> Result<Vec<String>, Unsure> {
+        let level = self.levels.last().ok_or(Unsure)?;
+        if level.items.iter().skip(start).any(|item| item.open) {
+            return Err(Unsure);
+        }
+        let names = |items: &[Item]| -> Vec<String> {
+            items.iter().flat_map(Item::visible).map(|column| column.name.clone()).collect()
+        };
+        let right = names(level.items.get(middle..).unwrap_or_default());
+        let left = names(level.items.get(start..middle).unwrap_or_default());
+        Ok(left.into_iter().filter(|name| right.contains(name)).collect())
+    }
+
+    /// `(a JOIN b ...) AS name (columns)` hides the names inside.
+    fn alias_join(&mut self, alias: &Alias, start: usize) {
+        let Some(level) = self.levels.last_mut() else { return };
+        let items = level.items.split_off(start.min(level.items.len()));
+        let mut columns: Vec<Column> = items.iter().flat_map(Item::visible).cloned().collect();
+        for (column, name) in columns.iter_mut().zip(given(&alias.colnames)) {
+            column.name = name;
+        }
+        let open = items.iter().any(|item| item.open);
+        let name = Some(alias.aliasname.clone());
+        let alias = String::new();
+        level.items.push(Item { name, alias, columns, merged: Vec::new(), bare: true, open, row: None });
+    }
+}

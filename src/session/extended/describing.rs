@@ -1,0 +1,188 @@
+//! Describe and Close, of statements and portals, and what the gateway itself asks servers of a statement.
+
+use std::sync::Arc;
+
+use shardmap::ShardId;
+
+use super::messages::{is_local, known_part, malformed};
+use crate::execute::relay::Plain;
+use crate::plan::Plan;
+use crate::pool::expect::{Audience, Step};
+use crate::pool::server::{Server, statement_name};
+use crate::session::failure::Failure;
+use crate::session::life::Session;
+use crate::session::plans::compiled::Compiled;
+use crate::session::statement::Place;
+use crate::wire::frontend::{Malformed, Named};
+use crate::wire::reply::{self, Report};
+
+const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
+pub(in crate::session) const NO_DATA: &[u8] = b"n\0\0\0\x04";
+const NO_PARAMETERS: &[u8] = b"t\0\0\0\x06\0\0";
+
+impl Session {
+    pub(in crate::session) async fn describe(&mut self, body: &[u8]) -> Result<(), Failure> {
+        match Named::read(body).map_err(|bad| bad_subtype(bad, body, "DESCRIBE"))? {
+            Named::Statement(name) => self.describe_statement(known_part(name)).await,
+            Named::Portal(name) => self.describe_portal(known_part(name)).await,
+        }
+    }
+
+    async fn describe_statement(&mut self, name: &[u8]) -> Result<(), Failure> {
+        self.settle_parse(Some(name)).await?;
+        let prepared = self.current(name).await?;
+        if prepared.plan().is_none_or(is_local) {
+            self.say(NO_PARAMETERS);
+            self.say(NO_DATA);
+            return Ok(());
+        }
+        self.number_block(prepared.plan().unwrap_or(&Plan::Empty)).await?;
+        if let Some(Plan::Cursor(_)) = prepared.plan()
+            && Box::pin(self.describe_fetch(&prepared.compiled.text, prepared.plan())).await?
+        {
+            return Ok(());
+        }
+        // PostgreSQL refuses to describe a statement that returns rows in a failed block; so does the server then.
+        let at = match self.cursor_to_describe(prepared.plan()) {
+            Some((shard, replica, name)) => self.portal_server(shard, Some(replica), name.as_bytes())?,
+            None => self.enlist_to_ask().await?,
+        };
+        self.engage(at).await?;
+        let held = self.hold(at, name, true).unwrap_or_default();
+        let server: &mut Server = &mut self.link.servers[at].server;
+        reply::named(&mut server.outbound, b'D', b'S', &held);
+        server.expects.push(Step::DescribeStatement, Audience::Client);
+        self.describing(name);
+        Ok(())
+    }
+
+    /// The client waits for a description of a statement, which is noted unless it is known: it cannot become another one
+    /// unnoticed (see `current`).
+    pub(in crate::session) fn describing(&mut self, statement: &[u8]) {
+        let wanted = self.names.statements.get(statement).is_some_and(|prepared| prepared.described.is_none());
+        let name = if wanted { self.names.statements.name(statement) } else { None };
+        self.pipeline.describing.push_back(name.unwrap_or_default());
+    }
+
+    async fn describe_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
+        self.settle_parse(None).await?;
+        let at = match self.portal_place(name)? {
+            Place::Local | Place::Done => {
+                self.say(NO_DATA);
+                return Ok(());
+            }
+            Place::Gather(gathering) => {
+                self.describe_gather(name, &gathering);
+                return Ok(());
+            }
+            Place::Fetch(formats) => return Box::pin(self.describe_fetch_portal(name, &formats)).await,
+            Place::Cursor => return Box::pin(self.describe_cursor(name)).await,
+            Place::One { shard, replica } => self.portal_server(shard, Some(replica), name)?,
+            Place::Many(shards) | Place::Every(shards) => {
+                // All of them owe their BindComplete; the first one's answers go to the client.
+                self.drain().await?;
+                self.portal_server(shards.first().copied().unwrap_or(ShardId(0)), None, name)?
+            }
+        };
+        self.engage(at).await?;
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        reply::named(&mut enlisted.server.outbound, b'D', b'P', name);
+        enlisted.server.expects.push(Step::DescribePortal, Audience::Client);
+        let statement = self.names.portals.get(name).map(|portal| portal.statement.clone());
+        self.describing(&statement.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Parameter types as a server resolves them.
+    pub(in crate::session) async fn ask_types(
+        &mut self,
+        name: &[u8],
+        compiled: &Arc<Compiled>,
+    ) -> Result<Arc<[u32]>, Failure> {
+        let types: Arc<[u32]> = self.ask(name, compiled).await?.parameter_types.into();
+        if let Some(prepared) = self.names.statements.get_mut(name) {
+            prepared.resolved_types = Some(types.clone());
+        }
+        Ok(types)
+    }
+
+    /// Has a server describe a statement, for the gateway's own use.
+    pub(in crate::session) async fn ask(&mut self, name: &[u8], compiled: &Arc<Compiled>) -> Result<Plain, Failure> {
+        self.drain().await?;
+        let at = self.enlist_to_ask().await?;
+        self.engage(at).await?;
+        let held = self.hold(at, name, true).unwrap_or_else(|| statement_name(compiled.id));
+        let server: &mut Server = &mut self.link.servers[at].server;
+        reply::named(&mut server.outbound, b'D', b'S', &held);
+        server.expects.push(Step::DescribeStatement, Audience::Gateway);
+        server.send_flush();
+        let mut plain = Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.pass_on_hidden_error(&plain)?;
+        if plain.error.is_some() {
+            return Err(Failure::Told);
+        }
+        Ok(plain)
+    }
+
+    pub(in crate::session) async fn close(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let named = Named::read(body).map_err(|bad| bad_subtype(bad, body, "CLOSE"))?;
+        self.settle_parse(None).await?;
+        match named {
+            Named::Statement(name) => {
+                // Servers keep it: other clients may use the same text, and the least recently used one goes first.
+                self.names.statements.remove(known_part(name));
+                self.say(CLOSE_COMPLETE);
+            }
+            Named::Portal(name) => self.close_portal(known_part(name)).await?,
+        }
+        Ok(())
+    }
+
+    async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
+        let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
+            None if self.held_cursor(name).is_some() => {
+                self.drain().await?;
+                let name = String::from_utf8_lossy(name).into_owned();
+                self.end_held(&crate::session::gather::portal::HeldName::Cursor(name)).await?;
+                self.say(CLOSE_COMPLETE);
+                return Ok(());
+            }
+            None if let Some((shard, replica)) = self.names.cursors.remove(&*String::from_utf8_lossy(name)) => {
+                vec![(shard, Some(replica))]
+            }
+            None | Some(Place::Fetch(_) | Place::Cursor | Place::Local | Place::Done) => {
+                self.say(CLOSE_COMPLETE);
+                return Ok(());
+            }
+            Some(Place::Gather(_)) => {
+                self.drain().await?;
+                self.end_held(&crate::session::gather::portal::HeldName::Portal(name.into())).await?;
+                self.say(CLOSE_COMPLETE);
+                return Ok(());
+            }
+            Some(Place::One { shard, replica }) => vec![(shard, Some(replica))],
+            Some(Place::Many(shards) | Place::Every(shards)) => shards.into_iter().map(|shard| (shard, None)).collect(),
+        };
+        self.drain().await?;
+        for (nth, (shard, replica)) in shards.into_iter().enumerate() {
+            let at = self.portal_server(shard, replica, name)?;
+            let enlisted = &mut self.link.servers[at];
+            enlisted.needs_sync = true;
+            reply::named(&mut enlisted.server.outbound, b'C', b'P', name);
+            enlisted.server.expects.push(Step::Close, if nth == 0 { Audience::Client } else { Audience::Gateway });
+        }
+        Ok(())
+    }
+}
+
+/// A Describe or Close of something that is neither. *Source*: postgres.c, PostgresMain.
+fn bad_subtype(bad: Malformed, body: &[u8], message: &str) -> Failure {
+    match (bad, body.first()) {
+        (Malformed::Subtype, Some(subtype)) => {
+            Report::error("08P01", format!("invalid {message} message subtype {subtype}")).into()
+        }
+        _ => malformed(bad),
+    }
+}

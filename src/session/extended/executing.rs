@@ -1,0 +1,367 @@
+//! Execute: runs a portal, wherever it is.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use shardmap::ShardId;
+
+use super::messages::{known_part, malformed, no_portal};
+use crate::execute::chorus::Chorus;
+use crate::execute::hoard::Hoard;
+use crate::execute::interleave::Interleave;
+use crate::execute::portion::Portion;
+use crate::execute::scatter::Scatter;
+use crate::plan::{Access, CursorVerb, Output, Plan, TransactionVerb};
+use crate::pool::expect::{Audience, Step};
+use crate::session::failure::Failure;
+use crate::session::life::Session;
+use crate::session::scatter::rows_of;
+use crate::session::statement::{Place, Undelivered};
+use crate::session::transaction::verbs::begin_tag;
+use crate::session::write::rewritten::RowOrder;
+use crate::txn::state::BlockKind;
+use crate::wire::fields;
+use crate::wire::frontend::Execute;
+use crate::wire::reply::{self, Report};
+
+const PORTAL_SUSPENDED: u8 = b's';
+
+impl Session {
+    /// Handles an Execute message.
+    pub(in crate::session) async fn execute(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let mut execute = Execute::read(body).map_err(malformed)?;
+        execute.portal = known_part(execute.portal);
+        self.settle_parse(None).await?;
+        let place = self.portal_place(execute.portal)?;
+        let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
+        let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
+        self.check_not_failed(plan)?;
+        let moving = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.moving.take());
+        if let (Some(bound), Some(compiled), Plan::Rows(route)) = (&moving, &compiled, plan) {
+            Box::pin(self.execute_moving(bound, compiled, route, &execute)).await?;
+            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                portal.place = Place::Done;
+            }
+            return Ok(());
+        }
+        match (place, &compiled) {
+            (Place::One { shard, replica }, _) => {
+                let at = self.portal_server(shard, Some(replica), execute.portal)?;
+                self.engage(at).await?;
+                self.send_execute(at, &execute, Audience::Client);
+                self.note_cursor(plan, (shard, replica));
+                if let Plan::SettingQuery(names) = plan {
+                    self.pipeline.sets.push((shard, names.clone()));
+                }
+            }
+            (Place::Many(shards), _) => Box::pin(self.execute_many(&shards, &execute, plan)).await?,
+            (Place::Gather(gathering), Some(compiled)) if matches!(plan, Plan::Cursor(_)) => {
+                if let Plan::Cursor(CursorVerb::Declare { name, hold, .. }) = plan {
+                    let declare = self.execute_declare(&compiled.text, (name, *hold), &gathering);
+                    Box::pin(declare).await?;
+                }
+                if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                    portal.place = Place::Done;
+                }
+            }
+            (Place::Fetch(formats), Some(compiled)) => {
+                if let Plan::Cursor(verb) = plan {
+                    Box::pin(self.execute_fetch(&compiled.text, verb, &formats, &execute)).await?;
+                }
+            }
+            (Place::Cursor, _) => Box::pin(self.execute_cursor(&execute)).await?,
+            (Place::Gather(gathering), _) => Box::pin(self.execute_gather(&execute, &gathering)).await?,
+            (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
+            (Place::Local, Some(compiled)) => {
+                Box::pin(self.drain()).await?;
+                Box::pin(self.execute_local(&compiled.text, plan)).await?;
+                let done = !matches!(plan, Plan::Empty);
+                if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
+                    portal.place = Place::Done;
+                }
+            }
+            (Place::Local | Place::Done | Place::Fetch(_), _) => {
+                // Source: pquery.c, PortalRun and postgres.c, exec_execute_message.
+                let name = String::from_utf8_lossy(execute.portal);
+                return Err(Report::error("55000", format!("portal \"{name}\" cannot be run")).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn send_execute(&mut self, at: usize, execute: &Execute<'_>, audience: Audience) {
+        let embeds = self.may_embed(at, execute.portal);
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        if embeds {
+            // So that the columns are known when the rows come.
+            reply::named(&mut enlisted.server.outbound, b'D', b'P', execute.portal);
+            let hidden = if audience == Audience::Client { Audience::ClientIfError } else { Audience::Gateway };
+            enlisted.server.expects.push(Step::DescribePortal, hidden);
+        }
+        reply::execute(&mut enlisted.server.outbound, execute.portal, execute.rows_max);
+        enlisted.server.expects.push(Step::Execute, audience);
+    }
+
+    async fn execute_many(&mut self, shards: &[ShardId], execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
+        self.drain().await?;
+        let reached = self.names.portals.get(execute.portal).map_or(0, |portal| portal.reached);
+        let (output, access) = match plan {
+            Plan::Rows(route) => (route.output, route.access),
+            _ => (Output::Rows, Access::Read),
+        };
+        let explains = matches!(output, Output::Explain | Output::ExplainJson | Output::ExplainYaml);
+        if explains && execute.rows_max > 0 {
+            return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
+                .with_hint("Fetch all of its rows at once.")
+                .into());
+        }
+        let order = self.names.portals.get(execute.portal).and_then(|portal| portal.order.clone());
+        if access == Access::Write && (execute.rows_max > 0 || reached > 0) {
+            return self.execute_kept(shards, order, execute).await;
+        }
+        if execute.rows_max > 0 || reached > 0 {
+            return self.execute_portion(shards, reached, execute).await;
+        }
+        let servers = self.send_to_all(shards, execute)?;
+        if let Some(order) = order {
+            let mut joiner = Interleave::new(self.servers_of(&order), self.link.servers.len());
+            self.relay_in_block(&mut joiner).await?;
+            joiner.finish(&mut self.link.client.outbound);
+            return if joiner.failed() { Err(Failure::Told) } else { Ok(()) };
+        }
+        let failed = match self.explain_many(output, shards, servers.clone()) {
+            Some(mut explain) => {
+                self.relay_in_block(&mut explain).await?;
+                !explain.finish(&mut self.link.client.outbound)
+            }
+            None => {
+                let leader = servers.first().copied().unwrap_or(0);
+                let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+                self.relay_in_block(&mut scatter).await?;
+                scatter.finish(&mut self.link.client.outbound);
+                scatter.failed()
+            }
+        };
+        if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+            portal.reached = shards.len();
+        }
+        if failed { Err(Failure::Told) } else { Ok(()) }
+    }
+
+    /// A write with a row limit: it runs to its end on all shards, and its rows are kept for the Executes that follow.
+    async fn execute_kept(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+    ) -> Result<(), Failure> {
+        let known = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
+        let kept = match known {
+            Some(kept) => kept,
+            None => {
+                let (rows, end) = self.run_and_keep(shards, order, execute).await?;
+                Undelivered { returns: !rows.is_empty(), rows, end }
+            }
+        };
+        self.deliver(kept, execute);
+        if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+            portal.reached = shards.len();
+        }
+        Ok(())
+    }
+
+    /// As many of the rows that are kept as an Execute asks for; the rest stays with the portal.
+    pub(in crate::session) fn deliver(&mut self, kept: Undelivered, execute: &Execute<'_>) {
+        let Undelivered { mut rows, end, returns } = kept;
+        let rows_max = usize::try_from(execute.rows_max).ok().filter(|max| *max > 0).unwrap_or(usize::MAX);
+        let out = &mut self.link.client.outbound;
+        let count = rows.len().min(rows_max);
+        for row in rows.drain(..count) {
+            crate::wire::frame::write(out, b'D', |to| to.extend_from_slice(&row));
+        }
+        if count == rows_max {
+            reply::bare(out, PORTAL_SUSPENDED);
+        } else {
+            // Of the rows returned the tag counts those of the last part. Source: pquery.c, PortalRun, PORTAL_ONE_RETURNING.
+            let (words, changed) = fields::tag_rows(fields::tag(end.get(5..).unwrap_or_default()));
+            let count = if returns { Some(count as u64) } else { changed };
+            let words = String::from_utf8_lossy(words);
+            reply::complete(out, &count.map_or(words.to_string(), |count| format!("{words} {count}")));
+        }
+        if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+            portal.kept = Some(Undelivered { rows, end, returns });
+        }
+    }
+
+    async fn run_and_keep(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+    ) -> Result<(VecDeque<Box<[u8]>>, BytesMut), Failure> {
+        let servers = self.send_to_all(shards, &Execute { rows_max: 0, ..*execute })?;
+        let bytes_max = self.gateway.config.load().limits.held_bytes_max;
+        let mut end = BytesMut::new();
+        let count = self.link.servers.len();
+        let (rows, overflow, failed) = if let Some(order) = order {
+            let mut hoard = Hoard::new(Interleave::new(self.servers_of(&order), count), bytes_max);
+            self.relay_in_block(&mut hoard).await?;
+            hoard.inner.finish(&mut end);
+            (hoard.rows, hoard.overflow, hoard.inner.failed())
+        } else {
+            let leader = servers.first().copied().unwrap_or(0);
+            let mut hoard = Hoard::new(Scatter::new(leader, count, rows_of(Output::Rows)), bytes_max);
+            self.relay_in_block(&mut hoard).await?;
+            hoard.inner.finish(&mut end);
+            (hoard.rows, hoard.overflow, hoard.inner.failed())
+        };
+        if overflow {
+            return Err(Report::error("53200", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
+                .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
+                .into());
+        }
+        if failed {
+            self.link.client.outbound.extend_from_slice(&end);
+            return Err(Failure::Told);
+        }
+        Ok((rows, end))
+    }
+
+    /// A part of the rows: one shard after the other, from where the last part ended.
+    async fn execute_portion(&mut self, shards: &[ShardId], from: usize, execute: &Execute<'_>) -> Result<(), Failure> {
+        let mut rows: u64 = 0;
+        let rows_max = u64::from(execute.rows_max.unsigned_abs());
+        for (reached, shard) in shards.iter().enumerate().skip(from) {
+            let at = self.portal_server(*shard, None, execute.portal)?;
+            let rest = i32::try_from(rows_max.saturating_sub(rows)).unwrap_or(0);
+            self.send_execute(at, &Execute { rows_max: rest, ..*execute }, Audience::Joiner);
+            self.link.servers[at].server.send_flush();
+            let mut portion = Portion::default();
+            self.relay_in_block(&mut portion).await?;
+            if let Some(body) = &portion.error {
+                return Err(self.tell_error(body));
+            }
+            rows += portion.rows;
+            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                portal.reached = if portion.suspended { reached } else { reached + 1 };
+            }
+            if rows_max > 0 && rows >= rows_max {
+                reply::bare(&mut self.link.client.outbound, PORTAL_SUSPENDED);
+                return Ok(());
+            }
+        }
+        reply::complete(&mut self.link.client.outbound, &format!("SELECT {rows}"));
+        Ok(())
+    }
+
+    async fn execute_every(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<(), Failure> {
+        self.drain().await?;
+        let (first, others) = shards.split_at(shards.len().min(1));
+        let servers = self.send_to_all(first, execute)?;
+        let mut chorus = Chorus::new(servers.first().copied().unwrap_or(0));
+        self.relay_in_block(&mut chorus).await?;
+        // The first shard has its locks before the others are asked; see `chorus`.
+        if chorus.error().is_none() {
+            self.send_to_all(others, execute)?;
+            self.relay_in_block(&mut chorus).await?;
+        }
+        if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
+    }
+
+    fn send_to_all(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<Vec<usize>, Failure> {
+        let mut servers = Vec::with_capacity(shards.len());
+        for shard in shards {
+            let at = self.portal_server(*shard, None, execute.portal)?;
+            self.send_execute(at, execute, Audience::Joiner);
+            self.link.servers[at].server.send_flush();
+            servers.push(at);
+        }
+        Ok(servers)
+    }
+
+    /// What the gateway carries out itself. Statements before it in the same pipeline share its implicit transaction only if
+    /// they are in a block.
+    async fn execute_local(&mut self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
+        let unsynced =
+            self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
+        match plan {
+            Plan::Everywhere(_) | Plan::CopyIn(_) if unsynced && self.pipeline.writes != Default::default() => {
+                return Err(Report::error(
+                    "0A000",
+                    "DDL and COPY behind a write of the same pipeline are not supported",
+                )
+                .with_hint("Send Sync before it, or use BEGIN.")
+                .into());
+            }
+            _ => {}
+        }
+        self.count_plan(plan);
+        match plan {
+            Plan::Empty => reply::empty_query(&mut self.link.client.outbound),
+            Plan::Everywhere(everywhere) => {
+                self.settle_implicit().await?;
+                self.everywhere(text, everywhere).await?;
+            }
+            Plan::CopyIn(copy) => {
+                self.settle_implicit().await?;
+                self.copy_in(text, copy).await?;
+            }
+            // What was done before BEGIN in the same pipeline is in its transaction.
+            Plan::Transaction(TransactionVerb::Begin { read_only }) if unsynced => {
+                self.begin_in_pipeline(text, *read_only == Some(true)).await?;
+            }
+            Plan::Transaction(verb) => {
+                self.settle_implicit().await?;
+                self.transaction_verb(text, verb).await?;
+            }
+            Plan::Setting(verb) => self.setting(text, verb).await?,
+            Plan::Discard(verb) => {
+                self.settle_implicit().await?;
+                self.discard(*verb, text).await?;
+            }
+            Plan::Prepared(verb) => self.deallocate(verb)?,
+            Plan::Refuse(refusal) => return Err(refusal.clone().into()),
+            Plan::Cursor(CursorVerb::Close(None)) => self.execute_close_all().await?,
+            Plan::Rows(_) | Plan::Cursor(_) | Plan::SettingQuery(_) => return Err(no_portal(b"")),
+        }
+        Ok(())
+    }
+
+    /// Ends the implicit transaction that earlier messages of the pipeline have begun on servers outside a block: what comes
+    /// now is sent in the simple protocol, which does the same.
+    pub(in crate::session) async fn settle_implicit(&mut self) -> Result<(), Failure> {
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
+            enlisted.needs_sync = false;
+            enlisted.server.send_sync(Audience::Gateway);
+        }
+        let mut plain = crate::execute::relay::Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.note(&plain);
+        self.pass_on_hidden_error(&plain)?;
+        if self.transaction.block().is_none() {
+            self.give_back().await;
+        }
+        Ok(())
+    }
+
+    /// BEGIN behind other messages of a pipeline turns their implicit transactions into explicit ones.
+    async fn begin_in_pipeline(&mut self, text: &[u8], read_only: bool) -> Result<(), Failure> {
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
+            enlisted.server.send_extended(text);
+            enlisted.server.send_flush();
+            enlisted.begun = true;
+        }
+        let mut plain = crate::execute::relay::Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.pass_on_hidden_error(&plain)?;
+        let text = String::from_utf8_lossy(text).trim().to_owned();
+        let tag = begin_tag(&text);
+        self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
+        if let Some(block) = self.transaction.block_mut() {
+            block.writes = std::mem::take(&mut self.pipeline.writes);
+        }
+        reply::complete(&mut self.link.client.outbound, tag);
+        Ok(())
+    }
+}

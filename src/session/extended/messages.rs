@@ -1,0 +1,394 @@
+//! The extended protocol: its messages, Bind and Flush; Parse is in `parsing`, Describe and Close in `describing`, Execute in
+//! `executing`, Sync in `sync`. What comes all at once is carried out by `volley`.
+//!
+//! Messages are passed on as they come and answered in order. Only one server owes answers at a time: before another one is
+//! spoken to, the first is drained, so that the client sees answers in the order of its messages.
+
+use std::borrow::Cow;
+
+use shardmap::ShardId;
+
+use super::binding::Binding;
+use crate::execute::relay::Plain;
+use crate::plan::{Access, CursorVerb, Destination, Output, Plan, Route};
+use crate::session::failure::Failure;
+use crate::session::life::Session;
+use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
+use crate::session::type_numbers::Protocol;
+use crate::wire::frontend::{Bind, Malformed};
+use crate::wire::reply::Report;
+
+/// Above this much unsent, a pipeline is pushed on before more of it is read.
+const PIPELINE_BYTES: usize = 64 * 1024;
+
+/// Answers of the gateway's own that may wait for a server's; one more, and the server is waited for.
+const SAID_MAX: usize = 1_000;
+
+pub(in crate::session) const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+
+impl Session {
+    /// Handles one extended-protocol message other than Sync.
+    pub(in crate::session) async fn extended(&mut self, tag: u8, body: &[u8]) -> Result<(), Failure> {
+        let result = match tag {
+            b'P' => self.parse(body).await,
+            b'B' => self.bind(body).await,
+            b'D' => self.describe(body).await,
+            b'E' => self.execute(body).await,
+            b'C' => Box::pin(self.close(body)).await,
+            _ => Box::pin(self.flush()).await,
+        };
+        result?;
+        if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX)
+            || self.pipeline.held.len().max(self.pipeline.sets.len()) > SAID_MAX
+        {
+            self.drain().await?;
+        }
+        while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
+            let mut plain = Plain::default();
+            self.link.pump_all(&mut plain)?;
+            self.note(&plain);
+            if plain.error.is_some() {
+                self.pass_on_hidden_error(&plain)?;
+                return Err(Failure::Told);
+            }
+            self.link.turn().await?;
+        }
+        Ok(())
+    }
+
+    /// Reports a failure behind the answers that are still owed, and skips to Sync. A failure of an earlier message wins.
+    pub(in crate::session) async fn conclude_extended(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(failure) => Box::pin(self.fail_extended(failure)).await,
+        }
+    }
+
+    async fn fail_extended(&mut self, failure: Failure) -> Result<(), Failure> {
+        let failure = match failure {
+            Failure::Statement(report) => match self.settle_all().await {
+                Ok(()) => Failure::Statement(report),
+                Err(earlier) => earlier,
+            },
+            other => other,
+        };
+        self.pipeline.skipping = true;
+        self.forget_unparsed();
+        self.fail(failure).await?;
+        self.end_implicit_block().await?;
+        self.link.client.flush().await?;
+        Ok(())
+    }
+
+    /// Gets all answers that come before what is to be said now.
+    async fn settle_all(&mut self) -> Result<(), Failure> {
+        self.settle_parse(None).await?;
+        self.drain().await
+    }
+
+    async fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let mut bind = Bind::read(body).map_err(malformed)?;
+        (bind.portal, bind.statement) = (known_part(bind.portal), known_part(bind.statement));
+        match self.bind_message(&bind).await? {
+            Bound::Done => Ok(()),
+            Bound::WholeNeeded => Err(malformed(Malformed::Short)),
+        }
+    }
+
+    /// Binds, with a message that may be only the beginning of one.
+    pub(super) async fn bind_message(&mut self, bind: &Bind<'_>) -> Result<Bound, Failure> {
+        self.settle_parse(Some(bind.statement)).await?;
+        let prepared = self.current(bind.statement).await?;
+        let plan = prepared.plan().unwrap_or(&Plan::Empty);
+        self.check_not_failed(plan)?;
+        if !bind.portal.is_empty() && self.names.portals.contains_key(bind.portal) {
+            // Source: portalmem.c, CreatePortal.
+            let name = String::from_utf8_lossy(bind.portal);
+            return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
+        }
+        self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
+        self.number_block(plan).await?;
+        let embeds = self.embeds(bind, &prepared, plan).await?;
+        if bind.more_bytes > 0 && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
+            return Ok(Bound::WholeNeeded);
+        }
+        let (mut order, mut moving) = (None, None);
+        let place = match plan {
+            Plan::Rows(route) => {
+                let destination = self.bound_destination(route, bind, &prepared).await?;
+                self.count_rows(route, &destination);
+                let passes = matches!(destination, Destination::Any | Destination::One(_));
+                if bind.more_bytes > 0 && !passes {
+                    return Ok(Bound::WholeNeeded);
+                }
+                if route.output == Output::CopyBinary && !matches!(destination, Destination::Gather(_)) {
+                    self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
+                }
+                let rewritten = matches!(destination, Destination::Move | Destination::Split(_) | Destination::Compute);
+                if rewritten && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
+                    return Err(crate::session::type_numbers::not_rewritten());
+                }
+                match destination {
+                    Destination::Move => {
+                        moving = Some(bind.whole());
+                        Box::pin(self.bind_moving(route, bind)).await?
+                    }
+                    Destination::Split(_) | Destination::Compute => {
+                        let (place, rows) =
+                            Box::pin(self.bind_rewritten((route, destination), bind, &prepared)).await?;
+                        order = rows;
+                        place
+                    }
+                    Destination::Gather(gather) => {
+                        self.begin_if_own(&self.moment(route.access)?);
+                        Box::pin(self.bind_gather(&gather, bind, &prepared, route.output)).await?
+                    }
+                    destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
+                }
+            }
+            Plan::Cursor(verb) => {
+                let declared = match verb {
+                    CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, bind, &prepared).await?),
+                    CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
+                };
+                if bind.more_bytes > 0 && matches!(declared, Some(Destination::Gather(_))) {
+                    return Ok(Bound::WholeNeeded);
+                }
+                match Box::pin(self.bind_held_cursor(verb, declared.as_ref(), bind, &prepared)).await? {
+                    Some(place) => place,
+                    None => {
+                        let at = Box::pin(self.cursor_server(verb, declared)).await?;
+                        self.bind_on(at, (bind, None)).await?
+                    }
+                }
+            }
+            Plan::SettingQuery(_) => {
+                let at = self.enlist_any(Access::Read).await?;
+                self.bind_on(at, (bind, None)).await?
+            }
+            Plan::Refuse(refusal) => return Err(refusal.clone().into()),
+            _ if bind.more_bytes > 0 => return Ok(Bound::WholeNeeded),
+            _ => {
+                self.say(BIND_COMPLETE);
+                Place::Local
+            }
+        };
+        let binary_rows = bind.asks_for_binary();
+        self.names.portals.insert(
+            bind.portal.into(),
+            Portal {
+                place,
+                compiled: prepared.compiled,
+                statement: self.names.statements.name(bind.statement).unwrap_or_default(),
+                binary_rows,
+                reached: 0,
+                order,
+                moving,
+                kept: None,
+            },
+        );
+        Ok(Bound::Done)
+    }
+
+    /// A prepared statement, compiled anew if the catalog has changed since.
+    pub(in crate::session) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
+        let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
+        if self.is_current(prepared.compiled.version) {
+            return Ok(prepared);
+        }
+        Box::pin(self.compiled_anew(name, prepared)).await
+    }
+
+    async fn compiled_anew(&mut self, name: &[u8], prepared: Prepared) -> Result<Prepared, Failure> {
+        let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
+        let prepared = Prepared { compiled, resolved_types: None, ..prepared };
+        self.names.statements.insert(name.into(), prepared.clone());
+        if let Some(described) = &prepared.described
+            && !name.is_empty()
+            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(&**described)
+        {
+            // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
+            let mut report = Report::error("0A000", "cached plan must not change result type");
+            report.routine = Some("RevalidateCachedQuery");
+            return Err(report.into());
+        }
+        Ok(prepared)
+    }
+
+    /// Where a bound statement runs; a server is asked for parameter types if the values cannot be read without.
+    async fn bound_destination(
+        &mut self,
+        route: &Route,
+        bind: &Bind<'_>,
+        prepared: &Prepared,
+    ) -> Result<Destination, Failure> {
+        let arguments = BoundArguments { bind, resolved_types: prepared.resolved_types.as_deref() };
+        match self.destination(route, &arguments)? {
+            Destination::NeedsParameterTypes => {}
+            destination => return Ok(destination),
+        }
+        let types = Box::pin(self.ask_types(bind.statement, &prepared.compiled)).await?;
+        let arguments = BoundArguments { bind, resolved_types: Some(&types) };
+        match self.destination(route, &arguments)? {
+            Destination::NeedsParameterTypes => Err(Report::error("0A000", "the type of a parameter cannot be told")
+                .with_hint("Cast the parameter, for instance $1::bigint.")
+                .into()),
+            destination => Ok(destination),
+        }
+    }
+
+    /// Binds where the destination says.
+    async fn place(&mut self, to: Destination, access: Access, bind: Binding<'_>) -> Result<Place, Failure> {
+        match to {
+            Destination::Any => {
+                let text = self.names.statements.get(bind.0.statement).map(|prepared| prepared.compiled.clone());
+                let at = self.enlist_anywhere(text.as_ref().map_or(b"", |compiled| &compiled.text), access).await?;
+                self.bind_on(at, bind).await
+            }
+            Destination::One(shard) => {
+                let at = self.enlist_for(shard, access).await?;
+                self.bind_on(at, bind).await
+            }
+            Destination::Many(shards) => Box::pin(self.bind_at(shards, access, bind)).await,
+            Destination::All => {
+                self.drain().await?;
+                self.note_write_everywhere().await?;
+                let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
+                let place = Box::pin(self.bind_many(shards.collect(), Access::Write, bind)).await?;
+                Ok(match place {
+                    Place::Many(shards) => Place::Every(shards),
+                    place => place,
+                })
+            }
+            Destination::Split(_)
+            | Destination::Compute
+            | Destination::Move
+            | Destination::Gather(_)
+            | Destination::NeedsParameterTypes => Err(Failure::Told),
+        }
+    }
+
+    /// Where a portal is; a cursor declared in SQL is one too.
+    pub(super) fn portal_place(&self, name: &[u8]) -> Result<Place, Failure> {
+        let cursor = || {
+            let (shard, replica) = *self.names.cursors.get(std::str::from_utf8(name).ok()?)?;
+            Some(Place::One { shard, replica })
+        };
+        let portal = self.names.portals.get(name).map(|portal| portal.place.clone());
+        let held = || self.held_cursor(name).map(|_| Place::Cursor);
+        portal.or_else(cursor).or_else(held).ok_or_else(|| no_portal(name))
+    }
+
+    /// The server that holds a portal.
+    pub(in crate::session) fn portal_server(
+        &self,
+        shard: ShardId,
+        replica: Option<bool>,
+        name: &[u8],
+    ) -> Result<usize, Failure> {
+        self.link
+            .servers
+            .iter()
+            .position(|enlisted| enlisted.shard == shard && replica.is_none_or(|replica| enlisted.replica == replica))
+            .ok_or_else(|| no_portal(name))
+    }
+
+    async fn flush(&mut self) -> Result<(), Failure> {
+        self.settle_parse(None).await?;
+        self.drain().await?;
+        self.link.client.flush().await?;
+        Ok(())
+    }
+
+    /// Answers behind all that is still owed.
+    pub(in crate::session) fn say(&mut self, frames: impl Into<Cow<'static, [u8]>>) {
+        let frames = frames.into();
+        match self.link.servers.iter_mut().rev().find(|enlisted| !enlisted.server.expects.is_empty()) {
+            Some(enlisted) => enlisted.server.expects.say(frames),
+            None => self.link.client.answer(&frames),
+        }
+    }
+
+    /// Makes a server the one that may be spoken to: all others have answered.
+    pub(in crate::session) async fn engage(&mut self, at: usize) -> Result<(), Failure> {
+        let others_owe = self
+            .link
+            .servers
+            .iter()
+            .enumerate()
+            .any(|(other, enlisted)| other != at && !enlisted.server.expects.is_empty());
+        if others_owe { Box::pin(self.drain()).await } else { Ok(()) }
+    }
+
+    /// Waits for all answers owed.
+    ///
+    /// # Errors
+    /// `Told` when one of them was an error: what the client sent behind it is to be skipped.
+    pub(in crate::session) async fn drain(&mut self) -> Result<(), Failure> {
+        if self.link.is_drained() {
+            return Ok(());
+        }
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.server.expects.is_empty()) {
+            enlisted.server.send_flush();
+        }
+        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
+        self.relay_in_block(&mut plain).await?;
+        self.note(&plain);
+        if plain.error.is_none() {
+            // The servers have seen them.
+            self.pipeline.parsed.clear();
+            return Ok(());
+        }
+        self.pass_on_hidden_error(&plain)?;
+        Err(Failure::Told)
+    }
+}
+
+/// What became of a Bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// The portal is made; what is not here of the message is to be passed on to its server.
+    Done,
+    /// Nothing: the beginning of the message is not enough.
+    WholeNeeded,
+}
+
+/// Statements that the gateway itself carries out, at Execute.
+pub(super) fn is_local(plan: &Plan) -> bool {
+    match plan {
+        // What is refused can be described all the same: drivers ask for columns without meaning to run anything.
+        Plan::Rows(_) | Plan::Cursor(_) | Plan::SettingQuery(_) | Plan::Refuse(_) => false,
+        Plan::Empty
+        | Plan::CopyIn(_)
+        | Plan::Everywhere(_)
+        | Plan::Transaction(_)
+        | Plan::Setting(_)
+        | Plan::Discard(_)
+        | Plan::Prepared(_) => true,
+    }
+}
+
+pub(in crate::session) fn malformed(malformed: Malformed) -> Failure {
+    Report::error("08P01", malformed.to_string()).into()
+}
+
+/// As much of a name as PostgreSQL looks at: NAMEDATALEN - 1 bytes. *Source*: prepare.c and portalmem.c, whose tables have
+/// keys of that size.
+pub(super) fn known_part(name: &[u8]) -> &[u8] {
+    name.get(..63).unwrap_or(name)
+}
+
+/// *Source*: postgres.c, exec_bind_message; prepare.c, FetchPreparedStatement.
+pub(in crate::session) fn no_statement(name: &[u8]) -> Failure {
+    let text = if name.is_empty() {
+        "unnamed prepared statement does not exist".to_owned()
+    } else {
+        format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
+    };
+    Report::error("26000", text).into()
+}
+
+/// *Source*: postgres.c, exec_execute_message.
+pub(in crate::session) fn no_portal(name: &[u8]) -> Failure {
+    Report::error("34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name))).into()
+}

@@ -1,0 +1,11 @@
+//! The extended protocol, a file for each message: Parse, Bind, Describe and Close, Execute, Sync. [`messages`] takes them as they come;
+//! [`volley`] carries out at once what comes at once, [`long_bind`] what is too long to be held.
+
+pub mod messages;
+pub mod parsing;
+pub mod binding;
+pub mod describing;
+pub mod executing;
+pub mod sync;
+pub mod volley;
+pub mod long_bind;

@@ -1,0 +1,136 @@
+//! Parse: compiled at once, and not sent anywhere. The client is owed a ParseComplete until a Bind says on which shard the statement
+//! is wanted, or something else has to be answered first.
+
+use super::messages::{is_local, known_part, malformed};
+use crate::pool::expect::{Audience, StatementId, Step};
+use crate::pool::server::{Server, StatementName, statement_name};
+use crate::session::failure::Failure;
+use crate::session::life::Session;
+use crate::session::statement::{Origin, Prepared};
+use crate::wire::frontend;
+use crate::wire::reply::{self, Report};
+
+pub(super) const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+
+impl Session {
+    /// Forgets statements whose Parse was never reached or failed: to the client they do not exist.
+    pub(super) fn forget_unparsed(&mut self) {
+        let Session { link, names, pipeline, .. } = self;
+        let lost = |id: StatementId, unnamed: bool| {
+            link.servers.iter().any(|enlisted| {
+                let expects = &enlisted.server.expects;
+                if unnamed { expects.unnamed_lost } else { expects.unparsed.contains(&id) }
+            })
+        };
+        for (name, id) in pipeline.parsed.drain(..) {
+            if lost(id, name.is_empty()) {
+                names.statements.remove(&name);
+            }
+        }
+        if names.pending.take().is_some() {
+            names.statements.retain(|_, prepared| prepared.origin != Origin::ParsePending);
+        }
+    }
+
+    pub(in crate::session) async fn parse(&mut self, body: &[u8]) -> Result<(), Failure> {
+        let mut parse = frontend::Parse::read(body).map_err(malformed)?;
+        parse.name = known_part(parse.name);
+        self.settle_parse(None).await?;
+        let types: Vec<u32> = parse.types().collect();
+        if parse.name.is_empty() {
+            // Source: postgres.c, exec_parse_message: the old one goes first, whatever becomes of the new one.
+            self.names.statements.remove(&b""[..]);
+        }
+        if !parse.name.is_empty() && self.names.statements.contains_key(parse.name) {
+            // Source: prepare.c, StorePreparedStatement.
+            let name = String::from_utf8_lossy(parse.name);
+            return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
+        }
+        self.check_statement_room(parse.name, parse.text)?;
+        self.check_declared(parse.text, &types).await?;
+        let mut compiled = self.compile_seen(parse.text, &types).await?;
+        if !compiled.is_certain() {
+            self.drain().await?;
+            compiled = Box::pin(self.compiled(parse.text, &types)).await?;
+        }
+        let mut prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None, described: None };
+        let plan = prepared.plan().ok_or_else(|| {
+            // Source: postgres.c, exec_parse_message.
+            Failure::from(Report::error("42601", "cannot insert multiple commands into a prepared statement"))
+        })?;
+        self.check_not_failed(plan)?;
+        match plan {
+            plan if is_local(plan) => {
+                prepared.origin = Origin::Parse;
+                self.say(PARSE_COMPLETE);
+            }
+            _ => self.names.pending = Some(parse.name.into()),
+        }
+        self.names.statements.insert(parse.name.into(), prepared);
+        Ok(())
+    }
+
+    /// Has a server see a Parse that is still pending, unless it is the statement that the current message is about.
+    pub(in crate::session) async fn settle_parse(&mut self, except: Option<&[u8]>) -> Result<(), Failure> {
+        if self.names.pending.as_deref().is_none_or(|name| Some(name) == except) {
+            return Ok(());
+        }
+        Box::pin(self.settle_pending()).await
+    }
+
+    async fn settle_pending(&mut self) -> Result<(), Failure> {
+        let Some(name) = self.names.pending.take() else { return Ok(()) };
+        if self.names.statements.get(&name).is_none_or(|prepared| prepared.origin != Origin::ParsePending) {
+            return Ok(());
+        }
+        // Put back: the statement is forgotten if no server can be had.
+        self.names.pending = Some(name.clone());
+        let at = self.enlist_to_ask().await?;
+        self.engage(at).await?;
+        self.hold(at, &name, true);
+        self.names.pending = None;
+        Ok(())
+    }
+
+    /// Makes sure a server holds a statement; the client gets its ParseComplete if it is still owed one and `answers`.
+    pub(in crate::session) fn hold(&mut self, at: usize, name: &[u8], answers: bool) -> Option<StatementName> {
+        let kept = self.names.statements.name(name)?;
+        let prepared = self.names.statements.get_mut(name)?;
+        let owed = answers && prepared.origin == Origin::ParsePending;
+        if owed {
+            prepared.origin = Origin::Parse;
+            self.names.pending = None;
+            self.pipeline.parsed.push((kept.clone(), prepared.compiled.id));
+        }
+        let audience = match (owed, answers) {
+            (true, _) => Audience::Client,
+            (false, true) => Audience::ClientIfError,
+            (false, false) => Audience::Gateway,
+        };
+        let compiled = prepared.compiled.clone();
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        let server: &mut Server = &mut enlisted.server;
+        let unnamed = name.is_empty();
+        self.pipeline.held.extend(kept.shared().map(|name| (compiled.id, name)));
+        let sent = if unnamed {
+            if std::mem::take(&mut server.expects.unnamed_lost) {
+                server.unnamed = None;
+            }
+            let known = server.unnamed == Some(compiled.id);
+            if !known {
+                let types = server.oids.declared(&compiled.types);
+                reply::parse(&mut server.outbound, b"", &compiled.text, &types);
+                server.expects.push(Step::Parse(None), audience);
+                server.unnamed = Some(compiled.id);
+            }
+            !known
+        } else {
+            server.prepare(compiled.id, &compiled.text, &compiled.types, audience)
+        };
+        if owed && !sent {
+            server.expects.say(PARSE_COMPLETE.into());
+        }
+        Some(if unnamed { StatementName::default() } else { statement_name(compiled.id) })
+    }
+}

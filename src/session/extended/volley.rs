@@ -1,0 +1,309 @@
+//! A volley (see `wire::volley`) carried out in one step: what the messages of it do one by one, when nothing about them is out
+//! of the ordinary.
+//!
+//! First everything is decided, and nothing changed ([`Session::plan_volley`]): unless the statement is known, runs on one server and the
+//! session is between two pipelines, the messages are handled one by one. Then a server is taken, all is written to it at
+//! once, and what follows is what follows any Sync.
+
+use std::sync::Arc;
+
+use shardmap::ShardId;
+
+use super::describing::NO_DATA;
+use super::messages::{BIND_COMPLETE, known_part};
+use super::parsing::PARSE_COMPLETE;
+use crate::catalog::Catalog;
+use crate::config::Limits;
+use crate::counters::QueryKind;
+use crate::plan::{Access, Destination, Output, Plan, Route, Target};
+use crate::pool::expect::{Audience, Step};
+use crate::pool::server::Server;
+use crate::session::failure::Failure;
+use crate::session::kept::Name;
+use crate::session::life::{Pipeline, Session};
+use crate::session::plans::compiled::Compiled;
+use crate::session::statement::{BoundArguments, Origin, Place, Portal, Prepared};
+use crate::txn::state::{BlockKind, Transaction, Writes};
+use crate::wire::embedded::FIRST_NORMAL_OID;
+use crate::wire::frame::consume;
+use crate::wire::reply;
+use crate::wire::volley::Volley;
+
+/// How a volley at the start of the client's bytes is to be carried out.
+#[derive(Debug)]
+pub(in crate::session) struct VolleyPlan {
+    kind: QueryKind,
+    compiled: Arc<Compiled>,
+    /// Of the statement.
+    name: Name,
+    /// It begins with a Parse.
+    parses: bool,
+    describes: bool,
+    binary_rows: bool,
+    place: Course,
+    access: Access,
+    /// What follows the names in Bind begins here, and ends where Describe or Execute begins.
+    rest: usize,
+    bind_end: usize,
+    end: usize,
+}
+
+/// Who carries a volley out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// The gateway: transaction control.
+    Here,
+    /// A server of any shard.
+    Any,
+    /// A server of this shard.
+    On(ShardId),
+}
+
+impl Session {
+    /// How the volley at the start of the client's bytes is carried out; `None` if there is none, or something about it is out
+    /// of the ordinary: then nothing has changed, and its messages are handled one by one.
+    pub(in crate::session) fn plan_volley(&mut self) -> Option<VolleyPlan> {
+        if !self.is_between_pipelines() {
+            return None;
+        }
+        let inbound = std::mem::take(&mut self.link.client.inbound);
+        let planned = Volley::read(&inbound).and_then(|volley| self.planned(&volley));
+        self.link.client.inbound = inbound;
+        planned
+    }
+
+    /// No message has come since the last Sync, and no statement would be refused because of the transaction's state.
+    fn is_between_pipelines(&self) -> bool {
+        let between = match &self.transaction {
+            Transaction::Idle => self.link.servers.is_empty(),
+            Transaction::Open(block) => {
+                block.kind == BlockKind::Explicit
+                    && !block.changed_catalog
+                    && self.link.is_drained()
+                    && !self.link.servers.iter().any(|enlisted| enlisted.needs_sync)
+            }
+            Transaction::Failed(_) => false,
+        };
+        between && self.names.pending.is_none() && self.pipeline.is_clear() && self.reported.conforming_strings
+    }
+
+    fn planned(&mut self, volley: &Volley<'_>) -> Option<VolleyPlan> {
+        let statement = known_part(volley.bind.statement);
+        let (compiled, name, resolved_types) = match &volley.parse {
+            None => {
+                let (name, prepared) = self.names.statements.get_key_value(statement)?;
+                (prepared.compiled.clone(), name.clone(), prepared.resolved_types.clone())
+            }
+            Some(parse) => {
+                let types: Vec<u32> = parse.types().collect();
+                if types.iter().any(|oid| *oid >= FIRST_NORMAL_OID) {
+                    return None;
+                }
+                let again = self.unnamed_again(parse.text, &types);
+                let compiled = again.unwrap_or_else(|| self.compile(parse.text, &types));
+                let known = self.names.statements.get(statement);
+                let known = known.filter(|known| Arc::ptr_eq(&known.compiled, &compiled));
+                (compiled, Name::default(), known.and_then(|known| known.resolved_types.clone()))
+            }
+        };
+        let catalog = self.catalog.load();
+        let config = self.gateway.config.load();
+        if compiled.version != catalog.version || !self.has_room(&config.limits, &compiled) {
+            return None;
+        }
+        let (kind, place, access) = match compiled.plan()? {
+            Plan::Transaction(_) => (QueryKind::Control, Course::Here, Access::Read),
+            Plan::Rows(route @ Route { output: Output::Rows, .. }) if !matches!(route.target, Target::Unknown) => {
+                self.course(route, volley, resolved_types.as_deref(), &catalog, config.sharding.home)?
+            }
+            _ => return None,
+        };
+        Some(VolleyPlan {
+            kind,
+            compiled,
+            name,
+            parses: volley.parse.is_some(),
+            describes: volley.describes,
+            binary_rows: volley.bind.asks_for_binary(),
+            place,
+            access,
+            rest: volley.bind_end - volley.bind.rest.len(),
+            bind_end: volley.bind_end,
+            end: volley.end,
+        })
+    }
+
+    fn course(
+        &self,
+        route: &Route,
+        volley: &Volley<'_>,
+        resolved_types: Option<&[u32]>,
+        catalog: &Catalog,
+        home: ShardId,
+    ) -> Option<(QueryKind, Course, Access)> {
+        if catalog.numbers_differ() || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs()) {
+            return None;
+        }
+        let arguments = BoundArguments { bind: &volley.bind, resolved_types };
+        let destination = route.resolve(&**self.gateway.map.load(), home, &arguments).ok()?;
+        let course = match destination {
+            Destination::One(shard) => Course::On(shard),
+            Destination::Any => Course::Any,
+            Destination::Many(_)
+            | Destination::All
+            | Destination::Split(_)
+            | Destination::Compute
+            | Destination::Move
+            | Destination::Gather(_)
+            | Destination::NeedsParameterTypes => return None,
+        };
+        Some((crate::session::tally::kind_of(route, &destination), course, route.access))
+    }
+
+    /// The unnamed statement, if the same text under the same settings is parsed once more: drivers that prepare nothing send it
+    /// each time. Its version is still to be looked at.
+    fn unnamed_again(&self, text: &[u8], types: &[u32]) -> Option<Arc<Compiled>> {
+        let known = &self.names.statements.get(&b""[..])?.compiled;
+        let (version, settings, scoped) = self.scope.as_ref()?;
+        let same = *known.text == *text
+            && *known.types == *types
+            && (known.version, known.scope) == (*version, scoped.id)
+            && Arc::ptr_eq(settings, self.current_settings());
+        same.then(|| known.clone())
+    }
+
+    /// One more statement and one more portal are within the client's limits. The rough sum of both is looked at: who is near a
+    /// limit is told by those who handle single messages.
+    fn has_room(&self, limits: &Limits, compiled: &Compiled) -> bool {
+        let portals = self.names.portals.len() + self.names.cursors.len();
+        self.names.statements.len().max(portals) < limits.client_statements_max
+            && self.kept_bytes().saturating_add(2 * crate::session::kept::compiled_bytes(compiled))
+                <= limits.client_bytes_max
+            && self
+                .names
+                .portals
+                .get(&b""[..])
+                .is_none_or(|portal| matches!(portal.place, Place::One { .. } | Place::Local | Place::Done))
+    }
+
+    /// Carries a volley out.
+    ///
+    /// # Cancel safety
+    /// Cancel safe as far as any statement is: the link's servers are closed when it is dropped.
+    pub(in crate::session) async fn volley(&mut self, planned: VolleyPlan) -> Result<(), Failure> {
+        self.note_message(b'B');
+        let enlisted = match planned.place {
+            Course::Here => return Box::pin(self.control_volley(planned)).await,
+            Course::On(shard) => self.enlist_for(shard, planned.access).await,
+            Course::Any => self.enlist_any(planned.access).await,
+        };
+        let at = match enlisted {
+            Ok(at) => at,
+            Err(failure) => {
+                // As if Bind had just been read; what follows it is skipped.
+                self.take_parse(&planned);
+                consume(&mut self.link.client.inbound, planned.bind_end);
+                return Box::pin(self.conclude_extended(Err(failure))).await;
+            }
+        };
+        if self.link.servers.get(at).is_none_or(|enlisted| enlisted.server.oids.differs()) {
+            // Since a moment ago. The messages are handled one by one, as there is a server now.
+            return Ok(());
+        }
+        self.tally.query(planned.kind);
+        self.take_parse(&planned);
+        self.send_volley(at, planned);
+        let answered = self.answers_to_sync(false).await;
+        self.end_sync(answered.map(|()| true)).await?;
+        self.note_handled(b'S');
+        Ok(())
+    }
+
+    /// Carries out a volley of transaction control. Nothing is owed by any server.
+    async fn control_volley(&mut self, planned: VolleyPlan) -> Result<(), Failure> {
+        consume(&mut self.link.client.inbound, planned.end);
+        if planned.parses {
+            self.take_parse(&planned);
+            self.names.pending = None;
+            if let Some(prepared) = self.names.statements.get_mut(b"") {
+                prepared.origin = Origin::Parse;
+            }
+            self.link.client.answer(PARSE_COMPLETE);
+        }
+        self.link.client.answer(BIND_COMPLETE);
+        if planned.describes {
+            self.link.client.answer(NO_DATA);
+        }
+        self.tally.query(planned.kind);
+        let result = match planned.compiled.plan() {
+            Some(Plan::Transaction(verb)) => self.transaction_verb(&planned.compiled.text, verb).await,
+            _ => Ok(()),
+        };
+        if result.is_ok() && self.transaction.block().is_some() {
+            self.keep_portal(planned, Place::Done);
+        }
+        self.conclude_extended(result).await?;
+        self.sync().await?;
+        self.note_handled(b'S');
+        Ok(())
+    }
+
+    /// What Parse does to the session.
+    fn take_parse(&mut self, planned: &VolleyPlan) {
+        if !planned.parses {
+            return;
+        }
+        self.names.pending = Some(Name::default());
+        if let Some(before) = self.names.statements.get_mut(b"")
+            && Arc::ptr_eq(&before.compiled, &planned.compiled)
+        {
+            before.origin = Origin::ParsePending;
+            return;
+        }
+        let compiled = planned.compiled.clone();
+        let prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None, described: None };
+        self.names.statements.insert(Name::default(), prepared);
+    }
+
+    fn send_volley(&mut self, at: usize, planned: VolleyPlan) {
+        let held = self.hold(at, &planned.name, true).unwrap_or_default();
+        if planned.describes {
+            self.describing(&planned.name);
+        }
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = false;
+        let place = Place::One { shard: enlisted.shard, replica: enlisted.replica };
+        let server: &mut Server = &mut enlisted.server;
+        let inbound = &mut self.link.client.inbound;
+        reply::bind(&mut server.outbound, b"", &held, &inbound[planned.rest..planned.bind_end], 0);
+        server.outbound.extend_from_slice(&inbound[planned.bind_end..planned.end]);
+        consume(inbound, planned.end);
+        server.expects.push(Step::Bind, Audience::Client);
+        if planned.describes {
+            server.expects.push(Step::DescribePortal, Audience::Client);
+        }
+        server.expects.push(Step::Execute, Audience::Client);
+        server.expects.push(Step::Sync, Audience::Client);
+        if self.transaction.block().is_none() {
+            // The portal ends with its transaction, at Sync.
+            return;
+        }
+        self.keep_portal(planned, place);
+    }
+
+    fn keep_portal(&mut self, planned: VolleyPlan, place: Place) {
+        let VolleyPlan { compiled, name: statement, binary_rows, .. } = planned;
+        let (order, moving, kept) = (None, None, None);
+        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, order, moving, kept };
+        self.names.portals.insert(Name::default(), portal);
+    }
+}
+
+impl Pipeline {
+    /// No message of it has come.
+    pub fn is_clear(&self) -> bool {
+        let Pipeline { skipping, writes, settings_before, parsed, sets, longer_by: _, held, describing } = self;
+        let lists = parsed.is_empty() && sets.is_empty() && held.is_empty() && describing.is_empty();
+        !skipping && lists && *writes == Writes::Nothing && settings_before.is_none()
+    }
+}

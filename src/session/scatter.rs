@@ -1,0 +1,183 @@
+//! A text that several shards run: their rows joined, or, where all do the same, the answer of the first.
+
+use super::failure::Failure;
+use super::life::{Ended, Session};
+use super::transaction::snapshot_reads::Moment;
+use crate::execute::chorus::Chorus;
+use crate::execute::explain::{ExplainMany, Notation};
+use crate::execute::scatter::Scatter;
+use crate::plan::{Access, Output};
+use crate::pool::expect::Audience;
+use crate::txn::state::BlockKind;
+use crate::wire::copy::JoinFormat;
+use shardmap::ShardId;
+
+impl Session {
+    /// Runs a statement on several shards, at one moment if that is asked for.
+    pub(super) async fn scatter_at(
+        &mut self,
+        text: &[u8],
+        shards: &[ShardId],
+        access: Access,
+        output: Output,
+    ) -> Result<Ended, Failure> {
+        let moment = self.moment(access)?;
+        let held = if let Moment::Held = moment { Some(self.hold_commits_off().await?) } else { None };
+        let own = self.begin_if_own(&moment);
+        let ended = self.scatter(text, shards, access, output).await?;
+        if let Some(held) = held {
+            self.confirm_held(held).await?;
+        }
+        if own {
+            self.commit_block().await?;
+        }
+        Ok(ended)
+    }
+
+    /// Runs a statement on several shards and joins their rows; all of them have changed theirs, or none.
+    pub(super) async fn scatter(
+        &mut self,
+        text: &[u8],
+        shards: &[ShardId],
+        access: Access,
+        output: Output,
+    ) -> Result<Ended, Failure> {
+        let own = access == Access::Write && self.begin_own_block();
+        let places = self.enlist_many(shards, access).await?;
+        for at in &places {
+            self.link.servers[*at].server.send_query(text, Audience::Joiner);
+        }
+        let leader = places.first().copied().unwrap_or(0);
+        let mut end = bytes::BytesMut::new();
+        let succeeded = if let Some(mut explain) = self.explain_many(output, shards, places.clone()) {
+            self.relay_in_block(&mut explain).await?;
+            if access != Access::Write {
+                Box::pin(self.count_scattered(text, &places, &mut explain)).await?;
+            }
+            explain.finish(&mut end)
+        } else {
+            let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+            self.relay_in_block(&mut scatter).await?;
+            scatter.finish(&mut end);
+            !scatter.failed()
+        };
+        self.settle(own, &end, succeeded).await
+    }
+
+    /// Ends a statement on several shards: its own block commits before the client hears that it is complete.
+    /// *Source*: postgres.c, exec_simple_query, finish_xact_command before EndCommand.
+    pub(super) async fn settle(&mut self, own: bool, end: &[u8], succeeded: bool) -> Result<Ended, Failure> {
+        if own && succeeded {
+            self.commit_block().await?;
+        }
+        self.link.client.outbound.extend_from_slice(end);
+        finish(succeeded)
+    }
+
+    /// Enlists several shards, after noting that all may be written.
+    pub(super) async fn enlist_many(&mut self, shards: &[ShardId], access: Access) -> Result<Vec<usize>, Failure> {
+        if access == Access::Write {
+            for shard in shards {
+                self.note_write(*shard).await?;
+            }
+        }
+        let mut places = Vec::with_capacity(shards.len());
+        for shard in shards {
+            self.note_touched(*shard, access)?;
+            places.push(self.enlist(*shard, access).await?);
+        }
+        Ok(places)
+    }
+
+    /// What joins the answers of an EXPLAIN; `None` for another statement.
+    pub(super) fn explain_many(&self, output: Output, shards: &[ShardId], servers: Vec<usize>) -> Option<ExplainMany> {
+        let notation = match output {
+            Output::Explain => Notation::Text,
+            Output::ExplainJson => Notation::Json,
+            Output::ExplainYaml => Notation::Yaml,
+            Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => return None,
+        };
+        let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
+        Some(ExplainMany::new(notation, servers, names))
+    }
+
+    /// Runs a write that is the same on every shard.
+    pub(super) async fn replicated(&mut self, text: &[u8]) -> Result<Ended, Failure> {
+        if self.transaction.block().is_none()
+            && text.trim_ascii_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"))
+        {
+            // PostgreSQL says that it needs a transaction block.
+            let at = self.enlist_any(Access::Write).await?;
+            return self.forward_query(at, text, false).await;
+        }
+        let own = self.begin_own_block();
+        self.note_all_touched(Access::Write)?;
+        self.enlist_all().await?;
+        let end = self.sing(text).await?;
+        self.settle(own, &end, true).await
+    }
+
+    /// Has every server of the block run a text; the client sees the first one's answer.
+    pub(super) async fn chorus(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let end = self.sing(text).await?;
+        self.link.client.outbound.extend_from_slice(&end);
+        Ok(())
+    }
+
+    /// The same; what ends the answer is returned, to be sent when all is done.
+    pub(super) async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
+        self.note_write_everywhere().await?;
+        // The first shard goes first, so that two such statements wait for each other there and nowhere else.
+        let mut chorus = Chorus::new(0);
+        let count = self.link.servers.len();
+        for part in [0..count.min(1), 1..count] {
+            if chorus.error().is_some() {
+                break;
+            }
+            for enlisted in self.link.servers.get_mut(part).unwrap_or_default() {
+                enlisted.server.send_query(text, Audience::Joiner);
+            }
+            self.relay_in_block(&mut chorus).await?;
+        }
+        let mut end = bytes::BytesMut::new();
+        if chorus.finish(&mut end) {
+            return Ok(end);
+        }
+        self.link.client.outbound.extend_from_slice(&end);
+        Err(Failure::Told)
+    }
+
+    /// Enlists all shards for writing, and puts them in their order: whatever a block did before, what runs on all shards
+    /// begins on the same one.
+    pub(super) async fn enlist_all(&mut self) -> Result<(), Failure> {
+        for shard in 0..self.gateway.shards() {
+            self.enlist(ShardId(u16::try_from(shard).unwrap_or(u16::MAX)), Access::Write).await?;
+        }
+        self.link.servers.sort_by_key(|enlisted| enlisted.shard);
+        Ok(())
+    }
+
+    /// Outside a block, begins one for a statement that needs several servers; whether it did.
+    pub(super) fn begin_own_block(&mut self) -> bool {
+        let idle = self.transaction.block().is_none();
+        if idle {
+            self.transaction.begin(BlockKind::Implicit, "BEGIN".to_owned(), false, self.settings.clone());
+        }
+        idle
+    }
+}
+
+/// How rows of an output are joined.
+pub(super) fn rows_of(output: Output) -> JoinFormat {
+    match output {
+        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson | Output::ExplainYaml => {
+            JoinFormat::Rows
+        }
+        Output::CopyTextWithHeader => JoinFormat::Header,
+        Output::CopyBinary => JoinFormat::Binary,
+    }
+}
+
+fn finish(succeeded: bool) -> Result<Ended, Failure> {
+    if succeeded { Ok(Ended::NotReady) } else { Err(Failure::Told) }
+}

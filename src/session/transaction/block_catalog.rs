@@ -1,0 +1,132 @@
+//! The catalog as a block that ran DDL sees it: nobody else does before it commits, so its own server is asked.
+//!
+//! Asked once after each statement that changed something, by the first statement whose meaning may depend on it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::catalog::{self, Catalog, CatalogVersion, Oid, Relation, RelationKind, TextRow};
+use crate::execute::relay::{Frame, Handling, Joiner};
+use crate::plan::Plan;
+use crate::pool::expect::{Audience, Step};
+use crate::session::failure::Failure;
+use crate::session::life::Session;
+use crate::session::plans::compiled::Compiled;
+use crate::session::type_numbers::{split_words, words};
+use crate::wire::fields::text_row;
+use crate::wire::reply::Report;
+
+impl Session {
+    /// Whether what was compiled under this version is still true.
+    pub(in crate::session) fn is_current(&self, version: CatalogVersion) -> bool {
+        match self.transaction.block() {
+            Some(block) if block.changed_catalog => block.seen.as_ref().is_some_and(|seen| seen.version == version),
+            _ => self.catalog.load().version == version,
+        }
+    }
+
+    /// What the block sees, if it has been asked for.
+    pub(in crate::session) fn seen(&self) -> Option<&Arc<Catalog>> {
+        self.transaction.block().and_then(|block| block.seen.as_ref())
+    }
+
+    /// Compiles a text; if it is about what the block may have changed, by what the block sees.
+    ///
+    /// # Errors
+    /// When the block's server cannot be asked. The block has failed then.
+    pub(in crate::session) async fn compile_seen(
+        &mut self,
+        text: &[u8],
+        types: &[Oid],
+    ) -> Result<Arc<Compiled>, Failure> {
+        let compiled = self.compile(text, types);
+        let stale = self.transaction.block().is_some_and(|block| block.changed_catalog && block.seen.is_none());
+        if !stale || self.transaction.has_failed() || compiled.plan().is_some_and(is_about_the_session) {
+            return Ok(compiled);
+        }
+        Box::pin(self.ask_catalog()).await?;
+        Ok(self.compile(text, types))
+    }
+
+    /// What a text names, or may name through a view, that the block made or changed: a merge server, which is outside the block, does not
+    /// know it as the block does.
+    pub(in crate::session) fn uncommitted(&self, text: &[u8]) -> Option<String> {
+        let seen = self.seen()?;
+        changed_name(&words(text), &self.catalog.load(), seen).map(str::to_owned)
+    }
+
+    /// Asks the block's server on the home shard for the catalog.
+    async fn ask_catalog(&mut self) -> Result<(), Failure> {
+        self.drain().await?;
+        let home = self.gateway.config.load().sharding.home;
+        let Some(at) = self.link.position(home) else { return Ok(()) };
+        self.link.servers[at].server.send_query(catalog::block_questions().as_bytes(), Audience::Gateway);
+        let mut answers = Answers::default();
+        self.relay_in_block(&mut answers).await?;
+        if let Some(body) = &answers.error {
+            return Err(self.tell_error(body));
+        }
+        let base = self.catalog.current();
+        let (version, rules) = (self.catalog.private_version(), self.catalog.rules());
+        let seen = catalog::seen_in_block(&base, version, answers.of, rules)
+            .map_err(|error| Report::error(error.sqlstate(), error.to_string()))?;
+        if let Some(block) = self.transaction.block_mut() {
+            block.seen = Some(Arc::new(seen));
+        }
+        Ok(())
+    }
+}
+
+/// A relation that a statement of these words may read and that DDL has made or may have changed: words are compared, so that it may
+/// be one that the statement does not mean, but none is missed.
+fn changed_name<'s>(words: &HashSet<String>, base: &Catalog, seen: &'s Catalog) -> Option<&'s str> {
+    let before = |relation: &Relation| base.schemas.get(&relation.schema).and_then(|schema| schema.get(&relation.name));
+    let all = |catalog: &'s Catalog| catalog.schemas.values().flat_map(HashMap::values);
+    let named = |relation: &Relation| {
+        // Source: manual of PostgreSQL 15, 4.1.1: U&"..." are identifiers with escapes.
+        let name = relation.name.to_lowercase();
+        words.contains("u") || split_words(&name).all(|word| words.contains(word))
+    };
+    // What is read through a view may have changed without being named.
+    let may_have_changed = |relation: &Relation| {
+        matches!(relation.kind, RelationKind::View { .. })
+            || before(relation).is_none_or(|before| **before != *relation)
+    };
+    all(seen).find(|relation| may_have_changed(relation) && named(relation)).map(|relation| relation.name.as_str())
+}
+
+/// It means the same whatever relations there are.
+fn is_about_the_session(plan: &Plan) -> bool {
+    match plan {
+        Plan::Empty | Plan::Transaction(_) | Plan::Setting(_) | Plan::SettingQuery(_) | Plan::Discard(_) => true,
+        Plan::Rows(_)
+        | Plan::CopyIn(_)
+        | Plan::Everywhere(_)
+        | Plan::Prepared(_)
+        | Plan::Cursor(_)
+        | Plan::Refuse(_) => false,
+    }
+}
+
+/// Collects the rows of each query of a message.
+#[derive(Default)]
+struct Answers {
+    of: Vec<Vec<TextRow>>,
+    error: Option<Vec<u8>>,
+}
+
+impl Joiner for Answers {
+    fn admits(&self, _: usize, _: Option<Step>) -> bool {
+        true
+    }
+
+    fn frame(&mut self, frame: Frame<'_>, _: &mut bytes::BytesMut) -> Handling {
+        match frame.tag {
+            b'T' => self.of.push(Vec::new()),
+            b'D' => self.of.last_mut().into_iter().for_each(|rows| rows.push(TextRow(text_row(frame.body)))),
+            b'E' => self.error = Some(frame.body.to_vec()),
+            _ => {}
+        }
+        Handling::Drop
+    }
+}

@@ -1,0 +1,303 @@
+//! Transaction control: BEGIN is answered here and travels lazily; its end goes to every enlisted shard.
+
+use crate::execute::fault::LinkFault;
+use crate::execute::relay::Plain;
+use crate::plan::{Access, TransactionVerb};
+use crate::pool::expect::Audience;
+use crate::session::failure::Failure;
+use crate::session::life::Session;
+use crate::txn::state::{BlockKind, Transaction};
+use crate::wire::reply::{self, Report, Status};
+
+impl Session {
+    /// BEGIN, COMMIT, SAVEPOINT and the like; everything but ReadyForQuery is answered.
+    pub(in crate::session) async fn transaction_verb(
+        &mut self,
+        text: &[u8],
+        verb: &TransactionVerb,
+    ) -> Result<(), Failure> {
+        let text = String::from_utf8_lossy(text).trim().to_owned();
+        if matches!(verb, TransactionVerb::Savepoint(_) | TransactionVerb::Modes { .. }) {
+            self.check_log_room(&text)?;
+        }
+        match verb {
+            TransactionVerb::Begin { read_only } => return self.begin(text, *read_only == Some(true)).await,
+            TransactionVerb::Commit { chain } => return self.commit(*chain).await,
+            TransactionVerb::Rollback { chain } => return self.rollback(*chain).await,
+            TransactionVerb::Savepoint(name) => return self.savepoint(name, text).await,
+            TransactionVerb::Release(name) => return self.release_savepoint(name, text).await,
+            TransactionVerb::RollbackTo(name) => return self.rollback_to(name, text).await,
+            TransactionVerb::Modes { read_only } => return self.modes(text, *read_only).await,
+        }
+    }
+
+    /// BEGIN outside a block; it goes to no server yet.
+    pub(in crate::session) fn begin_explicit(&mut self, text: &[u8], read_only: bool) {
+        let text = String::from_utf8_lossy(text).trim().to_owned();
+        reply::complete(&mut self.link.client.outbound, begin_tag(&text));
+        self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
+    }
+
+    async fn begin(&mut self, text: String, read_only: bool) -> Result<(), Failure> {
+        let tag = begin_tag(&text);
+        let implicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit);
+        if implicit && !self.transaction.has_failed() {
+            // Its servers are in a block already; they take the modes all the same. Source: utility.c, TRANS_STMT_BEGIN.
+            self.tell(&text, Audible::Nowhere).await?;
+        }
+        match &mut self.transaction {
+            Transaction::Idle => {
+                self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
+            }
+            // BEGIN behind other statements of one Query makes their implicit block explicit.
+            Transaction::Open(block) if block.kind == BlockKind::Implicit => {
+                block.kind = BlockKind::Explicit;
+                block.read_only = read_only;
+                block.log.set_begin(text);
+            }
+            // Source: xact.c, BeginTransactionBlock.
+            Transaction::Open(_) | Transaction::Failed(_) => {
+                self.warn(Report::warning("25001", "there is already a transaction in progress"));
+            }
+        }
+        reply::complete(&mut self.link.client.outbound, tag);
+        Ok(())
+    }
+
+    /// COMMIT.
+    pub(in crate::session) async fn commit(&mut self, chain: bool) -> Result<(), Failure> {
+        let explicit = self.explicit_block();
+        if chain && !explicit {
+            return Err(not_in_block("COMMIT AND CHAIN"));
+        }
+        let modes = self.modes_to_chain(chain);
+        let failed = self.transaction.has_failed();
+        if !explicit {
+            warn_no_transaction(self);
+        }
+        let tag = if failed {
+            Box::pin(self.rollback_servers()).await?;
+            "ROLLBACK"
+        } else {
+            self.commit_block().await?;
+            "COMMIT"
+        };
+        self.chain(chain, modes);
+        reply::complete(&mut self.link.client.outbound, tag);
+        Ok(())
+    }
+
+    async fn rollback(&mut self, chain: bool) -> Result<(), Failure> {
+        let explicit = self.explicit_block();
+        if chain && !explicit {
+            return Err(not_in_block("ROLLBACK AND CHAIN"));
+        }
+        if !explicit {
+            warn_no_transaction(self);
+        }
+        let modes = self.modes_to_chain(chain);
+        self.rollback_servers().await?;
+        self.chain(chain, modes);
+        reply::complete(&mut self.link.client.outbound, "ROLLBACK");
+        Ok(())
+    }
+
+    /// Sends a warning of the gateway's own, unless the client wants none.
+    pub(in crate::session) fn warn(&mut self, warning: Report) {
+        let level = self.current_settings().text_of("client_min_messages").unwrap_or_default().to_lowercase();
+        if !["error", "fatal", "panic"].iter().any(|level_above| level.contains(level_above)) {
+            warning.write(&mut self.link.client.outbound);
+        }
+    }
+
+    fn explicit_block(&self) -> bool {
+        self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit)
+    }
+
+    /// How the block began that AND CHAIN begins anew.
+    fn modes_to_chain(&self, chain: bool) -> Option<(String, bool)> {
+        let block = self.transaction.block().filter(|_| chain)?;
+        Some((block.log.begin().to_owned(), block.read_only))
+    }
+
+    fn chain(&mut self, chain: bool, modes: Option<(String, bool)>) {
+        if let (true, Some((begin, read_only))) = (chain, modes) {
+            self.transaction.begin(BlockKind::Explicit, begin, read_only, self.settings.clone());
+        }
+    }
+
+    /// Rolls the block back on all its servers and ends it; without a block, does nothing.
+    pub(in crate::session) async fn rollback_servers(&mut self) -> Result<(), Failure> {
+        self.transaction.end();
+        self.roll_back_open().await?;
+        self.release().await;
+        Ok(())
+    }
+
+    pub(super) async fn roll_back_open(&mut self) -> Result<(), Failure> {
+        self.link.servers.retain(|enlisted| !enlisted.server.is_broken());
+        // A pipeline that an error has ended skips everything up to Sync, a ROLLBACK too.
+        let mut synced = false;
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.begun && enlisted.needs_sync) {
+            enlisted.needs_sync = false;
+            enlisted.server.send_sync(Audience::Gateway);
+            synced = true;
+        }
+        if synced {
+            self.relay_to_end(&mut Plain::default()).await?;
+        }
+        for enlisted in &mut self.link.servers {
+            if enlisted.server.expects.status != Status::Idle {
+                enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
+            }
+        }
+        let mut plain = Plain { show_side_effects: true, ..Plain::default() };
+        self.relay_to_end(&mut plain).await?;
+        self.note(&plain);
+        Ok(())
+    }
+
+    /// Relays a rollback: a server that is lost has rolled back by itself.
+    async fn relay_to_end(&mut self, plain: &mut Plain) -> Result<(), Failure> {
+        match self.link.relay(plain).await {
+            Ok(_) => Ok(()),
+            Err(LinkFault::Server { .. }) => {
+                self.give_back().await;
+                Ok(())
+            }
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    async fn savepoint(&mut self, name: &str, text: String) -> Result<(), Failure> {
+        if !self.explicit_block() {
+            return Err(not_in_block("SAVEPOINT"));
+        }
+        self.tell_servers(&text).await?;
+        if let Some(block) = self.transaction.block_mut() {
+            block.log.savepoint(name.to_owned(), text);
+        }
+        reply::complete(&mut self.link.client.outbound, "SAVEPOINT");
+        Ok(())
+    }
+
+    async fn release_savepoint(&mut self, name: &str, text: String) -> Result<(), Failure> {
+        if !self.explicit_block() {
+            return Err(not_in_block("RELEASE SAVEPOINT"));
+        }
+        self.tell_servers(&text).await?;
+        if self.transaction.block_mut().is_some_and(|block| !block.log.release(name)) {
+            return Err(no_savepoint(name));
+        }
+        let savepoints = self.savepoints();
+        self.merges.iter_mut().for_each(|held| held.savepoints = held.savepoints.min(savepoints));
+        reply::complete(&mut self.link.client.outbound, "RELEASE");
+        Ok(())
+    }
+
+    async fn rollback_to(&mut self, name: &str, text: String) -> Result<(), Failure> {
+        if !self.explicit_block() {
+            return Err(not_in_block("ROLLBACK TO SAVEPOINT"));
+        }
+        if self.transaction.block().is_some_and(|block| block.lost_server) {
+            return Err(
+                Report::error("25P02", "a server of this transaction was lost, so it can only be rolled back").into()
+            );
+        }
+        self.tell_servers(&text).await?;
+        if self.transaction.block_mut().is_some_and(|block| !block.log.rollback_to(name)) {
+            return Err(no_savepoint(name));
+        }
+        if let Some(block) = self.transaction.block_mut() {
+            block.seen = None;
+        }
+        self.transaction.recover();
+        self.end_held_since(self.savepoints()).await;
+        reply::complete(&mut self.link.client.outbound, "ROLLBACK");
+        Ok(())
+    }
+
+    /// SET TRANSACTION, SET CONSTRAINTS. The tag is the server's.
+    async fn modes(&mut self, text: String, read_only: Option<bool>) -> Result<(), Failure> {
+        let tag = if text.to_ascii_lowercase().contains("constraints") { "SET CONSTRAINTS" } else { "SET" };
+        let all = text.split_whitespace().nth(2).is_some_and(|word| word.eq_ignore_ascii_case("all"));
+        let names = tag != "SET" && !all;
+        if names && self.link.servers.is_empty() {
+            // A shard says whether there is such a constraint, and, outside a block, the warning.
+            self.enlist_any(Access::ReadPrimary).await?;
+        }
+        if self.transaction.block().is_none() && names {
+            self.tell_servers(&text).await?;
+        } else if self.transaction.block().is_none() {
+            // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
+            let verb = if tag == "SET" { "SET TRANSACTION" } else { tag };
+            self.warn(Report::warning("25P01", format!("{verb} can only be used in transaction blocks")));
+        } else {
+            self.tell_servers(&text).await?;
+            if let Some(block) = self.transaction.block_mut() {
+                let before = block.log.isolation();
+                block.log.push(text);
+                block.read_only = read_only.unwrap_or(block.read_only);
+                self.follow_isolation(before).await?;
+            }
+        }
+        reply::complete(&mut self.link.client.outbound, tag);
+        Ok(())
+    }
+
+    /// Runs a statement that acts on the block on every enlisted server; the client sees notices and parameters of the first,
+    /// and the first error.
+    pub(in crate::session) async fn tell_servers(&mut self, text: &str) -> Result<(), Failure> {
+        self.tell(text, Audible::First).await
+    }
+
+    async fn tell(&mut self, text: &str, notices: Audible) -> Result<(), Failure> {
+        let mut first = notices == Audible::First;
+        for at in 0..self.link.servers.len() {
+            self.link.servers[at].server.send_query(text.as_bytes(), Audience::Gateway);
+            let mut plain = Plain { show_side_effects: first, ..Plain::default() };
+            self.relay_in_block(&mut plain).await?;
+            self.note(&plain);
+            self.pass_on_hidden_error(&plain)?;
+            first = false;
+        }
+        Ok(())
+    }
+
+    /// Reads the catalog anew, because DDL ran; a busy shard is waited for: it has just answered, and what it made has new numbers.
+    pub(in crate::session) async fn refresh_catalog(&mut self) {
+        if let Err(error) = self.catalog.refresh_numbers().await {
+            tracing::warn!(%error, "the catalog could not be read after DDL; it will be as soon as the shard answers");
+        }
+    }
+}
+
+/// Whose notices the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audible {
+    /// The first server's.
+    First,
+    /// Nobody's.
+    Nowhere,
+}
+
+/// The tag of a statement that begins a block.
+pub(in crate::session) fn begin_tag(text: &str) -> &'static str {
+    let starts = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
+    if starts { "START TRANSACTION" } else { "BEGIN" }
+}
+
+/// *Source*: xact.c, EndTransactionBlock, UserAbortTransactionBlock.
+fn warn_no_transaction(session: &mut Session) {
+    session.warn(Report::warning("25P01", "there is no transaction in progress"));
+}
+
+/// *Source*: xact.c, RequireTransactionBlock.
+fn not_in_block(verb: &str) -> Failure {
+    Report::error("25P01", format!("{verb} can only be used in transaction blocks")).into()
+}
+
+/// *Source*: xact.c, RollbackToSavepoint.
+fn no_savepoint(name: &str) -> Failure {
+    Report::error("3B001", format!("savepoint \"{name}\" does not exist")).into()
+}

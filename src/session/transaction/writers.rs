@@ -1,0 +1,105 @@
+//! Which shards a transaction may have written, noted before each write runs; what several of them need of a pipeline.
+
+use shardmap::ShardId;
+
+use crate::pool::expect::Audience;
+use crate::session::failure::Failure;
+use crate::session::life::Session;
+use crate::txn::state::{BlockKind, Writes};
+use crate::wire::reply::Report;
+
+impl Session {
+    /// Notes that a statement is about to run that may write a shard. To be called before the shard enlists.
+    ///
+    /// The first write on a second shard turns the implicit transaction of a pipeline into a block, which its Sync commits.
+    ///
+    /// # Errors
+    /// Several shards cannot commit as one here: the reason and the remedy. Nothing has been noted then.
+    pub(in crate::session) async fn note_write(&mut self, shard: ShardId) -> Result<(), Failure> {
+        match self.writes() {
+            Writes::Nothing | Writes::Everywhere => {}
+            written if written.include(shard) => {}
+            Writes::One(before) => {
+                let both = [*before, shard];
+                self.several_write(both.into_iter()).await?;
+            }
+            Writes::Several(_) => self.several_write(std::iter::once(shard)).await?,
+        }
+        self.writes_mut().add(shard);
+        Ok(())
+    }
+
+    /// Notes that a statement is about to run that may write every shard.
+    ///
+    /// # Errors
+    /// As [`Session::note_write`].
+    pub(in crate::session) async fn note_write_everywhere(&mut self) -> Result<(), Failure> {
+        if self.gateway.shards() > 1 {
+            let shards = 0..self.gateway.shards();
+            self.several_write(shards.filter_map(|at| u16::try_from(at).ok().map(ShardId))).await?;
+        }
+        *self.writes_mut() = Writes::Everywhere;
+        Ok(())
+    }
+
+    /// The client's transaction is about to write a second shard.
+    async fn several_write(&mut self, shards: impl Iterator<Item = ShardId>) -> Result<(), Failure> {
+        let config = self.gateway.config.load_full();
+        if let Err(not_ready) = Box::pin(self.gateway.commits.check(&config, &self.database, shards)).await {
+            let (sqlstate, remedy) = not_ready.remedy();
+            return Err(Report::error(sqlstate, not_ready.to_string()).with_hint(remedy).into());
+        }
+        self.begin_behind_pipeline();
+        Ok(())
+    }
+
+    /// Outside a block, turns the implicit transactions of a pipeline into one block, which ends with its Sync: the servers could
+    /// not be told to prepare them otherwise. *Source*: xact.c, BeginTransactionBlock, TBLOCK_STARTED.
+    pub(in crate::session) fn begin_behind_pipeline(&mut self) {
+        if self.transaction.block().is_some() {
+            return;
+        }
+        let writes = std::mem::take(&mut self.pipeline.writes);
+        self.begin_own_block();
+        if let Some(block) = self.transaction.block_mut() {
+            let used = self.link.servers.iter().map(|enlisted| enlisted.shard);
+            used.for_each(|shard| block.touched.add(shard, writes.include(shard)));
+            block.writes = writes;
+        }
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.begun) {
+            enlisted.begun = true;
+            if enlisted.needs_sync {
+                enlisted.server.send_extended(b"BEGIN");
+            } else {
+                enlisted.server.send_query(b"BEGIN", Audience::Gateway);
+            }
+        }
+    }
+
+    /// Ends the block that [`Session::note_write`] made of a pipeline, if it did.
+    pub(in crate::session) async fn commit_pipeline(&mut self) -> Result<(), Failure> {
+        if !self.in_implicit_block() {
+            return Ok(());
+        }
+        if self.pipeline.skipping || self.transaction.has_failed() {
+            return self.rollback_servers().await;
+        }
+        self.commit_block().await
+    }
+
+    /// In a block that the client has not begun.
+    pub(in crate::session) fn in_implicit_block(&self) -> bool {
+        self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit)
+    }
+
+    fn writes(&self) -> &Writes {
+        self.transaction.block().map_or(&self.pipeline.writes, |block| &block.writes)
+    }
+
+    fn writes_mut(&mut self) -> &mut Writes {
+        match self.transaction.block_mut() {
+            Some(block) => &mut block.writes,
+            None => &mut self.pipeline.writes,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Writes that are more than their own text sent to the shards: rows parted and values computed first ([`rewritten`]), rows that change their
+//! shard ([`update_key`]), rows of a query over several shards ([`insert_select`], [`create_as`]), writes that need rows of other shards ([`fetched`],
+//! [`planned_anew`]).
+
+pub mod rewritten;
+pub mod update_key;
+pub mod insert_select;
+pub mod create_as;
+mod materialize;
+pub mod fetched;
+mod planned_anew;

@@ -1,0 +1,209 @@
+//! What a statement becomes when the rows that it needs stand in it: planned anew, its values computed, and run.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use shardmap::ShardId;
+
+use super::fetched::{Given, too_much};
+use super::rewritten::{computed_of, distinct, planned_route, split_of, undecided};
+use crate::execute::chorus::Chorus;
+use crate::execute::interleave::Interleave;
+use crate::execute::put::Announce;
+use crate::execute::scatter::Scatter;
+use crate::plan::{Destination, Gather, Route, Target};
+use crate::pool::expect::Audience;
+use crate::pool::server::Server;
+use crate::session::failure::Failure;
+use crate::session::gather::described::Wire;
+use crate::session::gather::run::{Gathering, Run};
+use crate::session::life::Session;
+use crate::session::parameters::Parameters;
+use crate::session::statement::{BoundArguments, NoArguments};
+use crate::wire::copy::JoinFormat;
+use crate::wire::frame;
+use crate::wire::reply::{self, Report};
+use crate::wire::row_description::Columns;
+
+/// A statement as it is to run.
+pub(super) struct Settled {
+    pub(super) text: String,
+    pub(super) route: Route,
+    pub(super) destination: Destination,
+}
+
+impl Session {
+    /// A statement with all that must be known before it runs.
+    pub(super) async fn settled(&mut self, text: String, given: Given<'_>, rounds: usize) -> Result<Settled, Failure> {
+        let mut text = text;
+        for round in (0..rounds).rev() {
+            let compiled = self.compiled(text.as_bytes(), given.types()).await?;
+            let route = planned_route(&compiled)?.clone();
+            let destination = match given {
+                Given::Nothing => self.destination(&route, &NoArguments)?,
+                Given::Bound(bind, types) => {
+                    self.destination(&route, &BoundArguments { bind, resolved_types: Some(types) })?
+                }
+            };
+            match (&destination, &route.target) {
+                (Destination::Compute, _) => text = self.with_values(&text, &route, given).await?,
+                (Destination::Move, Target::Fetched(fetched)) => {
+                    text = Box::pin(self.fetch(fetched, given, round)).await?;
+                }
+                _ => return Ok(Settled { text, route, destination }),
+            }
+        }
+        Err(undecided())
+    }
+
+    /// The statement with the values that a server must compute first.
+    async fn with_values(&mut self, text: &str, route: &Route, given: Given<'_>) -> Result<String, Failure> {
+        let computed = computed_of(route)?;
+        let at = self.computing(computed).await?;
+        let mut values = Vec::new();
+        for query in computed.queries() {
+            match given {
+                Given::Nothing => self.link.servers[at].server.send_query(query.as_bytes(), Audience::Joiner),
+                Given::Bound(bind, types) => self.send_fetching(at, query.as_bytes(), types, bind, false),
+            }
+            values.extend(self.harvest(too_much).await?.into_iter().next().unwrap_or_default());
+        }
+        String::from_utf8(computed.apply(text.as_bytes(), &values)).map_err(|_| undecided())
+    }
+
+    pub(super) fn shards_of(&self, settled: &Settled) -> Result<(Vec<ShardId>, Option<Vec<ShardId>>), Failure> {
+        Ok(match &settled.destination {
+            Destination::Split(order) => (distinct(order), Some(order.clone())),
+            Destination::Many(shards) => (shards.clone(), None),
+            Destination::One(shard) => (vec![*shard], None),
+            Destination::Any => (vec![self.default_shard], None),
+            Destination::All
+            | Destination::Compute
+            | Destination::Move
+            | Destination::Gather(_)
+            | Destination::NeedsParameterTypes => {
+                return Err(Report::error("0A000", "this write cannot be part of a statement over several shards")
+                    .with_hint("Use a statement of its own, in the same transaction.")
+                    .into());
+            }
+        })
+    }
+
+    /// Runs the client's statement as it has become; what ends its answer is returned. `columns`: as the client is to be told them.
+    pub(super) async fn run_settled(
+        &mut self,
+        settled: Settled,
+        given: Given<'_>,
+        columns: Option<Columns>,
+    ) -> Result<BytesMut, Failure> {
+        let mut end = BytesMut::new();
+        let failed = match &settled.destination {
+            Destination::Gather(gather) => return self.run_gathered(&settled.text, gather, given, columns).await,
+            Destination::All => {
+                self.enlist_all().await?;
+                self.note_write_everywhere().await?;
+                let count = self.link.servers.len();
+                let mut chorus = Announce::new(Chorus::new(0), columns);
+                for part in [0..count.min(1), 1..count] {
+                    if chorus.inner.error().is_some() {
+                        break;
+                    }
+                    part.for_each(|at| self.send_final(at, settled.text.as_bytes(), given));
+                    self.relay_in_block(&mut chorus).await?;
+                }
+                if chorus.inner.error().is_none() {
+                    chorus.tell(&mut self.link.client.outbound);
+                }
+                !chorus.inner.finish(&mut end)
+            }
+            _ => {
+                let (shards, split) = self.shards_of(&settled)?;
+                let places = self.enlist_many(&shards, settled.route.access).await?;
+                for (shard, at) in shards.iter().zip(&places) {
+                    let own = part_text(&settled, &split, *shard)?;
+                    self.send_final(*at, &own, given);
+                }
+                let count = self.link.servers.len();
+                match &split {
+                    Some(order) => {
+                        let mut joiner = Announce::new(Interleave::new(self.servers_of(order), count), columns);
+                        self.relay_in_block(&mut joiner).await?;
+                        if !joiner.inner.failed() {
+                            joiner.tell(&mut self.link.client.outbound);
+                        }
+                        joiner.inner.finish(&mut end);
+                        joiner.inner.failed()
+                    }
+                    None => {
+                        let leader = places.first().copied().unwrap_or(0);
+                        let mut joiner = Announce::new(Scatter::new(leader, count, JoinFormat::Rows), columns);
+                        self.relay_in_block(&mut joiner).await?;
+                        if !joiner.inner.failed() {
+                            joiner.tell(&mut self.link.client.outbound);
+                        }
+                        joiner.inner.finish(&mut end);
+                        joiner.inner.failed()
+                    }
+                }
+            }
+        };
+        self.ended(end, failed)
+    }
+
+    /// The same by way of a merge server.
+    async fn run_gathered(
+        &mut self,
+        text: &str,
+        gather: &Arc<Gather>,
+        given: Given<'_>,
+        columns: Option<Columns>,
+    ) -> Result<BytesMut, Failure> {
+        let described = self.described(text.as_bytes(), given.types(), gather, Wire::Simple).await?;
+        let (result_formats, simple) = match given {
+            Given::Nothing => (Vec::new(), true),
+            Given::Bound(bind, _) => (bind.result_formats(), false),
+        };
+        let gathering = Gathering { described, parameters: given.parameters(), result_formats };
+        if let Some(put) = &gather.put {
+            return self.put_rows(&gathering, put, simple).await;
+        }
+        if let Some(columns) = columns {
+            frame::write(&mut self.link.client.outbound, b'T', |to| to.extend_from_slice(columns.body()));
+        }
+        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: None };
+        let merged = self.run_gather(&gathering, run).await?;
+        let mut end = BytesMut::new();
+        reply::complete(&mut end, &String::from_utf8_lossy(&merged.tag.unwrap_or_default()));
+        Ok(end)
+    }
+
+    /// Sends what is to answer the client, whose columns it has been told or will be.
+    fn send_final(&mut self, at: usize, text: &[u8], given: Given<'_>) {
+        match given {
+            Given::Nothing => {
+                let rest = Parameters::default().bind_rest(&[]);
+                let server: &mut Server = &mut self.link.servers[at].server;
+                server.send_bound(text, &[], &rest, Audience::Joiner);
+                server.send_sync(Audience::Gateway);
+            }
+            Given::Bound(bind, types) => self.send_fetching(at, text, types, bind, true),
+        }
+    }
+
+    fn ended(&mut self, end: BytesMut, failed: bool) -> Result<BytesMut, Failure> {
+        if failed {
+            self.link.client.outbound.extend_from_slice(&end);
+            return Err(Failure::Told);
+        }
+        Ok(end)
+    }
+}
+
+/// What one shard gets of a statement.
+pub(super) fn part_text(settled: &Settled, split: &Option<Vec<ShardId>>, shard: ShardId) -> Result<Vec<u8>, Failure> {
+    let text = settled.text.as_bytes();
+    match split {
+        Some(order) => Ok(split_of(&settled.route)?.text(text, |row| order.get(row) == Some(&shard))),
+        None => Ok(text.to_vec()),
+    }
+}

@@ -1,0 +1,333 @@
+//! Statements whose text is changed before it runs: values computed first, rows of INSERT ... VALUES parted between shards.
+
+use std::sync::Arc;
+
+use shardmap::ShardId;
+
+use crate::execute::interleave::Interleave;
+use crate::execute::relay::Plain;
+use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target};
+use crate::pool::expect::{Audience, Step};
+use crate::session::failure::Failure;
+use crate::session::life::{Ended, Session};
+use crate::session::plans::compiled::Compiled;
+use crate::session::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
+use crate::sql::tokens;
+use crate::wire::embedded::FIRST_NORMAL_OID;
+use crate::wire::frontend::Bind;
+use crate::wire::reply::{self, Report};
+
+/// Values may be computed so often before a statement runs: keys first, then the time.
+const ROUNDS_MAX: usize = 3;
+
+/// `pg_type.oid` of text: what is not used has some type.
+const TEXT: u32 = 25;
+
+/// Where values are computed in the extended protocol; the client's unnamed portal stays.
+const PORTAL: &[u8] = b"pgbraid_values";
+
+/// A statement as it is to run.
+struct Final {
+    text: Vec<u8>,
+    route: Route,
+    destination: Destination,
+}
+
+/// By row of a statement, the shard that stores it.
+pub type RowOrder = Arc<[ShardId]>;
+
+impl Session {
+    /// INSERT ... VALUES whose rows belong to several shards, in the simple protocol.
+    pub(in crate::session) async fn split(
+        &mut self,
+        text: &[u8],
+        route: &Route,
+        order: &[ShardId],
+    ) -> Result<Ended, Failure> {
+        let split = split_of(route)?;
+        let shards = distinct(order);
+        let own = self.begin_own_block();
+        let places = self.enlist_many(&shards, Access::Write).await?;
+        for (shard, at) in shards.iter().zip(&places) {
+            let text = split.text(text, |row| order.get(row) == Some(shard));
+            self.link.servers[*at].server.send_query(&text, Audience::Joiner);
+        }
+        let mut joiner = Interleave::new(self.servers_of(order), self.link.servers.len());
+        self.relay_in_block(&mut joiner).await?;
+        let mut end = bytes::BytesMut::new();
+        joiner.finish(&mut end);
+        self.settle(own, &end, !joiner.failed()).await
+    }
+
+    /// For each row, its shard's place in the link.
+    pub(in crate::session) fn servers_of(&self, order: &[ShardId]) -> Vec<usize> {
+        let place = |shard: &ShardId| {
+            let server = |enlisted: &crate::execute::link::Enlisted| enlisted.shard == *shard && !enlisted.replica;
+            self.link.servers.iter().position(server).unwrap_or(usize::MAX)
+        };
+        order.iter().map(place).collect()
+    }
+
+    /// A statement in the simple protocol that needs values computed first.
+    pub(in crate::session) async fn compute(
+        &mut self,
+        text: &[u8],
+        route: &Route,
+        alone: bool,
+    ) -> Result<Ended, Failure> {
+        let computed = computed_of(route)?;
+        // PostgreSQL's own errors first: types, columns, rights.
+        self.probe(text, &[]).await?;
+        let at = self.computing(computed).await?;
+        let mut values = Vec::new();
+        for query in computed.queries() {
+            self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
+            values.extend(self.row_of_values().await?);
+        }
+        self.give_back_if_idle().await;
+        let text = computed.apply(text, &values);
+        let compiled = self.compiled(&text, &[]).await?;
+        let route = planned_route(&compiled)?;
+        Box::pin(self.rows(&text, route, &NoArguments, alone)).await
+    }
+
+    /// The server that computes: the home shard's if numbers are drawn, which are the cluster's.
+    pub(super) async fn computing(&mut self, computed: &Computed) -> Result<usize, Failure> {
+        if !self.reported.utf8 {
+            return Err(Report::error("0A000", "a value that is computed first needs client_encoding UTF8")
+                .with_hint("SET client_encoding TO 'UTF8', or give constants.")
+                .into());
+        }
+        if computed.draws {
+            let home = self.gateway.config.load().sharding.home;
+            // Not noted as a write: a number that was drawn stays so whatever becomes of the transaction.
+            return self.enlist(home, Access::Write).await;
+        }
+        self.enlist_any(Access::Read).await
+    }
+
+    /// What was asked of a server outside a block is done: it does not take part in what follows.
+    pub(super) async fn give_back_if_idle(&mut self) {
+        if self.transaction.block().is_none() {
+            self.give_back().await;
+        }
+    }
+
+    async fn row_of_values(&mut self) -> Result<Vec<Option<String>>, Failure> {
+        let mut plain = Plain { keep_row: true, ..Plain::default() };
+        self.relay_in_block(&mut plain).await?;
+        self.note(&plain);
+        self.pass_on_hidden_error(&plain)?;
+        if plain.error.is_some() { Err(Failure::Told) } else { Ok(plain.row) }
+    }
+
+    // The extended protocol
+
+    /// Binds a statement whose text must change first. Also gives the order of its rows, if it is parted.
+    pub(in crate::session) async fn bind_rewritten(
+        &mut self,
+        (route, destination): (&Route, Destination),
+        bind: &Bind<'_>,
+        prepared: &Prepared,
+    ) -> Result<(Place, Option<RowOrder>), Failure> {
+        self.settle_parse(None).await?;
+        self.drain().await?;
+        let types = self.types_of(bind, prepared).await?;
+        let Final { text, route, destination } = self.computed(route, destination, bind, prepared, &types).await?;
+        let plain = |shards: Vec<ShardId>| (shards, None);
+        let every = destination == Destination::All;
+        let single = matches!(destination, Destination::One(_) | Destination::Any);
+        let (shards, order) = match destination {
+            Destination::Split(order) => (distinct(&order), Some(order)),
+            Destination::Many(shards) => plain(shards),
+            Destination::All => plain(self.all_shards()),
+            Destination::One(shard) => plain(vec![shard]),
+            Destination::Any => plain(vec![self.default_shard]),
+            Destination::Compute | Destination::Move | Destination::Gather(_) | Destination::NeedsParameterTypes => {
+                return Err(undecided());
+            }
+        };
+        let split = match &order {
+            Some(_) => Some(split_of(&route)?),
+            None => None,
+        };
+        if every {
+            self.note_write_everywhere().await?;
+        }
+        let places = self.enlist_many(&shards, route.access).await?;
+        for (nth, (shard, at)) in shards.iter().zip(&places).enumerate() {
+            let own =
+                split.zip(order.as_ref()).map(|(split, order)| split.text(&text, |row| order.get(row) == Some(shard)));
+            self.send_text_bind(*at, own.as_deref().unwrap_or(&text), &types, bind, nth == 0);
+        }
+        let place = match shards.first() {
+            _ if every => Place::Every(shards),
+            Some(shard) if single => {
+                let server = places.first().and_then(|at| self.link.servers.get(*at));
+                Place::One { shard: *shard, replica: server.is_some_and(|found| found.replica) }
+            }
+            Some(_) | None => Place::Many(shards),
+        };
+        Ok((place, order.map(Into::into)))
+    }
+
+    pub(super) fn all_shards(&self) -> Vec<ShardId> {
+        (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId)).collect()
+    }
+
+    /// The types of a statement's parameters, before anything of it is cut out.
+    pub(super) async fn types_of(&mut self, bind: &Bind<'_>, prepared: &Prepared) -> Result<Vec<u32>, Failure> {
+        let declared = &prepared.compiled.types;
+        let count = bind.count();
+        if (0..count).all(|at| declared.get(at).is_some_and(|oid| *oid != 0)) {
+            return Ok(declared.to_vec());
+        }
+        let resolved = match &prepared.resolved_types {
+            Some(types) => types.clone(),
+            None => {
+                let types = self.ask_types(bind.statement, &prepared.compiled).await?;
+                self.drain().await?;
+                types
+            }
+        };
+        let of = |(at, resolved): (usize, &u32)| match declared.get(at) {
+            Some(declared) if *declared != 0 => *declared,
+            _ if *resolved >= FIRST_NORMAL_OID => 0,
+            _ => *resolved,
+        };
+        Ok(resolved.iter().enumerate().map(of).collect())
+    }
+
+    /// The same of a statement that was bound before, whose name may mean another by now.
+    pub(super) async fn types_bound(&mut self, bind: &Bind<'_>, compiled: &Arc<Compiled>) -> Result<Vec<u32>, Failure> {
+        let known = self.names.statements.get(bind.statement);
+        let resolved_types = known.and_then(|known| known.resolved_types.clone());
+        let prepared = Prepared { compiled: compiled.clone(), origin: Origin::Parse, resolved_types, described: None };
+        self.types_of(bind, &prepared).await
+    }
+
+    /// The statement with all values computed that must be, and where it then runs.
+    async fn computed(
+        &mut self,
+        route: &Route,
+        destination: Destination,
+        bind: &Bind<'_>,
+        prepared: &Prepared,
+        types: &[u32],
+    ) -> Result<Final, Failure> {
+        let mut done = Final { text: prepared.compiled.text.to_vec(), route: route.clone(), destination };
+        for _ in 0..ROUNDS_MAX {
+            if done.destination != Destination::Compute {
+                return Ok(done);
+            }
+            let computed = computed_of(&done.route)?;
+            let at = self.computing(computed).await?;
+            self.engage(at).await?;
+            let mut values = Vec::new();
+            for query in computed.queries() {
+                let server = self.send_text_as(at, PORTAL, query.as_bytes(), types, bind, (Audience::Gateway, false));
+                reply::execute(&mut server.outbound, PORTAL, 0);
+                server.expects.push(Step::Execute, Audience::Gateway);
+                reply::named(&mut server.outbound, b'C', b'P', PORTAL);
+                server.expects.push(Step::Close, Audience::Gateway);
+                server.send_flush();
+                values.extend(self.row_of_values().await?);
+            }
+            let text = computed.apply(&done.text, &values);
+            let compiled = self.compiled(&text, types).await?;
+            let route = planned_route(&compiled)?.clone();
+            let arguments = BoundArguments { bind, resolved_types: Some(types) };
+            let destination = self.destination(&route, &arguments)?;
+            done = Final { text, route, destination };
+        }
+        if done.destination == Destination::Compute { Err(undecided()) } else { Ok(done) }
+    }
+
+    /// Parses a text under no name and binds it to the client's portal.
+    fn send_text_bind(&mut self, at: usize, text: &[u8], types: &[u32], bind: &Bind<'_>, forward: bool) {
+        let audience = if forward { Audience::Client } else { Audience::Gateway };
+        self.send_text_as(at, bind.portal, text, types, bind, (audience, true));
+    }
+
+    /// The same for a part of what the gateway does in its place; `results`: in the client's formats, else as text.
+    pub(super) fn send_part_as(
+        &mut self,
+        at: usize,
+        portal: &[u8],
+        text: &[u8],
+        types: &[u32],
+        bind: &Bind<'_>,
+        results: bool,
+    ) -> &mut crate::pool::server::Server {
+        self.send_text_as(at, portal, text, types, bind, (Audience::Joiner, results))
+    }
+
+    /// The values of parameters that a text does not use are left out.
+    fn send_text_as(
+        &mut self,
+        at: usize,
+        portal: &[u8],
+        text: &[u8],
+        types: &[u32],
+        bind: &Bind<'_>,
+        (audience, results): (Audience, bool),
+    ) -> &mut crate::pool::server::Server {
+        let used = std::str::from_utf8(text).map(tokens::parameters).unwrap_or_default();
+        let mut is_used = vec![false; bind.count()];
+        for index in used {
+            if let Some(slot) = is_used.get_mut(index) {
+                *slot = true;
+            }
+        }
+        let of = |(index, used): (usize, &bool)| if *used { types.get(index).copied().unwrap_or(0) } else { TEXT };
+        let types: Vec<u32> = is_used.iter().enumerate().map(of).collect();
+        let keeps = |index: usize| is_used.get(index).copied().unwrap_or(false);
+        let rest = bind.with_values(keeps, results);
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        let server: &mut crate::pool::server::Server = &mut enlisted.server;
+        reply::parse(&mut server.outbound, b"", text, &server.oids.declared(&types));
+        let parsing = if audience == Audience::Client { Audience::ClientIfError } else { audience };
+        server.expects.push(Step::Parse(None), parsing);
+        server.unnamed = None;
+        reply::bind(&mut server.outbound, portal, b"", &rest, 0);
+        server.expects.push(Step::Bind, audience);
+        server
+    }
+}
+
+/// Each shard once, in order.
+pub(super) fn distinct(order: &[ShardId]) -> Vec<ShardId> {
+    let mut shards = order.to_vec();
+    shards.sort_unstable();
+    shards.dedup();
+    shards
+}
+
+pub(super) fn split_of(route: &Route) -> Result<&Split, Failure> {
+    match &route.target {
+        Target::Keyed(Keyed { several: Several::Split(split), .. }) => Ok(split),
+        _ => Err(undecided()),
+    }
+}
+
+pub(super) fn computed_of(route: &Route) -> Result<&Computed, Failure> {
+    match &route.target {
+        Target::Computed(computed) => Ok(computed),
+        _ => Err(undecided()),
+    }
+}
+
+pub(super) fn planned_route(compiled: &Compiled) -> Result<&Route, Failure> {
+    match compiled.statements.as_deref() {
+        Some([Planned { plan: Plan::Rows(route), .. }]) => Ok(route),
+        Some([Planned { plan: Plan::Refuse(refusal), .. }]) => Err(refusal.clone().into()),
+        _ => Err(undecided()),
+    }
+}
+
+pub(super) fn undecided() -> Failure {
+    Report::error("XX000", "where the statement runs could not be decided")
+        .with_hint("Give constants for the values, and report the statement.")
+        .into()
+}
