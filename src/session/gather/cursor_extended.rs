@@ -1,6 +1,6 @@
 //! Cursors on merge servers in the extended protocol: DECLARE is bound as a query that is gathered and declared at Execute; FETCH, MOVE
 //! and CLOSE are carried out on the merge server at Execute; Describe, Execute and Close know such a cursor by its name, as they
-//! know portals. Called by `extended`, `describing` and `portal`; the simple protocol's is `gather_cursor`.
+//! know portals. The simple protocol's is `cursor`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
