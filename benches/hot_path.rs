@@ -198,6 +198,7 @@ impl Parts {
             rewrites_rows: false,
             stamps: false,
             guarded: None,
+            materialized: None,
         };
         let relations = HashMap::from([(accounts.name.clone(), Arc::new(accounts))]);
         let catalog = Catalog {

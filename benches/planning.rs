@@ -94,6 +94,7 @@ fn catalog(config: &str) -> (Catalog, Rules) {
             rewrites_rows: false,
             stamps: false,
             guarded: None,
+            materialized: None,
         };
         if let Some((_, key)) = columns.split_once("PRIMARY KEY (") {
             relation.primary_key = key.trim_end_matches(')').split(", ").map(str::to_owned).collect();

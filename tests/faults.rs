@@ -16,6 +16,8 @@ mod support;
 mod beside;
 #[path = "faults/blocks.rs"]
 mod blocks;
+#[path = "faults/bounds.rs"]
+mod bounds;
 #[path = "faults/cancelled.rs"]
 mod cancelled;
 #[path = "faults/elsewhere.rs"]

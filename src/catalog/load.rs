@@ -253,6 +253,11 @@ struct Raw {
 }
 
 impl Raw {
+    /// The definition of a materialized view that the gateway refreshes: it reads what that has gathered.
+    fn materialized(&self) -> Option<&str> {
+        self.definition.as_deref().filter(|text| self.relkind == 'm' && text.contains("pgbraid.refreshed()"))
+    }
+
     /// A trigger names the column that says where the row lives; it may change it.
     fn may_stamp_key(&self, kind: Option<&RelationKind>) -> bool {
         let Some(RelationKind::Sharded { key, .. }) = kind else { return false };
@@ -330,6 +335,7 @@ impl Relations {
         let stamping = self.stamping();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
         for (oid, raw) in self.relations {
+            let materialized = raw.materialized().map(str::to_owned);
             let Raw { schema, name, columns, primary_key, .. } = raw;
             let kind = kinds.get(&oid).cloned().unwrap_or(RelationKind::Home);
             let rewrites_rows = rewriting.contains(&oid);
@@ -344,6 +350,7 @@ impl Relations {
                 rewrites_rows,
                 stamps: stamping.contains(&oid),
                 guarded,
+                materialized,
             };
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
         }
@@ -385,6 +392,7 @@ impl Relations {
             'S' => RelationKind::Sequence,
             // The data of one foreign server, not of a shard: one shard's way to it suffices.
             'f' if !ruled && !self.parents.contains_key(&oid) => RelationKind::Home,
+            'm' if raw.materialized().is_some() => RelationKind::Home,
             'm' if !ruled => RelationKind::Unusable {
                 reason: format!(
                     "materialized view \"{}\" holds on each shard what that shard's own rows gave; if that is the home \

@@ -85,6 +85,8 @@ pub struct Relation {
     pub stamps: bool,
     /// Its policies of row security may read what is not on the shard, but for these roles, to whom they do not apply.
     pub guarded: Option<Vec<String>>,
+    /// Of a materialized view that was made through the gateway: its definition, every name schema-qualified.
+    pub materialized: Option<String>,
 }
 
 /// Where a relation's rows live.

@@ -54,7 +54,7 @@ pub(super) const RELATIONS: &str = concat!(
             AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass))
     )
     SELECT c.oid, n.nspname::text, c.relname::text, c.relkind,
-        CASE WHEN c.relkind = 'v' AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END,
+        CASE WHEN c.relkind IN ('v', 'm') AND c.oid >= 16384 THEN pg_catalog.pg_get_viewdef(c.oid) END,
         EXISTS (SELECT FROM pg_catalog.pg_rewrite w
             WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled <> 'D')
         OR EXISTS (SELECT FROM pg_catalog.pg_trigger t

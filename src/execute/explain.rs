@@ -29,15 +29,26 @@ pub struct ExplainMany {
     turn: usize,
     /// It has said something of its plan.
     begun: bool,
-    /// JSON: each shard's document, under its name.
+    /// JSON and YAML: each shard's document, under its name.
     documents: Vec<String>,
+    /// Of EXPLAIN ANALYZE: what each shard's rows came to, name and value.
+    pub sent: Vec<Vec<(&'static str, String)>>,
     error: Option<Vec<u8>>,
 }
 
 impl ExplainMany {
     /// For these servers, whose shards have these names.
     pub fn new(notation: Notation, servers: Vec<usize>, names: Vec<String>) -> Self {
-        ExplainMany { notation, servers, names, turn: 0, begun: false, documents: Vec::new(), error: None }
+        ExplainMany {
+            notation,
+            servers,
+            names,
+            turn: 0,
+            begun: false,
+            documents: Vec::new(),
+            sent: Vec::new(),
+            error: None,
+        }
     }
 
     /// Appends CommandComplete or the error; whether it went well.
@@ -47,10 +58,19 @@ impl ExplainMany {
             (None, notation) => {
                 if notation != Notation::Text {
                     reply::text_row(out, &[self.document().as_bytes()]);
+                } else {
+                    for (name, sent) in self.names.iter().zip(&self.sent) {
+                        reply::text_row(out, &[format!("  Shard {name} {}", in_words(sent)).as_bytes()]);
+                    }
                 }
                 reply::complete(out, "EXPLAIN");
             }
         }
+        self.error.is_none()
+    }
+
+    /// No shard has failed.
+    pub fn went_well(&self) -> bool {
         self.error.is_none()
     }
 
@@ -73,13 +93,25 @@ impl ExplainMany {
     /// The form of PostgreSQL's: a list of one statement's plan.
     fn document(&self) -> String {
         if self.notation == Notation::Yaml {
-            let shards = self.documents.concat();
+            let with = |(at, document): (usize, &String)| {
+                let lines = self.sent_of(at).map(|(name, value)| format!("        {name}: {value}\n"));
+                document.replacen("        Explain: \n", &(lines.collect::<String>() + "        Explain: \n"), 1)
+            };
+            let shards: String = self.documents.iter().enumerate().map(with).collect();
             return format!("- Plan: \n    Node Type: \"Scatter\"\n    Shards: \n{}", shards.trim_end_matches('\n'));
         }
-        let shards = self.documents.join(",\n");
+        let with = |(at, document): (usize, &String)| {
+            let fields = self.sent_of(at).map(|(name, value)| format!("\"{name}\": {value}, "));
+            document.replacen("\"Explain\": ", &(fields.collect::<String>() + "\"Explain\": "), 1)
+        };
+        let shards = self.documents.iter().enumerate().map(with).collect::<Vec<_>>().join(",\n");
         format!(
             "[\n  {{\n    \"Plan\": {{\n      \"Node Type\": \"Scatter\",\n      \"Shards\": [\n{shards}\n      ]\n    }}\n  }}\n]"
         )
+    }
+
+    fn sent_of(&self, at: usize) -> impl Iterator<Item = &(&'static str, String)> {
+        self.sent.get(at).into_iter().flatten()
     }
 
     fn keep(&mut self, document: &[u8]) {
@@ -92,6 +124,16 @@ impl ExplainMany {
         }
         self.documents.push(format!("{{\"Shard\": {name}, \"Explain\": {document}}}"));
     }
+}
+
+/// What a shard's rows came to, in the plan's text.
+pub fn in_words(sent: &[(&'static str, String)]) -> String {
+    let word = |(name, value): &(&'static str, String)| match *name {
+        "Shipped Rows" => format!("rows={value}"),
+        "Shipped Bytes" => format!("bytes={value}"),
+        _ => format!("time={value} ms"),
+    };
+    format!("(shipped {})", sent.iter().map(word).collect::<Vec<_>>().join(" "))
 }
 
 impl Joiner for ExplainMany {

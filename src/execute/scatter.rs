@@ -130,9 +130,8 @@ impl Scatter {
 }
 
 impl Joiner for Scatter {
-    fn admits(&self, server: usize, expected: Option<Step>) -> bool {
-        let of_rows = matches!(expected, Some(Step::Query | Step::Execute));
-        self.opened || server == self.leader || !of_rows || self.error.is_some()
+    fn admits(&self, _: usize, _: Option<Step>) -> bool {
+        true
     }
 
     fn passes_rows(&self) -> bool {
@@ -150,8 +149,9 @@ impl Joiner for Scatter {
         if self.error.is_some() {
             return Handling::Drop;
         }
-        if frame.server == self.leader && !matches!(frame.tag, b'N' | b'S' | b'A') {
-            self.opened = true;
+        // A server says nothing before its buffer is full or all is done: none is waited for.
+        if !self.opened && !matches!(frame.tag, b'N' | b'S' | b'A') {
+            (self.opened, self.leader) = (true, frame.server);
         }
         match frame.tag {
             b'T' | b'H' => self.describe(&frame),
@@ -205,11 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_wait_for_the_leaders_description() {
+    fn the_columns_are_told_once_by_the_first_server_that_speaks() {
         let mut scatter = Scatter::new(0, 2, JoinFormat::Rows);
-        assert!(!scatter.admits(1, Some(Step::Query)));
-        scatter.frame(frame(0, b'T', b"\0\0"), &mut BytesMut::new());
-        assert!(scatter.admits(1, Some(Step::Query)));
+        let mut out = BytesMut::new();
+        assert_eq!(scatter.frame(frame(1, b'T', b"\0\0"), &mut out), Handling::Forward);
+        assert_eq!(scatter.frame(frame(1, b'D', b"row"), &mut out), Handling::Forward);
+        assert_eq!(scatter.frame(frame(0, b'T', b"\0\0"), &mut out), Handling::Drop);
+        assert!(!scatter.failed());
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! not read before the COPY of the part that it speaks of is open, nor while the merge server has more than it takes: nothing piles up.
 //! *Source*: manual of PostgreSQL 15, 55.7 "Message Formats", DataRow; COPY, "Binary Format"; 55.2.6 "COPY Operations".
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use bytes::{Buf, BytesMut};
 
 use super::fault::{LinkFault, ServerFault};
@@ -58,6 +61,15 @@ pub struct Shipped {
     pub bytes: u64,
 }
 
+/// What one server has shipped of a part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// How much.
+    pub shipped: Shipped,
+    /// From when all were asked to when it had sent its last row.
+    pub took: Duration,
+}
+
 /// Why no more is shipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShipError {
@@ -86,6 +98,9 @@ pub struct Shipment {
     /// The server of whose current row the merge server has had a part.
     torn: Option<usize>,
     shipped: Shipped,
+    /// By lot and server.
+    senders: BTreeMap<(usize, usize), Sent>,
+    started: Instant,
     bytes_max: u64,
     error: Option<ShipError>,
 }
@@ -104,6 +119,8 @@ impl Shipment {
             sent: vec![0; servers],
             torn: None,
             shipped: Shipped::default(),
+            senders: BTreeMap::new(),
+            started: Instant::now(),
             bytes_max,
             error: None,
         }
@@ -117,6 +134,11 @@ impl Shipment {
     /// Rows of each lot that is through.
     pub fn lots_rows(&self) -> &[u64] {
         &self.lots_rows
+    }
+
+    /// What each server has sent of each lot, by lot and server.
+    pub fn senders(&self) -> &BTreeMap<(usize, usize), Sent> {
+        &self.senders
     }
 
     /// Why it ended early.
@@ -261,7 +283,7 @@ impl Shipment {
             return Ok(true);
         }
         if !whole {
-            self.count(1, header.frame_bytes - HEADER_BYTES);
+            self.count(at, 1, header.frame_bytes - HEADER_BYTES);
             // The frame's length is the same; its tag becomes that of CopyData.
             to.outbound.extend_from_slice(b"d");
             to.outbound.extend_from_slice(&from.inbound[1..HEADER_BYTES]);
@@ -273,7 +295,7 @@ impl Shipment {
         }
         let (rows, row_bytes, frame_bytes) = move_rows(&from.inbound, &mut to.outbound, format);
         from.inbound.advance(frame_bytes);
-        self.count(rows, row_bytes);
+        self.count(at, rows, row_bytes);
         Ok(true)
     }
 
@@ -292,6 +314,7 @@ impl Shipment {
             self.error.get_or_insert_with(|| ShipError::Server(body.to_vec()));
         } else if verdict.ends {
             self.delivered += 1;
+            self.senders.entry((self.current, at)).or_default().took = self.started.elapsed();
             if let Some(sent) = self.sent.get_mut(at) {
                 *sent += 1;
             }
@@ -299,7 +322,10 @@ impl Shipment {
         Ok(())
     }
 
-    fn count(&mut self, rows: u64, bytes: usize) {
+    fn count(&mut self, at: usize, rows: u64, bytes: usize) {
+        let sent = self.senders.entry((self.current, at)).or_default();
+        sent.shipped.rows += rows;
+        sent.shipped.bytes += bytes as u64;
         self.lot_rows += rows;
         self.shipped.rows += rows;
         self.shipped.bytes += bytes as u64;

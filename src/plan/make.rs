@@ -7,8 +7,12 @@ use pg_query::protobuf::{CreateTableAsStmt, IntoClause, Node as Wrapped, ObjectT
 
 use super::builder::Builder;
 use super::ir::Stop;
+use super::materialize::{self, Materialize};
 use super::rewrite::quoted;
-use super::{Access, Context, Everywhere, Gather, Output, Plan, Refusal, Route, Target, ddl, gather, statement};
+use super::statement::Source;
+use super::{
+    Access, Context, Everywhere, Gather, Output, Plan, Refusal, Route, Target, ddl, gather, statement, utility,
+};
 use crate::sql::{Node, edit, names};
 
 /// A table to be made for the rows of a [`Gather`].
@@ -26,12 +30,27 @@ pub struct Make {
     pub table: String,
     /// Columns that the statement names; the others are named as the query's.
     pub columns: Vec<String>,
+    /// It is a materialized view.
+    pub materialize: Option<Materialize>,
 }
 
 /// Plans CREATE TABLE AS.
-pub fn plan(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, Stop> {
+pub fn plan(create: &CreateTableAsStmt, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
+    match names::inner(&create.query) {
+        Some(Node::ExecuteStmt(execute)) => utility::executed_within(execute, true, source),
+        _ => of_query(create, context),
+    }
+}
+
+fn of_query(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, Stop> {
     if create.objtype() == ObjectType::ObjectMatview {
-        return Err(materialized().into());
+        let name = create.into.as_ref().and_then(|into| into.rel.as_ref());
+        let schema = name.map(|name| name.schemaname.as_str()).filter(|schema| !schema.is_empty());
+        let known = name.is_some_and(|name| Builder::new(context).relation(schema, &name.relname).is_some());
+        return match create.if_not_exists && known {
+            true => Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog: false })),
+            false => materialize::created(create, context),
+        };
     }
     let everywhere = |changes_catalog| Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }));
     let Some(into) = create.into.as_deref() else { return Err(Stop::Fails) };
@@ -41,22 +60,31 @@ pub fn plan(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, S
         // PostgreSQL says so, and does not run the query.
         return everywhere(false);
     }
-    let Some(Node::SelectStmt(select)) = names::inner(&create.query) else {
-        return Err(Refusal::unsupported("CREATE TABLE AS EXECUTE is not supported")
-            .hint("Write the query itself into CREATE TABLE AS.")
-            .into());
-    };
+    let Some(Node::SelectStmt(select)) = names::inner(&create.query) else { return Err(Stop::Fails) };
     if into.skip_data {
         return everywhere(true);
     }
     made(create, into, select, context)
 }
 
+/// INTO, taken out of a query: of UNION and its like it stands in the first arm.
+fn taken_into(select: &mut SelectStmt) -> Option<Box<IntoClause>> {
+    match (select.into_clause.take(), &mut select.larg) {
+        (Some(into), _) => Some(into),
+        (None, Some(first)) => taken_into(first),
+        (None, None) => None,
+    }
+}
+
+/// Whether a query is SELECT INTO.
+pub fn has_into(select: &SelectStmt) -> bool {
+    select.into_clause.is_some() || select.larg.as_deref().is_some_and(has_into)
+}
+
 /// Plans SELECT INTO; `None` for another query.
 pub fn select_into(select: &SelectStmt, context: &Context<'_>) -> Option<Result<Plan, Stop>> {
-    let into = select.into_clause.clone()?;
     let mut query = select.clone();
-    query.into_clause = None;
+    let into = taken_into(&mut query)?;
     let node = Node::SelectStmt(Box::new(query));
     let create = CreateTableAsStmt {
         query: Some(Box::new(Wrapped { node: Some(node) })),
@@ -67,7 +95,7 @@ pub fn select_into(select: &SelectStmt, context: &Context<'_>) -> Option<Result<
     };
     let node = Node::CreateTableAsStmt(Box::new(create));
     Some(ddl::check_temporary(&node, context).map_err(Stop::from).and_then(|()| match &node {
-        Node::CreateTableAsStmt(create) => plan(create, context),
+        Node::CreateTableAsStmt(create) => of_query(create, context),
         _ => Err(Stop::Fails),
     }))
 }
@@ -78,10 +106,7 @@ fn made(
     select: &SelectStmt,
     context: &Context<'_>,
 ) -> Result<Plan, Stop> {
-    let unfit = || {
-        let refusal = Refusal::unsupported("CREATE TABLE AS of this query is not supported");
-        Stop::from(refusal.hint("CREATE TABLE first, then INSERT or COPY the rows."))
-    };
+    let unfit = || unfit("CREATE TABLE AS");
     let mut gather = match gather::wherever(select, "rows for a new table", context)? {
         Some(gather) => gather,
         // The query's own refusal says more.
@@ -110,6 +135,7 @@ fn made(
         name: name.relname.clone(),
         table,
         columns: names::strings(&into.col_names).unwrap_or_default().into_iter().map(str::to_owned).collect(),
+        materialize: None,
     });
     let target = Target::Gather(Arc::new(gather));
     Ok(Plan::Rows(Route { access: Access::Write, target, output: Output::Rows }))
@@ -120,16 +146,8 @@ pub fn makes(gather: &Gather) -> bool {
     gather.make.is_some()
 }
 
-fn materialized() -> Refusal {
-    Refusal::unsupported(
-        "materialized views are not supported: REFRESH runs on each shard by itself, over that shard's rows only",
-    )
-    .hint(
-        "CREATE TABLE name AS the query; to refresh it: BEGIN; DELETE FROM name; INSERT INTO name SELECT ...; COMMIT.",
-    )
-}
-
-/// REFRESH of one that was made on the shards.
-pub fn refreshed() -> Refusal {
-    materialized()
+/// A query whose rows cannot be stored in this way.
+pub fn unfit(verb: &str) -> Stop {
+    let refusal = Refusal::unsupported(format!("{verb} of this query is not supported"));
+    refusal.hint("CREATE TABLE first, then INSERT or COPY the rows.").into()
 }

@@ -16,6 +16,7 @@ mod gather;
 mod verb;
 mod put;
 mod make;
+mod materialize;
 mod key;
 mod literal;
 mod resolve;
@@ -64,6 +65,7 @@ pub use gather::{
 };
 pub use literal::{LiteralKey, Literals};
 pub use make::Make;
+pub use materialize::{DEFINITION, Materialize};
 pub use moving::Move;
 pub use put::{Put, Store};
 pub use refusal::Refusal;

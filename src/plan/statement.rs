@@ -3,8 +3,8 @@
 use super::builder::Builder;
 use super::ir::Stop;
 use super::{
-    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, make, put,
-    remembered, sequence, setting, utility,
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, make, materialize,
+    put, remembered, sequence, setting, utility,
 };
 use crate::sql::{Node, Statement};
 
@@ -55,9 +55,10 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
     }
     match node {
         Node::CreateTableAsStmt(create) => {
-            ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, context))
+            ddl::check_temporary(node, context).map_err(Stop::from).and_then(|()| make::plan(create, source, context))
         }
-        Node::SelectStmt(select) if select.into_clause.is_some() => {
+        Node::RefreshMatViewStmt(refresh) => materialize::refreshed(refresh, context),
+        Node::SelectStmt(select) if make::has_into(select) => {
             make::select_into(select, context).unwrap_or(Err(Stop::Fails))
         }
         Node::SelectStmt(select) => match setting::set_config(select) {

@@ -48,7 +48,10 @@ pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<O
         Node::ClosePortalStmt(close) => {
             Plan::Cursor(CursorVerb::Close((!close.portalname.is_empty()).then(|| close.portalname.clone())))
         }
-        Node::ExplainStmt(explain) => Plan::Rows(explained(explain, context)?),
+        Node::ExplainStmt(explain) => match names::inner(&explain.query) {
+            Some(Node::ExecuteStmt(execute)) => executed_within(execute, false, source)?,
+            _ => Plan::Rows(explained(explain, context)?),
+        },
         Node::LockStmt(lock) => Plan::Rows(locked(lock, context)?),
         Node::TruncateStmt(truncate) => Plan::Rows(truncated(truncate, context)?),
         Node::UnlistenStmt(_) => any,
@@ -127,12 +130,32 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
     })
 }
 
-fn executed(execute: &ExecuteStmt, source: &Source<'_>) -> Result<PreparedVerb, Stop> {
-    let argument = |node: &Wrapped| match &node.node {
+/// Constants as text.
+fn argument(node: &Wrapped) -> Result<Option<String>, ()> {
+    match &node.node {
         Some(node) if names::is_null(node) => Ok(None),
         Some(node @ Node::AConst(_)) if !rounds(node) => names::value_text(node).map(Some).ok_or(()),
         Some(_) | None => Err(()),
-    };
+    }
+}
+
+/// EXECUTE within another statement, behind AS if that is CREATE TABLE AS.
+pub fn executed_within(execute: &ExecuteStmt, behind_as: bool, source: &Source<'_>) -> Result<Plan, Stop> {
+    let text = source.text.get(source.range.clone()).unwrap_or_default();
+    let places = tokens::execute_within(text, behind_as)
+        .ok_or_else(|| Stop::Refuse(Refusal::unsupported("this EXECUTE cannot be analysed")))?;
+    let start = source.range.start;
+    let in_script = |range: std::ops::Range<usize>| start + range.start..start + range.end;
+    Ok(Plan::Prepared(PreparedVerb::Within {
+        name: execute.name.clone(),
+        arguments: execute.params.iter().map(argument).collect(),
+        head: in_script(0..places.0),
+        tail: in_script(places.1),
+        rest: in_script(places.2..text.len()),
+    }))
+}
+
+fn executed(execute: &ExecuteStmt, source: &Source<'_>) -> Result<PreparedVerb, Stop> {
     let text = source.text.get(source.range.clone()).unwrap_or_default();
     let tail = match execute.params.is_empty() {
         true => text.len()..text.len(),
@@ -204,6 +227,13 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
         Some(Node::DefElem(element)) => element.defname == "analyze" && names::option_flag(element) != Some(false),
         _ => false,
     });
+    // They are explained by their queries; ANALYZE would make the table.
+    let node = match node {
+        Node::CreateTableAsStmt(create) if !analyze => names::inner(&create.query),
+        Node::DeclareCursorStmt(declare) => names::inner(&declare.query),
+        node => Some(node),
+    };
+    let Some(node) = node else { return Err(Stop::Fails) };
     let mut route = match node {
         Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
             followed::instead(statement::rows(node, None, context), node, context)?

@@ -116,6 +116,19 @@ pub enum PreparedVerb {
         /// Byte range, in the script, of the arguments with their parentheses; empty when there are none.
         tail: std::ops::Range<usize>,
     },
+    /// EXPLAIN EXECUTE and CREATE TABLE AS EXECUTE: the statement stands in another one.
+    Within {
+        /// Statement name.
+        name: String,
+        /// As those of EXECUTE.
+        arguments: Vec<Result<Option<String>, ()>>,
+        /// Byte range, in the script, of the arguments with their parentheses; empty when there are none.
+        tail: std::ops::Range<usize>,
+        /// What stands before EXECUTE.
+        head: std::ops::Range<usize>,
+        /// What stands behind it.
+        rest: std::ops::Range<usize>,
+    },
     /// DEALLOCATE name, or ALL when `None`.
     Deallocate(Option<String>),
 }

@@ -84,7 +84,8 @@ impl Session {
     fn cursor_shard(&self, name: &str) -> Option<(ShardId, bool)> {
         let portal = || match self.names.portals.get(name.as_bytes())?.place {
             Place::One { shard, replica } => Some((shard, replica)),
-            Place::Many(_) | Place::Every(_) | Place::Gather(_) | Place::Local | Place::Done => None,
+            Place::Many(_) | Place::Every(_) | Place::Gather(_) | Place::Fetch(_) => None,
+            Place::Cursor | Place::Local | Place::Done => None,
         };
         self.names.cursors.get(name).copied().or_else(portal)
     }

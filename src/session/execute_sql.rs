@@ -4,6 +4,7 @@
 use bytes::BytesMut;
 
 use super::ask::Values;
+use super::extended::messages::no_statement;
 use super::failure::Failure;
 use super::gather::described::Wire;
 use super::life::{Ended, Session};
@@ -48,6 +49,48 @@ impl Session {
         values: &[Option<String>],
         alone: bool,
     ) -> Result<Ended, Failure> {
+        let text = self.text_with(compiled, values).await?;
+        let compiled = self.compiled(text.as_bytes(), &[]).await?;
+        match compiled.plan() {
+            Some(Plan::Rows(route)) => Box::pin(self.rows(text.as_bytes(), route, &NoArguments, alone)).await,
+            Some(Plan::Refuse(refusal)) => Err(refusal.clone().into()),
+            _ => Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported").into()),
+        }
+    }
+
+    /// EXPLAIN EXECUTE, CREATE TABLE AS EXECUTE: the statement stands, with its arguments, between two parts of another one.
+    pub(super) async fn execute_within(
+        &mut self,
+        name: &str,
+        (arguments, tail): (&[Result<Option<String>, ()>], &[u8]),
+        (head, rest): (&[u8], &[u8]),
+        alone: bool,
+    ) -> Result<Ended, Failure> {
+        let Some(prepared) = self.names.statements.get(name.as_bytes()).cloned() else {
+            return Err(no_statement(name.as_bytes()));
+        };
+        let known: Result<Values, ()> = arguments.iter().cloned().collect();
+        let values = match known {
+            Ok(values) => values,
+            Err(()) => self.computed_arguments(&prepared.compiled, tail).await?,
+        };
+        let text = self.text_with(&prepared.compiled, &values).await?;
+        let text = text.trim().trim_end_matches(';');
+        let words = String::from_utf8_lossy(rest).to_ascii_lowercase();
+        let text = match words.split_whitespace().collect::<Vec<_>>().as_slice() {
+            // PostgreSQL runs it for no row, and says how many there were. Source: prepare.c, ExecuteQuery.
+            ["with", "no", "data", ..] => {
+                [head, b"SELECT * FROM (", text.as_bytes(), b"\n) AS executed LIMIT 0"].concat()
+            }
+            _ => [head, text.as_bytes(), b"\n", rest].concat(),
+        };
+        let compiled = self.compiled(&text, &[]).await?;
+        let plan = compiled.plan().ok_or_else(|| Report::error("0A000", "this EXECUTE is not supported"))?;
+        Box::pin(self.statement(&compiled, &text, plan, alone)).await
+    }
+
+    /// A statement with values in the places of its parameters.
+    async fn text_with(&mut self, compiled: &Compiled, values: &[Option<String>]) -> Result<String, Failure> {
         let types = self.parameter_types(compiled).await?;
         if types.len() != values.len() {
             // Source: prepare.c, EvaluateParams.
@@ -64,14 +107,8 @@ impl Session {
             Some(format!("CAST({} AS {name})", value.as_deref().map_or_else(|| "NULL".to_owned(), escaped)))
         };
         let text = String::from_utf8_lossy(&compiled.text);
-        let text = tokens::with_parameters(&text, value)
-            .ok_or_else(|| Failure::from(Report::error("0A000", "EXECUTE of this statement is not supported")))?;
-        let compiled = self.compiled(text.as_bytes(), &[]).await?;
-        match compiled.plan() {
-            Some(Plan::Rows(route)) => Box::pin(self.rows(text.as_bytes(), route, &NoArguments, alone)).await,
-            Some(Plan::Refuse(refusal)) => Err(refusal.clone().into()),
-            _ => Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported").into()),
-        }
+        tokens::with_parameters(&text, value)
+            .ok_or_else(|| Failure::from(Report::error("0A000", "EXECUTE of this statement is not supported")))
     }
 
     /// Where expressions are to be computed: those that draw from a sequence are not any server's.

@@ -48,6 +48,8 @@ pub struct Session {
     pub(super) cancel: Arc<CancelSlot>,
     /// Merge servers that hold cursors and portals.
     pub(super) merges: Vec<super::gather::portal::Held>,
+    /// Under EXPLAIN ANALYZE: what is shipped.
+    pub(super) measured: Option<Box<super::gather::measure::Measured>>,
     /// Where statements go that any shard can answer.
     pub(super) default_shard: ShardId,
     pub(super) pools: Vec<((ShardId, Role), ServerPool)>,
@@ -116,6 +118,7 @@ impl Session {
             names: Names::default(),
             pipeline: Pipeline::default(),
             merges: Vec::new(),
+            measured: None,
             default_shard,
             pools: Vec::new(),
             drain_signal: {

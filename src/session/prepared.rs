@@ -30,6 +30,11 @@ impl Session {
                 let (before, tail) = (tail.start, script.text.get(tail.clone()).unwrap_or_default().to_vec());
                 return self.execute_sql(name, arguments, (before, &tail), alone).await;
             }
+            PreparedVerb::Within { name, arguments, tail, head, rest } => {
+                let part = |range: &std::ops::Range<usize>| script.text.get(range.clone()).unwrap_or_default();
+                let around = (part(head), part(rest));
+                return Box::pin(self.execute_within(name, (arguments, part(tail)), around, alone)).await;
+            }
             PreparedVerb::Deallocate(_) => self.deallocate(verb)?,
         }
         Ok(Ended::NotReady)
@@ -138,7 +143,7 @@ impl Session {
                 self.names.statements.clear();
                 reply::complete(&mut self.link.client.outbound, "DEALLOCATE ALL");
             }
-            PreparedVerb::Prepare { .. } | PreparedVerb::Execute { .. } => {
+            PreparedVerb::Prepare { .. } | PreparedVerb::Execute { .. } | PreparedVerb::Within { .. } => {
                 return Err(Report::error("0A000", "PREPARE and EXECUTE inside a Parse message are not supported")
                     .with_hint("Send them as simple queries, or prepare through the protocol.")
                     .into());

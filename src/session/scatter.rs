@@ -49,8 +49,11 @@ impl Session {
         }
         let leader = places.first().copied().unwrap_or(0);
         let mut end = bytes::BytesMut::new();
-        let succeeded = if let Some(mut explain) = self.explain_many(output, shards, places) {
+        let succeeded = if let Some(mut explain) = self.explain_many(output, shards, places.clone()) {
             self.relay_in_block(&mut explain).await?;
+            if access != Access::Write {
+                Box::pin(self.count_scattered(text, &places, &mut explain)).await?;
+            }
             explain.finish(&mut end)
         } else {
             let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));

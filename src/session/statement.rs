@@ -91,6 +91,10 @@ pub enum Place {
     Every(Vec<ShardId>),
     /// To be read from shards and finished on a merge server.
     Gather(Arc<Gathering>),
+    /// FETCH, MOVE or CLOSE of a cursor that a merge server has, with the formats of its columns.
+    Fetch(Arc<[i16]>),
+    /// The portal is a cursor that a merge server has.
+    Cursor,
     /// In the gateway: transaction control, SET and the like.
     Local,
     /// Was in the gateway, and has been carried out.

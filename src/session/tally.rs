@@ -55,7 +55,10 @@ impl Session {
             | Plan::Discard(_)
             | Plan::Cursor(_)
             | Plan::Prepared(PreparedVerb::Prepare { .. } | PreparedVerb::Deallocate(_)) => QueryKind::Control,
-            Plan::Rows(_) | Plan::Prepared(PreparedVerb::Execute { .. }) | Plan::Empty | Plan::Refuse(_) => return,
+            Plan::Rows(_)
+            | Plan::Prepared(PreparedVerb::Execute { .. } | PreparedVerb::Within { .. })
+            | Plan::Empty
+            | Plan::Refuse(_) => return,
         };
         self.tally.query(kind);
     }

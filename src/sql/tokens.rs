@@ -37,6 +37,30 @@ pub fn arguments(text: &str) -> Option<Range<usize>> {
     }
 }
 
+/// Of a statement with `EXECUTE name [(arguments)]` in it, behind AS or not: where that begins, its arguments with their parentheses, and
+/// where it ends.
+pub fn execute_within(text: &str, behind_as: bool) -> Option<(usize, Range<usize>, usize)> {
+    let words = words(text)?;
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|of| of.text == word);
+    let at = (0..words.len()).find(|at| is(*at, "execute") && (!behind_as || *at > 0 && is(*at - 1, "as")))?;
+    let (begin, name_end) = (words.get(at)?.range.start, words.get(at + 1)?.range.end);
+    if !is(at + 2, "(") {
+        return Some((begin, name_end..name_end, name_end));
+    }
+    let mut depth = 0usize;
+    for word in words.get(at + 2..)? {
+        match word.text.as_str() {
+            "(" => depth += 1,
+            ")" => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some((begin, words.get(at + 2)?.range.start..word.range.end, word.range.end));
+        }
+    }
+    None
+}
+
 /// A query for what `COPY ... TO` copies: the query in it, or all of its table's columns or those listed.
 pub fn copied_query(text: &str) -> Option<String> {
     let mut depth = 0usize;
@@ -139,6 +163,17 @@ pub fn words(text: &str) -> Option<Vec<Word>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn execute_is_found_in_other_statements() {
+        let parts = |text: &'static str, behind_as| {
+            let (begin, tail, end) = execute_within(text, behind_as).unwrap();
+            (&text[..begin], &text[tail], &text[end..])
+        };
+        let text = "CREATE TABLE execute (a, b) AS EXECUTE \"p\"(f(1), ')') WITH NO DATA";
+        assert_eq!(parts(text, true), ("CREATE TABLE execute (a, b) AS ", "(f(1), ')')", " WITH NO DATA"));
+        assert_eq!(parts("EXPLAIN (COSTS OFF) EXECUTE p", false), ("EXPLAIN (COSTS OFF) ", "", ""));
+    }
 
     #[test]
     fn the_body_of_prepare_starts_after_its_own_as() {

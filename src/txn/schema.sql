@@ -72,4 +72,20 @@ BEGIN ATOMIC
     SELECT EXISTS (SELECT FROM pgbraid.decision d WHERE d.txn = ANY (txns) AND d.committed);
 END;
 
+-- What materialized views made through the gateway read while it refreshes them: the table where it has put their rows, which only that
+-- transaction sees.
+CREATE OR REPLACE FUNCTION pgbraid.refreshed() RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rows_table regclass := to_regclass(nullif(current_setting('pgbraid.refreshed', true), ''));
+BEGIN
+    IF rows_table IS NULL THEN
+        RAISE EXCEPTION 'this materialized view is refreshed through the gateway'
+            USING ERRCODE = 'feature_not_supported', HINT = 'REFRESH sees one shard''s rows only; connect to pgbraid.';
+    END IF;
+    RETURN QUERY EXECUTE format('SELECT * FROM %s', rows_table);
+END
+$$;
+
 COMMIT;

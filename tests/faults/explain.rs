@@ -68,3 +68,73 @@ fn json_is_one_document_and_what_cannot_be_one_is_refused() {
     }
     assert_eq!(client.query("EXPLAIN (FORMAT verse) SELECT * FROM rows").sqlstate(), "22023");
 }
+
+/// What each shard sent, as EXPLAIN ANALYZE says it in JSON: rows and bytes.
+fn sent(shards: &serde_json::Value) -> Vec<(u64, u64)> {
+    let number = |shard: &serde_json::Value, name: &str| shard[name].as_u64().unwrap();
+    let of = |shard: &serde_json::Value| {
+        assert!(shard["Shipping Time"].as_f64().unwrap() >= 0.0);
+        assert!(shard["Explain"][0]["Execution Time"].as_f64().unwrap() >= 0.0);
+        (number(shard, "Shipped Rows"), number(shard, "Shipped Bytes"))
+    };
+    shards.as_array().unwrap().iter().map(of).collect()
+}
+
+#[test]
+fn analyze_tells_rows_bytes_and_times_of_each_shard() {
+    let stage = Stage::new("");
+    let mut client = stage.client();
+    for (key, rows) in [(key_on(0), 3), (key_on(1), 5)] {
+        client.run(&format!("INSERT INTO rows SELECT {key}, g, 'abcd' FROM generate_series(1, {rows}) g"));
+    }
+    // A column of text of 4 bytes: a count (2), a length (4), the value.
+    let scatter = ("SELECT v FROM rows", [(3, 30), (5, 50)]);
+    let ordered = ("SELECT id FROM rows ORDER BY id", [(3, 21), (5, 35)]);
+    // In binary, from the first shard one row in three.
+    let gather =
+        ("SELECT avg(n) FROM (SELECT id % 2 AS n FROM rows WHERE id = 2 LIMIT 100) AS few", [(1, 14), (1, 14)]);
+    for (query, expected) in [scatter, ordered, gather] {
+        let lines_of = |client: &mut crate::client::Client, options: &str| {
+            lines(&client.query(&format!("EXPLAIN (ANALYZE{options}) {query}")))
+        };
+        let document: serde_json::Value = serde_json::from_str(&lines_of(&mut client, ", FORMAT JSON")[0]).unwrap();
+        let plan = &document[0]["Plan"];
+        let shards = if plan["Shards"].is_null() { &plan["Parts"][0]["Shards"] } else { &plan["Shards"] };
+        assert_eq!(sent(shards), expected, "{query}");
+        let yaml = lines_of(&mut client, ", FORMAT YAML").join("\n");
+        let text = lines_of(&mut client, "").join("\n");
+        let without_times = lines_of(&mut client, ", TIMING OFF").join("\n");
+        for (rows, bytes) in expected {
+            assert!(yaml.contains(&format!("Shipped Rows: {rows}\n")), "{yaml}");
+            assert!(text.contains(&format!("(shipped rows={rows} bytes={bytes} time=")), "{text}");
+            assert!(without_times.contains(&format!("(shipped rows={rows} bytes={bytes})")), "{without_times}");
+        }
+    }
+    let plain = lines(&client.query("EXPLAIN SELECT v FROM rows")).join("\n");
+    assert!(!plain.contains("shipped"), "{plain}");
+    client.run("BEGIN; EXPLAIN ANALYZE DELETE FROM rows; ROLLBACK");
+    assert_eq!(client.value("SELECT count(*) FROM rows"), "8");
+}
+
+#[test]
+fn a_plan_that_is_too_long_to_be_held_is_refused_and_not_cut() {
+    let stage = Stage::new("[limits]\nheld_bytes_max = \"64kB\"\n");
+    let mut client = stage.client();
+    let answer =
+        client.query(&format!("EXPLAIN SELECT count(DISTINCT id) FROM rows WHERE v <> '{}'", "x".repeat(100_000)));
+    assert_eq!(answer.sqlstate(), "53200", "{:?}", answer.error);
+    assert_eq!(client.query("EXPLAIN SELECT count(DISTINCT id) FROM rows").error, None);
+}
+
+#[test]
+fn explain_of_what_holds_a_query_explains_the_query() {
+    let stage = Stage::new("");
+    let mut client = stage.client();
+    for sql in ["CREATE TABLE made AS", "CREATE MATERIALIZED VIEW made AS", "DECLARE c CURSOR FOR"] {
+        for query in ["SELECT * FROM rows", "SELECT count(DISTINCT v) FROM rows", "SELECT 1"] {
+            assert_eq!(client.query(&format!("EXPLAIN {sql} {query}")).error, None, "{sql} {query}");
+        }
+    }
+    client.run("EXPLAIN ANALYZE DECLARE c CURSOR FOR SELECT v FROM rows");
+    assert_eq!(client.query("SELECT * FROM made").sqlstate(), "42P01");
+}

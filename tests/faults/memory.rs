@@ -18,12 +18,12 @@ fn status_bytes(pid: u32, field: &str) -> u64 {
 }
 
 /// Forgets the peak (proc(5), `clear_refs`).
-fn reset_peak(pid: u32) -> u64 {
+pub fn reset_peak(pid: u32) -> u64 {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
     status_bytes(pid, "VmHWM")
 }
 
-fn assert_bounded(pid: u32, before: u64) {
+pub fn assert_bounded(pid: u32, before: u64) {
     let peak = status_bytes(pid, "VmHWM");
     assert!(peak < before + GROWTH_BYTES_MAX, "memory grew from {} MB to {} MB", before >> 20, peak >> 20);
 }

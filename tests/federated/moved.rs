@@ -35,7 +35,7 @@ fn more_rows_than_the_gateway_holds_are_stored() {
     assert_eq!(client.value("SELECT count(*) FROM rows"), "20040");
     let held = "INSERT INTO rows SELECT customer_id + 1000000, v FROM rows RETURNING *";
     let (code, message) = client.query(held).error.unwrap();
-    assert_eq!(code, "54000");
+    assert_eq!(code, "53200");
     assert!(message.contains("held_bytes_max"), "{message}");
     assert_eq!(client.value("SELECT count(*) FROM rows"), "20040");
 }

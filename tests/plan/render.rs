@@ -122,6 +122,10 @@ fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
         Plan::Prepared(PreparedVerb::Execute { name, arguments, tail }) => {
             format!("execute {name} {:?} {arguments:?}\n", &text[tail.clone()])
         }
+        Plan::Prepared(PreparedVerb::Within { name, arguments, tail, head, rest }) => {
+            let part = |range: &std::ops::Range<usize>| text[range.clone()].to_owned();
+            format!("{:?} execute {name} {:?} {arguments:?} {:?}\n", part(head), part(tail), part(rest))
+        }
         Plan::Prepared(PreparedVerb::Deallocate(name)) => format!("deallocate {name:?}\n"),
         Plan::Cursor(CursorVerb::Declare { name, route: rows, .. }) => {
             format!("declare {name}: {}", route(rows, text, values))

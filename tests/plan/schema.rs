@@ -91,6 +91,7 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
         rewrites_rows: false,
         stamps: false,
         guarded: None,
+        materialized: None,
     }
 }
 

@@ -26,6 +26,21 @@ DROP TABLE empty;
 SELECT customer_id, id INTO picked FROM orders WHERE total > 50;
 SELECT * FROM picked;
 DROP TABLE picked;
+SELECT customer_id INTO united FROM orders UNION SELECT customer_id FROM customers;
+SELECT count(*) FROM united;
+SELECT 1 INTO united UNION ALL SELECT 2;
+DROP TABLE united;
+WITH w AS (SELECT * FROM orders) SELECT status, count(*) AS n INTO counted FROM w GROUP BY status;
+SELECT * FROM counted;
+DROP TABLE counted;
+CREATE TABLE valued (a, b) AS VALUES (1, 'a'), (2, NULL);
+SELECT * FROM valued;
+DROP TABLE valued;
+CREATE TABLE named (x) AS SELECT id, status FROM orders;
+SELECT * FROM named;
+DROP TABLE named;
+CREATE TABLE named (x, y, z) AS SELECT 1, 2;
+CREATE TABLE named (x, y, z) AS SELECT id, status FROM orders;
 CREATE TABLE series AS SELECT g AS customer_id, g * 2 AS v FROM generate_series(1, 30) g;
 SELECT * FROM series WHERE customer_id = 7;
 SELECT count(*), sum(v) FROM series;
@@ -58,8 +73,6 @@ CREATE TABLE keyless AS SELECT NULLIF(customer_id, 3) AS customer_id FROM custom
 CREATE TABLE hashed AS SELECT customer_id::numeric AS customer_id FROM orders;
 -- refused 0A000
 CREATE TEMP TABLE t AS SELECT customer_id FROM orders;
--- refused 0A000
-CREATE MATERIALIZED VIEW m AS SELECT customer_id FROM orders;
 
 -- Views over what is gathered.
 CREATE VIEW statuses AS SELECT status, count(*) AS n FROM orders GROUP BY status;

@@ -50,3 +50,19 @@ PREPARE copies(int8) AS INSERT INTO refunds SELECT customer_id + $1, id, total F
 EXECUTE copies(1 + 1);
 SELECT count(*), sum(customer_id) FROM refunds;
 DEALLOCATE ALL;
+
+-- EXECUTE within other statements.
+PREPARE few AS SELECT customer_id, id, total FROM orders WHERE total > 50;
+PREPARE counted(int) AS SELECT status, count(*) AS c FROM orders WHERE id > $1 GROUP BY status -- a comment
+;
+CREATE TABLE made AS EXECUTE few;
+SELECT * FROM made;
+CREATE TABLE execute (a, b) AS EXECUTE counted(2);
+SELECT * FROM execute;
+CREATE TABLE empty (a, b) AS EXECUTE counted(1 + 1) WITH NO DATA;
+SELECT * FROM empty;
+CREATE TABLE more AS EXECUTE nosuch;
+CREATE TABLE more AS EXECUTE counted;
+EXPLAIN EXECUTE nosuch(1);
+DROP TABLE made, execute, empty;
+DEALLOCATE ALL;

@@ -1,6 +1,6 @@
 //! ALTER TABLE and RENAME: what would change where a table's rows live, or fill them on each shard for itself.
 
-use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ObjectType, RenameStmt};
+use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ObjectType, RangeVar, RenameStmt};
 
 use super::constraint::check_constraint;
 use super::table::{Table, as_table, column, column_constraints, column_type, default_of, existing, key_of, same_rows};
@@ -9,8 +9,13 @@ use crate::plan::ir::Stop;
 use crate::plan::{Context, Refusal};
 use crate::sql::{Node, names};
 
+/// One whose names and columns say where its rows live: those of a materialized view do not.
+fn alterable(name: Option<&RangeVar>, context: &Context<'_>) -> Option<std::sync::Arc<Relation>> {
+    existing(name, context).filter(|relation| relation.materialized.is_none())
+}
+
 pub fn check_alter(alter: &AlterTableStmt, context: &Context<'_>) -> Result<(), Stop> {
-    let Some(relation) = existing(alter.relation.as_ref(), context) else { return Ok(()) };
+    let Some(relation) = alterable(alter.relation.as_ref(), context) else { return Ok(()) };
     let mut table = as_table(&relation);
     for node in &alter.cmds {
         if let Some(Node::AlterTableCmd(command)) = &node.node {
@@ -55,7 +60,7 @@ fn check_command(
             }
         }
         (AlterTableType::AtAttachPartition, Some(Node::PartitionCmd(partition))) => {
-            let child = existing(partition.name.as_ref(), context);
+            let child = alterable(partition.name.as_ref(), context);
             child.map_or(Ok(()), |child| same_rows(&as_table(&child), relation))
         }
         (AlterTableType::AtAddInherit, Some(Node::RangeVar(parent))) => {
@@ -107,7 +112,7 @@ fn key_change(table: &Table<'_>, verb: &str) -> Refusal {
 }
 
 pub fn check_rename(rename: &RenameStmt, context: &Context<'_>) -> Result<(), Stop> {
-    let Some(relation) = existing(rename.relation.as_ref(), context) else { return Ok(()) };
+    let Some(relation) = alterable(rename.relation.as_ref(), context) else { return Ok(()) };
     match rename.rename_type() {
         ObjectType::ObjectColumn => {
             let table = as_table(&relation);

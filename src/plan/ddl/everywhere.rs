@@ -108,7 +108,6 @@ pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
 
 fn refused(node: &Node) -> Result<(), Refusal> {
     match node {
-        Node::RefreshMatViewStmt(_) => Err(crate::plan::make::refreshed()),
         Node::CreateSubscriptionStmt(_) | Node::AlterSubscriptionStmt(_) | Node::DropSubscriptionStmt(_) => {
             Err(Refusal::unsupported("subscriptions are not supported: every shard would receive all rows")
                 .hint("Subscribe on a shard directly, or load through the gateway."))

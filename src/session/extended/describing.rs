@@ -17,7 +17,7 @@ use crate::wire::frontend::{Malformed, Named};
 use crate::wire::reply::{self, Report};
 
 const CLOSE_COMPLETE: &[u8] = b"3\0\0\0\x04";
-pub(super) const NO_DATA: &[u8] = b"n\0\0\0\x04";
+pub(in crate::session) const NO_DATA: &[u8] = b"n\0\0\0\x04";
 const NO_PARAMETERS: &[u8] = b"t\0\0\0\x06\0\0";
 
 impl Session {
@@ -37,6 +37,11 @@ impl Session {
             return Ok(());
         }
         self.number_block(prepared.plan().unwrap_or(&Plan::Empty)).await?;
+        if let Some(Plan::Cursor(_)) = prepared.plan()
+            && Box::pin(self.describe_fetch(&prepared.compiled.text, prepared.plan())).await?
+        {
+            return Ok(());
+        }
         // PostgreSQL refuses to describe a statement that returns rows in a failed block; so does the server then.
         let at = match self.cursor_to_describe(prepared.plan()) {
             Some((shard, replica, name)) => self.portal_server(shard, Some(replica), name.as_bytes())?,
@@ -70,6 +75,8 @@ impl Session {
                 self.describe_gather(name, &gathering);
                 return Ok(());
             }
+            Place::Fetch(formats) => return Box::pin(self.describe_fetch_portal(name, &formats)).await,
+            Place::Cursor => return Box::pin(self.describe_cursor(name)).await,
             Place::One { shard, replica } => self.portal_server(shard, Some(replica), name)?,
             Place::Many(shards) | Place::Every(shards) => {
                 // All of them owe their BindComplete; the first one's answers go to the client.
@@ -135,7 +142,17 @@ impl Session {
 
     async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
         let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
-            None | Some(Place::Local | Place::Done) => {
+            None if self.held_cursor(name).is_some() => {
+                self.drain().await?;
+                let name = String::from_utf8_lossy(name).into_owned();
+                self.end_held(&crate::session::gather::portal::HeldName::Cursor(name)).await?;
+                self.say(CLOSE_COMPLETE);
+                return Ok(());
+            }
+            None if let Some((shard, replica)) = self.names.cursors.remove(&*String::from_utf8_lossy(name)) => {
+                vec![(shard, Some(replica))]
+            }
+            None | Some(Place::Fetch(_) | Place::Cursor | Place::Local | Place::Done) => {
                 self.say(CLOSE_COMPLETE);
                 return Ok(());
             }

@@ -11,7 +11,7 @@ use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, Output, Plan, TransactionVerb};
+use crate::plan::{Access, CursorVerb, Output, Plan, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
@@ -55,6 +55,21 @@ impl Session {
                 }
             }
             (Place::Many(shards), _) => Box::pin(self.execute_many(&shards, &execute, plan)).await?,
+            (Place::Gather(gathering), Some(compiled)) if matches!(plan, Plan::Cursor(_)) => {
+                if let Plan::Cursor(CursorVerb::Declare { name, hold, .. }) = plan {
+                    let declare = self.execute_declare(&compiled.text, (name, *hold), &gathering);
+                    Box::pin(declare).await?;
+                }
+                if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                    portal.place = Place::Done;
+                }
+            }
+            (Place::Fetch(formats), Some(compiled)) => {
+                if let Plan::Cursor(verb) = plan {
+                    Box::pin(self.execute_fetch(&compiled.text, verb, &formats, &execute)).await?;
+                }
+            }
+            (Place::Cursor, _) => Box::pin(self.execute_cursor(&execute)).await?,
             (Place::Gather(gathering), _) => Box::pin(self.execute_gather(&execute, &gathering)).await?,
             (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
             (Place::Local, Some(compiled)) => {
@@ -65,7 +80,7 @@ impl Session {
                     portal.place = Place::Done;
                 }
             }
-            (Place::Local | Place::Done, _) => {
+            (Place::Local | Place::Done | Place::Fetch(_), _) => {
                 // Source: pquery.c, PortalRun and postgres.c, exec_execute_message.
                 let name = String::from_utf8_lossy(execute.portal);
                 return Err(Report::error("55000", format!("portal \"{name}\" cannot be run")).into());
@@ -142,14 +157,23 @@ impl Session {
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
         let known = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
-        let (mut rows, end, returns) = match known {
-            Some(Undelivered { rows, end, returns }) => (rows, end, returns),
+        let kept = match known {
+            Some(kept) => kept,
             None => {
                 let (rows, end) = self.run_and_keep(shards, order, execute).await?;
-                let returns = !rows.is_empty();
-                (rows, end, returns)
+                Undelivered { returns: !rows.is_empty(), rows, end }
             }
         };
+        self.deliver(kept, execute);
+        if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+            portal.reached = shards.len();
+        }
+        Ok(())
+    }
+
+    /// As many of the rows that are kept as an Execute asks for; the rest stays with the portal.
+    pub(in crate::session) fn deliver(&mut self, kept: Undelivered, execute: &Execute<'_>) {
+        let Undelivered { mut rows, end, returns } = kept;
         let rows_max = usize::try_from(execute.rows_max).ok().filter(|max| *max > 0).unwrap_or(usize::MAX);
         let out = &mut self.link.client.outbound;
         let count = rows.len().min(rows_max);
@@ -166,10 +190,8 @@ impl Session {
             reply::complete(out, &count.map_or(words.to_string(), |count| format!("{words} {count}")));
         }
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
-            portal.reached = shards.len();
             portal.kept = Some(Undelivered { rows, end, returns });
         }
-        Ok(())
     }
 
     async fn run_and_keep(
@@ -195,7 +217,7 @@ impl Session {
             (hoard.rows, hoard.overflow, hoard.inner.failed())
         };
         if overflow {
-            return Err(Report::error("54000", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
+            return Err(Report::error("53200", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
                 .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
                 .into());
         }
@@ -300,6 +322,7 @@ impl Session {
             }
             Plan::Prepared(verb) => self.deallocate(verb)?,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
+            Plan::Cursor(CursorVerb::Close(None)) => self.execute_close_all().await?,
             Plan::Rows(_) | Plan::Cursor(_) | Plan::SettingQuery(_) => return Err(no_portal(b"")),
         }
         Ok(())

@@ -24,7 +24,7 @@ const PIPELINE_BYTES: usize = 64 * 1024;
 /// Answers of the gateway's own that may wait for a server's; one more, and the server is waited for.
 const SAID_MAX: usize = 1_000;
 
-pub(super) const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
+pub(in crate::session) const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
 
 impl Session {
     /// Handles one extended-protocol message other than Sync.
@@ -151,8 +151,16 @@ impl Session {
                     CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, bind, &prepared).await?),
                     CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
                 };
-                let at = Box::pin(self.cursor_server(verb, declared)).await?;
-                self.bind_on(at, (bind, None)).await?
+                if bind.more_bytes > 0 && matches!(declared, Some(Destination::Gather(_))) {
+                    return Ok(Bound::WholeNeeded);
+                }
+                match Box::pin(self.bind_held_cursor(verb, declared.as_ref(), bind, &prepared)).await? {
+                    Some(place) => place,
+                    None => {
+                        let at = Box::pin(self.cursor_server(verb, declared)).await?;
+                        self.bind_on(at, (bind, None)).await?
+                    }
+                }
             }
             Plan::SettingQuery(_) => {
                 let at = self.enlist_any(Access::Read).await?;
@@ -267,7 +275,8 @@ impl Session {
             Some(Place::One { shard, replica })
         };
         let portal = self.names.portals.get(name).map(|portal| portal.place.clone());
-        portal.or_else(cursor).ok_or_else(|| no_portal(name))
+        let held = || self.held_cursor(name).map(|_| Place::Cursor);
+        portal.or_else(cursor).or_else(held).ok_or_else(|| no_portal(name))
     }
 
     /// The server that holds a portal.
@@ -380,6 +389,6 @@ pub(in crate::session) fn no_statement(name: &[u8]) -> Failure {
 }
 
 /// *Source*: postgres.c, exec_execute_message.
-pub(super) fn no_portal(name: &[u8]) -> Failure {
+pub(in crate::session) fn no_portal(name: &[u8]) -> Failure {
     Report::error("34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name))).into()
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cursor_extended::undeclared;
 use super::described::Wire;
 use super::output::{only, print};
 use super::portal::{Held, HeldName, Kept};
@@ -25,6 +26,16 @@ impl Session {
         (name, hold): (&str, bool),
         gather: &Arc<Gather>,
     ) -> Result<Ended, Failure> {
+        self.check_declare((name, hold))?;
+        let (query, ..) = texts(text, &gather.merge).ok_or_else(undeclared)?;
+        let described = self.described(query.as_bytes(), &[], gather, Wire::Simple).await?;
+        let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
+        self.declare_gathered(text, (name, hold), &gathering, Wire::Simple).await?;
+        Ok(Ended::NotReady)
+    }
+
+    /// Whether a cursor of this name may be declared now; WITH HOLD or not.
+    pub(super) fn check_declare(&self, (name, hold): (&str, bool)) -> Result<(), Failure> {
         if self.transaction.block().is_none() && !hold {
             // Source: portalcmds.c, PerformCursorOpen; xact.c, RequireTransactionBlock.
             return Err(Report::error("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
@@ -34,14 +45,23 @@ impl Session {
             // Source: portalmem.c, CreatePortal.
             return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
         }
-        let (query, declare, formats) = texts(text, &gather.merge)
-            .ok_or_else(|| Failure::from(Report::error("0A000", "this cursor over several shards is not supported")))?;
+        Ok(())
+    }
+
+    /// DECLARE, with what is needed at hand.
+    pub(super) async fn declare_gathered(
+        &mut self,
+        text: &[u8],
+        (name, hold): (&str, bool),
+        gathering: &Gathering,
+        wire: Wire,
+    ) -> Result<(), Failure> {
+        let (_, declare, formats) = texts(text, &gathering.described.gather.merge).ok_or_else(undeclared)?;
         let permit = self.held_permit()?;
-        let described = self.described(query.as_bytes(), &[], gather, Wire::Simple).await?;
-        let columns = described.columns.in_formats(formats);
-        let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
-        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&declare) };
-        let merged = self.run_gather(&gathering, run).await?;
+        let held = HeldName::Cursor(name.to_owned());
+        let columns = gathering.described.columns.in_formats(formats);
+        let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&declare) };
+        let merged = self.run_gather(gathering, run).await?;
         if let Some(server) = merged.held {
             let savepoints = self.savepoints();
             let kept = if hold { Kept::Hold } else { Kept::Block };
@@ -51,7 +71,7 @@ impl Session {
             }
         }
         reply::complete(&mut self.link.client.outbound, "DECLARE CURSOR");
-        Ok(Ended::NotReady)
+        Ok(())
     }
 
     /// FETCH, MOVE or CLOSE of a cursor that a merge server has; `None` when none has it.
@@ -68,6 +88,7 @@ impl Session {
             reply::complete(&mut self.link.client.outbound, "CLOSE CURSOR");
             return Ok(Some(Ended::NotReady));
         }
+        self.check_held(at)?;
         self.fetch_gather(at, text).await.map(Some)
     }
 
@@ -135,7 +156,7 @@ impl Session {
 const BINARY: i32 = 1;
 
 /// The query of a DECLARE, the DECLARE with another query in its place, and its rows' formats as a Bind would say them.
-fn texts(text: &[u8], merge: &str) -> Option<(String, String, &'static [i16])> {
+pub(super) fn texts(text: &[u8], merge: &str) -> Option<(String, String, &'static [i16])> {
     let mut declare = only(std::str::from_utf8(text).ok()?)?;
     let merge = only(merge)?;
     let Some(Node::DeclareCursorStmt(statement)) = declare.stmt.as_mut()?.node.as_mut() else { return None };

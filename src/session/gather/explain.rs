@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::described::Wire;
 use super::output::{only, place, print};
 use super::run::{Gathering, Run};
-use crate::execute::explain::Notation;
+use crate::execute::explain::{Notation, in_words};
 use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
@@ -24,7 +24,15 @@ struct PartPlan {
     query: String,
     /// What may be done about its rows.
     notes: Vec<String>,
-    shards: Vec<(String, Vec<String>)>,
+    shards: Vec<ShardPlan>,
+}
+
+/// What one shard says of a part.
+struct ShardPlan {
+    name: String,
+    plan: Vec<String>,
+    /// Of EXPLAIN ANALYZE: what it shipped, names and values.
+    sent: Vec<(&'static str, String)>,
 }
 
 /// What is shown.
@@ -69,7 +77,12 @@ impl Session {
             let mut shards = Vec::new();
             for at in servers {
                 let name = self.gateway.shard_name(self.link.servers[*at].shard);
-                shards.push((name, self.ask_plan(*at, &text, gathering, wire).await?));
+                let plan = self.ask_plan(*at, &text, gathering, wire).await?;
+                let sent = match explain.analyze && ordered.is_some() {
+                    true => self.count_part(*at, &part.text, gathering, wire).await?.in_plan(explain.timing),
+                    false => Vec::new(),
+                };
+                shards.push(ShardPlan { name, plan, sent });
             }
             let (name, query, notes) = (part.name.clone(), part.text.clone(), gather.notes(part));
             parts.push(PartPlan { name, place: place(part), query, notes, shards });
@@ -77,7 +90,15 @@ impl Session {
         let merge_plan = if explain.analyze && ordered.is_none() {
             let text = explain.with(&gather.merge).ok_or_else(unfit)?;
             let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&text) };
-            let merged = self.run_gather(gathering, run).await?;
+            self.measured = Some(Box::default());
+            let merged = self.run_gather(gathering, run).await;
+            let measured = self.measured.take().unwrap_or_default();
+            for (at, part) in parts.iter_mut().enumerate() {
+                for shard in &mut part.shards {
+                    shard.sent = measured.sent(at, &shard.name).in_plan(explain.timing);
+                }
+            }
+            let merged = merged?;
             if let Some(server) = merged.held {
                 let key = server.server.cancel_key();
                 self.link.servers.push(server);
@@ -117,6 +138,14 @@ impl Session {
         gathering: &Gathering,
         wire: Wire,
     ) -> Result<Vec<String>, Failure> {
+        self.send_part_text(at, text, gathering, wire);
+        let rows = self.harvest(too_much).await?;
+        let rows = rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
+        Ok(rows.flat_map(|row| row.lines().map(str::to_owned).collect::<Vec<_>>()).collect())
+    }
+
+    /// Has one server run a text with a gather's parameters.
+    pub(super) fn send_part_text(&mut self, at: usize, text: &str, gathering: &Gathering, wire: Wire) {
         let mut parameters = gathering.parameters.clone();
         if gathering.described.gather.now_parameter.is_some() {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -128,14 +157,11 @@ impl Session {
         let enlisted = &mut self.link.servers[at];
         enlisted.server.send_bound(text.as_bytes(), &gathering.described.types, &rest, Audience::Gateway);
         wire.end_messages(enlisted);
-        let rows = self.harvest(too_much).await?;
-        let rows = rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
-        Ok(rows.flat_map(|row| row.lines().map(str::to_owned).collect::<Vec<_>>()).collect())
     }
 }
 
 fn too_much(bytes_max: usize) -> Report {
-    Report::error("54000", format!("what a shard says of its plan exceeds held_bytes_max ({bytes_max})"))
+    Report::error("53200", format!("what a shard says of its plan exceeds held_bytes_max ({bytes_max})"))
         .with_hint("EXPLAIN without VERBOSE, or raise held_bytes_max in [limits].")
 }
 
@@ -145,22 +171,25 @@ pub(super) fn is_explain(text: &[u8]) -> bool {
 }
 
 /// The client's statement.
-struct Explain {
+pub(super) struct Explain {
     statement: ast::ExplainStmt,
-    analyze: bool,
+    pub(super) analyze: bool,
+    /// Times are shown.
+    pub(super) timing: bool,
     notation: Notation,
 }
 
 impl Explain {
-    fn of(text: &[u8]) -> Option<Explain> {
+    pub(super) fn of(text: &[u8]) -> Option<Explain> {
         let node = only(std::str::from_utf8(text).ok()?)?.stmt?.node?;
         let Node::ExplainStmt(statement) = node else { return None };
-        let mut analyze = false;
+        let (mut analyze, mut timing) = (false, true);
         let mut notation = Notation::Text;
         for option in &statement.options {
             let Some(Node::DefElem(option)) = &option.node else { return None };
             match option.defname.as_str() {
                 "analyze" => analyze = names::option_flag(option) != Some(false),
+                "timing" => timing = names::option_flag(option) != Some(false),
                 "format" => {
                     let format = names::value_text(names::inner(&option.arg)?)?;
                     notation = match format.to_ascii_lowercase().as_str() {
@@ -173,7 +202,13 @@ impl Explain {
                 _ => {}
             }
         }
-        Some(Explain { statement: *statement, analyze, notation })
+        Some(Explain { statement: *statement, analyze, timing, notation })
+    }
+
+    /// What it explains.
+    pub(super) fn query(&self) -> Option<String> {
+        names::inner(&self.statement.query).filter(|node| matches!(node, Node::SelectStmt(_)))?;
+        print(ast::RawStmt { stmt: self.statement.query.clone(), ..ast::RawStmt::default() })
     }
 
     /// The same EXPLAIN of another query.
@@ -199,8 +234,9 @@ impl Shown {
             lines.push(format!("  ->  Part {} on {}", part.name, part.place));
             lines.push(format!("        {}", part.query));
             lines.extend(part.notes.iter().map(|note| format!("        {note}")));
-            for (shard, plan) in &part.shards {
-                lines.push(format!("        ->  Shard {shard}"));
+            for ShardPlan { name, plan, sent } in &part.shards {
+                let sent = if sent.is_empty() { String::new() } else { format!("  {}", in_words(sent)) };
+                lines.push(format!("        ->  Shard {name}{sent}"));
                 lines.extend(plan.iter().map(|line| format!("              {line}")));
             }
         }
@@ -215,11 +251,13 @@ impl Shown {
     fn json(&self) -> String {
         let string = |text: &str| serde_json::Value::from(text).to_string();
         let indented = |lines: &[String], by: &str| lines.join(&format!("\n{by}"));
-        let shard = |(name, plan): &(String, Vec<String>)| {
+        let shard = |ShardPlan { name, plan, sent }: &ShardPlan| {
             let plan = indented(plan, "                ");
+            let sent = sent.iter().map(|(name, value)| format!("                \"{name}\": {value},\n"));
             format!(
-                "              {{\n                \"Shard\": {},\n                \"Explain\": {plan}\n              }}",
-                string(name)
+                "              {{\n                \"Shard\": {},\n{}                \"Explain\": {plan}\n              }}",
+                string(name),
+                sent.collect::<String>()
             )
         };
         let part = |part: &PartPlan| {
@@ -265,8 +303,9 @@ impl Shown {
             lines.push(format!("        Place: {}", string(part.place)));
             lines.push(format!("        Query: {}", string(&part.query)));
             lines.push("        Shards: ".to_owned());
-            for (shard, plan) in &part.shards {
-                lines.push(format!("          - Shard: {}", string(shard)));
+            for ShardPlan { name, plan, sent } in &part.shards {
+                lines.push(format!("          - Shard: {}", string(name)));
+                lines.extend(sent.iter().map(|(name, value)| format!("            {name}: {value}")));
                 lines.push("            Explain: ".to_owned());
                 lines.extend(plan.iter().map(|line| format!("              {line}")));
             }
@@ -290,12 +329,15 @@ mod tests {
 
     fn shown() -> Shown {
         let plan = vec!["[".to_owned(), "  {\"Plan\": {}}".to_owned(), "]".to_owned()];
+        let sent = vec![("Shipped Rows", "3".to_owned())];
         let parts = vec![PartPlan {
             name: "part1".to_owned(),
             place: "all shards",
             query: "SELECT 'a\"b'".to_owned(),
             notes: Vec::new(),
-            shards: vec![("s0".to_owned(), plan.clone()), ("s1".to_owned(), plan.clone())],
+            shards: ["s0", "s1"]
+                .map(|name| ShardPlan { name: name.to_owned(), plan: plan.clone(), sent: sent.clone() })
+                .into(),
         }];
         Shown {
             node: "Gather",
@@ -313,6 +355,7 @@ mod tests {
         assert_eq!(document.as_array().unwrap().len(), 1);
         assert_eq!(document[0]["Plan"]["Parts"][0]["Shards"][1]["Shard"], "s1");
         assert_eq!(document[0]["Plan"]["Parts"][0]["Query"], "SELECT 'a\"b'");
+        assert_eq!(document[0]["Plan"]["Parts"][0]["Shards"][1]["Shipped Rows"], 3);
     }
 
     #[test]

@@ -13,5 +13,7 @@ mod uncommitted;
 pub mod ordered;
 pub mod portal;
 pub mod cursor;
+mod cursor_extended;
 pub mod output;
 pub mod explain;
+pub mod measure;

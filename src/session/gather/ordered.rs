@@ -3,6 +3,8 @@
 //! Whether one is such is decided anew for each run: types are known when servers have described the plan's texts, formats when the client has
 //! bound it, LIMIT's parameter with its value. What is not goes by way of the merge server, see `gather`.
 
+use std::time::Duration;
+
 use super::described::Wire;
 use super::run::{Gathering, Run};
 use super::ship::PART_PORTAL;
@@ -15,6 +17,7 @@ use crate::pool::server::{Server, statement_name};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
+use crate::session::statement::{Place, Portal};
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::{Columns, same_types, travels_in_binary};
 
@@ -23,6 +26,9 @@ const BINARY: i16 = 1;
 
 /// Outside a transaction, shards that have so many rows more than are wanted are cancelled: reading and dropping them would take longer.
 const CANCELLED_ROWS_MIN: u64 = 10_000;
+
+/// How long shards may go on by themselves when there are rows enough.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// What servers say of a plan's sorted streams.
 #[derive(Debug)]
@@ -94,12 +100,23 @@ impl Session {
         }
         self.send_ordered(gathering, &way, &parameters, run.wire, &servers);
         let limited = way.ordered.limit.is_some();
-        let cancellable = run.wire == Wire::Simple && self.transaction.block().is_none();
+        let cancellable = self.transaction.block().is_none() && (run.wire == Wire::Simple || self.holds_nothing());
         let many = way.wanted.limit.saturating_add(way.wanted.offset) >= CANCELLED_ROWS_MIN;
         let mut merged = ordered::Ordered::new(&servers, way.wanted);
         self.link.merge(&mut merged).await?;
-        let cancel = merged.error().is_some() || (limited && many && cancellable);
+        let enough = limited && cancellable && merged.error().is_none();
+        let mut cancel = merged.error().is_some() || (enough && many && run.wire == Wire::Simple);
         let mut silence = Silence { cancel, ..Silence::default() };
+        if enough && !cancel {
+            // Most have come to an end by themselves.
+            match tokio::time::timeout(LINGER, self.link.relay(&mut silence)).await {
+                Ok(relayed) => drop(relayed?),
+                Err(_) => {
+                    (cancel, silence.cancel) = (true, true);
+                    self.end_implicit(&servers);
+                }
+            }
+        }
         self.link.relay(&mut silence).await?;
         match merged.error().cloned() {
             Some(OrderedError::Server(body)) => Err(self.tell_ship_error(ShipError::Server(body), 0)),
@@ -166,6 +183,22 @@ impl Session {
             tells: run.tells_columns.then(|| gathering.described.columns.in_formats(asked)),
         };
         Some(Way { ordered, id: known_text.id, text, formats, wanted })
+    }
+
+    /// Nothing that has been done since the last Sync is lost if the shards' implicit transactions end.
+    fn holds_nothing(&self) -> bool {
+        let local = |portal: &Portal| matches!(portal.place, Place::Gather(_) | Place::Local | Place::Done);
+        self.pipeline.writes == Default::default() && self.names.portals.values().all(local)
+    }
+
+    /// Ends the implicit transactions on these servers, so that an error there costs nothing but the statement.
+    fn end_implicit(&mut self, servers: &[usize]) {
+        for at in servers {
+            if let Some(enlisted) = self.link.servers.get_mut(*at).filter(|enlisted| enlisted.needs_sync) {
+                enlisted.needs_sync = false;
+                enlisted.server.send_sync(Audience::Gateway);
+            }
+        }
     }
 
     fn send_ordered(

@@ -115,7 +115,13 @@ impl Session {
     pub(in crate::session) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
         let Gather { put, make, .. } = &*gathering.described.gather;
         let output = self.portal_text(portal).1;
-        if is_copy(output) || make.is_some() || output == Output::Rows && put.as_ref().is_some_and(|put| !put.returns) {
+        let compiled = self.names.portals.get(portal).map(|portal| portal.compiled.clone());
+        let declares = compiled.is_some_and(|compiled| matches!(compiled.plan(), Some(Plan::Cursor(_))));
+        if declares
+            || is_copy(output)
+            || make.is_some()
+            || output == Output::Rows && put.as_ref().is_some_and(|put| !put.returns)
+        {
             self.say(NO_DATA);
             return;
         }

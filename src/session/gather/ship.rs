@@ -169,6 +169,7 @@ impl Session {
             self.link.ship(&mut shipment).await?;
             let sent = shipment.shipped();
             self.tally.shipped(sent.rows, sent.bytes);
+            self.note_sent(&filters.keys().copied().collect::<Vec<_>>(), &shipment);
             *left = left.saturating_sub(sent.bytes);
             for (at, lot_rows) in filters.keys().zip(shipment.lots_rows()) {
                 if let Some(rows) = rows.get_mut(*at) {

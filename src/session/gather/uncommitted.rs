@@ -80,7 +80,7 @@ impl Session {
         let list = |of: &dyn Fn(&(String, u32, i32)) -> String| columns.iter().map(of).collect::<Vec<_>>().join(",");
         let text = format!(
             "SELECT pg_catalog.string_agg(pg_catalog.concat_ws(E'\\t', pg_catalog.format_type(t.oid, m.typmod), t.typcollation <> 0, \
-             (t.typtype = 'c' OR e.typtype = 'c') AND t.oid >= 16384), E'\\n' ORDER BY m.n) \
+             COALESCE(t.typtype = 'c' OR e.typtype = 'c', false) AND t.oid >= 16384), E'\\n' ORDER BY m.n) \
              FROM ROWS FROM (pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]), pg_catalog.unnest('{{{}}}'::pg_catalog.int4[])) WITH ORDINALITY m(oid, typmod, n) \
              JOIN pg_catalog.pg_type t ON t.oid = m.oid LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem",
             list(&|column| column.1.to_string()),
@@ -118,7 +118,12 @@ impl Session {
     }
 
     /// The same of the block's server on the home shard.
-    async fn one_of_block(&mut self, text: &str, types: &[u32], wire: Wire) -> Result<Vec<u8>, Failure> {
+    pub(in crate::session) async fn one_of_block(
+        &mut self,
+        text: &str,
+        types: &[u32],
+        wire: Wire,
+    ) -> Result<Vec<u8>, Failure> {
         self.drain().await?;
         let home = self.gateway.config.load().sharding.home;
         let at = self.link.position(home);

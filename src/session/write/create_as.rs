@@ -40,6 +40,9 @@ impl Session {
     }
 
     async fn make_table(&mut self, gathering: &Gathering, make: &Make) -> Result<(), Failure> {
+        if let Some(what) = &make.materialize {
+            return Box::pin(self.materialize(gathering, make, what)).await;
+        }
         let put = self.put_of(gathering, make)?;
         let explicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit);
         let catalog = self.catalog.clone();

@@ -314,7 +314,7 @@ fn array_text<'v>(values: impl Iterator<Item = Option<&'v str>>) -> String {
 
 pub(super) fn too_much(bytes_max: usize) -> Report {
     Report::error(
-        "54000",
+        "53200",
         format!("the rows that the statement needs of other shards exceed held_bytes_max ({bytes_max})"),
     )
     .with_hint("Write fewer rows in one statement, restrict what it reads, or raise held_bytes_max in [limits].")

@@ -336,7 +336,7 @@ fn insert_text(put: &Put, rows: &[&Values]) -> String {
 }
 
 fn too_much(bytes_max: usize) -> Report {
-    Report::error("54000", format!("the rows to be stored exceed held_bytes_max ({bytes_max})")).with_hint(
+    Report::error("53200", format!("the rows to be stored exceed held_bytes_max ({bytes_max})")).with_hint(
         "Leave ON CONFLICT and RETURNING out, store fewer rows in one statement, or raise held_bytes_max in [limits].",
     )
 }

@@ -6,5 +6,6 @@ pub mod rewritten;
 pub mod update_key;
 pub mod insert_select;
 pub mod create_as;
+mod materialize;
 pub mod fetched;
 mod planned_anew;

@@ -241,7 +241,7 @@ fn move_of(route: &Route) -> Result<&Move, Failure> {
 }
 
 fn too_much(bytes_max: usize) -> Report {
-    Report::error("54000", format!("the rows to be moved exceed held_bytes_max ({bytes_max})"))
+    Report::error("53200", format!("the rows to be moved exceed held_bytes_max ({bytes_max})"))
         .with_hint("Move fewer rows in one statement, or raise held_bytes_max in [limits].")
 }
 
