@@ -142,6 +142,24 @@ pub struct Column {
     pub bytewise: bool,
 }
 
+impl Column {
+    /// A column of which no more is known.
+    pub fn new(name: String, type_oid: Oid, typmod: i32) -> Column {
+        Column {
+            name,
+            type_oid,
+            typmod,
+            default: ColumnDefault::None,
+            generated: false,
+            type_name: String::new(),
+            draws: String::new(),
+            always: false,
+            collation: 0,
+            bytewise: false,
+        }
+    }
+}
+
 /// What an INSERT that leaves a column out stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnDefault {

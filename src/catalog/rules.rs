@@ -89,21 +89,9 @@ pub fn key_type(type_oid: Oid, typmod: i32) -> Option<KeyType> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::ColumnDefault;
 
     fn column(name: &str, type_oid: Oid, typmod: i32) -> Column {
-        Column {
-            name: name.to_owned(),
-            type_oid,
-            typmod,
-            default: ColumnDefault::None,
-            generated: false,
-            type_name: String::new(),
-            draws: String::new(),
-            always: false,
-            collation: 0,
-            bytewise: false,
-        }
+        Column::new(name.to_owned(), type_oid, typmod)
     }
 
     fn rules() -> Rules {

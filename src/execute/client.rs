@@ -49,6 +49,9 @@ pub const READ_BYTES: usize = 16 * 1024;
 /// messages are short.
 const SHORT_READ_BYTES: usize = 1000;
 
+/// A client's new buffer holds so much: most answers.
+const SHORT_ANSWER_BYTES: usize = 1000;
+
 impl ClientIo {
     /// `read_ahead`: what came behind the start-up packet.
     pub fn new(stream: ClientStream, read_ahead: BytesMut) -> Self {
@@ -73,7 +76,15 @@ impl ClientIo {
         if !self.hurries() {
             self.unhurried_bytes += frames.len();
         }
+        self.make_room(frames.len());
         self.outbound.extend_from_slice(frames);
+    }
+
+    /// Before so many bytes are added: a buffer made anew has room for most answers, and need not grow with each piece.
+    pub(super) fn make_room(&mut self, bytes: usize) {
+        if self.outbound.capacity() == 0 {
+            self.outbound = BytesMut::with_capacity(bytes.max(SHORT_ANSWER_BYTES));
+        }
     }
 
     /// There is something to be written that is not to wait.

@@ -269,6 +269,9 @@ impl Link {
             && !server.oids.differs()
             && let Some(answer) = server.expects.ordinary(&server.inbound)
         {
+            if answer.bytes < SWAPPED_BYTES {
+                client.make_room(answer.bytes);
+            }
             pumped.moved |= pump_ordinary(server, &answer, &mut client.outbound)?;
             return Ok(pumped);
         }
@@ -448,9 +451,6 @@ fn note_parameter(parameters: &mut Vec<(String, String)>, body: &[u8]) {
     }
 }
 
-/// A client's new buffer holds so much: most answers.
-const SHORT_ANSWER_BYTES: usize = 1000;
-
 /// Fewer bytes are copied, so that each side keeps its buffer.
 const SWAPPED_BYTES: usize = 4 * 1024;
 
@@ -462,9 +462,6 @@ fn move_run(from: &mut BytesMut, count: usize, to: &mut BytesMut) {
     if to.is_empty() && count == from.len() && count >= SWAPPED_BYTES {
         std::mem::swap(from, to);
     } else {
-        if to.capacity() == 0 {
-            *to = BytesMut::with_capacity(count.max(SHORT_ANSWER_BYTES));
-        }
         to.extend_from_slice(&from[..count]);
         consume(from, count);
     }

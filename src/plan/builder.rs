@@ -234,26 +234,16 @@ impl<'a> Builder<'a> {
         let script = sql::parse(definition).map_err(|_| unreadable())?;
         let node = script.statements.first().and_then(sql::Statement::node).ok_or_else(unreadable)?;
         let mut nested = Builder {
-            context: self.context,
             leaves: std::mem::take(&mut self.leaves),
             terms: std::mem::take(&mut self.terms),
-            scopes: Vec::new(),
-            ctes: Vec::new(),
             effects: std::mem::take(&mut self.effects),
             parameters: std::mem::take(&mut self.parameters),
-            writes: Vec::new(),
-            windows: Vec::new(),
             view_depth: self.view_depth + 1,
-            text: None,
-            wanted: Vec::new(),
-            draws: false,
-            own_time: false,
-            returned: None,
-            new_key: None,
             gathering: self.gathering,
             path: &[],
             owners: self.owners,
             stack: self.stack,
+            ..Builder::new(self.context)
         };
         let query = nested.query(node);
         self.leaves = nested.leaves;

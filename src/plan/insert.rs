@@ -240,7 +240,7 @@ impl<'a> Builder<'a> {
 }
 
 /// VALUES and nothing around it.
-fn plain_values(select: &SelectStmt) -> bool {
+pub fn plain_values(select: &SelectStmt) -> bool {
     !select.values_lists.is_empty()
         && select.op() == AstSet::SetopNone
         && select.with_clause.is_none()

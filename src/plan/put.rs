@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{
-    InsertStmt, Node as Wrapped, OverridingKind, RangeVar, RawStmt, ResTarget, SelectStmt, SetOperation as AstSet,
-};
+use pg_query::protobuf::{InsertStmt, Node as Wrapped, OverridingKind, RangeVar, RawStmt, ResTarget, SelectStmt};
 
 use super::builder::{Builder, WriteVerb};
 use super::gather::{self, Defaults};
+use super::insert::plain_values;
 use super::ir::Stop;
 use super::rewrite::quoted;
 use super::wanted::default_text;
@@ -259,14 +258,4 @@ fn reads_tables(node: Option<&Node>) -> bool {
         Ok(())
     });
     found || visited.is_err()
-}
-
-/// Rows that stand in the statement.
-fn plain_values(select: &SelectStmt) -> bool {
-    !select.values_lists.is_empty()
-        && select.op() == AstSet::SetopNone
-        && select.with_clause.is_none()
-        && select.sort_clause.is_empty()
-        && select.limit_count.is_none()
-        && select.limit_offset.is_none()
 }

@@ -105,6 +105,9 @@ fn schemas(values: &[Wrapped]) -> Vec<String> {
 /// The settings named by a SELECT without FROM whose columns are calls of `set_config` and `current_setting`, constants and
 /// parameters; `None` for any other statement.
 pub fn setting_query(select: &SelectStmt) -> Option<Vec<SettingName>> {
+    if !select.from_clause.is_empty() {
+        return None;
+    }
     let alone = SelectStmt { limit_option: 0, op: 0, ..SelectStmt::default() };
     let rest = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..select.clone() };
     if rest != alone || select.op() != SetOperation::SetopNone {

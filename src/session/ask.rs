@@ -35,6 +35,24 @@ impl Session {
         Ok(harvest.rows.iter().map(|body| text_row(body)).collect())
     }
 
+    /// The first value of a query's row on a server; `rest` of its Bind says in which format, and what the parameters are.
+    pub(super) async fn value_of(
+        &mut self,
+        at: usize,
+        (text, types, rest): (&[u8], &[u32], &[u8]),
+        wire: Wire,
+    ) -> Result<Vec<u8>, Failure> {
+        let enlisted = &mut self.link.servers[at];
+        enlisted.server.send_bound(text, types, rest, Audience::Gateway);
+        wire.end_messages(enlisted);
+        let mut value = Value::default();
+        self.relay_in_block(&mut value).await?;
+        match value.error {
+            Some(body) => Err(self.tell_error(&body)),
+            None => Ok(value.bytes),
+        }
+    }
+
     /// The one value that a query of one row gives on a server, as text; parameters are NULL.
     pub(super) async fn one_value(
         &mut self,
@@ -48,15 +66,7 @@ impl Session {
         let mut rest = [&[0, 0][..], &count.to_be_bytes()].concat();
         types.iter().for_each(|_| rest.extend_from_slice(&(-1i32).to_be_bytes()));
         rest.extend_from_slice(&[0, 0]);
-        let enlisted = &mut self.link.servers[at];
-        enlisted.server.send_bound(text.as_bytes(), types, &rest, Audience::Gateway);
-        wire.end_messages(enlisted);
-        let mut value = Value::default();
-        self.relay_in_block(&mut value).await?;
-        match value.error {
-            Some(body) => Err(self.tell_error(&body)),
-            None => Ok(value.bytes),
-        }
+        self.value_of(at, (text.as_bytes(), types, &rest), wire).await
     }
 }
 

@@ -189,14 +189,19 @@ fn list<E>(nodes: &mut [Wrapped], visit: Visit<'_, E>) -> Result<(), E> {
 
 /// The text of a SELECT; `None` if what is printed does not mean the same tree.
 pub fn print(select: &SelectStmt) -> Option<String> {
-    let statement = Wrapped { node: Some(Node::SelectStmt(Box::new(select.clone()))) };
+    print_owned(select.clone())
+}
+
+/// The same of one that is not needed any more.
+pub fn print_owned(select: SelectStmt) -> Option<String> {
+    let statement = Wrapped { node: Some(Node::SelectStmt(Box::new(select))) };
     let raw = RawStmt { stmt: Some(Box::new(statement)), stmt_location: 0, stmt_len: 0 };
     let tree = ParseResult { version: VERSION, stmts: vec![raw] };
     let text = super::guarded(|| pg_query::deparse(&tree, DeparseOptions::default()))?.ok()?;
-    let script = super::parse(&text).ok()?;
-    let [printed] = script.statements.as_slice() else { return None };
-    (super::same::without_places(printed.node()?.clone()) == super::same::without_places(statement_of(tree)?))
-        .then_some(text)
+    let mut script = super::parse(&text).ok()?;
+    let (Some(printed), None) = (script.statements.pop(), script.statements.pop()) else { return None };
+    let printed = printed.tree?.stmt?.node?;
+    (super::same::without_places(printed) == super::same::without_places(statement_of(tree)?)).then_some(text)
 }
 
 /// The text of a statement of any kind.

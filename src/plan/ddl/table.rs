@@ -186,18 +186,7 @@ pub fn column(definition: &ColumnDef) -> Column {
         Some(_) => ColumnDefault::Expression(String::new()),
         None => ColumnDefault::None,
     };
-    Column {
-        name: definition.colname.clone(),
-        type_oid,
-        typmod,
-        default,
-        generated: false,
-        type_name: String::new(),
-        draws: String::new(),
-        always: false,
-        collation: 0,
-        bytewise: false,
-    }
+    Column { default, ..Column::new(definition.colname.clone(), type_oid, typmod) }
 }
 
 pub fn default_of(definition: &ColumnDef) -> Option<&Node> {

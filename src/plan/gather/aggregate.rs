@@ -65,7 +65,7 @@ struct Rewriter<'e, 'p, 'c> {
 impl Engine<'_, '_> {
     /// Puts a part with partial aggregates in place of a level's rows, if its aggregates can be combined exactly.
     ///
-    /// `correlated`: conditions that are decided on the merge server, for which the parts are grouped by their columns too.
+    /// It has some, see [`Engine::is_aggregate`]. `correlated`: conditions that are decided on the merge server, for which the parts are grouped by their columns too.
     pub fn aggregate(
         &mut self,
         select: &mut SelectStmt,
@@ -73,9 +73,6 @@ impl Engine<'_, '_> {
         conditions: &[Node],
         mut correlated: Vec<Node>,
     ) -> Result<bool, Stop> {
-        if !self.is_aggregate(select)? {
-            return Ok(false);
-        }
         let mut items = BTreeSet::new();
         for unit in from {
             items.extend(Content::of(&mut (*unit).clone())?.items);
@@ -121,7 +118,7 @@ impl Engine<'_, '_> {
         part.target_list = keys.chain(aggregates).collect();
         let ordinals = (1..).take(partial.keys.len());
         part.group_clause = ordinals.map(|position| node::wrap(node::integer(position))).collect();
-        let part = self.parts.add(&part, target)?;
+        let part = self.parts.add(part, target)?;
         for (key, name) in &partial.keys {
             if let Some(type_oid) = self.known.type_of(key) {
                 self.known.types.insert((item.clone(), name.clone()), type_oid);
@@ -133,7 +130,8 @@ impl Engine<'_, '_> {
         Ok(true)
     }
 
-    fn is_aggregate(&self, select: &SelectStmt) -> Result<bool, Stop> {
+    /// Whether a level has aggregates or groups.
+    pub fn is_aggregate(&self, select: &SelectStmt) -> Result<bool, Stop> {
         if !select.group_clause.is_empty() || select.having_clause.is_some() {
             return Ok(true);
         }

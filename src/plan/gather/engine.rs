@@ -118,7 +118,7 @@ impl Engine<'_, '_> {
         let item = self.known.fresh("q");
         let named = columns.iter().map(|column| node::target(node::column(&[&item, column]), ""));
         let outer = node::select(named.collect(), vec![node::wrap(node::subselect(tree, &item, &columns))]);
-        let part = self.parts.add(&outer, target)?;
+        let part = self.parts.add(outer, target)?;
         let item = self.known.fresh(&part);
         self.note_types(select, &item, &columns);
         let targets =
@@ -204,10 +204,16 @@ impl Engine<'_, '_> {
         outputs: Vec<Wrapped>,
     ) -> Result<Option<(SelectStmt, Target)>, Stop> {
         let outputs = if outputs.is_empty() { vec![node::target(node::yes(), "row")] } else { outputs };
-        let mut select = node::select(outputs, from.iter().map(|item| node::wrap((*item).clone())).collect());
-        select.where_clause = super::condition::all(conditions.to_vec());
+        let select = select(from, conditions.to_vec(), outputs);
         Ok(self.parts.target(&select)?.map(|target| (select, target)))
     }
+}
+
+/// Rows of some FROM items under some conditions.
+pub fn select(from: &[&Node], conditions: Vec<Node>, outputs: Vec<Wrapped>) -> SelectStmt {
+    let mut select = node::select(outputs, from.iter().map(|item| node::wrap((*item).clone())).collect());
+    select.where_clause = super::condition::all(conditions);
+    select
 }
 
 /// The query whose select list names the output columns.

@@ -19,6 +19,8 @@ pub struct Condition {
     pub steady: bool,
     pub sublinks: bool,
     pub equality: bool,
+    /// Columns that stand alone on a side of an equality.
+    pub sides: Vec<Reference>,
     /// Others say it too.
     pub implied: bool,
 }
@@ -46,14 +48,13 @@ impl Level {
     }
 
     /// The columns of these items that are equal to something of the others.
-    pub fn joined(&self, items: &BTreeSet<String>, others: &BTreeSet<String>) -> BTreeSet<Reference> {
-        let mut found = BTreeSet::new();
-        for condition in self.conditions.iter().filter(|condition| condition.equality && condition.steady) {
-            let Node::AExpr(e) = &condition.node else { continue };
+    pub fn joined(&self, items: &BTreeSet<String>, others: &BTreeSet<String>) -> Vec<&Reference> {
+        let mut found = Vec::new();
+        for condition in self.conditions.iter().filter(|condition| condition.steady && !condition.sides.is_empty()) {
             let within = condition.items.iter().all(|item| items.contains(item) || others.contains(item));
-            let sides = [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).filter_map(reference::of);
-            let own = sides.filter(|(item, _)| items.contains(*item) && within && !condition.items.is_subset(items));
-            found.extend(own.map(|(item, column)| (item.to_owned(), column.to_owned())));
+            if within && !condition.items.is_subset(items) {
+                found.extend(condition.sides.iter().filter(|(item, _)| items.contains(item)));
+            }
         }
         found
     }
@@ -78,7 +79,15 @@ impl Engine<'_, '_> {
             let named = content.bare.iter().all(|name| content.ctes.contains(name));
             let steady = named && self.steady(&content)?;
             let equality = matches!(&node, Node::AExpr(e) if e.kind() == AExprKind::AexprOp && names::operator(&e.name).is_some_and(|(name, _)| name == "="));
-            conditions.push(Condition { node, items, steady, sublinks: content.sublinks, equality, implied: false });
+            let sides = match &node {
+                Node::AExpr(e) if equality => {
+                    let sides = [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).filter_map(reference::of);
+                    sides.map(|(item, column)| (item.to_owned(), column.to_owned())).collect()
+                }
+                _ => Vec::new(),
+            };
+            let sublinks = content.sublinks;
+            conditions.push(Condition { node, items, steady, sublinks, equality, sides, implied: false });
         }
         let implied = implied(&conditions)?;
         conditions.extend(implied);
@@ -121,7 +130,15 @@ fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
             }
             if let Some(node) = condition::either(own) {
                 let items = BTreeSet::from([item.clone()]);
-                found.push(Condition { node, items, steady: true, sublinks: false, equality: false, implied: true });
+                found.push(Condition {
+                    node,
+                    items,
+                    steady: true,
+                    sublinks: false,
+                    equality: false,
+                    sides: Vec::new(),
+                    implied: true,
+                });
             }
         }
     }

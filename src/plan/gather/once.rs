@@ -109,5 +109,5 @@ fn distinct(text: &str, alias: &str, known: &Known) -> Option<String> {
         return None;
     }
     select.distinct_clause = vec![Wrapped { node: None }];
-    edit::print(&select)
+    edit::print_owned(*select)
 }

@@ -76,8 +76,8 @@ impl<'c> Parts<'c> {
     }
 
     /// Makes a query a part that runs there, and gives its name. The same text is the same part.
-    pub fn add(&mut self, select: &SelectStmt, target: Target) -> Result<String, Stop> {
-        let text = edit::print(select).ok_or_else(super::plan::unprintable)?;
+    pub fn add(&mut self, select: SelectStmt, target: Target) -> Result<String, Stop> {
+        let text = edit::print_owned(select).ok_or_else(super::plan::unprintable)?;
         if let Some(known) = self.made.iter().find(|part| part.text == text) {
             return Ok(known.name.clone());
         }

@@ -41,7 +41,7 @@ impl Engine<'_, '_> {
         }
         level.core.distinct_clause =
             if select.distinct_clause.len() == distinct.len() { distinct } else { select.distinct_clause.clone() };
-        let part = self.parts.add(&level.core, target)?;
+        let part = self.parts.add(std::mem::take(&mut level.core), target)?;
         let item = self.known.fresh(&part);
         let column = |at: usize| node::column(&[&item, level.names.get(at).map_or("", String::as_str)]);
         let labels: Vec<String> = select.target_list.iter().map(engine::label).collect();

@@ -8,6 +8,7 @@ use super::engine::Engine;
 use super::level::{Condition, Level};
 use super::reference::{self, Content, Reference};
 use super::{condition, node};
+use crate::catalog::RelationKind;
 use crate::plan::Target;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
@@ -23,6 +24,8 @@ struct Cluster {
     conditions: Vec<usize>,
     /// Columns that tell its rows apart.
     unique: Vec<Vec<Reference>>,
+    /// Tables under the names that their columns have.
+    plain: bool,
     target: Target,
 }
 
@@ -32,6 +35,7 @@ impl Engine<'_, '_> {
         let mut level = self.flatten(select)?;
         let mut clusters = self.clusters(&level)?;
         if clusters.len() == level.units.len()
+            && self.is_aggregate(select)?
             && let Some(together) = self.together(&level, &clusters)?
         {
             let left: Vec<usize> = (0..level.conditions.len())
@@ -85,7 +89,7 @@ impl Engine<'_, '_> {
         let mut shipped = BTreeMap::new();
         for cluster in clusters {
             let (nodes, conditions) = (level.nodes(&cluster.units), level.conditions(&cluster.conditions));
-            let item = self.ship(&nodes, &conditions, &cluster.items, &needed)?;
+            let item = self.ship(&nodes, conditions, (&cluster.items, cluster.target.clone()), &needed)?;
             if let Some(first) = cluster.units.first() {
                 shipped.insert(*first, item);
             }
@@ -175,7 +179,9 @@ impl Engine<'_, '_> {
         let conditions: Vec<usize> =
             level.conditions.iter().enumerate().filter(|(_, c)| chosen(c)).map(|(at, _)| at).collect();
         let found = self.rows(&level.nodes(&units), &level.conditions(&conditions), Vec::new())?;
-        Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), target }))
+        let plain = |unit: &&Node| matches!(unit, Node::RangeVar(name) if name.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty()));
+        let plain = level.nodes(&units).iter().all(plain);
+        Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), plain, target }))
     }
 
     /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first. `apart`: units of
@@ -192,12 +198,16 @@ impl Engine<'_, '_> {
         let mut pairs = Vec::new();
         for (left, l) in clusters.iter().enumerate() {
             for (right, r) in clusters.iter().enumerate().skip(left + 1) {
-                let found = |unique: &[Vec<Reference>], joined: &BTreeSet<Reference>| {
-                    unique.iter().any(|columns| columns.iter().all(|column| joined.contains(column)))
+                let found = |unique: &[Vec<Reference>], joined: &[&Reference]| {
+                    unique.iter().any(|columns| columns.iter().all(|column| joined.contains(&column)))
                 };
                 let columns = level.joined(&l.items, &r.items);
+                let others = level.joined(&r.items, &l.items);
                 let one_left = found(&l.unique, &columns);
-                let one_right = found(&r.unique, &level.joined(&r.items, &l.items));
+                let one_right = found(&r.unique, &others);
+                if !self.may_be_together(level, l, &columns) || !self.may_be_together(level, r, &others) {
+                    continue;
+                }
                 let everywhere = [&l.target, &r.target].iter().filter(|target| ***target == Target::Any).count();
                 // Of tables that have no primary key and are sharded alike the best is hoped.
                 let unknown = everywhere == 0 && !columns.is_empty() && (l.unique.is_empty() || r.unique.is_empty());
@@ -229,6 +239,30 @@ impl Engine<'_, '_> {
         Ok(None)
     }
 
+    /// Rows of sharded tables find those of others on their shard only by a key, or what equals it: whether one of these is `joined`.
+    fn may_be_together(&self, level: &Level, cluster: &Cluster, joined: &[&Reference]) -> bool {
+        // Constants decide where others are; what a sub-select gives may be a key.
+        if !cluster.plain || cluster.target != Target::Scatter {
+            return true;
+        }
+        let key = |item: &String| {
+            let table = self.known.tables.get(item)?;
+            let RelationKind::Sharded { key, .. } = table.kind else { return None };
+            table.columns.get(key).map(|column| (item.clone(), column.name.clone()))
+        };
+        let mut keys: Vec<Reference> = cluster.items.iter().filter_map(key).collect();
+        loop {
+            let equal = |condition: &&Condition| {
+                condition.items.is_subset(&cluster.items) && condition.sides.iter().any(|side| keys.contains(side))
+            };
+            let equal = level.conditions.iter().filter(equal).flat_map(|condition| &condition.sides);
+            match equal.into_iter().find(|side| !keys.contains(side)).cloned() {
+                Some(side) => keys.push(side),
+                None => return joined.iter().any(|side| keys.contains(side)),
+            }
+        }
+    }
+
     /// Adds conditions with sub-selects that can be decided on the shards too.
     fn with_sublinks(&self, level: &Level, cluster: &mut Cluster) -> Result<(), Stop> {
         for (at, condition) in level.conditions.iter().enumerate() {
@@ -246,12 +280,12 @@ impl Engine<'_, '_> {
         Ok(())
     }
 
-    /// Ships rows of FROM items: the item that stands for them. Columns among `needed` move there.
+    /// Ships rows of FROM items from where they are (`target`): the item that stands for them. Columns among `needed` move there.
     fn ship(
         &mut self,
         from: &[&Node],
-        conditions: &[Node],
-        items: &BTreeSet<String>,
+        conditions: Vec<Node>,
+        (items, target): (&BTreeSet<String>, Target),
         needed: &BTreeSet<Reference>,
     ) -> Result<Node, Stop> {
         // What is needed inside a sub-select of these items is not seen outside of it.
@@ -264,11 +298,13 @@ impl Engine<'_, '_> {
         let outputs = columns.iter().zip(&names).map(|((item, column), name)| {
             node::target(node::column(&[item, column]), if column == name { "" } else { name })
         });
-        let Some((mut select, target)) = self.rows(from, conditions, outputs.collect())? else {
-            return Err(super::engine::unfit());
-        };
+        let mut outputs: Vec<_> = outputs.collect();
+        if outputs.is_empty() {
+            outputs.push(node::target(node::yes(), "row"));
+        }
+        let mut select = super::engine::select(from, conditions, outputs);
         plain_names(&mut select)?;
-        let part = self.parts.add(&select, target)?;
+        let part = self.parts.add(select, target)?;
         let item = self.known.fresh(&part);
         for ((of, column), name) in columns.into_iter().zip(&names) {
             self.moved.insert((of.clone(), column.clone()), node::column(&[&item, name]));
@@ -300,8 +336,8 @@ impl Engine<'_, '_> {
                     own.push(filter.clone());
                 }
             }
-            if self.rows(&[item], &own, Vec::new())?.is_some() {
-                *item = self.ship(&[item], &own, &content.items, needed)?;
+            if let Some((_, target)) = self.rows(&[item], &own, Vec::new())? {
+                *item = self.ship(&[item], own, (&content.items, target), needed)?;
                 return Ok(());
             }
         }

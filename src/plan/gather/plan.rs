@@ -108,7 +108,7 @@ fn gather(
     let types: Vec<_> = (0..count).map(|index| builder.parameter_type(index)).collect();
     let access = builder.access();
     let mut names = Builder::new(context);
-    functions(&mut tree.clone(), &mut names)?;
+    functions(&mut tree, &mut names)?;
     label::everywhere(&mut tree)?;
     let mut clock = Clock::new(count + 1);
     clock.replace(&mut tree)?;
@@ -157,7 +157,7 @@ fn pieces<'c>(
     let mut parts = Parts::new(context, types.to_vec());
     parts.first_value = first_value;
     let values = engine::split(&mut select, context, &mut parts)?;
-    Ok((parts, edit::print(&select).ok_or_else(unprintable)?, values))
+    Ok((parts, edit::print_owned(select).ok_or_else(unprintable)?, values))
 }
 
 /// Every table is shipped.

@@ -88,7 +88,7 @@ fn table(name: &RangeVar, relation: &Relation, columns: &[&str], parts: &mut Par
     from.inh = name.inh;
     let select = node::select(targets, vec![node::wrap(Node::RangeVar(from))]);
     match parts.target(&select)? {
-        Some(target) => parts.add(&select, target),
+        Some(target) => parts.add(select, target),
         None => Err(Refusal::unsupported(format!(
             "reading \"{}\" in a query over several shards is not supported",
             relation.name

@@ -85,7 +85,7 @@ impl Session {
         if let Some(described) = self.gateway.plans.described(gather) {
             return Ok(described);
         }
-        let at = self.enlist_any(Access::Read).await?;
+        let at = self.enlist_to_ask().await?;
         let mut answers = self.ask_of(at, &[text], types, wire).await?;
         let (parameter_types, columns) = answers.pop().unwrap_or_default();
         let columns = Columns::new(columns.unwrap_or_default());

@@ -15,7 +15,6 @@ use super::inline;
 use super::ship::Shipping;
 use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
-use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::execute::ship::{ShipError, Silence};
 use crate::plan::{Access, Destination, Gather, Output, Part, Route};
 use crate::pool::expect::{Audience, Step};
@@ -304,12 +303,11 @@ impl Session {
         let in_block = self.transaction.block().is_some();
         let first = self.link.servers.iter().position(|enlisted| enlisted.begun);
         let at = first.filter(|_| in_block).unwrap_or(other);
-        let enlisted = &mut self.link.servers[at];
-        enlisted.server.send_bound(b"SELECT pg_catalog.now()", &[], BINARY_RESULTS, Audience::Gateway);
-        wire.end_messages(enlisted);
-        let mut value = OneValue::default();
-        self.relay_in_block(&mut value).await?;
-        value.bytes.ok_or_else(|| Report::error("XX000", "a server did not tell the time").into())
+        let now = self.value_of(at, (b"SELECT pg_catalog.now()", &[], BINARY_RESULTS), wire).await?;
+        if now.is_empty() {
+            return Err(Report::error("XX000", "a server did not tell the time").into());
+        }
+        Ok(now)
     }
 
     fn make_tables(&mut self, gathering: &Gathering, parameters: &Parameters, at: usize) {
@@ -413,26 +411,6 @@ pub(in crate::session) fn without_traces(body: &[u8]) -> BytesMut {
     }
     kept.extend_from_slice(&[0]);
     kept
-}
-
-/// Keeps the value of a row of one.
-#[derive(Debug, Default)]
-struct OneValue {
-    bytes: Option<Vec<u8>>,
-}
-
-impl Joiner for OneValue {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
-        if frame.tag == b'D' {
-            // Number of columns (2) and length of the value (4) come first.
-            self.bytes = frame.body.get(6..).map(<[u8]>::to_vec);
-        }
-        Handling::Drop
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::described::Wire;
-use super::reduce::{self as reduce, Estimates, Filter, FirstValues};
+use super::reduce::{self as reduce, Arrays, Estimate, Estimates, Filter, FirstValues};
 use super::run::{BINARY_RESULTS, Gathering};
 use crate::execute::ship::{Lot, LotFormat, ShipError, Shipment, Silence};
 use crate::plan::Reducer;
@@ -142,7 +142,7 @@ impl Session {
         &mut self,
         shipping: Shipping<'_>,
         parameters: &Parameters,
-        (wave, estimates): (usize, Vec<u64>),
+        (wave, estimates): (usize, Vec<Estimate>),
         own: &mut Owing,
         shipped: &mut Shipped,
     ) -> Result<(), Failure> {
@@ -189,7 +189,7 @@ impl Session {
         shipping: Shipping<'_>,
         parameters: &Parameters,
         wave: usize,
-    ) -> Result<Vec<u64>, Failure> {
+    ) -> Result<Vec<Estimate>, Failure> {
         let parts = &shipping.gathering.described.gather.parts;
         let concerned: BTreeSet<usize> = parts
             .iter()
@@ -220,16 +220,16 @@ impl Session {
         if let Some(body) = estimates.error {
             return Err(self.tell_ship_error(ShipError::Server(body), 0));
         }
-        let mut rows = vec![0; parts.len()];
+        let mut found = vec![Estimate::default(); parts.len()];
         for (place, asked) in asked {
-            for (at, of_one) in asked.into_iter().zip(estimates.rows.remove(&place).unwrap_or_default()) {
+            for (at, of_one) in asked.into_iter().zip(estimates.parts.remove(&place).unwrap_or_default()) {
                 let shards = shipping.places.get(at).map_or(1, Vec::len) as u64;
-                if let Some(rows) = rows.get_mut(at) {
-                    *rows = of_one.saturating_mul(shards);
+                if let Some(found) = found.get_mut(at) {
+                    *found = of_one.times(shards);
                 }
             }
         }
-        Ok(rows)
+        Ok(found)
     }
 
     /// Several parts of one server shall see one snapshot; within the client's own transaction its mode decides.
@@ -257,13 +257,16 @@ impl Session {
         let parts = &shipping.gathering.described.gather.parts;
         let mut asked: Vec<(String, Vec<(usize, &Reducer)>)> = Vec::new();
         for (at, reducer) in chosen.iter().flat_map(|(at, of)| of.iter().map(move |reducer| (*at, reducer))) {
-            let Some(query) = parts.get(reducer.source).and_then(|source| reduce::values_query(reducer, &source.name))
-            else {
-                continue;
+            let same = |other: &Reducer| {
+                let of = |reducer: &Reducer| (reducer.source, reducer.source_column.clone(), reducer.type_oid);
+                of(other) == of(reducer)
             };
-            match asked.iter_mut().find(|(known, _)| *known == query) {
-                Some((_, users)) => users.push((at, reducer)),
-                None => asked.push((query, vec![(at, reducer)])),
+            if let Some((_, users)) = asked.iter_mut().find(|(_, users)| users.iter().any(|(_, other)| same(other))) {
+                users.push((at, reducer));
+            } else if let Some(source) = parts.get(reducer.source)
+                && let Some(query) = reduce::values_query(asked.len(), reducer, &source.name)
+            {
+                asked.push((query, vec![(at, reducer)]));
             }
         }
         if asked.is_empty() {
@@ -274,16 +277,23 @@ impl Session {
             server.send_bound(query.as_bytes(), &[], BINARY_RESULTS, Audience::Gateway);
         }
         server.send_sync(Audience::Gateway);
-        let mut found = FirstValues::of(shipping.merge);
+        let mut found = Arrays::of(shipping.merge);
         self.link.relay(&mut found).await?;
         if let Some(body) = found.error {
             return Err(self.tell_ship_error(ShipError::Server(body), 0));
         }
-        for (values, (_, users)) in found.values.into_iter().zip(&asked) {
+        if found.strange {
+            return Err(Report::error("XX000", "a server did not tell the values of a part").into());
+        }
+        for (nth, (_, users)) in asked.iter().enumerate() {
+            let arrays = found.arrays.get(&nth).map_or(&[][..], Vec::as_slice);
             for (at, reducer) in users {
-                let filter = Filter::new(reducer, values.clone().unwrap_or_default());
-                filters.entry(*at).or_default().extend(filter);
+                filters.entry(*at).or_default().extend(Filter::new(reducer, arrays));
             }
+        }
+        for (at, of_part) in &mut filters {
+            let shards = shipping.places.get(*at).map_or(1, Vec::len);
+            *of_part = reduce::affordable(std::mem::take(of_part), shards);
         }
         Ok(filters)
     }

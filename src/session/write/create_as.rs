@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Column, ColumnDefault, RelationKind};
+use crate::catalog::{Column, RelationKind};
 use crate::plan::{Gather, Make, Put, Store, quoted};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
@@ -63,7 +63,8 @@ impl Session {
 
     /// Where the rows of the new table go: what kind it is to be.
     fn put_of(&self, gathering: &Gathering, make: &Make) -> Result<Put, Failure> {
-        let mut columns: Vec<Column> = gathering.described.columns.named().into_iter().map(column).collect();
+        let columns = gathering.described.columns.named().into_iter();
+        let mut columns: Vec<Column> = columns.map(|(name, oid, typmod)| Column::new(name, oid, typmod)).collect();
         for (column, name) in columns.iter_mut().zip(&make.columns) {
             column.name.clone_from(name);
         }
@@ -97,20 +98,5 @@ impl Session {
             insert: None,
             returns: false,
         })
-    }
-}
-
-fn column((name, type_oid, typmod): (String, u32, i32)) -> Column {
-    Column {
-        name,
-        type_oid,
-        typmod,
-        default: ColumnDefault::None,
-        generated: false,
-        type_name: String::new(),
-        draws: String::new(),
-        always: false,
-        collation: 0,
-        bytewise: false,
     }
 }
