@@ -54,6 +54,7 @@ mod utility;
 mod ddl;
 mod sequence;
 mod remembered;
+mod shown;
 mod statement;
 mod shared;
 
@@ -69,12 +70,13 @@ pub use materialize::{DEFINITION, Materialize};
 pub use moving::Move;
 pub use put::{Put, Store};
 pub use refusal::Refusal;
-pub use rewrite::{Computed, Split, When, literal, quoted};
+pub use rewrite::{Computed, Split, Values, When, literal, quoted};
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
 pub use setting::{boolean as setting_boolean, check_value as check_setting};
 pub use shared::{Shared, Sharing, compile_shared};
+pub use shown::transactions as shown_transactions;
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 
 /// What a statement means depends on.

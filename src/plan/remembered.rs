@@ -8,7 +8,7 @@ use pg_query::protobuf::{FuncCall, Node as Wrapped, RangeVar, SelectStmt};
 use super::builder::Builder;
 use super::function::unremembered;
 use super::ir::Stop;
-use super::rewrite::{Computed, Edit, Piece, When};
+use super::rewrite::{Computed, Edit, Piece, Values, When};
 use super::{Access, Context, Output, Route, Target};
 use crate::catalog::{Column, ColumnDefault};
 use crate::sql::{Node, names, statements, tokens, walk};
@@ -49,7 +49,7 @@ pub fn plan(node: &Node, (text, start): (&str, usize), context: &Context<'_>) ->
         expressions: Vec::new(),
         edits: Vec::new(),
         draws: false,
-        remembered: true,
+        values: Values::Remembered,
         statement_bytes: text.len(),
         when: When::Always,
     };

@@ -15,12 +15,23 @@ pub struct Computed {
     pub edits: Vec<Edit>,
     /// Numbers are drawn: the home shard's are the cluster's.
     pub draws: bool,
-    /// Numbers that have been drawn are asked for. Without edits the statement itself runs where they were drawn.
-    pub remembered: bool,
+    /// Who knows the values.
+    pub values: Values,
     /// Length of the statement that the edits are for; what is sent may have blanks before it.
     pub statement_bytes: usize,
     /// When that is necessary.
     pub when: When,
+}
+
+/// Who knows the values of a [`Computed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// A server computes the expressions.
+    Computed,
+    /// The server that has drawn the numbers they ask for. Without edits the statement itself runs there.
+    Remembered,
+    /// The gateway: its only value is a list of the transactions that are in doubt.
+    InDoubt,
 }
 
 /// When values must be computed first.
@@ -165,7 +176,7 @@ mod tests {
             expressions: vec![],
             edits,
             draws: false,
-            remembered: false,
+            values: Values::Computed,
             statement_bytes: 5,
             when: When::Always,
         };

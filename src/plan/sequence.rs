@@ -4,7 +4,7 @@ use pg_query::protobuf::{FuncCall, SelectStmt};
 
 use super::builder::Builder;
 use super::ir::Stop;
-use super::rewrite::{Computed, Edit, Piece, When};
+use super::rewrite::{Computed, Edit, Piece, Values, When};
 use super::{Access, Context, Output, Refusal, Route, Target};
 use crate::catalog::RelationKind;
 use crate::sql::{self, Node, names, walk};
@@ -64,7 +64,7 @@ pub fn set(node: &Node, text: &str, context: &Context<'_>) -> Result<Option<Rout
             expressions: Vec::new(),
             edits: calls.iter().map(edit).collect(),
             draws: false,
-            remembered: false,
+            values: Values::Computed,
             statement_bytes: text.len(),
             when: When::Always,
         }))

@@ -4,7 +4,7 @@
 use super::builder::{Builder, WriteVerb};
 use super::function::Call;
 use super::ir::Stop;
-use super::rewrite::{Computed, Edit, Piece, Split, When, quoted};
+use super::rewrite::{Computed, Edit, Piece, Split, Values, When, quoted};
 use super::{Access, Refusal, Several, Target};
 use crate::catalog::{Column, ColumnDefault, Relation, RelationKind};
 use crate::sql::{Node, clock, names, values, walk};
@@ -160,7 +160,7 @@ impl Builder<'_> {
             expressions: Vec::new(),
             edits: Vec::new(),
             draws: self.draws,
-            remembered: false,
+            values: Values::Computed,
             statement_bytes: text.len(),
             when,
         };

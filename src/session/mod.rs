@@ -24,6 +24,7 @@ mod script;
 pub mod scatter;
 pub mod type_numbers;
 mod drawn;
+mod in_doubt;
 pub mod extended;
 mod execute_sql;
 pub mod gather;

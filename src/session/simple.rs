@@ -89,7 +89,10 @@ impl Session {
                 }
             }
             Plan::Rows(Route { target: Target::Unknown, .. }) => Box::pin(self.unresolved(text)).await?,
-            Plan::Rows(route) => return self.rows(text, route, &NoArguments, alone).await,
+            Plan::Rows(route) => {
+                self.note_locks(text);
+                return self.rows(text, route, &NoArguments, alone).await;
+            }
             Plan::CopyIn(copy) => Box::pin(self.copy_in(text, copy)).await?,
             Plan::Everywhere(everywhere) => Box::pin(self.everywhere(text, everywhere)).await?,
             Plan::Transaction(TransactionVerb::Begin { read_only }) if self.transaction.is_idle() => {

@@ -44,6 +44,8 @@ pub struct Block {
     pub lost_server: bool,
     /// Numbers were drawn, or forgotten, of which its servers do not know.
     pub drawn_elsewhere: bool,
+    /// Words of its TRUNCATEs and LOCK TABLEs, names of tables among them.
+    pub locked: std::collections::HashSet<String>,
 }
 
 /// Who began a block.
@@ -135,6 +137,7 @@ impl Transaction {
             seen: None,
             lost_server: false,
             drawn_elsewhere: false,
+            locked: std::collections::HashSet::new(),
         });
     }
 

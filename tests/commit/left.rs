@@ -58,11 +58,23 @@ async fn a_transaction_in_doubt_is_shown_with_its_age_and_counted_until_it_is_fi
         "{list}"
     );
     assert!(metric(&other, "pgbraid_prepared_oldest_seconds").unwrap() > 0.0);
+    let shown = |client: tokio_postgres::Client| async move {
+        let row = client.query_one("SHOW TRANSACTIONS", &[]).await.unwrap();
+        let names: Vec<_> = row.columns().iter().map(|column| column.name().to_owned()).collect();
+        assert_eq!(names, ["shard", "name", "decision_shard", "gateway", "database", "owner", "age"]);
+        (row.get::<_, String>(0), row.get::<_, String>(1), row.get::<_, String>(2), row.get::<_, String>(5))
+    };
+    let (shard, name, decides, owner) = shown(other.connect().await).await;
+    assert_eq!((shard.as_str(), decides.as_str(), owner.as_str()), ("s1", "s0", "app"));
+    assert!(list.contains(&name), "{name} of {list}");
+    let rows = other.connect().await.simple_query("show pgbraid.transactions;").await.unwrap();
+    assert_eq!(rows.iter().filter(|one| matches!(one, tokio_postgres::SimpleQueryMessage::Row(_))).count(), 1);
     gateway.kill9();
     commit.await.unwrap().unwrap_err();
     eventually("it is finished", Duration::from_secs(60), async || prepared(&cluster).await == 0).await;
     let counted = async || metric(&other, "pgbraid_prepared_transactions") == Some(0.0);
     eventually("that is counted", Duration::from_secs(60), counted).await;
+    assert!(other.connect().await.query("SHOW TRANSACTIONS", &[]).await.unwrap().is_empty());
     assert!(status(&cluster).0);
 }
 

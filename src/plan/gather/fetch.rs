@@ -275,7 +275,11 @@ fn plannable(text: &str, context: &Context<'_>) -> bool {
     let Ok(route) = statement::rows(node, own, context) else { return false };
     match &route.target {
         Target::Unknown | Target::Fetched(_) => false,
-        Target::Keyed(keyed) => !matches!(keyed.several, Several::Refuse(_)),
+        // One key is on one shard, whichever the value is that will stand there.
+        Target::Keyed(keyed) => match keyed.several {
+            Several::Refuse(_) => super::one_shard(keyed) && !keyed.touches_home,
+            Several::Scatter | Several::Split(_) | Several::Gather(_) => true,
+        },
         Target::Any
         | Target::Home
         | Target::Scatter

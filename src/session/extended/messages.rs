@@ -117,6 +117,7 @@ impl Session {
             Plan::Rows(route) => {
                 let destination = self.bound_destination(route, bind, &prepared).await?;
                 self.count_rows(route, &destination);
+                self.note_locks(&prepared.compiled.text);
                 let passes = matches!(destination, Destination::Any | Destination::One(_));
                 if bind.more_bytes > 0 && !passes {
                     return Ok(Bound::WholeNeeded);

@@ -81,6 +81,7 @@ impl Session {
         gather: &Arc<Gather>,
         wire: Wire,
     ) -> Result<Arc<Described>, Failure> {
+        self.check_unlocked(text)?;
         if let Some(described) = self.gateway.plans.described(gather) {
             return Ok(described);
         }

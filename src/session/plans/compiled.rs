@@ -166,6 +166,9 @@ impl Plans {
         if let Some(found) = self.cache.get(&key).filter(|found| found.version == catalog.version) {
             return found;
         }
+        if let Some((text, planned)) = plan::shown_transactions(text) {
+            return Arc::new(self.compiled(text.as_bytes(), types, (scope.id, catalog), Some(vec![planned])));
+        }
         let (readable, utf8) = readable(text);
         let context = plan::Context {
             catalog,
@@ -190,6 +193,9 @@ impl Plans {
         catalog: &Catalog,
         rules: &Rules,
     ) -> Arc<Compiled> {
+        if let Some((text, planned)) = plan::shown_transactions(text.as_bytes()) {
+            return Arc::new(self.compiled(text.as_bytes(), &[], (scope.id, catalog), Some(vec![planned])));
+        }
         let Scope { search_path, role, utf8, .. } = &scope.scope;
         let context = plan::Context { catalog, rules, search_path, role, declared_types: &[], utf8: *utf8 };
         let (statements, sharing) = match plan::compile_shared(text, &lifted.literals, &context) {

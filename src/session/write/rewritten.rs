@@ -6,7 +6,7 @@ use shardmap::ShardId;
 
 use crate::execute::interleave::Interleave;
 use crate::execute::relay::Plain;
-use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target};
+use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::life::{Ended, Session};
@@ -79,7 +79,7 @@ impl Session {
         // PostgreSQL's own errors first: types, columns, rights.
         self.probe(text, &[]).await?;
         let at = self.computing(computed).await?;
-        if computed.remembered && computed.edits.is_empty() {
+        if computed.values == Values::Remembered && computed.edits.is_empty() {
             return self.forward_query(at, text, alone).await;
         }
         let mut values = Vec::new();
@@ -87,6 +87,7 @@ impl Session {
             self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
             values.extend(self.row_of_values().await?);
         }
+        values.extend((computed.values == Values::InDoubt).then(|| Some(self.in_doubt())));
         self.give_back_if_idle().await;
         let text = computed.apply(text, &values);
         let compiled = self.compiled(&text, &[]).await?;
@@ -101,7 +102,7 @@ impl Session {
                 .with_hint("SET client_encoding TO 'UTF8', or give constants.")
                 .into());
         }
-        if computed.remembered {
+        if computed.values == Values::Remembered {
             return Box::pin(self.drew(computed)).await;
         }
         if computed.draws {
@@ -228,7 +229,7 @@ impl Session {
             let computed = computed_of(&done.route)?;
             let at = self.computing(computed).await?;
             self.engage(at).await?;
-            if computed.remembered && computed.edits.is_empty() {
+            if computed.values == Values::Remembered && computed.edits.is_empty() {
                 done.destination =
                     self.link.servers.get(at).map_or(Destination::Any, |found| Destination::One(found.shard));
                 return Ok(done);
@@ -243,6 +244,7 @@ impl Session {
                 server.send_flush();
                 values.extend(self.row_of_values().await?);
             }
+            values.extend((computed.values == Values::InDoubt).then(|| Some(self.in_doubt())));
             let text = computed.apply(&done.text, &values);
             let compiled = self.compiled(&text, types).await?;
             let route = planned_route(&compiled)?.clone();

@@ -40,6 +40,8 @@ pub struct Sites<'c> {
     pub survey: Survey,
     /// `*` may mean columns of any table.
     pub star: bool,
+    /// Among the values of new rows, where a key may stand: what every shard could read is a place, too.
+    key_values: bool,
 }
 
 type Conditions<'n> = Option<&'n [Node]>;
@@ -56,6 +58,7 @@ impl<'c> Sites<'c> {
             names: Vec::new(),
             survey: Survey::default(),
             star: false,
+            key_values: false,
         }
     }
 
@@ -117,7 +120,10 @@ impl<'c> Sites<'c> {
                     insert.select_stmt.as_mut().and_then(|select| select.node.as_mut())
                     && !select.values_lists.is_empty()
                 {
-                    self.list(&mut select.values_lists)?;
+                    self.key_values = true;
+                    let listed = self.list(&mut select.values_lists);
+                    self.key_values = false;
+                    listed?;
                 }
                 if let Some(conflict) = &mut insert.on_conflict_clause {
                     self.list(&mut conflict.target_list)?;
@@ -335,7 +341,8 @@ impl<'c> Sites<'c> {
             }
             select.with_clause = Some(outer);
         }
-        Ok((self.reads_elsewhere(&select)? && self.certain(&select)).then_some(select))
+        let wanted = self.key_values || self.reads_elsewhere(&select)?;
+        Ok((wanted && self.certain(&select)).then_some(select))
     }
 
     pub fn certain(&self, select: &SelectStmt) -> bool {
