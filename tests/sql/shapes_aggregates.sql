@@ -66,3 +66,6 @@ SELECT sum(0.25::float8 * id) FROM orders;
 SELECT 1 FROM orders GROUP BY ();
 SELECT count(*) FROM countries;
 SELECT count(*), max(value) FROM settings;
+-- avg begins with 0 where sum begins with the first value.
+SELECT status, avg(z), sum(z), min(z), avg(z::float4), avg(-z) FROM (SELECT status, '-0'::float8 AS z FROM orders) o GROUP BY status ORDER BY status;
+SELECT avg('-0'::float8 * qty), sum('-0'::float8 * qty) FROM items;

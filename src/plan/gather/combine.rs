@@ -82,7 +82,12 @@ fn average(call: &FuncCall, type_oid: Option<Oid>, partial: &mut Partial) -> Opt
     };
     let sum = aggregate("sum", partial.aggregate(sum));
     let count = aggregate("sum", partial.aggregate(with_argument(call, "count", |x| x)));
-    let sum = if matches!(counted, oid::INT2 | oid::INT4 | oid::INT8) { cast(sum, "numeric") } else { sum };
+    let sum = match counted {
+        oid::INT2 | oid::INT4 | oid::INT8 => cast(sum, "numeric"),
+        // avg begins with 0, and sum with the first value, which may be -0. Source: float.c, float8_accum and float8pl.
+        oid::FLOAT4 | oid::FLOAT8 => condition::operator("+", cast(node::integer(0), "float8"), sum),
+        _ => sum,
+    };
     let count =
         if matches!(counted, oid::FLOAT4 | oid::FLOAT8 | oid::INTERVAL) { cast(count, "float8") } else { count };
     let some = Node::AExpr(Box::new(pg_query::protobuf::AExpr {
