@@ -1,4 +1,12 @@
-"""Queries over all shards next to one Postgres that holds everything: `benches/run --only federated`."""
+"""Queries over all shards next to one Postgres that holds everything: `benches/run --only federated`.
+
+`to slowest shard` is the time through pgbraid relative to that of the shards' own part of the query, asked of all of them at once on
+connections of their own: of the slowest, in the same round.
+"""
+
+import re
+import threading
+import time
 
 SCHEMA = """DROP TABLE IF EXISTS bench_orders;
 CREATE TABLE bench_orders (customer_id int, id int, status text, total numeric(12,2), created_at timestamptz, PRIMARY KEY (customer_id, id));
@@ -22,6 +30,36 @@ CASES = (
     ("window by status", "SELECT max(r) FROM (SELECT row_number() OVER (PARTITION BY status ORDER BY total) r FROM bench_orders) s", False),
     ("above the average", "SELECT count(*) FROM bench_orders WHERE total > (SELECT avg(total) FROM bench_orders)", False),
 )
+# What each shard has to do for a case.
+PARTS = {
+    "count, sum, avg": "SELECT count(*), sum(total), count(total) FROM bench_orders",
+    "GROUP BY status": "SELECT status, count(*), sum(total) FROM bench_orders GROUP BY status",
+    "top 10 customers": "SELECT customer_id, sum(total) FROM bench_orders GROUP BY customer_id ORDER BY 2 DESC LIMIT 10",
+}
+
+
+def shard_wires(run, folder):
+    """Connections to the demo's shards, as its configuration has them."""
+    with open(run.os.path.join(folder, "shards", "pgbraid.toml")) as file:
+        found = re.findall(r'primary = "postgres://(\w+):(\w+)@127.0.0.1:(\d+)/', file.read())
+    return [run.Wire(int(port), "shop", user=user, password=password) for user, password, port in found]
+
+
+def slowest(wires, statement):
+    """Seconds of the slowest, all asked at once."""
+    taken = [0.0] * len(wires)
+
+    def ask(at):
+        begun = time.monotonic()
+        wires[at].stream(statement)
+        taken[at] = time.monotonic() - begun
+
+    threads = [threading.Thread(target=ask, args=(at,)) for at in range(len(wires))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return max(taken)
 
 
 def load(run, port, sizes):
@@ -53,6 +91,7 @@ def measure(run, targets, sizes, folder):
     run.say("loading orders")
     fill(run, targets, sizes, run.os.path.join(folder, "orders"))
     results = {}
+    wires = shard_wires(run, folder) if any(target.name == "pgbraid" for target in targets) else []
     for turn in range(sizes.rounds + 1):
         for case, statement, streams in CASES:
             for target in targets:
@@ -62,10 +101,14 @@ def measure(run, targets, sizes, folder):
                 wire.stream(statement)
                 seconds, after = run.time.monotonic() - start, target.cpu()
                 wire.close()
+                part = PARTS.get(case) if target.name == "pgbraid" else None
+                own = slowest(wires, part) if part else None
                 # The first turn fills caches: of pages, plans and connections.
                 if turn == 0 and not sizes.smoke:
                     continue
                 got = {"ms": seconds * 1000}
+                if own:
+                    got["shard_ratio"] = seconds / own
                 if streams:
                     got["rows_per_s"] = sizes.federated_rows / seconds
                 if streams and target.process:

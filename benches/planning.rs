@@ -1,6 +1,7 @@
 //! What planning costs: microseconds for each of TPC-H's queries in both layouts, parsed and planned anew, without a server.
 //!
-//! `cargo bench --bench planning [-- TIMES [QUERY]]`: the least and the median of so many times. `show QUERY` prints a query's plan.
+//! `cargo bench --bench planning [-- TIMES [QUERY]]`: the least and the median of so many times, and what of it is parsing the text.
+//! `show QUERY` prints a query's plan.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,6 +15,7 @@ use pgbraid::catalog::{
 };
 use pgbraid::config::TableRule;
 use pgbraid::plan::{self, Context};
+use pgbraid::sql;
 
 #[path = "../tests/federated/tpch.rs"]
 #[allow(dead_code)]
@@ -30,11 +32,16 @@ fn main() {
         return;
     }
     let times = number(0).unwrap_or(200).max(1) as usize;
-    println!("{:10} {:>12} {:>12} {:>12} {:>12}", "us", "own least", "own median", "order least", "order median");
+    println!(
+        "{:10} {:>12} {:>12} {:>12} {:>12} {:>12}",
+        "us", "parse", "own least", "own median", "order least", "order median"
+    );
     for query in number(1).map_or(1..=22, |query| query..=query) {
         let text = tpch::statement(query);
-        let (own, order) = (measure(&text, &own, times), measure(&text, &order, times));
-        println!("TPC-H {query:<4} {:12.0} {:12.0} {:12.0} {:12.0}", own.0, own.1, order.0, order.1);
+        let parse = least_and_median(times, || drop(black_box(sql::parse(black_box(&text)))));
+        let own = least_and_median(times, || drop(black_box(planned(&text, &own))));
+        let order = least_and_median(times, || drop(black_box(planned(&text, &order))));
+        println!("TPC-H {query:<4} {:12.0} {:12.0} {:12.0} {:12.0} {:12.0}", parse.0, own.0, own.1, order.0, order.1);
     }
 }
 
@@ -50,14 +57,15 @@ fn planned(text: &str, catalog: &(Catalog, Rules)) -> Vec<plan::Planned> {
     plan::compile(black_box(text), &context).unwrap()
 }
 
-/// Least and median, in microseconds.
-fn measure(text: &str, catalog: &(Catalog, Rules), times: usize) -> (f64, f64) {
-    let mut taken = Vec::new();
-    for _ in 0..times {
-        let begun = Instant::now();
-        black_box(planned(text, catalog));
-        taken.push(begun.elapsed().as_nanos() as f64 / 1000.0);
-    }
+/// In microseconds.
+fn least_and_median(times: usize, mut work: impl FnMut()) -> (f64, f64) {
+    let mut taken: Vec<f64> = (0..times)
+        .map(|_| {
+            let begun = Instant::now();
+            work();
+            begun.elapsed().as_nanos() as f64 / 1000.0
+        })
+        .collect();
     taken.sort_unstable_by(f64::total_cmp);
     (taken[0], taken[times / 2])
 }

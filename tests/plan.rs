@@ -110,6 +110,11 @@ fn ddl_goes_everywhere_unless_it_promises_too_much() {
 }
 
 #[test]
+fn calls_go_where_what_they_run_belongs() {
+    check("called.case");
+}
+
+#[test]
 fn copy_is_split_by_the_field_of_the_key() {
     check("copy.case");
 }

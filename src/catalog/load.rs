@@ -13,6 +13,7 @@ use crate::catalog::elsewhere::Elsewhere;
 use crate::catalog::questions::{
     BEGIN, FILE_SEARCH_PATH, FIRST_NORMAL_OID, QUESTIONS, ROLE_SETTINGS, SAVEPOINT, SETTINGS,
 };
+use crate::catalog::routines::routine;
 use crate::catalog::rows::{TextRow, answers};
 use crate::catalog::{
     Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules,
@@ -161,6 +162,7 @@ pub fn seen_in_block(
         schemas: base.schemas.iter().filter_map(systems).collect(),
         functions: functions.filter(|(_, functions)| !functions.is_empty()).collect(),
         search_paths: base.search_paths.clone(),
+        routines: HashMap::new(),
         empty_schemas: HashSet::new(),
         oids: base.oids.clone(),
         own_numbers: Arc::new(base.own_numbers.in_block()),
@@ -171,8 +173,8 @@ pub fn seen_in_block(
 /// Adds the answers to [`QUESTIONS`] to a catalog.
 fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> Result<Catalog, LoadError> {
     let asked = QUESTIONS.len();
-    let [relation_rows, columns, inheritance, cascades, functions, schemas, evaluated, exempt]: [Vec<TextRow>; 8] =
-        answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
+    let [relation_rows, columns, inheritance, cascades, functions, schemas, evaluated, exempt, routines]: [Vec<TextRow>;
+        9] = answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
     let mut relations = Relations::default();
     for row in &relation_rows {
         relations.add(row)?;
@@ -188,6 +190,10 @@ fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> 
     }
     for row in &functions {
         catalog.functions.entry(row.get(0)?).or_default().push(function(row)?);
+    }
+    for row in &routines {
+        let routine = routine(row)?;
+        catalog.routines.entry(routine.name.clone()).or_default().push(routine);
     }
     for row in &schemas {
         catalog.empty_schemas.insert(row.get(0)?);

@@ -7,6 +7,7 @@ mod rules;
 mod bodies;
 mod elsewhere;
 mod questions;
+mod routines;
 mod load;
 mod oids;
 pub mod sequences;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub use load::{LoadError, block_questions, load, seen_in_block};
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
+pub use routines::{Language, Parameter, Routine};
 pub use rows::TextRow;
 pub use rules::{Rules, key_type};
 pub use sequences::OwnNumbers;
@@ -41,6 +43,8 @@ pub struct Catalog {
     pub schemas: HashMap<String, HashMap<String, Arc<Relation>>>,
     /// All functions by unqualified name; `pg_catalog` ones included.
     pub functions: HashMap<String, Vec<Function>>,
+    /// Functions and procedures of users' by unqualified name.
+    pub routines: HashMap<String, Vec<Routine>>,
     /// `search_path` as `SHOW` would print it for a fresh connection: per role where a role has its own setting, else under `""`.
     pub search_paths: BTreeMap<String, String>,
     /// Schemas that exist and hold no relation still count for search paths.

@@ -2,6 +2,7 @@
 
 use super::bodies::closed;
 use super::elsewhere::{EVALUATED, EXEMPT, reads_tables};
+use super::routines::ROUTINES;
 
 /// Before the transaction changes it: the default search path, and where it comes from.
 pub(super) const SETTINGS: &str = "
@@ -127,8 +128,8 @@ pub(super) const FUNCTIONS: &str = concat!(
 );
 
 /// What is asked, in this order. `$first` stands for the least number of relations and functions to be told of.
-pub(super) const QUESTIONS: [&str; 8] =
-    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT];
+pub(super) const QUESTIONS: [&str; 9] =
+    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT, ROUTINES];
 
 /// Numbers from here up are users' objects. *Source*: PostgreSQL 15, `access/transam.h`, `FirstNormalObjectId`.
 pub(super) const FIRST_NORMAL_OID: &str = "16384";

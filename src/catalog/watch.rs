@@ -330,6 +330,7 @@ impl Shared {
 fn same(a: &Catalog, b: &Catalog) -> bool {
     a.schemas == b.schemas
         && a.functions == b.functions
+        && a.routines == b.routines
         && a.search_paths == b.search_paths
         && a.empty_schemas == b.empty_schemas
 }

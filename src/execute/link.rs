@@ -42,6 +42,8 @@ pub struct Enlisted {
     pub replica: bool,
     /// It has been asked what statements mean, and nothing else: it has nothing of the transaction.
     pub only_asked: bool,
+    /// Numbers that it remembers to have drawn were drawn for this session.
+    pub own_numbers: bool,
 }
 
 /// A client and its servers.

@@ -1,5 +1,5 @@
-//! DO: an anonymous block in PL/pgSQL whose statements all stand in it, without variables: DDL on every shard, as migrations write it to
-//! be repeatable, or writes that belong to one shard. Everything else is refused. Functions and procedures are not followed.
+//! DO: an anonymous block in PL/pgSQL: DDL on every shard, as migrations write it to be repeatable, without variables; or, read by
+//! `followed`, statements that belong to one shard. Everything else is refused.
 //!
 //! DDL must come to the same on every shard. So what decides whether it runs must be the same there: conditions ask the system catalogs
 //! for what DDL has made, and errors that are caught are about definitions, not about the rows, which differ.
@@ -11,7 +11,8 @@ use super::function::Call;
 use super::ir::Stop;
 use super::statement::Source;
 use super::{
-    Access, Context, Everywhere, Keyed, Output, Plan, Refusal, Route, Several, Target, When, ddl, statement, utility,
+    Access, Context, Everywhere, Keyed, Output, Plan, Refusal, Route, Several, Target, When, ddl, followed, statement,
+    utility,
 };
 use crate::sql::{self, Node, edit, names, tokens};
 
@@ -93,14 +94,24 @@ const OF_DEFINITIONS: [&str; 17] = [
 /// The refusal, with what is not understood.
 pub fn plan(block: &DoStmt, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     let body = body(block).ok_or_else(|| refused("it is not in PL/pgSQL"))?;
-    let words = tokens::words(&body)
+    match plain(&body, source, context) {
+        Err(Stop::Refuse(refusal)) if refusal.sqlstate == "0A000" => match followed::block(&body, context)? {
+            Some(route) => Ok(Plan::Rows(route)),
+            None => Err(refusal.into()),
+        },
+        plan => plan,
+    }
+}
+
+/// Of one without variables.
+fn plain(body: &str, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
+    let words = tokens::words(body)
         .ok_or_else(|| refused("it has variables, labels or other words that are not understood"))?;
-    let mut reader = Reader { body: &body, words, at: 0, found: Vec::new(), caught: Vec::new() };
+    let mut reader = Reader { body, words, at: 0, found: Vec::new(), caught: Vec::new() };
     if reader.block(0).is_none() || reader.at != reader.words.len() {
-        return Err(refused(
-            "it has variables, loops, calls or other statements of PL/pgSQL than IF, NULL and RAISE NOTICE",
-        )
-        .into());
+        return Err(
+            refused("it defines objects and has variables or loops, or a statement that is not followed").into()
+        );
     }
     let mut everywhere = None;
     let mut targets = Vec::new();
@@ -139,7 +150,8 @@ pub fn plan(block: &DoStmt, source: &Source<'_>, context: &Context<'_>) -> Resul
         }
         return Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }));
     }
-    let target = together(targets).ok_or_else(|| refused("its statements do not all belong to one shard"))?;
+    let refusal = refused("its statements do not all belong to one shard");
+    let target = together(targets, &refusal).ok_or(refusal)?;
     Ok(Plan::Rows(Route { access: Access::Write, target, output: Output::Rows }))
 }
 
@@ -164,7 +176,7 @@ fn body(block: &DoStmt) -> Option<String> {
 fn piece_plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     match node {
         Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) => {
-            statement::rows(node, None, context).map(Plan::Rows)
+            followed::instead(statement::rows(node, None, context), node, context).map(Plan::Rows)
         }
         Node::MergeStmt(_) | Node::CopyStmt(_) | Node::VariableSetStmt(_) | Node::VariableShowStmt(_) => {
             Err(refused("a statement in it is neither DDL nor a plain write").into())
@@ -206,7 +218,7 @@ fn is_same_everywhere(node: &mut Node, builder: &Builder<'_>) -> Result<bool, St
 }
 
 /// Where statements run that are one.
-fn together(targets: Vec<Target>) -> Option<Target> {
+pub fn together(targets: Vec<Target>, several: &Refusal) -> Option<Target> {
     let mut all = Target::Any;
     for target in targets {
         let target = match target {
@@ -219,13 +231,14 @@ fn together(targets: Vec<Target>) -> Option<Target> {
         all = match (all, target) {
             (all, Target::Any) => all,
             (Target::Any | Target::Home, Target::Home) => Target::Home,
-            (Target::Any, Target::Keyed(keyed)) => Target::Keyed(alone(keyed)),
+            (Target::Any, Target::Keyed(keyed)) => Target::Keyed(alone(keyed, several)),
             (Target::Keyed(all), Target::Keyed(keyed)) => {
                 let pins = all.pins.into_iter().chain(keyed.pins).collect();
-                Target::Keyed(alone(Keyed { pins, touches_home: all.touches_home || keyed.touches_home, ..keyed }))
+                let touches_home = all.touches_home || keyed.touches_home;
+                Target::Keyed(alone(Keyed { pins, touches_home, ..keyed }, several))
             }
             (Target::Keyed(keyed), Target::Home) | (Target::Home, Target::Keyed(keyed)) => {
-                Target::Keyed(alone(Keyed { touches_home: true, ..keyed }))
+                Target::Keyed(alone(Keyed { touches_home: true, ..keyed }, several))
             }
             _ => return None,
         };
@@ -233,8 +246,8 @@ fn together(targets: Vec<Target>) -> Option<Target> {
     Some(if all == Target::Any { Target::Home } else { all })
 }
 
-fn alone(keyed: Keyed) -> Keyed {
-    Keyed { several: Several::Refuse(refused("its statements do not all belong to one shard")), ..keyed }
+fn alone(keyed: Keyed, several: &Refusal) -> Keyed {
+    Keyed { several: Several::Refuse(several.clone()), ..keyed }
 }
 
 /// Reads a block word by word.

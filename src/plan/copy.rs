@@ -234,7 +234,7 @@ fn copy_out(copy: &CopyStmt, options: &Options<'_>, context: &Context<'_>) -> Re
         _ => Output::CopyText,
     };
     let mut route = match names::inner(&copy.query) {
-        Some(query) => super::statement::rows(query, None, context)?,
+        Some(query) => super::followed::instead(super::statement::rows(query, None, context), query, context)?,
         None => {
             let builder = Builder::new(context);
             let relation = relation(copy, &builder)?;

@@ -161,10 +161,7 @@ fn refused_by_name(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::unsupported("large objects are not supported").hint("Use a column of type bytea."));
     }
     match name {
-        "currval" | "lastval" => Err(Refusal::unsupported(format!(
-            "{name} is not supported: servers are lent for a transaction, and it may tell what another client drew"
-        ))
-        .hint("Use INSERT ... RETURNING, or what nextval returned.")),
+        "currval" | "lastval" => Err(unremembered()),
         "pg_notify" => Err(notifications()),
         "pg_export_snapshot" => {
             Err(Refusal::unsupported("exported snapshots are not supported: a snapshot is one shard's"))
@@ -175,6 +172,12 @@ fn refused_by_name(name: &str) -> Result<(), Refusal> {
         "pg_prepared_statement" | "pg_cursor" => Err(own_statements()),
         _ => Ok(()),
     }
+}
+
+/// `currval`, `lastval`, where they cannot be answered.
+pub fn unremembered() -> Refusal {
+    Refusal::unsupported("currval and lastval are not supported here: only a server that has drawn for the session knows its numbers")
+        .hint("SELECT currval('sequence') or lastval() in the transaction that has drawn, INSERT ... RETURNING, or what nextval returned.")
 }
 
 /// LISTEN, NOTIFY, `pg_notify`.

@@ -48,9 +48,12 @@ mod spread;
 mod copy;
 mod setting;
 mod block;
+mod plpgsql;
+mod followed;
 mod utility;
 mod ddl;
 mod sequence;
+mod remembered;
 mod statement;
 mod shared;
 

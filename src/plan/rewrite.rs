@@ -15,6 +15,8 @@ pub struct Computed {
     pub edits: Vec<Edit>,
     /// Numbers are drawn: the home shard's are the cluster's.
     pub draws: bool,
+    /// Numbers that have been drawn are asked for. Without edits the statement itself runs where they were drawn.
+    pub remembered: bool,
     /// Length of the statement that the edits are for; what is sent may have blanks before it.
     pub statement_bytes: usize,
     /// When that is necessary.
@@ -159,7 +161,14 @@ mod tests {
             Edit { range: 2..3, pieces: vec![Piece::Value(0)] },
             Edit { range: 4..4, pieces: vec![Piece::Text(", ".into()), Piece::Value(1)] },
         ];
-        let computed = Computed { expressions: vec![], edits, draws: false, statement_bytes: 5, when: When::Always };
+        let computed = Computed {
+            expressions: vec![],
+            edits,
+            draws: false,
+            remembered: false,
+            statement_bytes: 5,
+            when: When::Always,
+        };
         assert_eq!(computed.apply(b"  a x)b", &[Some("it's".into()), None]), b"  a 'it''s'), NULLb");
     }
 }

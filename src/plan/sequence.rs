@@ -64,6 +64,7 @@ pub fn set(node: &Node, text: &str, context: &Context<'_>) -> Result<Option<Rout
             expressions: Vec::new(),
             edits: calls.iter().map(edit).collect(),
             draws: false,
+            remembered: false,
             statement_bytes: text.len(),
             when: When::Always,
         }))

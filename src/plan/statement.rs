@@ -3,8 +3,8 @@
 use super::builder::Builder;
 use super::ir::Stop;
 use super::{
-    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, gather, make, materialize, put,
-    sequence, setting, utility,
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, make, materialize,
+    put, remembered, sequence, setting, utility,
 };
 use crate::sql::{Node, Statement};
 
@@ -45,6 +45,9 @@ pub fn fails() -> Route {
 
 fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<Plan, Stop> {
     let own = source.text.get(source.range.clone()).unwrap_or_default();
+    if let Some(route) = remembered::plan(node, (own, source.range.start), context)? {
+        return Ok(Plan::Rows(route));
+    }
     match sequence::set(node, own, context) {
         Ok(None) => {}
         Ok(Some(route)) => return Ok(Plan::Rows(route)),
@@ -70,11 +73,15 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
                     names.iter().try_for_each(|setting| setting::check_value(&setting.name, None))?;
                     Ok(Plan::SettingQuery(names))
                 }
-                None => gather::fetch_instead(rows(node, None, context), node, own, context).map(Plan::Rows),
+                None => {
+                    let route = gather::fetch_instead(rows(node, None, context), node, own, context);
+                    followed::instead(route, node, context).map(Plan::Rows)
+                }
             },
         },
         Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
-            gather::fetch_instead(rows(node, Some(own), context), node, own, context).map(Plan::Rows)
+            let route = gather::fetch_instead(rows(node, Some(own), context), node, own, context);
+            followed::instead(route, node, context).map(Plan::Rows)
         }
         Node::CopyStmt(copy) => copy::plan(copy, context),
         Node::VariableSetStmt(set) => setting::plan(set),

@@ -7,6 +7,7 @@ use pg_query::protobuf::{
 
 use super::block;
 use super::builder::Builder;
+use super::followed;
 use super::from::unusable;
 use super::function;
 use super::gather;
@@ -56,11 +57,7 @@ pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<O
         Node::UnlistenStmt(_) => any,
         Node::ListenStmt(_) | Node::NotifyStmt(_) => return Err(function::notifications().into()),
         Node::DoStmt(block) => block::plan(block, source, context)?,
-        Node::CallStmt(_) => {
-            return Err(Refusal::unsupported("CALL is not supported yet: a procedure may read and write any table")
-                .hint("Send its statements themselves.")
-                .into());
-        }
+        Node::CallStmt(call) => followed::call(call, context)?,
         Node::LoadStmt(_) => {
             return Err(Refusal::unsupported("LOAD is not supported: servers are lent for a transaction")
                 .hint("Use shared_preload_libraries or session_preload_libraries on the shards.")
@@ -120,7 +117,7 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
     // A type the gateway does not know is still declared: its parameter must not be taken for a key.
     let declared: Vec<_> = types.iter().map(|oid| if *oid == 0 { key::oid::NUMERIC } else { *oid }).collect();
     let inner = Context { declared_types: &declared, ..*context };
-    let plan = match statement::rows(node, None, &inner) {
+    let plan = match followed::instead(statement::rows(node, None, &inner), node, &inner) {
         Ok(route) => Plan::Rows(route),
         Err(Stop::Refuse(refusal)) => Plan::Refuse(refusal),
         Err(Stop::Fails) => Plan::Rows(statement::fails()),
@@ -185,7 +182,7 @@ fn rounds(node: &Node) -> bool {
 fn declared(declare: &DeclareCursorStmt, context: &Context<'_>) -> Result<CursorVerb, Stop> {
     let hold = declare.options & CURSOR_HOLD != 0;
     let Some(query) = names::inner(&declare.query) else { return Err(Stop::Fails) };
-    let mut route = statement::rows(query, None, context)?;
+    let mut route = followed::instead(statement::rows(query, None, context), query, context)?;
     gathered(&mut route, query, hold, context)?;
     let several = || {
         Refusal::unsupported("a cursor over this query is not supported over several shards")
@@ -239,7 +236,7 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
     let Some(node) = node else { return Err(Stop::Fails) };
     let mut route = match node {
         Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
-            statement::rows(node, None, context)?
+            followed::instead(statement::rows(node, None, context), node, context)?
         }
         _ => {
             return Err(Refusal::unsupported("EXPLAIN of this kind of statement is not supported yet")

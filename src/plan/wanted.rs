@@ -160,6 +160,7 @@ impl Builder<'_> {
             expressions: Vec::new(),
             edits: Vec::new(),
             draws: self.draws,
+            remembered: false,
             statement_bytes: text.len(),
             when,
         };

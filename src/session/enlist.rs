@@ -129,6 +129,7 @@ impl Session {
             None => (&self.settings, None),
         };
         let mut wait = server.adopt(settings);
+        let own_numbers = replay.is_some() && role == Role::Primary && self.gateway.forget_numbers(&mut server);
         if let Some(log) = replay {
             server.send_query(log.replay().as_bytes(), Audience::Gateway);
             // A standby does not take every BEGIN.
@@ -136,7 +137,8 @@ impl Session {
         }
         let begun = replay.is_some();
         let replica = role != Role::Primary;
-        self.link.servers.push(Enlisted { shard, server, begun, needs_sync: false, replica, only_asked: false });
+        let enlisted = Enlisted { shard, server, begun, needs_sync: false, replica, only_asked: false, own_numbers };
+        self.link.servers.push(enlisted);
         let at = self.link.servers.len() - 1;
         if wait {
             Box::pin(self.confirm(at)).await?;
@@ -161,6 +163,7 @@ impl Session {
         if std::mem::take(&mut enlisted.needs_sync) {
             enlisted.server.send_sync(Audience::Gateway);
         }
+        enlisted.own_numbers = !enlisted.replica && self.gateway.forget_numbers(&mut enlisted.server);
         enlisted.server.send_query(block.log.replay().as_bytes(), Audience::Gateway);
         if !block.log.is_only_begin() || enlisted.replica {
             Box::pin(self.confirm(at)).await?;

@@ -102,6 +102,8 @@ pub struct Gateway {
     /// Where catalogs are read.
     primaries: Arc<ArcSwap<Vec<ServerAddress>>>,
     turns: AtomicUsize,
+    /// Some client has asked for a number that was drawn: see `drawn`.
+    pub numbers_asked: AtomicBool,
     /// Merge servers that may be held by cursors and portals at once: half of what one shard may have, so that others find some.
     pub held_merges: Arc<tokio::sync::Semaphore>,
 }
@@ -170,6 +172,7 @@ impl Gateway {
             opened: AtomicU64::new(0),
             primaries: Arc::new(ArcSwap::from_pointee(databases::primaries(&config))),
             turns: AtomicUsize::new(0),
+            numbers_asked: AtomicBool::new(false),
             held_merges: Arc::new(tokio::sync::Semaphore::new((config.pool.merge_max / 2).max(1))),
             fixed: Fixed { shards: config.shards.len(), home: config.sharding.home },
             config: ArcSwap::from_pointee(config),

@@ -23,6 +23,7 @@ mod probe;
 mod script;
 pub mod scatter;
 pub mod type_numbers;
+mod drawn;
 pub mod extended;
 mod execute_sql;
 pub mod gather;

@@ -151,6 +151,7 @@ impl Session {
             DiscardVerb::Other => {
                 let words = String::from_utf8_lossy(text).trim().to_ascii_uppercase();
                 let words: Vec<&str> = words.split_whitespace().collect();
+                self.note_drawn_elsewhere();
                 reply::complete(&mut self.link.client.outbound, &words.join(" ").replace("TEMPORARY", "TEMP"));
             }
         }

@@ -17,6 +17,7 @@ pub mod values;
 pub mod update;
 pub mod clock;
 pub mod walk;
+pub mod statements;
 
 pub use pg_query::protobuf as ast;
 

@@ -145,7 +145,9 @@ pub struct Word {
 /// The words of a text, without comments; `None` if the lexer does not take it.
 pub fn words(text: &str) -> Option<Vec<Word>> {
     let mut words = Vec::new();
-    for token in pg_query::scan_tokens(text).ok()? {
+    // `scan_tokens` must not be given a text without any.
+    let tokens = pg_query::scan_tokens(&format!("{text}\n;")).ok()?;
+    for token in tokens.split_last().map_or(&[][..], |(_, tokens)| tokens) {
         let (start, end) = bounds(text, token.start, token.end)?;
         if matches!(Token::try_from(token.token).ok()?, Token::SqlComment | Token::CComment) {
             continue;

@@ -42,6 +42,8 @@ pub struct Block {
     pub seen: Option<Arc<Catalog>>,
     /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
     pub lost_server: bool,
+    /// Numbers were drawn, or forgotten, of which its servers do not know.
+    pub drawn_elsewhere: bool,
 }
 
 /// Who began a block.
@@ -132,6 +134,7 @@ impl Transaction {
             numbered: false,
             seen: None,
             lost_server: false,
+            drawn_elsewhere: false,
         });
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use pgbraid::catalog::{
-    Catalog, Column, ColumnDefault, Function, FunctionKind, Relation, RelationKind, Rules, Volatility,
+    Catalog, Column, ColumnDefault, Function, FunctionKind, Language, Parameter, Relation, RelationKind, Routine,
+    Rules, Volatility,
 };
 use pgbraid::config::TableRule;
 
@@ -67,6 +68,7 @@ pub fn shop() -> Schema {
                 own.insert(("public", words[0], words[1]), &sequence);
             }
             "function" => schema.function("public", rest),
+            "routine" => schema.routine(rest),
             other => panic!("{other}?"),
         }
     }
@@ -161,6 +163,44 @@ impl Schema {
     fn insert(&mut self, relation: Relation) {
         let schema = self.catalog.schemas.entry(relation.schema.clone()).or_default();
         schema.insert(relation.name.clone(), Arc::new(relation));
+    }
+
+    /// `procedure name(in type name, out type name) language: body`
+    fn routine(&mut self, text: &str) {
+        let (head, body) = text.split_once(": ").unwrap();
+        let (head, language) = head.rsplit_once(' ').unwrap();
+        let (kind, head) = head.split_once(' ').unwrap();
+        let (name, parameters) = head.strip_suffix(')').unwrap().split_once('(').unwrap();
+        let parameter = |text: &str| {
+            let words: Vec<_> = text.split(' ').collect();
+            Parameter {
+                name: words.get(2).copied().unwrap_or_default().to_owned(),
+                type_name: words[1].to_owned(),
+                takes: words[0] != "out",
+                gives: words[0] != "in",
+                variadic: false,
+            }
+        };
+        let routine = Routine {
+            schema: "public".to_owned(),
+            name: name.to_owned(),
+            procedure: kind == "procedure",
+            language: match language {
+                "sql" => Language::Sql,
+                "plpgsql" => Language::PlPgSql,
+                _ => Language::Other,
+            },
+            body: body.to_owned(),
+            settings: Vec::new(),
+            definer: false,
+            parameters: parameters.split(", ").filter(|text| !text.is_empty()).map(parameter).collect(),
+            defaults: 0,
+            default_text: String::new(),
+        };
+        self.catalog.routines.entry(name.to_owned()).or_default().push(routine);
+        if kind != "procedure" {
+            self.function("public", &format!("{name} volatile"));
+        }
     }
 
     fn function(&mut self, schema: &str, text: &str) {

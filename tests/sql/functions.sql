@@ -62,7 +62,6 @@ CREATE FUNCTION by_way() RETURNS int8 LANGUAGE sql AS 'SELECT plus_one(how_many(
 -- refused 0A000
 SELECT by_way();
 CREATE FUNCTION counted() RETURNS int8 LANGUAGE plpgsql AS $$ BEGIN RETURN nextval('nothing'); END $$;
--- refused 0A000
 SELECT counted();
 -- Triggers that touch nothing but the row.
 CREATE TABLE stamped (customer_id int8, x int, touched int DEFAULT 0, note text, PRIMARY KEY (customer_id, x));

@@ -107,8 +107,7 @@ impl Engine<'_, '_> {
         if !select.sort_clause.is_empty() || !shippable_outputs(select) {
             return Ok(false);
         }
-        let mut tree = Node::SelectStmt(Box::new(select.clone()));
-        let content = Content::of(&mut tree)?;
+        let content = Content::of_select(select)?;
         if content.tables.is_empty() || !content.closed() || !self.steady(&content)? {
             return Ok(false);
         }
@@ -117,6 +116,7 @@ impl Engine<'_, '_> {
         let columns = distinct(&labels);
         let item = self.known.fresh("q");
         let named = columns.iter().map(|column| node::target(node::column(&[&item, column]), ""));
+        let tree = Node::SelectStmt(Box::new(select.clone()));
         let outer = node::select(named.collect(), vec![node::wrap(node::subselect(tree, &item, &columns))]);
         let part = self.parts.add(outer, target)?;
         let item = self.known.fresh(&part);

@@ -1,6 +1,6 @@
 //! A FROM clause without its inner joins: the items that they join, and the conditions on them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pg_query::protobuf::{AExprKind, JoinExpr, JoinType, SelectStmt};
 
@@ -10,11 +10,15 @@ use super::reference::{self, Content, Reference};
 use crate::plan::ir::Stop;
 use crate::sql::{Node, names};
 
+/// FROM items, one bit for each that conditions are about; those beyond 128 have the last bit in common.
+pub type Mask = u128;
+
 /// Something that is AND-ed in WHERE or in ON of an inner join.
 pub struct Condition {
     pub node: Node,
     /// Items that it is about.
     pub items: BTreeSet<String>,
+    mask: Mask,
     /// It may be decided on the shards, as far as functions go.
     pub steady: bool,
     pub sublinks: bool,
@@ -29,6 +33,7 @@ pub struct Condition {
 pub struct Level {
     pub units: Vec<Node>,
     pub conditions: Vec<Condition>,
+    bits: BTreeMap<String, Mask>,
 }
 
 impl Level {
@@ -47,16 +52,23 @@ impl Level {
         })
     }
 
-    /// The columns of these items that are equal to something of the others.
-    pub fn joined(&self, items: &BTreeSet<String>, others: &BTreeSet<String>) -> Vec<&Reference> {
-        let mut found = Vec::new();
-        for condition in self.conditions.iter().filter(|condition| condition.steady && !condition.sides.is_empty()) {
-            let within = condition.items.iter().all(|item| items.contains(item) || others.contains(item));
-            if within && !condition.items.is_subset(items) {
-                found.extend(condition.sides.iter().filter(|(item, _)| items.contains(item)));
-            }
-        }
-        found
+    /// The columns of some items that are equal to something of others.
+    pub fn joined(&self, items: Mask, others: Mask) -> Vec<&Reference> {
+        let equalities = self.conditions.iter().filter(|condition| condition.steady && !condition.sides.is_empty());
+        let between = equalities.filter(|of| of.mask & !(items | others) == 0 && of.mask & !items != 0);
+        between.flat_map(|of| &of.sides).filter(|(item, _)| self.mask([item]) & !items == 0).collect()
+    }
+
+    /// Whether an equality of something else than columns stands between items and others.
+    pub fn vague(&self, items: Mask, others: Mask) -> bool {
+        self.conditions.iter().filter(|condition| condition.equality && condition.sides.len() < 2).any(|condition| {
+            condition.mask & items != 0 && condition.mask & others != 0 && condition.mask & !(items | others) == 0
+        })
+    }
+
+    /// Items that no condition is about have no bit.
+    pub fn mask<'i>(&self, items: impl IntoIterator<Item = &'i String>) -> Mask {
+        items.into_iter().filter_map(|item| self.bits.get(item)).fold(0, |mask, bit| mask | bit)
     }
 
     pub fn conditions(&self, chosen: &[usize]) -> Vec<Node> {
@@ -87,11 +99,20 @@ impl Engine<'_, '_> {
                 _ => Vec::new(),
             };
             let sublinks = content.sublinks;
-            conditions.push(Condition { node, items, steady, sublinks, equality, sides, implied: false });
+            conditions.push(Condition { node, items, mask: 0, steady, sublinks, equality, sides, implied: false });
         }
         let implied = implied(&conditions)?;
         conditions.extend(implied);
-        Ok(Level { units, conditions })
+        let mut level = Level { units, conditions: Vec::new(), bits: BTreeMap::new() };
+        for item in conditions.iter().flat_map(|condition| &condition.items) {
+            let bit = 1 << level.bits.len().min(127);
+            level.bits.entry(item.clone()).or_insert(bit);
+        }
+        for condition in &mut conditions {
+            condition.mask = level.mask(&condition.items);
+        }
+        level.conditions = conditions;
+        Ok(level)
     }
 }
 
@@ -113,18 +134,23 @@ fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
     let mut found = Vec::new();
     for condition in conditions.iter().filter(|c| c.steady && !c.sublinks && c.items.len() > 1) {
         let Some(arms) = condition::arms(&condition.node) else { continue };
-        for item in &condition.items {
-            let mut own = Vec::new();
-            for arm in &arms {
-                let mut about = Vec::new();
-                for node in arm {
-                    let content = Content::of(&mut node.clone())?;
-                    if content.outside().len() == 1 && content.outside().contains(item.as_str()) {
-                        about.push(node.clone());
-                    }
-                }
-                own.push(about);
+        // With the item that each is about, if it is one.
+        let mut about: Vec<Vec<(Option<String>, Node)>> = Vec::new();
+        for arm in arms {
+            let mut nodes = Vec::new();
+            for mut node in arm {
+                let content = Content::of(&mut node)?;
+                let outside = content.outside();
+                let only = outside.first().filter(|_| outside.len() == 1).map(|item| (*item).to_owned());
+                nodes.push((only, node));
             }
+            about.push(nodes);
+        }
+        for item in &condition.items {
+            let is_own = |(only, _): &&(Option<String>, Node)| only.as_ref() == Some(item);
+            let of_arm =
+                |arm: &Vec<(Option<String>, Node)>| arm.iter().filter(is_own).map(|(_, node)| node.clone()).collect();
+            let own: Vec<Vec<Node>> = about.iter().map(of_arm).collect();
             if own.iter().any(Vec::is_empty) {
                 continue;
             }
@@ -137,6 +163,7 @@ fn implied(conditions: &[Condition]) -> Result<Vec<Condition>, Stop> {
                     sublinks: false,
                     equality: false,
                     sides: Vec::new(),
+                    mask: 0,
                     implied: true,
                 });
             }

@@ -11,7 +11,7 @@ use super::make::Make;
 use super::put::Put;
 use crate::catalog::Oid;
 
-mod node;
+pub mod node;
 mod label;
 mod clock;
 mod part;

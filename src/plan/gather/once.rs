@@ -4,24 +4,23 @@ use std::collections::BTreeMap;
 
 use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, SubLink, SubLinkType};
 
-use super::engine;
-use super::part::Parts;
+use super::part::{Outline, Parts};
 use super::qualify::Known;
 use super::reduce::one_spelling;
 use super::reference::{self, Content};
 use crate::plan::ir::Stop;
-use crate::sql::{self, Node, edit, names};
+use crate::sql::{Node, edit, names};
 
 /// Makes such parts DISTINCT. `node` is the merge query.
 pub fn note(node: &mut Node, known: &Known, parts: &mut Parts<'_>) -> Result<(), Stop> {
     let mut finder = Finder { uses: BTreeMap::new(), asked: BTreeMap::new() };
     finder.node(node)?;
-    for part in &mut parts.made {
+    for (part, outline) in parts.made.iter_mut().zip(&parts.outlines) {
         let uses = finder.uses.get(&part.name).copied().unwrap_or(0);
         let asked = finder.asked.get(&part.name).map_or(&[][..], Vec::as_slice);
         if uses == asked.len()
             && let Some(alias) = asked.first()
-            && let Some(text) = distinct(&part.text, alias, known)
+            && let Some(text) = outline.as_ref().and_then(|outline| distinct(&part.text, outline, alias, known))
         {
             part.text = text;
         }
@@ -90,24 +89,24 @@ fn is_bare(select: &SelectStmt) -> bool {
         && select.values_lists.is_empty()
 }
 
-/// The part with each row once, if equal values of its columns cannot be told apart.
-fn distinct(text: &str, alias: &str, known: &Known) -> Option<String> {
-    let mut script = sql::parse(text).ok()?;
-    let tree = script.statements.pop()?.tree?;
-    let Some(Node::SelectStmt(mut select)) = tree.stmt?.node else { return None };
+/// Of a part that might have each row once.
+pub fn outline(select: &SelectStmt) -> Option<Outline> {
     let column = |target: &Wrapped| match &target.node {
         Some(Node::ResTarget(of)) => {
-            let value = names::inner(&of.val);
-            let Some(Node::ColumnRef(column)) = value else { return false };
-            let own = column.fields.last().and_then(names::string).unwrap_or_default();
-            let label = if of.name.is_empty() { own.to_owned() } else { engine::label(target) };
-            known.types.get(&(alias.to_owned(), label)).copied().is_some_and(one_spelling)
+            let Some(Node::ColumnRef(column)) = names::inner(&of.val) else { return None };
+            let own = column.fields.last().and_then(names::string)?;
+            Some(if of.name.is_empty() { own.to_owned() } else { of.name.clone() })
         }
-        _ => false,
+        _ => None,
     };
-    if !is_bare(&select) || select.target_list.is_empty() || !select.target_list.iter().all(column) {
-        return None;
-    }
-    select.distinct_clause = vec![Wrapped { node: None }];
-    edit::print_owned(*select)
+    let columns: Vec<String> = select.target_list.iter().map(column).collect::<Option<_>>()?;
+    (is_bare(select) && select.with_clause.is_none() && !columns.is_empty()).then_some(Outline { columns })
+}
+
+/// The part with each row once, if equal values of its columns cannot be told apart.
+fn distinct(text: &str, outline: &Outline, alias: &str, known: &Known) -> Option<String> {
+    let one_spelling =
+        |column: &String| known.types.get(&(alias.to_owned(), column.clone())).copied().is_some_and(one_spelling);
+    let rest = text.strip_prefix("SELECT ")?;
+    outline.columns.iter().all(one_spelling).then(|| format!("SELECT DISTINCT {rest}"))
 }

@@ -20,14 +20,22 @@ pub struct Parts<'c> {
     pub values: usize,
     /// Made so far.
     pub made: Vec<Part>,
+    /// By part, what would be needed to have each of its rows once.
+    pub outlines: Vec<Option<Outline>>,
     /// See [`super::Gather::ordered`].
     pub ordered: Option<Ordered>,
+}
+
+/// A part that is columns of rows, all of them.
+pub struct Outline {
+    /// Names of its columns.
+    pub columns: Vec<String>,
 }
 
 impl<'c> Parts<'c> {
     /// None yet. `types`: of the client's parameters, where the whole statement makes them certain.
     pub fn new(context: &'c Context<'c>, types: Vec<Option<Oid>>) -> Parts<'c> {
-        Parts { context, types, first_value: 0, values: 0, made: Vec::new(), ordered: None }
+        Parts { context, types, first_value: 0, values: 0, made: Vec::new(), outlines: Vec::new(), ordered: None }
     }
 
     /// Where a query runs as a part; `None` if it is no part: it does not distribute, or does something besides reading.
@@ -77,11 +85,13 @@ impl<'c> Parts<'c> {
 
     /// Makes a query a part that runs there, and gives its name. The same text is the same part.
     pub fn add(&mut self, select: SelectStmt, target: Target) -> Result<String, Stop> {
+        let outline = super::once::outline(&select);
         let text = edit::print_owned(select).ok_or_else(super::plan::unprintable)?;
         if let Some(known) = self.made.iter().find(|part| part.text == text) {
             return Ok(known.name.clone());
         }
         let name = format!("part{}", self.made.len() + 1);
+        self.outlines.push(outline);
         self.made.push(Part { name: name.clone(), text, target, lookups: Vec::new(), reducers: Vec::new(), wave: 0 });
         Ok(name)
     }

@@ -17,7 +17,7 @@ impl Engine<'_, '_> {
         if select.sort_clause.is_empty() && !limited && select.distinct_clause.is_empty() {
             return Ok(false);
         }
-        let content = Content::of(&mut Node::SelectStmt(Box::new(select.clone())))?;
+        let content = Content::of_select(select)?;
         if content.tables.is_empty() || !content.closed() || (select.with_clause.is_some() && content.sublinks) {
             return Ok(false);
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pg_query::protobuf::{JoinExpr, JoinType, SelectStmt};
 
 use super::engine::Engine;
-use super::level::{Condition, Level};
+use super::level::{Condition, Level, Mask};
 use super::reference::{self, Content, Reference};
 use super::{condition, node};
 use crate::catalog::RelationKind;
@@ -21,6 +21,7 @@ struct Cluster {
     /// Positions in FROM.
     units: Vec<usize>,
     items: BTreeSet<String>,
+    mask: Mask,
     conditions: Vec<usize>,
     /// Columns that tell its rows apart.
     unique: Vec<Vec<Reference>>,
@@ -33,7 +34,7 @@ impl Engine<'_, '_> {
     /// Ships the rows of a level's FROM items, joined where that can be done on the shards.
     pub fn pieces(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
         let mut level = self.flatten(select)?;
-        let mut clusters = self.clusters(&level)?;
+        let mut clusters = self.clusters(&mut level)?;
         if clusters.len() == level.units.len()
             && self.is_aggregate(select)?
             && let Some(together) = self.together(&level, &clusters)?
@@ -63,13 +64,14 @@ impl Engine<'_, '_> {
         self.all_sublinks(select)?;
         let pushed: BTreeSet<usize> = clusters.iter().flat_map(|cluster| cluster.conditions.iter().copied()).collect();
         let clustered: BTreeSet<usize> = clusters.iter().flat_map(|cluster| cluster.units.iter().copied()).collect();
-        let filters: Vec<Node> =
-            level.conditions.iter().filter(|c| c.steady && !c.sublinks).map(|c| c.node.clone()).collect();
+        let all_clustered = clustered.len() == level.units.len();
+        let filters = level.conditions.iter().filter(|c| !all_clustered && c.steady && !c.sublinks);
+        let filters: Vec<Node> = filters.map(|c| c.node.clone()).collect();
         let mut rest = Vec::new();
         for (at, condition) in level.conditions.iter_mut().enumerate() {
             if !pushed.contains(&at) && !condition.implied {
                 self.sublinks(&mut condition.node)?;
-                rest.push(condition.node.clone());
+                rest.push(std::mem::replace(&mut condition.node, node::null()));
             }
         }
         select.where_clause = condition::all(rest);
@@ -80,11 +82,7 @@ impl Engine<'_, '_> {
                 select.from_clause.push(node::wrap(unit.clone()));
             }
         }
-        let mut tree = Node::SelectStmt(Box::new(std::mem::take(select)));
-        let needed = Content::of(&mut tree)?.columns;
-        if let Node::SelectStmt(tree) = tree {
-            *select = *tree;
-        }
+        let needed = Content::of_select(select)?.columns;
         select.from_clause.clear();
         let mut shipped = BTreeMap::new();
         for cluster in clusters {
@@ -107,6 +105,12 @@ impl Engine<'_, '_> {
 
     /// All units in one, with every condition that can be decided on the shards.
     fn together(&self, level: &Level, clusters: &[Cluster]) -> Result<Option<Cluster>, Stop> {
+        let scattered = || clusters.iter().filter(|cluster| cluster.target == Target::Scatter);
+        let all = clusters.iter().fold(0, |mask, cluster| mask | cluster.mask);
+        let alone = |of: &Cluster| !self.may_be_together(level, of, all & !of.mask);
+        if scattered().count() > 1 && scattered().any(alone) {
+            return Ok(None);
+        }
         let items = clusters.iter().flat_map(|cluster| cluster.items.iter().cloned()).collect();
         let Some(mut cluster) = self.cluster(level, (0..level.units.len()).collect(), items)? else { return Ok(None) };
         cluster.conditions.retain(|at| !level.implied(*at));
@@ -117,7 +121,7 @@ impl Engine<'_, '_> {
     /// Conditions in ON that are only about the table an outer join may leave out are conditions on what is shipped of it.
     fn hoist(&mut self, item: &mut Node) -> Result<(), Stop> {
         let Node::JoinExpr(_) = item else { return Ok(()) };
-        let content = Content::of(&mut item.clone())?;
+        let content = Content::of(item)?;
         if content.closed() && self.steady(&content)? && self.rows(&[item], &[], Vec::new())?.is_some() {
             return Ok(());
         }
@@ -149,15 +153,16 @@ impl Engine<'_, '_> {
         Ok(())
     }
 
-    fn clusters(&self, level: &Level) -> Result<Vec<Cluster>, Stop> {
+    fn clusters(&self, level: &mut Level) -> Result<Vec<Cluster>, Stop> {
         let mut clusters = Vec::new();
-        for (at, unit) in level.units.iter().enumerate() {
-            let content = Content::of(&mut unit.clone())?;
+        for at in 0..level.units.len() {
+            let Some(unit) = level.units.get_mut(at) else { continue };
+            let content = Content::of(unit)?;
             if content.tables.is_empty() || !content.closed() || !self.steady(&content)? {
                 continue;
             }
             if let Some(mut cluster) = self.cluster(level, vec![at], content.items)? {
-                if let Node::RangeVar(name) = unit
+                if let Some(Node::RangeVar(name)) = level.units.get(at)
                     && let Some(alias) = name.alias.as_ref().filter(|alias| alias.colnames.is_empty())
                     && let Some(table) =
                         self.known.tables.get(&alias.aliasname).filter(|table| !table.primary_key.is_empty())
@@ -181,7 +186,8 @@ impl Engine<'_, '_> {
         let found = self.rows(&level.nodes(&units), &level.conditions(&conditions), Vec::new())?;
         let plain = |unit: &&Node| matches!(unit, Node::RangeVar(name) if name.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty()));
         let plain = level.nodes(&units).iter().all(plain);
-        Ok(found.map(|(_, target)| Cluster { units, items, conditions, unique: Vec::new(), plain, target }))
+        let mask = level.mask(&items);
+        Ok(found.map(|(_, target)| Cluster { units, items, mask, conditions, unique: Vec::new(), plain, target }))
     }
 
     /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first. `apart`: units of
@@ -201,17 +207,14 @@ impl Engine<'_, '_> {
                 let found = |unique: &[Vec<Reference>], joined: &[&Reference]| {
                     unique.iter().any(|columns| columns.iter().all(|column| joined.contains(&column)))
                 };
-                let columns = level.joined(&l.items, &r.items);
-                let others = level.joined(&r.items, &l.items);
+                let (columns, others) = (level.joined(l.mask, r.mask), level.joined(r.mask, l.mask));
                 let one_left = found(&l.unique, &columns);
                 let one_right = found(&r.unique, &others);
-                if !self.may_be_together(level, l, &columns) || !self.may_be_together(level, r, &others) {
-                    continue;
-                }
                 let everywhere = [&l.target, &r.target].iter().filter(|target| ***target == Target::Any).count();
                 // Of tables that have no primary key and are sharded alike the best is hoped.
                 let unknown = everywhere == 0 && !columns.is_empty() && (l.unique.is_empty() || r.unique.is_empty());
-                if one_left || one_right || unknown {
+                let apart = || !self.may_be_together(level, l, r.mask) || !self.may_be_together(level, r, l.mask);
+                if (one_left || one_right || unknown) && !(everywhere == 0 && apart()) {
                     pairs.push((everywhere, left, right, one_left, one_right));
                 }
             }
@@ -239,12 +242,13 @@ impl Engine<'_, '_> {
         Ok(None)
     }
 
-    /// Rows of sharded tables find those of others on their shard only by a key, or what equals it: whether one of these is `joined`.
-    fn may_be_together(&self, level: &Level, cluster: &Cluster, joined: &[&Reference]) -> bool {
+    /// Rows of sharded tables find those of others on their shard only by a key, or what equals it: whether such stands between them.
+    fn may_be_together(&self, level: &Level, cluster: &Cluster, others: Mask) -> bool {
         // Constants decide where others are; what a sub-select gives may be a key.
-        if !cluster.plain || cluster.target != Target::Scatter {
+        if !cluster.plain || cluster.target != Target::Scatter || level.vague(cluster.mask, others) {
             return true;
         }
+        let joined = level.joined(cluster.mask, others);
         let key = |item: &String| {
             let table = self.known.tables.get(item)?;
             let RelationKind::Sharded { key, .. } = table.kind else { return None };
@@ -317,7 +321,7 @@ impl Engine<'_, '_> {
 
     /// A FROM item that does not distribute: ships what is in it. `filters` are conditions that its rows must meet.
     fn tree(&mut self, item: &mut Node, filters: &[Node], needed: &BTreeSet<Reference>) -> Result<(), Stop> {
-        let content = Content::of(&mut item.clone())?;
+        let content = Content::of(item)?;
         if !content.tables.is_empty()
             && content.closed()
             && self.steady(&content)?

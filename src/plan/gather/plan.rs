@@ -109,13 +109,17 @@ fn gather(
     let access = builder.access();
     let mut names = Builder::new(context);
     functions(&mut tree, &mut names)?;
-    label::everywhere(&mut tree)?;
     let mut clock = Clock::new(count + 1);
-    clock.replace(&mut tree)?;
+    label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
     let first_value = if values { count + 1 + usize::from(clock.used) } else { 0 };
-    let (parts, merge, values) = match pieces(&tree, context, &types, first_value) {
+    let (parts, merge, values) = match pieces(tree, context, &types, first_value) {
         Ok(found) => found,
-        Err(_) => tables(tree, context, &types).map(|(parts, merge)| (parts, merge, Vec::new()))?,
+        Err(_) => {
+            let mut tree = Node::SelectStmt(Box::new(select.clone()));
+            view::expand(&mut tree, context)?;
+            label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
+            tables(tree, context, &types).map(|(parts, merge)| (parts, merge, Vec::new()))?
+        }
     };
     let gather = Gather {
         merge,
@@ -147,13 +151,13 @@ pub fn has_erased(node: &mut Node) -> Result<bool, Stop> {
 
 /// The largest pieces that distribute run on the shards.
 fn pieces<'c>(
-    tree: &Node,
+    tree: Node,
     context: &'c Context<'c>,
     types: &[Option<Oid>],
     first_value: usize,
 ) -> Result<(Parts<'c>, String, Vec<Value>), Stop> {
     let Node::SelectStmt(select) = tree else { return Err(unprintable()) };
-    let mut select = select.as_ref().clone();
+    let mut select = *select;
     let mut parts = Parts::new(context, types.to_vec());
     parts.first_value = first_value;
     let values = engine::split(&mut select, context, &mut parts)?;

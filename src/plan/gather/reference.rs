@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pg_query::protobuf::Alias;
+use pg_query::protobuf::{Alias, SelectStmt};
 
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
@@ -42,6 +42,16 @@ impl Content {
         let mut content = Content::default();
         content.add(node)?;
         Ok(content)
+    }
+
+    /// Of a statement.
+    pub fn of_select(select: &mut SelectStmt) -> Result<Content, Stop> {
+        let mut tree = Node::SelectStmt(Box::new(std::mem::take(select)));
+        let content = Content::of(&mut tree);
+        if let Node::SelectStmt(tree) = tree {
+            *select = *tree;
+        }
+        content
     }
 
     /// Adds what stands in a further tree.

@@ -128,6 +128,10 @@ impl Session {
         };
         let places = self.enlist_parts(&places).await?;
         let draws = gathering.described.gather.put.as_ref().is_some_and(|put| put.draws);
+        if gathering.described.gather.put.is_some() || gathering.described.gather.make.is_some() {
+            // Defaults may be drawn on the merge server.
+            self.note_drawn_elsewhere();
+        }
         let merge = self.lend_merge(draws).await?;
         let key = merge.server.cancel_key();
         self.cancel.add(merge.server.cancel_key());
@@ -236,6 +240,7 @@ impl Session {
                         needs_sync: false,
                         replica: false,
                         only_asked: false,
+                        own_numbers: false,
                     });
                 }
                 Err(Failure::Statement(report)) if report.sqlstate.starts_with("08") => {

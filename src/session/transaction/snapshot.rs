@@ -176,8 +176,16 @@ impl Session {
             self.cancel.add(server.cancel_key());
             let settings = self.transaction.block().map_or(&self.settings, |block| block.log.settings_before());
             server.adopt(settings);
-            let enlisted =
-                Enlisted { shard, server, begun: false, needs_sync: false, replica: false, only_asked: false };
+            let own_numbers = self.gateway.forget_numbers(&mut server);
+            let enlisted = Enlisted {
+                shard,
+                server,
+                begun: false,
+                needs_sync: false,
+                replica: false,
+                only_asked: false,
+                own_numbers,
+            };
             self.link.servers.push(enlisted);
         }
         self.link.servers.sort_by_key(|enlisted| enlisted.shard);

@@ -79,6 +79,9 @@ impl Session {
         // PostgreSQL's own errors first: types, columns, rights.
         self.probe(text, &[]).await?;
         let at = self.computing(computed).await?;
+        if computed.remembered && computed.edits.is_empty() {
+            return self.forward_query(at, text, alone).await;
+        }
         let mut values = Vec::new();
         for query in computed.queries() {
             self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
@@ -97,6 +100,9 @@ impl Session {
             return Err(Report::error("0A000", "a value that is computed first needs client_encoding UTF8")
                 .with_hint("SET client_encoding TO 'UTF8', or give constants.")
                 .into());
+        }
+        if computed.remembered {
+            return Box::pin(self.drew(computed)).await;
         }
         if computed.draws {
             let home = self.gateway.config.load().sharding.home;
@@ -143,9 +149,8 @@ impl Session {
             Destination::All => plain(self.all_shards()),
             Destination::One(shard) => plain(vec![shard]),
             Destination::Any => plain(vec![self.default_shard]),
-            Destination::Compute | Destination::Move | Destination::Gather(_) | Destination::NeedsParameterTypes => {
-                return Err(undecided());
-            }
+            Destination::Gather(_) | Destination::Move => return Err(computed_and_merged()),
+            Destination::Compute | Destination::NeedsParameterTypes => return Err(undecided()),
         };
         let split = match &order {
             Some(_) => Some(split_of(&route)?),
@@ -223,6 +228,11 @@ impl Session {
             let computed = computed_of(&done.route)?;
             let at = self.computing(computed).await?;
             self.engage(at).await?;
+            if computed.remembered && computed.edits.is_empty() {
+                done.destination =
+                    self.link.servers.get(at).map_or(Destination::Any, |found| Destination::One(found.shard));
+                return Ok(done);
+            }
             let mut values = Vec::new();
             for query in computed.queries() {
                 let server = self.send_text_as(at, PORTAL, query.as_bytes(), types, bind, (Audience::Gateway, false));
@@ -324,6 +334,12 @@ pub(super) fn planned_route(compiled: &Compiled) -> Result<&Route, Failure> {
         Some([Planned { plan: Plan::Refuse(refusal), .. }]) => Err(refusal.clone().into()),
         _ => Err(undecided()),
     }
+}
+
+fn computed_and_merged() -> Failure {
+    Report::error("0A000", "a statement with a value that is computed first, over several shards, is not supported in the extended protocol")
+        .with_hint("Ask for the value first, and give it as a parameter.")
+        .into()
 }
 
 pub(super) fn undecided() -> Failure {
