@@ -16,6 +16,26 @@ pub enum Notation {
     Json,
     /// The same.
     Yaml,
+    /// The same.
+    Xml,
+}
+
+/// *Source*: explain.c, ExplainBeginOutput.
+pub const XML_HEAD: &str = "<explain xmlns=\"http://www.postgresql.org/2009/explain\">";
+
+/// A text between tags. *Source*: xml.c, escape_xml.
+pub fn xml_text(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#x0d;")
+}
+
+/// Names and values as elements. *Source*: explain.c, ExplainXMLTag: blanks become hyphens.
+pub fn xml_elements(of: &[(&'static str, String)]) -> String {
+    of.iter()
+        .map(|(name, value)| {
+            let name = name.replace(' ', "-");
+            format!("<{name}>{value}</{name}>\n")
+        })
+        .collect()
 }
 
 /// One EXPLAIN on several shards, by Query or Execute.
@@ -100,6 +120,16 @@ impl ExplainMany {
             let shards: String = self.documents.iter().enumerate().map(with).collect();
             return format!("- Plan: \n    Node Type: \"Scatter\"\n    Shards: \n{}", shards.trim_end_matches('\n'));
         }
+        if self.notation == Notation::Xml {
+            let with = |(at, document): (usize, &String)| {
+                let sent = self.sent.get(at).map_or_else(String::new, |sent| xml_elements(sent));
+                document.replacen("<Explain>", &(sent + "<Explain>"), 1)
+            };
+            let shards: String = self.documents.iter().enumerate().map(with).collect();
+            return format!(
+                "{XML_HEAD}\n<Query>\n<Plan>\n<Node-Type>Scatter</Node-Type>\n<Shards>\n{shards}</Shards>\n</Plan>\n</Query>\n</explain>"
+            );
+        }
         let with = |(at, document): (usize, &String)| {
             let fields = self.sent_of(at).map(|(name, value)| format!("\"{name}\": {value}, "));
             document.replacen("\"Explain\": ", &(fields.collect::<String>() + "\"Explain\": "), 1)
@@ -120,6 +150,11 @@ impl ExplainMany {
         if self.notation == Notation::Yaml {
             let plan: String = document.lines().map(|line| format!("          {line}\n")).collect();
             self.documents.push(format!("      - Shard: {name}\n        Explain: \n{plan}"));
+            return;
+        }
+        if self.notation == Notation::Xml {
+            let name = xml_text(self.name());
+            self.documents.push(format!("<Shard>\n<Name>{name}</Name>\n<Explain>\n{document}\n</Explain>\n</Shard>\n"));
             return;
         }
         self.documents.push(format!("{{\"Shard\": {name}, \"Explain\": {document}}}"));
@@ -156,7 +191,7 @@ impl Joiner for ExplainMany {
             // One column: its count (2) and its length (4) come first.
             b'D' => match (frame.body.get(6..), self.notation) {
                 (Some(line), Notation::Text) => self.line(line, client),
-                (Some(document), Notation::Json | Notation::Yaml) => self.keep(document),
+                (Some(document), Notation::Json | Notation::Yaml | Notation::Xml) => self.keep(document),
                 // It is so long that it came in pieces.
                 (None, _) => {
                     let text = format!("the plan of shard \"{}\" is too long to be joined with others", self.name());

@@ -49,6 +49,8 @@ pub enum Output {
     ExplainJson,
     /// EXPLAIN (FORMAT YAML): one document.
     ExplainYaml,
+    /// The same in XML.
+    ExplainXml,
 }
 
 /// On which shards a statement runs.

@@ -251,18 +251,7 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
         None | Some("text") => Output::Explain,
         Some("json") => Output::ExplainJson,
         Some("yaml") => Output::ExplainYaml,
-        Some(format @ "xml") => {
-            if matches!(route.target, Target::Gather(_)) {
-                return Err(Refusal::unsupported("EXPLAIN in the format xml over several shards is not supported")
-                    .hint("Use FORMAT TEXT, JSON or YAML.")
-                    .into());
-            }
-            on_one_shard(&mut route, || {
-                Refusal::unsupported(format!("EXPLAIN in the format {format} over several shards is not supported"))
-                    .hint("Use FORMAT TEXT, JSON or YAML.")
-            })?;
-            Output::Explain
-        }
+        Some("xml") => Output::ExplainXml,
         Some(_) => return Err(Stop::Fails),
     };
     Ok(route)

@@ -95,6 +95,7 @@ impl Session {
             Output::Explain => Notation::Text,
             Output::ExplainJson => Notation::Json,
             Output::ExplainYaml => Notation::Yaml,
+            Output::ExplainXml => Notation::Xml,
             Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => return None,
         };
         let names = shards.iter().map(|shard| self.gateway.shard_name(*shard)).collect();
@@ -170,9 +171,8 @@ impl Session {
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {
-        Output::Rows | Output::CopyText | Output::Explain | Output::ExplainJson | Output::ExplainYaml => {
-            JoinFormat::Rows
-        }
+        Output::Rows | Output::CopyText => JoinFormat::Rows,
+        Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => JoinFormat::Rows,
         Output::CopyTextWithHeader => JoinFormat::Header,
         Output::CopyBinary => JoinFormat::Binary,
     }

@@ -176,6 +176,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Output::Explain => ", explain",
         Output::ExplainJson => ", explain json",
         Output::ExplainYaml => ", explain yaml",
+        Output::ExplainXml => ", explain xml",
     };
     let target = match &route.target {
         Target::Computed(computed) => match &computed.when {

@@ -110,7 +110,8 @@ impl Session {
             Plan::Rows(route) => (route.output, route.access),
             _ => (Output::Rows, Access::Read),
         };
-        let explains = matches!(output, Output::Explain | Output::ExplainJson | Output::ExplainYaml);
+        let explains =
+            matches!(output, Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml);
         if explains && execute.rows_max > 0 {
             return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
                 .with_hint("Fetch all of its rows at once.")

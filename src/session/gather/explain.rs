@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::described::Wire;
 use super::output::{only, place, print};
 use super::run::{Gathering, Run};
-use crate::execute::explain::{Notation, in_words};
+use crate::execute::explain::{Notation, XML_HEAD, in_words, xml_elements, xml_text};
 use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
@@ -117,6 +117,7 @@ impl Session {
             Notation::Text => shown.text(),
             Notation::Json => vec![shown.json()],
             Notation::Yaml => vec![shown.yaml()],
+            Notation::Xml => vec![shown.xml()],
         };
         let out = &mut self.link.client.outbound;
         if tells {
@@ -196,6 +197,7 @@ impl Explain {
                         "text" => Notation::Text,
                         "json" => Notation::Json,
                         "yaml" => Notation::Yaml,
+                        "xml" => Notation::Xml,
                         _ => return None,
                     };
                 }
@@ -287,6 +289,28 @@ impl Shown {
             parts.join(",\n"),
             merge.unwrap_or_default()
         )
+    }
+
+    fn xml(&self) -> String {
+        let element = |name: &str, text: &str| format!("<{name}>{}</{name}>\n", xml_text(text));
+        let shard = |ShardPlan { name, plan, sent }: &ShardPlan| {
+            let (name, sent, plan) = (element("Name", name), xml_elements(sent), plan.join("\n"));
+            format!("<Shard>\n{name}{sent}<Explain>\n{plan}\n</Explain>\n</Shard>\n")
+        };
+        let part = |part: &PartPlan| {
+            let head = element("Name", &part.name) + &element("Place", part.place) + &element("Query", &part.query);
+            let shards: String = part.shards.iter().map(shard).collect();
+            format!("<Part>\n{head}<Shards>\n{shards}</Shards>\n</Part>\n")
+        };
+        let head = element("Node-Type", self.node)
+            + &self.stores.as_ref().map_or_else(String::new, |table| element("Insert", table))
+            + &element("Reason", &self.reason);
+        let parts: String = self.parts.iter().map(part).collect();
+        let plan = self.merge_plan.as_ref().map(|plan| format!("<Explain>\n{}\n</Explain>\n", plan.join("\n")));
+        let plan = plan.unwrap_or_default();
+        let merge = self.merge.as_ref().map(|merge| format!("<Merge>\n{}{plan}</Merge>\n", element("Query", merge)));
+        let merge = merge.unwrap_or_default();
+        format!("{XML_HEAD}\n<Query>\n<Plan>\n{head}<Parts>\n{parts}</Parts>\n{merge}</Plan>\n</Query>\n</explain>")
     }
 
     fn yaml(&self) -> String {

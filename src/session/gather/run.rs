@@ -83,7 +83,7 @@ impl Session {
             Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => {
                 return self.gather_copy(text, gather).await;
             }
-            Output::Explain | Output::ExplainJson | Output::ExplainYaml => {}
+            Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => {}
         }
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
