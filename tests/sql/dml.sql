@@ -16,7 +16,6 @@ INSERT INTO refunds (id) VALUES (1);
 INSERT INTO refunds DEFAULT VALUES;
 INSERT INTO orders (customer_id, id) VALUES (10 + 10, 10);
 INSERT INTO orders (customer_id, id) VALUES (abs(-20), 11);
--- refused 0A000
 INSERT INTO orders (customer_id, id) VALUES ((SELECT 20), 12);
 INSERT INTO orders (customer_id, id) VALUES (DEFAULT, 13);
 INSERT INTO orders (customer_id, id, status) VALUES (20, 14, DEFAULT);

@@ -26,7 +26,6 @@ UPDATE orders SET note = (SELECT 'it''s "\' || max(note) FROM orders) WHERE id =
 UPDATE orders SET note = (SELECT NULL::text FROM orders LIMIT 1) WHERE id = 1 RETURNING note;
 DELETE FROM customers WHERE customer_id = (SELECT max(customer_id) FROM customers) RETURNING *;
 INSERT INTO customers (customer_id, name) VALUES (150, (SELECT max(note) FROM orders)), (151, 'x') RETURNING *;
--- refused 0A000
 INSERT INTO customers (customer_id, name) VALUES ((SELECT max(customer_id) + 100 FROM customers), 'next') RETURNING *;
 INSERT INTO customers AS c (customer_id, name) VALUES (150, 'again'), (2, 'two') ON CONFLICT (customer_id) DO UPDATE SET name = excluded.name || (SELECT count(*) FROM orders) RETURNING *;
 -- Home and reference tables.
@@ -44,7 +43,6 @@ UPDATE products p SET price = (SELECT sum(i.quantity) FROM items i WHERE i.produ
 -- WITH queries that write, and what is made of their rows.
 WITH moved AS (DELETE FROM orders WHERE id = 4 RETURNING *) SELECT count(*), sum(total), min(status) FROM moved;
 WITH moved AS (DELETE FROM refunds WHERE amount > 2 RETURNING *) INSERT INTO archive.orders SELECT customer_id, id, 2026 FROM moved RETURNING *;
--- refused 0A000
 WITH moved AS (DELETE FROM refunds WHERE customer_id = 3 RETURNING id, amount) INSERT INTO refunds SELECT 4, id, amount FROM moved;
 WITH up AS (UPDATE orders SET total = total + 1 WHERE id = 1 RETURNING customer_id, total) SELECT sum(total), max(customer_id) FROM up;
 WITH up AS (UPDATE orders SET total = total + 1 WHERE id = 1 RETURNING customer_id, total), gone AS (DELETE FROM items WHERE line = 2 RETURNING order_id) SELECT (SELECT sum(total) FROM up), (SELECT count(*) FROM gone);
@@ -144,9 +142,7 @@ DO $$ BEGIN UPDATE orders SET note = 'do'; END $$;
 DO $$ BEGIN DELETE FROM orders WHERE customer_id = 1; DELETE FROM orders WHERE customer_id = 2; END $$;
 -- refused 0A000
 DO $$ BEGIN EXECUTE 'DELETE FROM orders'; END $$;
--- refused 0A000
 DO $$ DECLARE n int; BEGIN DELETE FROM settings; END $$;
--- refused 0A000
 DO $$ BEGIN FOR i IN 1 .. 2 LOOP INSERT INTO settings VALUES (i, i); END LOOP; END $$;
 -- refused 0A000
 DO $$ BEGIN UPDATE products SET price = 1; END $$;
