@@ -37,7 +37,9 @@ fn a_function_replaced_in_a_block_is_not_believed_to_be_the_old_one() {
     client.run(
         "CREATE OR REPLACE FUNCTION twice(x int8) RETURNS int8 LANGUAGE sql STABLE AS 'SELECT count(*) FROM others'",
     );
-    let answer = client.query(&format!("SELECT twice(id) FROM rows WHERE customer_id = {}", key_on(0)));
+    // Where the table is that it reads now, and elsewhere.
+    client.run(&format!("SELECT twice(id) FROM rows WHERE customer_id = {}", key_on(0)));
+    let answer = client.query(&format!("SELECT twice(id) FROM rows WHERE customer_id = {}", key_on(1)));
     assert_eq!(answer.sqlstate(), "0A000", "{:?}", answer.rows);
     client.run("ROLLBACK");
     assert_eq!(client.value("SELECT twice(4)"), "8");
