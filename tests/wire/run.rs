@@ -1,7 +1,7 @@
 //! Plays a dialogue against one address.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::{Client, Login, Received, cancel_request};
 use crate::dialogue::{Action, Dialogue, Until};
@@ -188,16 +188,21 @@ impl Stage<'_> {
         }
     }
 
-    /// A cancel that comes before the statement runs has no effect, so it is repeated until something is answered.
+    /// A cancel that comes before the statement runs has no effect, so it is repeated until all is answered.
     fn cancel(&mut self, connection: &str) {
         let address = self.partner.login.address;
         let client = self.clients.get_mut(connection).unwrap();
         client.stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         for _ in 0..20 {
             // Long enough for the statement to get past planning, so that what comes before the error is always the same.
-            if client.stream.peek(&mut [0]).is_ok() {
+            let begun = Instant::now();
+            let mut answer = [0; 64 * 1024];
+            let count = client.stream.peek(&mut answer).unwrap_or(0);
+            let ready = |state: &u8| answer[..count].ends_with(&[b'Z', 0, 0, 0, 5, *state]);
+            if b"ITE".iter().any(ready) {
                 break;
             }
+            std::thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
             let mut other = Client::open(address).unwrap();
             other.send(&cancel_request(client.pid, &client.secret));
             // The server closes when it has dealt with the request.
