@@ -150,8 +150,9 @@ impl Generator {
                 let (of, by) = (self.expression(Int, items, 0), self.value(Int, items));
                 format!("max({of}) OVER ({partition}ORDER BY {by} RANGE BETWEEN 2 PRECEDING AND 1 FOLLOWING)")
             }
-            (Float, 0) => format!("percent_rank() OVER ({partition}ORDER BY {by})"),
-            (Float, 1) => format!("cume_dist() OVER ({partition}ORDER BY {by})"),
+            // Multiples of a power of two, so that sums of them are exact in any order.
+            (Float, 0) => format!("(round(1024 * percent_rank() OVER ({partition}ORDER BY {by})) / 1024)"),
+            (Float, 1) => format!("(round(1024 * cume_dist() OVER ({partition}ORDER BY {by})) / 1024)"),
             (Num, 0 | 1) => format!("avg({}) {over}", self.expression(Num, items, 0)),
             (Num, _) => format!("sum({}) {over}", self.expression(Num, items, 0)),
             (Uuid | Bytes | Json | Array | Bool | Range, _) => self.expression(kind, items, 0),
