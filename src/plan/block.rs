@@ -67,6 +67,9 @@ const OF_ROWS: [&str; 11] = [
     "xmin",
 ];
 
+/// Operators under which numbers of objects, which are each shard's own, come to the same: whether two are equal.
+const OF_NUMBERS: [&str; 2] = ["=", "<>"];
+
 /// Errors that one shard raises if all do. *Source*: manual, appendix A, classes 2B, 3F and 42.
 const OF_DEFINITIONS: [&str; 17] = [
     "dependent_objects_still_exist",
@@ -207,6 +210,12 @@ fn is_same_everywhere(node: &mut Node, builder: &Builder<'_>) -> Result<bool, St
         },
         Node::ColumnRef(column) => !column.fields.iter().filter_map(names::string).any(|name| OF_ROWS.contains(&name)),
         Node::SqlvalueFunction(_) => false,
+        Node::AExpr(e) => {
+            let equal = names::operator(&e.name).is_some_and(|(name, _)| OF_NUMBERS.contains(&name));
+            let sides = || [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner);
+            let number = |side: &Node| matches!(side, Node::AConst(_)) && names::string_constant(side).is_none();
+            !sides().any(is_object_number) || (equal && !sides().any(number))
+        }
         _ => true,
     };
     let mut all = own;
@@ -215,6 +224,15 @@ fn is_same_everywhere(node: &mut Node, builder: &Builder<'_>) -> Result<bool, St
         Ok::<(), Stop>(())
     })?;
     Ok(all)
+}
+
+/// The number of an object: `oid`.
+fn is_object_number(node: &Node) -> bool {
+    match node {
+        Node::ColumnRef(column) => column.fields.last().and_then(names::string) == Some("oid"),
+        Node::TypeCast(cast) => names::inner(&cast.arg).is_some_and(is_object_number),
+        _ => false,
+    }
 }
 
 /// Where statements run that are one.

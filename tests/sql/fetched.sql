@@ -158,6 +158,11 @@ DO $$ BEGIN IF now() > '2001-01-01' THEN CREATE TABLE t_do (a int); END IF; END 
 -- refused 0A000
 DO $$ BEGIN IF (SELECT reltuples FROM pg_class WHERE relname = 'orders') > -2 THEN CREATE TABLE t_do (a int); END IF; END $$;
 -- refused 0A000
+DO $$ BEGIN IF (SELECT oid % 2 FROM pg_class WHERE relname = 'orders') < 2 THEN CREATE TABLE t_do (a int); END IF; END $$;
+-- refused 0A000
+DO $$ BEGIN IF EXISTS (SELECT FROM pg_class WHERE oid = 16385) THEN CREATE TABLE t_do (a int); END IF; END $$;
+DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = 'orders'::regclass) THEN CREATE TABLE t_do (a int); END IF; END $$;
+-- refused 0A000
 DO $$ BEGIN IF EXISTS (SELECT FROM pg_stat_activity) THEN CREATE TABLE t_do (a int); END IF; END $$;
 -- refused 0A000
 DO $$ BEGIN IF EXISTS (SELECT FROM products) THEN CREATE TABLE t_do (a int); END IF; END $$;
