@@ -37,10 +37,10 @@ if [ ! -s "$counted" ]; then
     say "2 of 3: counting"
     rm -rf "$target/counts" "$target"/*.profdata
     cp "$built" "$target/pgbraid-counting"
-    serve() { benches/run --targets pgbraid --binary "$target/pgbraid-counting" --out "$target/counting" "$@" >&2; }
-    serve --only by-key,transaction --clients 32 --rounds 1 --seconds 3
+    serve() { benches/run --binary "$target/pgbraid-counting" --out "$target/counting" "$@" >&2; }
+    serve --targets pgbraid --only by-key,transaction --clients 32 --rounds 1 --seconds 3
     # What is not counted at all is made small instead of fast.
-    serve --smoke --only stream,copy,stampede,federated
+    serve --targets direct,pgbraid --smoke --only stream,copy,stampede,federated
     "$profdata" merge --output "$counted" "$target"/counts/*.profraw
 else
     say "2 of 3: counted before"
