@@ -48,7 +48,6 @@ mod spread;
 mod copy;
 mod setting;
 mod block;
-mod plpgsql;
 mod followed;
 mod utility;
 mod ddl;
