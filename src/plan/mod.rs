@@ -32,6 +32,7 @@ mod select;
 mod from;
 mod rewrite;
 mod wanted;
+mod move_texts;
 mod moving;
 mod write;
 mod default;

@@ -46,9 +46,11 @@ impl Session {
                 }
             };
             match (&destination, &route.target) {
-                (Destination::Compute, _) => text = self.with_values(&text, &route, given).await?,
+                (Destination::Compute, _) | (Destination::Move, Target::Computed(_)) => {
+                    text = self.with_values(&text, &route, given).await?
+                }
                 (Destination::Move, Target::Fetched(fetched)) => {
-                    text = Box::pin(self.fetch(fetched, given, round)).await?;
+                    text = Box::pin(self.fetch(fetched, given, round)).await?.0;
                 }
                 _ => return Ok(Settled { text, route, destination }),
             }
@@ -99,6 +101,7 @@ impl Session {
         let mut end = BytesMut::new();
         let failed = match &settled.destination {
             Destination::Gather(gather) => return self.run_gathered(&settled.text, gather, given, columns).await,
+            Destination::Move => return self.run_moved(&settled.route, given).await,
             Destination::All => {
                 self.enlist_all().await?;
                 self.note_write_everywhere().await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use shardmap::ShardId;
 
+use super::fetched::Given;
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Move, Output, Route, Target, literal};
@@ -30,8 +31,8 @@ enum Sent<'a> {
 impl Session {
     /// An UPDATE that may move rows, in the simple protocol.
     pub(in crate::session) async fn move_rows(&mut self, text: &[u8], route: &Route) -> Result<Ended, Failure> {
-        if let Target::Fetched(fetched) = &route.target {
-            return Box::pin(self.fetched_simple(text, fetched)).await;
+        if let Target::Fetched(_) | Target::Computed(_) = &route.target {
+            return Box::pin(self.fetched_simple(text, route)).await;
         }
         let moving = move_of(route)?;
         // PostgreSQL's own errors first: types, columns, rights.
@@ -44,7 +45,7 @@ impl Session {
 
     /// Binds an UPDATE that may move rows: the statement itself is bound on one shard, which describes it, and never executed.
     pub(in crate::session) async fn bind_moving(&mut self, route: &Route, bind: &Bind<'_>) -> Result<Place, Failure> {
-        if let Target::Fetched(_) = &route.target {
+        if let Target::Fetched(_) | Target::Computed(_) = &route.target {
             return Box::pin(self.bind_fetched(bind)).await;
         }
         let moving = move_of(route)?;
@@ -65,8 +66,8 @@ impl Session {
         route: &Route,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
-        if let Target::Fetched(fetched) = &route.target {
-            return Box::pin(self.execute_fetched(bound, compiled, fetched, execute)).await;
+        if let Target::Fetched(_) | Target::Computed(_) = &route.target {
+            return Box::pin(self.execute_fetched(bound, compiled, route, execute)).await;
         }
         let moving = move_of(route)?;
         if execute.rows_max > 0 && !moving.returning.is_empty() {
@@ -87,6 +88,18 @@ impl Session {
         let end = self.take_and_put(moving, &arguments, Sent::Bound(&bind, &types)).await?;
         self.link.client.outbound.extend_from_slice(&end);
         Ok(())
+    }
+
+    /// The same of a statement that has come to be one that moves rows.
+    pub(super) async fn run_moved(&mut self, route: &Route, given: Given<'_>) -> Result<BytesMut, Failure> {
+        let moving = move_of(route)?;
+        match given {
+            Given::Nothing => self.take_and_put(moving, &NoArguments, Sent::Query).await,
+            Given::Bound(bind, types) => {
+                let arguments = BoundArguments { bind, resolved_types: Some(types) };
+                self.take_and_put(moving, &arguments, Sent::Bound(bind, types)).await
+            }
+        }
     }
 
     fn sources(&self, moving: &Move, arguments: &dyn Arguments) -> Result<Vec<ShardId>, Failure> {
@@ -115,7 +128,7 @@ impl Session {
         let shards = self.sources(moving, arguments)?;
         let places = self.enlist_many(&shards, Access::Write).await?;
         for at in &places {
-            self.send_part(*at, &moving.take, sent, Audience::Joiner);
+            self.send_part(*at, &moving.take, sent, true);
         }
         let rows = self.harvest(too_much).await?;
         let mut by_shard: BTreeMap<ShardId, Vec<Values>> = BTreeMap::new();
@@ -194,7 +207,7 @@ impl Session {
         let targets: Vec<ShardId> = parts.iter().map(|(shard, _)| *shard).collect();
         let places = self.enlist_many(&targets, Access::Write).await?;
         for (at, (_, text)) in places.iter().zip(&parts) {
-            self.send_part(*at, text, sent, Audience::Joiner);
+            self.send_part(*at, text, sent, false);
         }
         let leader = places.first().copied().unwrap_or(0);
         let mut scatter = Scatter::new(leader, self.link.servers.len(), JoinFormat::Rows);
@@ -209,12 +222,12 @@ impl Session {
         Ok(end)
     }
 
-    fn send_part(&mut self, at: usize, text: &str, sent: Sent<'_>, audience: Audience) {
+    /// `taken`: its rows are the gateway's, as text; else the client's, in its formats.
+    fn send_part(&mut self, at: usize, text: &str, sent: Sent<'_>, taken: bool) {
+        let audience = Audience::Joiner;
         match sent {
             Sent::Query => self.link.servers[at].server.send_query(text.as_bytes(), audience),
             Sent::Bound(bind, types) => {
-                // What is taken travels as text; what is returned in the client's formats.
-                let taken = text.starts_with("DELETE");
                 let portal: &[u8] = b"pgbraid_moving";
                 let server = self.send_part_as(at, portal, text.as_bytes(), types, bind, !taken);
                 reply::execute(&mut server.outbound, portal, 0);
