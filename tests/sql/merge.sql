@@ -42,7 +42,7 @@ MERGE INTO stamped t USING (VALUES (2, 10), (3, 20), (4, 30), (5, 40)) v(c, n) O
 SELECT customer_id, at, n, seen = (SELECT max(seen) FROM stamped) FROM stamped;
 SELECT count(DISTINCT id) FROM stamped;
 UPDATE stamped SET id = customer_id, seen = NULL;
--- refused 0A000
+-- either
 MERGE INTO stamped t USING (VALUES (12, 10), (13, 20)) v(c, n) ON t.customer_id = v.c WHEN NOT MATCHED THEN INSERT (customer_id, id, n) VALUES (v.c, nextval('dense'), v.n);
 DROP TABLE stamped;
 DROP SEQUENCE dense;
