@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::planned_anew::part_text;
+use super::returned::Returned;
 use crate::plan::{
     Access, Chunk, Destination, FETCHED_ALIAS, Fetched, Gather, Route, Target, literal, quoted, rows_text,
 };
@@ -91,7 +92,8 @@ impl Session {
         let columns = self.ask_of(at, &[text], &[], Wire::Simple).await?.pop().and_then(|(_, columns)| columns);
         self.give_back_if_idle().await;
         let own = self.begin_own_block();
-        let end = Box::pin(self.fetch_and_run(text, route, (Given::Nothing, columns.map(Columns::new)))).await?;
+        let answer = (columns.map(Columns::new), &mut Returned::Client);
+        let end = Box::pin(self.fetch_and_run(text, route, Given::Nothing, answer)).await?;
         self.settle(own, &end, true).await
     }
 
@@ -111,14 +113,6 @@ impl Session {
         route: &Route,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
-        if execute.rows_max > 0 {
-            return Err(Report::error(
-                "0A000",
-                "a row limit on a write that needs rows of other shards is not supported",
-            )
-            .with_hint("Execute it without a row limit.")
-            .into());
-        }
         self.drain().await?;
         let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
         let types = self.types_bound(&bind, compiled).await?;
@@ -127,8 +121,9 @@ impl Session {
         // What that has sent to servers is answered before others are waited for.
         self.drain().await?;
         let given = Given::Bound(&bind, &types);
-        let end = Box::pin(self.fetch_and_run(&compiled.text, route, (given, None))).await?;
-        self.link.client.outbound.extend_from_slice(&end);
+        let mut returned = Returned::of(execute);
+        let end = Box::pin(self.fetch_and_run(&compiled.text, route, given, (None, &mut returned))).await?;
+        self.conclude_returned(end, returned, execute);
         Ok(())
     }
 
@@ -137,7 +132,8 @@ impl Session {
         &mut self,
         text: &[u8],
         route: &Route,
-        (given, columns): (Given<'_>, Option<Columns>),
+        given: Given<'_>,
+        answer: (Option<Columns>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
         let (text, before, part_of) = match &route.target {
             Target::Fetched(fetched) => {
@@ -148,7 +144,7 @@ impl Session {
             _ => (String::from_utf8_lossy(text).into_owned(), 0, None),
         };
         let settled = Box::pin(self.settled(text, given, ROUNDS_MAX)).await?;
-        let end = Box::pin(self.run_settled(settled, given, columns)).await?;
+        let end = Box::pin(self.run_settled(settled, given, answer)).await?;
         let Some(words) = part_of else { return Ok(end) };
         let mut whole = BytesMut::new();
         reply::complete(&mut whole, &format!("{words} {}", before + changed(&end)));
@@ -264,7 +260,7 @@ impl Session {
         let mut rows = Rows::default();
         match &settled.destination {
             Destination::Gather(gather) if gather.put.is_some() && !returns => {
-                let end = Box::pin(self.run_settled(settled, given, None)).await?;
+                let end = Box::pin(self.run_settled(settled, given, (None, &mut Returned::Client))).await?;
                 rows.changed = changed(&end);
                 return Ok(rows);
             }

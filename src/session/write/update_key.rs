@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use shardmap::ShardId;
 
 use super::fetched::Given;
+use super::returned::Returned;
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Move, Output, Route, Target, literal};
@@ -39,7 +40,7 @@ impl Session {
         self.probe(text, &[]).await?;
         self.give_back_if_idle().await;
         let own = self.begin_own_block();
-        let end = self.take_and_put(moving, &NoArguments, Sent::Query).await?;
+        let end = self.take_and_put(moving, &NoArguments, Sent::Query, &mut Returned::Client).await?;
         self.settle(own, &end, true).await
     }
 
@@ -70,11 +71,6 @@ impl Session {
             return Box::pin(self.execute_fetched(bound, compiled, route, execute)).await;
         }
         let moving = move_of(route)?;
-        if execute.rows_max > 0 && !moving.returning.is_empty() {
-            return Err(Report::error("0A000", "a row limit on an UPDATE that moves rows is not supported")
-                .with_hint("Execute it without a row limit.")
-                .into());
-        }
         self.drain().await?;
         let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
         let types = self.types_bound(&bind, compiled).await?;
@@ -85,19 +81,25 @@ impl Session {
         // What that has sent to servers is answered before others are waited for.
         self.drain().await?;
         let arguments = BoundArguments { bind: &bind, resolved_types: Some(&types) };
-        let end = self.take_and_put(moving, &arguments, Sent::Bound(&bind, &types)).await?;
-        self.link.client.outbound.extend_from_slice(&end);
+        let mut returned = Returned::of(execute);
+        let end = self.take_and_put(moving, &arguments, Sent::Bound(&bind, &types), &mut returned).await?;
+        self.conclude_returned(end, returned, execute);
         Ok(())
     }
 
     /// The same of a statement that has come to be one that moves rows.
-    pub(super) async fn run_moved(&mut self, route: &Route, given: Given<'_>) -> Result<BytesMut, Failure> {
+    pub(super) async fn run_moved(
+        &mut self,
+        route: &Route,
+        given: Given<'_>,
+        returned: &mut Returned,
+    ) -> Result<BytesMut, Failure> {
         let moving = move_of(route)?;
         match given {
-            Given::Nothing => self.take_and_put(moving, &NoArguments, Sent::Query).await,
+            Given::Nothing => self.take_and_put(moving, &NoArguments, Sent::Query, returned).await,
             Given::Bound(bind, types) => {
                 let arguments = BoundArguments { bind, resolved_types: Some(types) };
-                self.take_and_put(moving, &arguments, Sent::Bound(bind, types)).await
+                self.take_and_put(moving, &arguments, Sent::Bound(bind, types), returned).await
             }
         }
     }
@@ -123,6 +125,7 @@ impl Session {
         moving: &Move,
         arguments: &dyn Arguments,
         sent: Sent<'_>,
+        returned: &mut Returned,
     ) -> Result<BytesMut, Failure> {
         self.check_movable()?;
         let shards = self.sources(moving, arguments)?;
@@ -136,7 +139,7 @@ impl Session {
             by_shard.entry(self.shard_of_row(moving, &row)?).or_default().push(row);
         }
         pause(Point::Moving).await;
-        self.put(moving, by_shard, &shards, sent).await
+        self.put(moving, by_shard, &shards, (sent, returned)).await
     }
 
     /// Rows travel as text, which must come back as what it was.
@@ -190,7 +193,7 @@ impl Session {
         moving: &Move,
         by_shard: BTreeMap<ShardId, Vec<Values>>,
         shards: &[ShardId],
-        sent: Sent<'_>,
+        (sent, returned): (Sent<'_>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
         let mut parts: Vec<(ShardId, String)> = by_shard
             .into_iter()
@@ -210,8 +213,8 @@ impl Session {
             self.send_part(*at, text, sent, false);
         }
         let leader = places.first().copied().unwrap_or(0);
-        let mut scatter = Scatter::new(leader, self.link.servers.len(), JoinFormat::Rows);
-        self.relay_in_block(&mut scatter).await?;
+        let scatter = Scatter::new(leader, self.link.servers.len(), JoinFormat::Rows);
+        let mut scatter = self.relay_returned(scatter, returned).await?;
         scatter.call_it("UPDATE");
         let mut end = BytesMut::new();
         scatter.finish(&mut end);
