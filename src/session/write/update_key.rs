@@ -32,6 +32,9 @@ enum Sent<'a> {
 impl Session {
     /// An UPDATE that may move rows, in the simple protocol.
     pub(in crate::session) async fn move_rows(&mut self, text: &[u8], route: &Route) -> Result<Ended, Failure> {
+        if route.output != Output::Rows {
+            return Box::pin(self.explain_simple(text, route)).await;
+        }
         if let Target::Fetched(_) | Target::Computed(_) = &route.target {
             return Box::pin(self.fetched_simple(text, route)).await;
         }
@@ -46,7 +49,7 @@ impl Session {
 
     /// Binds an UPDATE that may move rows: the statement itself is bound on one shard, which describes it, and never executed.
     pub(in crate::session) async fn bind_moving(&mut self, route: &Route, bind: &Bind<'_>) -> Result<Place, Failure> {
-        if let Target::Fetched(_) | Target::Computed(_) = &route.target {
+        if route.output != Output::Rows || matches!(route.target, Target::Fetched(_) | Target::Computed(_)) {
             return Box::pin(self.bind_fetched(bind)).await;
         }
         let moving = move_of(route)?;
@@ -67,6 +70,15 @@ impl Session {
         route: &Route,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
+        if route.output != Output::Rows {
+            if execute.rows_max > 0 {
+                return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
+                    .with_hint("Fetch all of its rows at once.")
+                    .into());
+            }
+            let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
+            return Box::pin(self.explain_bound(&bind, compiled, route)).await;
+        }
         if let Target::Fetched(_) | Target::Computed(_) = &route.target {
             return Box::pin(self.execute_fetched(bound, compiled, route, execute)).await;
         }
@@ -104,7 +116,7 @@ impl Session {
         }
     }
 
-    fn sources(&self, moving: &Move, arguments: &dyn Arguments) -> Result<Vec<ShardId>, Failure> {
+    pub(super) fn sources(&self, moving: &Move, arguments: &dyn Arguments) -> Result<Vec<ShardId>, Failure> {
         let route = Route { access: Access::Write, target: (*moving.from).clone(), output: Output::Rows };
         Ok(match self.destination(&route, arguments)? {
             Destination::Many(shards) => shards,
