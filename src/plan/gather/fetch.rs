@@ -343,10 +343,12 @@ fn apart(text: &str, written: &mut Vec<Arc<Relation>>, context: &Context<'_>) ->
         Node::SelectStmt(select) => builder.select(select).map(|_| ()),
         Node::InsertStmt(insert) if insert.on_conflict_clause.is_none() && insert.returning_clause.is_none() => {
             target = builder.target(insert.relation.as_ref(), WriteVerb::Insert).ok();
-            match names::inner(&insert.select_stmt) {
-                Some(Node::SelectStmt(select)) => builder.select(select).map(|_| ()),
-                _ => Ok(()),
-            }
+            let selected =
+                builder.with(insert.with_clause.as_ref()).and_then(|()| match names::inner(&insert.select_stmt) {
+                    Some(Node::SelectStmt(select)) => builder.select(select).map(|_| ()),
+                    _ => Ok(()),
+                });
+            selected.and_then(|()| builder.end_with(insert.with_clause.as_ref()))
         }
         node => builder.write(node),
     };
