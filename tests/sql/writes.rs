@@ -325,8 +325,11 @@ impl Generator {
     /// MERGE whose rows go anywhere.
     fn merge(&mut self) -> Statement {
         let condition = self.condition("o");
-        let keys: Vec<String> =
-            (0..self.below(4) + 1).map(|at| format!("({}, {}, {at})", self.key(), self.below(30))).collect();
+        // Of one row the planner of PostgreSQL makes constants, and divides by zero even where nothing is evaluated.
+        let rows = self.below(4) + 1;
+        let keys: Vec<String> = (0..rows)
+            .map(|at| format!("({}, {}, {})", self.key(), self.below(30), at + u64::from(rows == 1)))
+            .collect();
         let (source, key, id) = match self.below(6) {
             0 => (
                 format!("(SELECT id + 1 AS i, customer_id + 2 AS c, id AS n FROM orders o WHERE {condition})"),
