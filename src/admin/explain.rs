@@ -120,6 +120,9 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
                 }
                 return text;
             }
+            if let Target::Computed(_) = &route.target {
+                return format!("Computed ({access}): where its rows go is known when its values are");
+            }
             format!("Move ({access}): rows are taken from their shards and put where their new keys say")
         }
         Ok(Destination::Compute) => format!("Computed ({access}): where it runs is known when its values are"),
@@ -151,7 +154,7 @@ fn key_parameters(target: &Target) -> Option<String> {
         Target::Keyed(keyed) => keyed,
         Target::Computed(computed) => match &computed.when {
             When::Several(target) => return key_parameters(target),
-            When::Always => return None,
+            When::Always | When::Anew => return None,
         },
         Target::Any
         | Target::Home

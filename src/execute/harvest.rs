@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::relay::{Frame, Handling, Joiner};
 use crate::pool::expect::Step;
+use crate::wire::fields::{tag, tag_rows};
 
 /// Rows taken in.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub struct Harvest {
     pub error: Option<Vec<u8>>,
     /// They would be more than may be held.
     pub overflow: bool,
+    /// What the tags count.
+    pub changed: u64,
     bytes: usize,
     bytes_max: usize,
     cancelled: bool,
@@ -45,6 +48,7 @@ impl Joiner for Harvest {
                     self.rows.push(frame.body.into());
                 }
             }
+            b'C' => self.changed += tag_rows(tag(frame.body)).1.unwrap_or(0),
             b'N' if frame.verdict.joined => return Handling::Forward,
             _ => {}
         }

@@ -242,7 +242,7 @@ pub fn together(targets: Vec<Target>, several: &Refusal) -> Option<Target> {
         let target = match target {
             Target::Computed(computed) => match computed.when {
                 When::Several(target) => *target,
-                When::Always => return None,
+                When::Always | When::Anew => return None,
             },
             target => target,
         };

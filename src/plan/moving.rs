@@ -1,14 +1,12 @@
 //! UPDATE of the sharding key: rows that are taken from where they are and put where their new key says.
 
-use pg_query::protobuf::UpdateStmt;
-
 use super::builder::Builder;
 use super::ir::Stop;
 use super::key::Class;
-use super::rewrite::quoted;
-use super::{Keyed, NullKey, Pin, Refusal, Several, Target};
+use super::move_texts::{Texts, alone};
+use super::{Computed, Keyed, NullKey, Pin, Refusal, Several, Target, When};
 use crate::catalog::{KeyType, Relation, RelationKind};
-use crate::sql::{Node, names, update};
+use crate::sql::{Node, names};
 
 /// An UPDATE that may move rows to other shards, as the DELETE that gives the changed rows and the INSERT that stores them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +47,12 @@ impl<'a> Builder<'a> {
     pub fn set_key(&mut self, value: &'a Node, relation: &Relation) -> Result<(), Stop> {
         let RelationKind::Sharded { key, key_type } = relation.kind else { return Ok(()) };
         let Some(column) = relation.columns.get(key) else { return Ok(()) };
-        let plain = |node: &Node| matches!(node, Node::SetToDefault(_) | Node::MultiAssignRef(_));
-        if self.text.is_none() || plain(value) || relation.columns.iter().any(|column| column.type_name.is_empty()) {
+        // Of `(a, b) = ...`, if it has a value of its own.
+        let own = alone(value);
+        if self.text.is_none()
+            || matches!(own, Some(Node::SetToDefault(_)))
+            || relation.columns.iter().any(|column| column.type_name.is_empty())
+        {
             return Err(unmoved(relation, &column.name).into());
         }
         if relation.cascades {
@@ -70,7 +72,8 @@ impl<'a> Builder<'a> {
             .hint("Change the row by DELETE and INSERT.")
             .into());
         }
-        let sources = self.source(value, Class::of_key(key_type), column.type_oid).map(|source| vec![source]);
+        let source = own.and_then(|value| self.source(value, Class::of_key(key_type), column.type_oid));
+        let sources = source.map(|source| vec![source]);
         self.new_key = Some(NewKey { sources });
         Ok(())
     }
@@ -79,12 +82,9 @@ impl<'a> Builder<'a> {
     pub fn moved(&self, found: Target) -> Result<Target, Stop> {
         let Some(new_key) = &self.new_key else { return Ok(found) };
         let found = match found {
-            Target::Computed(_) => {
-                return Err(Refusal::unsupported(
-                    "changing the sharding key together with the current time is not supported",
-                )
-                .hint("Give the time as a constant.")
-                .into());
+            // With the time as a constant it is planned anew.
+            Target::Computed(computed) => {
+                return Ok(Target::Computed(Box::new(Computed { when: When::Anew, ..*computed })));
             }
             found => found,
         };
@@ -105,7 +105,7 @@ impl<'a> Builder<'a> {
         if let Target::Keyed(Keyed { several: Several::Refuse(refusal), .. }) = &found {
             return Err(refusal.clone().into());
         }
-        let texts = Texts::of(text, relation, key).ok_or_else(|| unmoved(relation, &column))?;
+        let texts = Texts::of(text, relation, key, self).ok_or_else(|| unmoved(relation, &column))?;
         Ok(Target::Moved(Box::new(Move {
             take: texts.take,
             from: Box::new(found),
@@ -120,78 +120,6 @@ impl<'a> Builder<'a> {
             column,
         })))
     }
-}
-
-struct Texts {
-    take: String,
-    put: String,
-    nothing: String,
-    returning: String,
-    key: usize,
-}
-
-impl Texts {
-    fn of(text: &str, relation: &Relation, key: usize) -> Option<Texts> {
-        let parts = update::parts(text)?;
-        let node = crate::sql::parse(text).ok()?;
-        let Some(Node::UpdateStmt(statement)) = node.statements.first()?.node() else { return None };
-        let shown = shown_name(statement)?;
-        let piece = |range: &Option<std::ops::Range<usize>>, word: &str| match range {
-            Some(range) => text.get(range.clone()).map(|text| format!(" {word} {text}")),
-            None => Some(String::new()),
-        };
-        // With other tables in FROM, RETURNING may name their columns.
-        if parts.from.is_some() && parts.returning.is_some() {
-            return None;
-        }
-        // By name: the tree has the columns as PostgreSQL folds them.
-        let set: Vec<_> = statement
-            .target_list
-            .iter()
-            .filter_map(|node| match &node.node {
-                Some(Node::ResTarget(target)) if target.indirection.is_empty() => Some(target.name.as_str()),
-                _ => None,
-            })
-            .collect();
-        if set.len() != parts.set.len() || set.len() != statement.target_list.len() {
-            return None;
-        }
-        let stored: Vec<_> = relation.columns.iter().enumerate().filter(|(_, column)| !column.generated).collect();
-        let mut values = Vec::new();
-        let mut names = Vec::new();
-        for (_, column) in &stored {
-            let name = quoted(&column.name);
-            values.push(match set.iter().position(|set| *set == column.name) {
-                Some(at) => format!("({})::{}", text.get(parts.set.get(at)?.1.clone())?, column.type_name),
-                None => format!("{shown}.{name}"),
-            });
-            names.push(name);
-        }
-        // A generated column cannot be set, and PostgreSQL says so.
-        if set.iter().any(|set| !stored.iter().any(|(_, column)| column.name == *set)) {
-            return None;
-        }
-        let table = format!("{}.{}", quoted(&relation.schema), quoted(&relation.name));
-        // Not under its own name: RETURNING may say the schema too.
-        let has_alias = statement.relation.as_ref().is_some_and(|relation| relation.alias.is_some());
-        let alias = if has_alias { format!(" AS {shown}") } else { String::new() };
-        let from = piece(&parts.from, "USING")?;
-        let condition = piece(&parts.condition, "WHERE")?;
-        let whole = text.get(parts.table.clone())?;
-        Some(Texts {
-            take: format!("DELETE FROM {whole}{from}{condition} RETURNING {}", values.join(", ")),
-            put: format!("INSERT INTO {table}{alias} ({}) OVERRIDING SYSTEM VALUE ", names.join(", ")),
-            nothing: format!("SELECT {} FROM {table} WHERE false", names.join(", ")),
-            returning: piece(&parts.returning, "RETURNING")?,
-            key: stored.iter().position(|(at, _)| *at == key)?,
-        })
-    }
-}
-
-/// The name under which an UPDATE's expressions know its table.
-fn shown_name(statement: &UpdateStmt) -> Option<String> {
-    let relation = statement.relation.as_ref()?;
-    Some(quoted(relation.alias.as_ref().map_or(&relation.relname, |alias| &alias.aliasname)))
 }
 
 /// Whether a SET of the key sets it to itself.

@@ -100,7 +100,8 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     declared.resize(declared.len().max(parameters), 0);
     let context = Context { declared_types: &declared, ..*context };
     let omitted = omitted(&relation, &given);
-    let Some(mut gather) = gather::wherever(&select, "rows for other shards", &context)? else { return Ok(None) };
+    let Some(mut gather) = gather::wherever_drawn(&select, "rows for other shards", &context)? else { return Ok(None) };
+    let draws = gather::draws(&select, &context)?;
     let mut defaults = Defaults::new();
     for at in &omitted {
         let Some(column) = relation.columns.get(*at) else { return Ok(None) };
@@ -132,9 +133,10 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
         table: format!("{}.{}", quoted(&relation.schema), quoted(&relation.name)),
         relation: relation.name.clone(),
         columns: given.iter().map(name).collect(),
-        draws: omitted
-            .iter()
-            .any(|at| relation.columns.get(*at).is_some_and(|column| column.default == ColumnDefault::Sequence)),
+        draws: draws
+            || omitted
+                .iter()
+                .any(|at| relation.columns.get(*at).is_some_and(|column| column.default == ColumnDefault::Sequence)),
         defaults: defaults.made,
         store,
         insert: (!plain).then_some(text),

@@ -46,6 +46,7 @@ impl Route {
         match target {
             Target::Computed(computed) => match &computed.when {
                 When::Always => Ok(Destination::Compute),
+                When::Anew => Ok(Destination::Move),
                 When::Several(target) => Ok(match self.resolve_target(target, map, home, arguments)? {
                     Destination::Many(_) | Destination::All | Destination::Split(_) => Destination::Compute,
                     single => single,

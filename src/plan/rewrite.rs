@@ -39,6 +39,8 @@ pub enum Values {
 pub enum When {
     /// Always: the plan depends on them. The statement with the values is planned anew.
     Always,
+    /// Always, and what the statement becomes takes several steps.
+    Anew,
     /// If the statement, which has this target, runs on several shards.
     Several(Box<Target>),
 }

@@ -2,7 +2,7 @@
 
 use pg_query::protobuf::{
     DeclareCursorStmt, DiscardMode, ExecuteStmt, ExplainStmt, LockStmt, Node as Wrapped, PrepareStmt, RangeVar,
-    TransactionStmt, TransactionStmtKind, TruncateStmt,
+    RawStmt, TransactionStmt, TransactionStmtKind, TruncateStmt,
 };
 
 use super::block;
@@ -20,7 +20,7 @@ use super::{
     TransactionVerb,
 };
 use crate::catalog::RelationKind;
-use crate::sql::{Node, names, tokens};
+use crate::sql::{Node, edit, names, tokens};
 
 /// CURSOR_OPT_HOLD, parsenodes.h.
 const CURSOR_HOLD: i32 = 0x0020;
@@ -236,7 +236,8 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
     let Some(node) = node else { return Err(Stop::Fails) };
     let mut route = match node {
         Node::SelectStmt(_) | Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
-            followed::instead(statement::rows(node, None, context), node, context)?
+            let route = followed::instead(statement::rows(node, None, context), node, context);
+            of_steps(route, node, analyze, context)?
         }
         _ => {
             return Err(Refusal::unsupported("EXPLAIN of this kind of statement is not supported yet")
@@ -255,6 +256,30 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
         Some(_) => return Err(Stop::Fails),
     };
     Ok(route)
+}
+
+/// The route of a write that is explained: where it is one of several steps, as these.
+fn of_steps(route: Result<Route, Stop>, node: &Node, analyze: bool, context: &Context<'_>) -> Result<Route, Stop> {
+    // What runs on one shard does so with ANALYZE too.
+    if analyze && route.is_ok() {
+        return route;
+    }
+    let statement = RawStmt { stmt: Some(Box::new(Wrapped { node: Some(node.clone()) })), ..RawStmt::default() };
+    let Some(text) = edit::print_statement(statement) else { return route };
+    let steps = |route: &Route| matches!(route.target, Target::Fetched(_) | Target::Moved(_));
+    let mut found = gather::fetch_instead(route, node, &text, context);
+    if let (Err(Stop::Refuse(_)), Node::UpdateStmt(_)) = (&found, node)
+        && let Ok(moved) = statement::rows(node, Some(&text), context)
+        && steps(&moved)
+    {
+        found = Ok(moved);
+    }
+    if analyze && found.as_ref().is_ok_and(steps) {
+        return Err(Refusal::unsupported("EXPLAIN ANALYZE of a write that takes several steps is not supported")
+            .hint("EXPLAIN it without ANALYZE, and EXPLAIN ANALYZE the queries that it shows.")
+            .into());
+    }
+    found
 }
 
 /// In lower case; the last one counts. *Source*: explain.c, ExplainQuery.

@@ -23,6 +23,14 @@ impl Session {
     /// Takes in all rows that servers of the link return for what they have been sent. `too_much`: what is said if they are more than
     /// so many bytes.
     pub(super) async fn harvest(&mut self, too_much: fn(usize) -> Report) -> Result<Vec<Values>, Failure> {
+        self.harvest_counted(too_much).await.map(|(rows, _)| rows)
+    }
+
+    /// The same, with what the statements' tags count.
+    pub(super) async fn harvest_counted(
+        &mut self,
+        too_much: fn(usize) -> Report,
+    ) -> Result<(Vec<Values>, u64), Failure> {
         let bytes_max = self.gateway.config.load().limits.held_bytes_max;
         let mut harvest = Harvest::new(bytes_max);
         self.relay_in_block(&mut harvest).await?;
@@ -32,7 +40,7 @@ impl Session {
         if harvest.overflow {
             return Err(too_much(bytes_max).into());
         }
-        Ok(harvest.rows.iter().map(|body| text_row(body)).collect())
+        Ok((harvest.rows.iter().map(|body| text_row(body)).collect(), harvest.changed))
     }
 
     /// The first value of a query's row on a server; `rest` of its Bind says in which format, and what the parameters are.

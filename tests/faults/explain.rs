@@ -158,3 +158,43 @@ fn explain_of_what_holds_a_query_explains_the_query() {
     client.run("EXPLAIN ANALYZE DECLARE c CURSOR FOR SELECT v FROM rows");
     assert_eq!(client.query("SELECT * FROM made").sqlstate(), "42P01");
 }
+
+#[test]
+fn a_write_of_several_steps_shows_them_in_every_format_and_changes_nothing() {
+    let stage = Stage::new("");
+    let mut client = stage.client();
+    for key in [key_on(0), key_on(1)] {
+        client.run(&format!("INSERT INTO rows VALUES ({key}, 1)"));
+    }
+    let writes = [
+        ("Fetch", "UPDATE rows SET v = 'x' WHERE id = (SELECT max(id) FROM rows)".to_owned()),
+        ("Move", "UPDATE rows SET customer_id = customer_id + 1".to_owned()),
+        (
+            "Fetch",
+            format!(
+                "MERGE INTO rows r USING (VALUES ({}, 1), ({}, 1)) s(k, i) ON r.customer_id = s.k AND r.id = s.i + 5 \
+                 WHEN NOT MATCHED THEN INSERT VALUES (s.k, s.i + 1)",
+                key_on(0),
+                key_on(1)
+            ),
+        ),
+    ];
+    for (node, write) in &writes {
+        let text = lines(&client.query(&format!("EXPLAIN (COSTS OFF) {write}")));
+        assert_eq!((text[0].as_str(), text[1].as_str()), (*node, "  ->  Step 1"), "{text:#?}");
+        client.send(&extended(&format!("EXPLAIN (COSTS OFF) {write}"), 0, 0));
+        assert_eq!(lines(&Answer::of(client.receive_ready())), text);
+        let json = lines(&client.query(&format!("EXPLAIN (FORMAT JSON) {write}")));
+        let document: serde_json::Value = serde_json::from_str(&json[0]).unwrap();
+        assert_eq!(document[0]["Plan"]["Node Type"], *node);
+        for format in ["XML", "YAML"] {
+            assert_eq!(client.query(&format!("EXPLAIN (FORMAT {format}) {write}")).error, None);
+        }
+        assert_eq!(client.query(&format!("EXPLAIN ANALYZE {write}")).sqlstate(), "0A000");
+    }
+    assert_eq!(lines_of(&client.query("SELECT sum(id), count(v) FROM rows")), ["2", "0"]);
+}
+
+fn lines_of(answer: &Answer) -> Vec<String> {
+    answer.rows[0].iter().map(|value| String::from_utf8(value.clone().unwrap()).unwrap()).collect()
+}

@@ -181,7 +181,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
     let target = match &route.target {
         Target::Computed(computed) => match &computed.when {
             When::Several(target) => target,
-            When::Always => &route.target,
+            When::Always | When::Anew => &route.target,
         },
         target => target,
     };
@@ -207,6 +207,9 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::Split(rows)) => format!("{access} rows{}{keys}{output}\n", shards(&rows)),
         Ok(Destination::Move) if matches!(route.target, Target::Fetched(_)) => {
             format!("{access} {}", fetched(&route.target))
+        }
+        Ok(Destination::Move) if matches!(route.target, Target::Computed(_)) => {
+            format!("{access} anew after {}{output}\n", computed(&route.target, text))
         }
         Ok(Destination::Move) => format!("{access} move: {}\n", moved(&route.target)),
         Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),

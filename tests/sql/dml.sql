@@ -80,11 +80,8 @@ MERGE INTO orders o USING (VALUES (20, 1), (20, 100)) v(c, i) ON o.customer_id =
 MERGE INTO orders o USING customers c ON o.customer_id = c.customer_id WHEN MATCHED THEN UPDATE SET note = c.name;
 MERGE INTO refunds r USING (SELECT * FROM orders WHERE id > 3) o ON r.customer_id = o.customer_id AND r.id = o.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED AND o.total > 1 THEN INSERT VALUES (o.customer_id, o.id, o.total);
 MERGE INTO refunds r USING products p ON p.id = r.id WHEN MATCHED THEN UPDATE SET amount = p.price;
--- refused 0A000
 MERGE INTO refunds r USING products p ON p.id = r.id WHEN NOT MATCHED THEN INSERT VALUES (p.id, p.id, 1);
--- refused 0A000
 MERGE INTO refunds r USING orders o ON r.customer_id = o.customer_id WHEN NOT MATCHED THEN INSERT VALUES (o.id, o.id, 1);
--- refused 0A000
 MERGE INTO refunds r USING (VALUES (1, 1), (2, 2), (3, 3), (4, 4)) v(c, i) ON r.customer_id = v.c WHEN NOT MATCHED THEN INSERT VALUES (v.c, v.i, 1);
 WITH d AS (DELETE FROM orders WHERE id = 5 RETURNING *) INSERT INTO refunds SELECT customer_id, id, total FROM d RETURNING *;
 WITH u AS (UPDATE orders SET note = 'cte' WHERE id = 6 RETURNING customer_id, id) DELETE FROM refunds r USING u WHERE r.customer_id = u.customer_id AND r.id = u.id;

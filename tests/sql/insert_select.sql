@@ -142,3 +142,29 @@ SELECT customer_id, count(*) FROM orders GROUP BY 1;
 SELECT count(*), sum(total) FROM orders;
 SELECT status, count(*) FROM orders GROUP BY status;
 COMMIT;
+-- Numbers of a sequence that no sharded table draws from: dense, in the rows' order, from the home shard.
+CREATE SEQUENCE dense START 100;
+INSERT INTO refunds (customer_id, id) SELECT customer_id, nextval('dense') FROM customers ORDER BY customer_id LIMIT 7;
+INSERT INTO refunds (customer_id, id, amount) SELECT customer_id, nextval('dense'), max(id) FROM orders GROUP BY customer_id ORDER BY customer_id RETURNING customer_id, id, amount;
+INSERT INTO refunds (customer_id, id) SELECT nextval('dense') + g, g FROM generate_series(1, 5) g RETURNING *;
+INSERT INTO orders (customer_id, id, note) SELECT 3, nextval('dense') * 10, status FROM orders WHERE customer_id = 3 AND id = 1 RETURNING customer_id, id;
+INSERT INTO orders (customer_id, id, note) SELECT 4, nextval('dense') * 10, 'a' FROM (SELECT DISTINCT status FROM orders ORDER BY status LIMIT 3) s ON CONFLICT DO NOTHING RETURNING customer_id, id;
+-- parameters 5
+INSERT INTO orders (customer_id, id, note) SELECT customer_id, nextval('dense') * 10 + $1, 'p' FROM customers WHERE customer_id <= $1 ORDER BY customer_id RETURNING customer_id, id;
+INSERT INTO settings SELECT 'n' || customer_id, nextval('dense') FROM customers ORDER BY customer_id LIMIT 2 RETURNING *;
+INSERT INTO products SELECT nextval('dense'), max(name), 1 FROM customers RETURNING *;
+INSERT INTO refunds (customer_id, id) VALUES (1, nextval('dense')), (2, nextval('dense')), (3, nextval('dense')) RETURNING *;
+INSERT INTO refunds (customer_id, id) SELECT customer_id, nextval('dense') FROM orders WHERE id = 1 / (id - 1);
+WITH w AS (SELECT customer_id FROM customers ORDER BY 1 LIMIT 3) INSERT INTO refunds (customer_id, id) SELECT customer_id, nextval('dense') FROM w RETURNING *;
+BEGIN;
+INSERT INTO refunds (customer_id, id) SELECT customer_id, nextval('dense') FROM customers ORDER BY customer_id LIMIT 2 RETURNING *;
+ROLLBACK;
+-- refused 0A000
+INSERT INTO refunds (customer_id, id) SELECT customer_id, (SELECT nextval('dense')) FROM customers;
+SELECT nextval('dense');
+CREATE TABLE dense_rows (customer_id int8, id int8 DEFAULT nextval('dense'), n int4);
+INSERT INTO dense_rows (customer_id, n) SELECT customer_id, 1 FROM customers;
+INSERT INTO dense_rows (customer_id, n) SELECT customer_id, count(*) FROM orders GROUP BY 1;
+SELECT count(DISTINCT id), count(*) FROM dense_rows;
+DROP TABLE dense_rows;
+DROP SEQUENCE dense;

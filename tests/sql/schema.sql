@@ -16,6 +16,7 @@ CREATE VIEW big_orders AS SELECT customer_id, id, total FROM orders WHERE total 
 CREATE VIEW order_count AS SELECT customer_id, count(*) AS orders FROM orders GROUP BY customer_id;
 CREATE VIEW all_orders AS SELECT count(*) AS orders FROM orders;
 CREATE VIEW labels AS SELECT key || '=' || value AS label FROM settings;
+CREATE SEQUENCE steps;
 CREATE SCHEMA archive;
 CREATE TABLE archive.orders (customer_id int8, id int8, year int4);
 CREATE TABLE "Odd Table" ("customer_id" int8, "Weird ""Column" text, "select" int4);

@@ -322,10 +322,92 @@ impl Generator {
         })
     }
 
+    /// MERGE whose rows go anywhere.
+    fn merge(&mut self) -> Statement {
+        let condition = self.condition("o");
+        // Of one row the planner of PostgreSQL makes constants, and divides by zero even where nothing is evaluated.
+        let rows = self.below(4) + 1;
+        let keys: Vec<String> = (0..rows)
+            .map(|at| format!("({}, {}, {})", self.key(), self.below(30), at + u64::from(rows == 1)))
+            .collect();
+        let (source, key, id) = match self.below(6) {
+            0 => (
+                format!("(SELECT id + 1 AS i, customer_id + 2 AS c, id AS n FROM orders o WHERE {condition})"),
+                "s.c",
+                "s.i",
+            ),
+            1 => (
+                "(SELECT i.order_id AS i, max(i.customer_id) AS c, count(*) AS n FROM items i GROUP BY 1)".to_owned(),
+                "s.c",
+                "s.i",
+            ),
+            2 => ("(SELECT id AS i, id + 1 AS c, 1 AS n FROM products)".to_owned(), "s.c", "s.n"),
+            _ => (format!("(SELECT * FROM (VALUES {}) v(c, i, n))", keys.join(", ")), "s.c", "s.i"),
+        };
+        let on = self.one_of(&[
+            "r.customer_id = s.c AND r.id = s.i",
+            "r.customer_id = s.c AND r.id = s.i",
+            "r.id = s.i",
+            "r.id = s.i AND r.customer_id < s.c",
+            "r.id = s.i + 1 AND EXISTS (SELECT 1 FROM customers c WHERE c.customer_id = r.customer_id)",
+        ]);
+        let matched = self.one_of(&[
+            "",
+            " WHEN MATCHED THEN DELETE",
+            " WHEN MATCHED AND s.n > 0 THEN DO NOTHING WHEN MATCHED THEN DELETE",
+            " WHEN MATCHED AND r.customer_id > 3 THEN DELETE WHEN MATCHED THEN DO NOTHING",
+            " WHEN MATCHED THEN UPDATE SET $A = s.n + (SELECT count(*) FROM customers)",
+            " WHEN MATCHED THEN UPDATE SET $A = 10 / s.n",
+        ]);
+        let unmatched = self.one_of(&[
+            "THEN INSERT ($K, id, $A) VALUES (K, I, s.n)",
+            "AND s.n > 1 THEN INSERT ($K, id, $A) VALUES (K, I, (SELECT max(price) FROM products))",
+            "AND 10 / s.n > 3 THEN DO NOTHING WHEN NOT MATCHED THEN INSERT ($K, id) VALUES (K, I)",
+            "AND s.n = 1 THEN INSERT ($K, id) VALUES (7, I + 50) WHEN NOT MATCHED AND s.n <> 2 THEN INSERT (id, $K, $A) VALUES (I, K + 1, DEFAULT)",
+        ]);
+        let (table, amount) = self.one_of(&[("refunds", "amount"), ("refunds", "amount"), ("orders", "total")]);
+        let text = format!("MERGE INTO {table} r USING {source} s ON {on}{matched} WHEN NOT MATCHED {unmatched}");
+        let text = text.replace("(K,", &format!("({key},")).replace(", K + 1", &format!(", {key} + 1"));
+        let text = text.replace(", I", &format!(", {id}")).replace("(I,", &format!("({id},"));
+        plain(text.replace("$K", "customer_id").replace("$A", amount))
+    }
+
+    /// UPDATE of the key to what rows elsewhere say.
+    fn move_far(&mut self) -> Statement {
+        let condition = self.condition("o");
+        let set = self.one_of(&[
+            "customer_id = (SELECT coalesce(max(customer_id), 2) FROM customers)",
+            "customer_id = (SELECT count(*) FROM refunds), amount = 4",
+            "(amount, customer_id) = (SELECT max(total), coalesce(min(customer_id), 1) + 1 FROM orders)",
+            "(customer_id, amount) = (o.customer_id + 1, DEFAULT)",
+            "customer_id = o.customer_id + coalesce((SELECT length(value) FROM settings WHERE key = 'colour'), 1)",
+            "customer_id = 1 + coalesce((SELECT id FROM products WHERE id = 2), 4), id = 10 / (o.id - 1)",
+        ]);
+        let returning = self.one_of(&["", " RETURNING o.*", " RETURNING customer_id, id"]);
+        plain(match self.below(4) {
+            0 => format!(
+                "UPDATE refunds o SET customer_id = c.m FROM (SELECT coalesce(max(customer_id), 3) AS m FROM orders) c WHERE {condition}{returning}"
+            )
+            .replace("RETURNING customer_id, id", "RETURNING o.customer_id, id"),
+            1 => format!(
+                "WITH w AS (SELECT coalesce(max(id), 3) AS m FROM orders) UPDATE refunds o SET customer_id = w.m FROM w WHERE {condition} AND o.id < 9"
+            ),
+            _ => format!("UPDATE refunds o SET {set} WHERE {condition}{returning}"),
+        })
+    }
+
     fn other(&mut self) -> Statement {
         let condition = self.condition("o");
-        match self.below(16) {
+        match self.below(22) {
             12..=15 => self.across(),
+            16..=18 => self.merge(),
+            19..=20 => self.move_far(),
+            21 => {
+                let returning = self.one_of(&["", " RETURNING *"]);
+                plain(format!(
+                    "INSERT INTO refunds SELECT o.customer_id + 1, o.id + nextval('steps') * 0, o.total FROM orders o WHERE {condition}{returning}"
+                ))
+            }
             5 => plain(format!(
                 "WITH d AS (DELETE FROM orders o WHERE {condition} AND o.id > 20 RETURNING *) INSERT INTO refunds SELECT customer_id, id, total FROM d RETURNING *"
             )),

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use pg_query::protobuf::{Node as Wrapped, RawStmt};
 
 use super::site::{Found, Sites, has_erased, sets};
+use super::unmatched::{self, Apart};
 use super::{Gather, plan};
 use crate::catalog::{Relation, RelationKind};
-use crate::plan::builder::Builder;
+use crate::plan::builder::{Builder, WriteVerb};
 use crate::plan::ir::Stop;
 use crate::plan::{Access, Context, Output, Route, Several, Target, quoted, sequence, statement};
 use crate::sql::{self, Node, edit, names};
@@ -30,6 +31,8 @@ pub struct Fetched {
     pub text: Vec<Chunk>,
     /// The statement itself, if all its rows are on one shard.
     pub stays: Option<Box<Target>>,
+    /// It is one part of several of a statement of this name, whose tag counts what all of them change.
+    pub part_of: Option<&'static str>,
 }
 
 /// What is fetched.
@@ -37,7 +40,7 @@ pub struct Fetched {
 pub struct Source {
     /// The statement, with places for the rows of those before.
     pub text: Vec<Chunk>,
-    /// How a query is answered; `None` for a statement that writes.
+    /// How a query is answered; `None` for a statement that is planned when the rows before it are there, as those that write are.
     pub gather: Option<Arc<Gather>>,
     /// Its columns; none for a write that returns nothing.
     pub columns: Vec<String>,
@@ -124,10 +127,11 @@ fn fetched(node: &Node, context: &Context<'_>) -> Option<Fetched> {
     if !writes(node) || has_erased(&mut node.clone()) {
         return None;
     }
-    let (all, sites) = attempt(node, &|_| true, context)?;
-    if sites == 0 || sites > SITES_MAX || !works(&all, context) {
-        return None;
-    }
+    let Some((all, sites)) =
+        attempt(node, &|_| true, context).filter(|(all, sites)| (1..=SITES_MAX).contains(sites) && works(all, context))
+    else {
+        return merged(node, context);
+    };
     let mut best = all;
     let mut chosen: BTreeSet<usize> = (0..sites).collect();
     for site in 0..sites {
@@ -166,6 +170,32 @@ fn attempt(node: &Node, chosen: &dyn Fn(usize) -> bool, context: &Context<'_>) -
     let mut sites = Sites::new(context, chosen);
     sites.statement(&mut tree).ok()?;
     let Sites { found, count, .. } = sites;
+    let sources = sources(found, context)?;
+    let text = chunks(&print(tree)?);
+    Some((Fetched { sources, text, stays: None, part_of: None }, count))
+}
+
+/// A MERGE in several parts.
+fn merged(node: &Node, context: &Context<'_>) -> Option<Fetched> {
+    let Node::MergeStmt(merge) = node else { return None };
+    let Apart { source, matches, writes } = unmatched::apart(merge, context)?;
+    let mut sites = Sites::new(context, &|_| true);
+    sites.place(|| Found::Query(Box::new(source)));
+    sites.place(|| Found::Later(Box::new(Node::SelectStmt(Box::new(matches)))));
+    let mut trees = Vec::with_capacity(writes.len());
+    for mut tree in writes {
+        sites.statement(&mut tree).ok()?;
+        trees.push(tree);
+    }
+    let last = trees.pop()?;
+    trees.into_iter().for_each(|tree| sites.found.push(Found::Later(Box::new(tree))));
+    let sources = sources(sites.found, context)?;
+    let text = chunks(&print(last)?);
+    let fetched = Fetched { sources, text, stays: None, part_of: Some("MERGE") };
+    (fetched.sources.len() <= SITES_MAX && works(&fetched, context)).then_some(fetched)
+}
+
+fn sources(found: Vec<Found>, context: &Context<'_>) -> Option<Vec<Source>> {
     let mut sources = Vec::with_capacity(found.len());
     for found in found {
         let source = match found {
@@ -175,22 +205,34 @@ fn attempt(node: &Node, chosen: &dyn Fn(usize) -> bool, context: &Context<'_>) -
                 let text = edit::print(&select)?;
                 Source { columns: output_names(&select, context)?, text: vec![Chunk::Text(text)], gather: Some(gather) }
             }
-            Found::Write(node) => {
-                let mut source = Source { text: chunks(&print(*node)?), gather: None, columns: Vec::new() };
-                let text = dummy(&source.text, &sources);
-                let script = sql::parse(&text).ok()?;
-                let mut builder = Builder::new(context);
-                builder.write(script.statements.first()?.node()?).ok()?;
-                if let Some(returned) = builder.returned.take().filter(|returned| !returned.open) {
-                    source.columns = returned.columns.into_iter().map(|(name, _)| name.unwrap_or_default()).collect();
-                }
-                source
-            }
+            Found::Later(node) => later(*node, &sources, context)?,
         };
         sources.push(source);
     }
-    let text = chunks(&print(tree)?);
-    Some((Fetched { sources, text, stays: None }, count))
+    Some(sources)
+}
+
+/// A statement over the rows of others.
+fn later(node: Node, sources: &[Source], context: &Context<'_>) -> Option<Source> {
+    let mut source = Source { text: chunks(&print(node)?), gather: None, columns: Vec::new() };
+    let text = dummy(&source.text, sources);
+    let script = sql::parse(&text).ok()?;
+    let node = script.statements.first()?.node()?;
+    if let Node::SelectStmt(select) = node {
+        source.columns = output_names(select, context)?;
+        return Some(source);
+    }
+    if let Node::InsertStmt(insert) = node
+        && insert.returning_clause.is_none()
+    {
+        return Some(source);
+    }
+    let mut builder = Builder::new(context);
+    builder.write(node).ok()?;
+    if let Some(returned) = builder.returned.take().filter(|returned| !returned.open) {
+        source.columns = returned.columns.into_iter().map(|(name, _)| name.unwrap_or_default()).collect();
+    }
+    Some(source)
 }
 
 fn print(node: Node) -> Option<String> {
@@ -295,8 +337,19 @@ fn apart(text: &str, written: &mut Vec<Arc<Relation>>, context: &Context<'_>) ->
     let Ok(script) = sql::parse(text) else { return false };
     let Some(node) = script.statements.first().and_then(sql::Statement::node) else { return false };
     let mut builder = Builder::new(context);
+    builder.text = Some(text);
+    let mut target = None;
     let built = match node {
         Node::SelectStmt(select) => builder.select(select).map(|_| ()),
+        Node::InsertStmt(insert) if insert.on_conflict_clause.is_none() && insert.returning_clause.is_none() => {
+            target = builder.target(insert.relation.as_ref(), WriteVerb::Insert).ok();
+            let selected =
+                builder.with(insert.with_clause.as_ref()).and_then(|()| match names::inner(&insert.select_stmt) {
+                    Some(Node::SelectStmt(select)) => builder.select(select).map(|_| ()),
+                    _ => Ok(()),
+                });
+            selected.and_then(|()| builder.end_with(insert.with_clause.as_ref()))
+        }
         node => builder.write(node),
     };
     if built.is_err() {
@@ -322,6 +375,6 @@ fn apart(text: &str, written: &mut Vec<Arc<Relation>>, context: &Context<'_>) ->
         return false;
     }
     let targets = builder.writes.iter().filter_map(|write| builder.leaves.get(write.target.0));
-    written.extend(targets.map(|leaf| leaf.relation.clone()));
+    written.extend(targets.map(|leaf| leaf.relation.clone()).chain(target));
     true
 }

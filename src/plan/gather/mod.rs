@@ -36,15 +36,21 @@ mod reduce;
 mod once;
 mod value;
 mod default;
+mod draw;
 mod plan;
 mod site;
+mod unmatched;
 mod fetch;
 
 pub use default::{Defaults, NOW_SETTING};
-pub use fetch::{Chunk, Fetched, ROWS_ALIAS as FETCHED_ALIAS, Source, instead as fetch_instead, rows_text};
+pub use draw::only_in_output as draws;
+pub use fetch::{
+    Chunk, Fetched, ROWS_ALIAS as FETCHED_ALIAS, Source, instead as fetch_instead, rows_text, writes_in_with,
+};
 pub use ordered::{Amount, Ordered, SortKey};
 pub use part::one_shard;
-pub use plan::{instead, wherever};
+pub use plan::{instead, wherever, wherever_drawn};
+pub use reference::Content;
 pub use value::Value;
 
 /// How a query is answered by way of a merge server.

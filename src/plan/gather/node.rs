@@ -83,6 +83,11 @@ pub fn relation(schema: &str, relation: &str, alias: &str) -> RangeVar {
     }
 }
 
+/// Whether it stands for rows that are fetched first.
+pub fn is_mark(name: &RangeVar) -> bool {
+    name.schemaname == "pg_temp" && name.relname.starts_with("pgbraid_rows_")
+}
+
 /// `SELECT targets FROM from`.
 pub fn select(targets: Vec<Wrapped>, from: Vec<Wrapped>) -> SelectStmt {
     SelectStmt {

@@ -6,7 +6,7 @@ use pg_query::protobuf::SelectStmt;
 
 use super::clock::Clock;
 use super::part::{Parts, one_shard};
-use super::{Gather, Value, engine, label, view, whole};
+use super::{Gather, Value, draw, engine, label, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -24,13 +24,13 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
             if let Several::Refuse(refusal) = &keyed.several
                 && (keyed.touches_home || !one_shard(&keyed))
                 && access != Access::Write
-                && let Ok((gather, _)) = gather(select, &refusal.reason, context, true)
+                && let Ok((gather, _)) = gather(select, &refusal.reason, context, USUAL)
             {
                 keyed.several = Several::Gather(Arc::new(gather));
             }
             Ok(Route { access, target: Target::Keyed(keyed), output })
         }
-        Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context, true) {
+        Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context, USUAL) {
             Ok((gather, access)) => {
                 Ok(Route { access, target: Target::Gather(Arc::new(gather)), output: Output::Rows })
             }
@@ -46,12 +46,36 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
 /// # Errors
 /// When the query is refused.
 pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
-    match gather(select, reason, context, false) {
+    own(gather(select, reason, context, Allowed { values: false, draws: false }))
+}
+
+/// The same of rows to be stored, which may have numbers of the home shard's sequences: the merge server is one of the home shard.
+///
+/// # Errors
+/// When the query is refused.
+pub fn wherever_drawn(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
+    let draws = draw::only_in_output(select, context)?;
+    own(gather(select, reason, context, Allowed { values: false, draws }))
+}
+
+fn own(found: Result<(Gather, Access), GatherStop>) -> Result<Option<Gather>, Stop> {
+    match found {
         Ok((gather, _)) => Ok(Some(gather)),
         Err(GatherStop::NotForIt) => Ok(None),
         Err(GatherStop::Stop(stop)) => Err(stop),
     }
 }
+
+/// What a gather may do.
+#[derive(Clone, Copy)]
+struct Allowed {
+    /// Single values may be computed before the rest.
+    values: bool,
+    /// It may draw numbers.
+    draws: bool,
+}
+
+const USUAL: Allowed = Allowed { values: true, draws: false };
 
 /// Why there is no gather plan.
 enum GatherStop {
@@ -71,12 +95,11 @@ pub fn unprintable() -> Stop {
     Refusal::unsupported("this query cannot be taken apart for several shards").into()
 }
 
-/// `values`: single values may be computed before the rest.
 fn gather(
     select: &SelectStmt,
     reason: &str,
     context: &Context<'_>,
-    values: bool,
+    allowed: Allowed,
 ) -> Result<(Gather, Access), GatherStop> {
     let mut tree = Node::SelectStmt(Box::new(select.clone()));
     // Literals without values (`plan::shared`) cannot be written; that plan is only for keys of one shard.
@@ -101,17 +124,17 @@ fn gather(
         )
         .into());
     }
-    if !builder.writes.is_empty() || effects.sequence || effects.transaction_lock || effects.locks {
+    if !builder.writes.is_empty() || effects.sequence && !allowed.draws || effects.transaction_lock || effects.locks {
         return Err(GatherStop::NotForIt);
     }
     let count = builder.parameters.len().max(context.declared_types.len());
     let types: Vec<_> = (0..count).map(|index| builder.parameter_type(index)).collect();
     let access = builder.access();
     let mut names = Builder::new(context);
-    functions(&mut tree, &mut names)?;
+    functions(&mut tree, &mut names, allowed.draws)?;
     let mut clock = Clock::new(count + 1);
     label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
-    let first_value = if values { count + 1 + usize::from(clock.used) } else { 0 };
+    let first_value = if allowed.values { count + 1 + usize::from(clock.used) } else { 0 };
     let (parts, merge, values) = match pieces(tree, context, &types, first_value) {
         Ok(found) => found,
         Err(_) => {
@@ -173,7 +196,7 @@ fn tables<'c>(mut tree: Node, context: &'c Context<'c>, types: &[Option<Oid>]) -
 }
 
 /// Refuses functions whose answer would be the merge server's own.
-fn functions(node: &mut Node, builder: &mut Builder<'_>) -> Result<(), Stop> {
+fn functions(node: &mut Node, builder: &mut Builder<'_>, draws: bool) -> Result<(), Stop> {
     if let Node::FuncCall(call) = node
         && let Some((schema, name)) = names::qualified(&call.funcname)
     {
@@ -186,8 +209,9 @@ fn functions(node: &mut Node, builder: &mut Builder<'_>) -> Result<(), Stop> {
             Call::Changing | Call::Unique => {
                 return refuse(format!("function {name} may change something on each shard"));
             }
+            Call::Sequence if draws => {}
             Call::Sequence | Call::TransactionLock => return refuse(format!("function {name} has effects")),
         }
     }
-    edit::children(node, &mut |child| functions(child, builder))
+    edit::children(node, &mut |child| functions(child, builder, draws))
 }

@@ -35,7 +35,7 @@ impl Finder<'_, '_> {
         match node {
             Node::SelectStmt(select) => self.select(select),
             Node::RangeVar(name) => {
-                if name.schemaname.is_empty() && self.ctes.contains(&name.relname) {
+                if name.schemaname.is_empty() && self.ctes.contains(&name.relname) || node::is_mark(name) {
                     return Ok(());
                 }
                 let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());

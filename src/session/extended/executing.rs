@@ -36,6 +36,9 @@ impl Session {
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
+        if matches!(place, Place::Done) && self.deliver_rest(&execute) {
+            return Ok(());
+        }
         let moving = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.moving.take());
         if let (Some(bound), Some(compiled), Plan::Rows(route)) = (&moving, &compiled, plan) {
             Box::pin(self.execute_moving(bound, compiled, route, &execute)).await?;

@@ -58,8 +58,7 @@ impl Session {
     ) -> Result<(), Failure> {
         let unfit = || Report::error("0A000", "this EXPLAIN over several shards is not supported");
         let Some(explain) = Explain::of(text) else { return Err(unfit().into()) };
-        let gather = gathering.described.gather.clone();
-        if explain.analyze && gather.put.is_some() {
+        if explain.analyze && gathering.described.gather.put.is_some() {
             return Err(Report::error(
                 "0A000",
                 "EXPLAIN ANALYZE of an INSERT over several shards is not supported yet",
@@ -67,6 +66,28 @@ impl Session {
             .with_hint("EXPLAIN ANALYZE its query.")
             .into());
         }
+        let lines = self.gather_plan(&explain, gathering, wire).await?;
+        let out = &mut self.link.client.outbound;
+        if tells {
+            let columns = gathering.described.columns.in_formats(&[]);
+            frame::write(out, b'T', |to| to.extend_from_slice(columns.body()));
+        }
+        for line in lines {
+            reply::text_row(out, &[line.as_bytes()]);
+        }
+        reply::complete(out, "EXPLAIN");
+        Ok(())
+    }
+
+    /// The plan of a gather, a row for each string.
+    pub(in crate::session) async fn gather_plan(
+        &mut self,
+        explain: &Explain,
+        gathering: &Gathering,
+        wire: Wire,
+    ) -> Result<Vec<String>, Failure> {
+        let unfit = || Report::error("0A000", "this EXPLAIN over several shards is not supported");
+        let gather = gathering.described.gather.clone();
         let ordered = self.ordered_streams(gathering).map(|(ordered, _)| ordered);
         let asked = ordered.map_or(&gather.parts[..], |ordered| std::slice::from_ref(&ordered.part));
         let places = self.part_places(gathering, asked)?;
@@ -113,22 +134,12 @@ impl Session {
         let node = ordered.map_or("Gather", crate::plan::Ordered::name);
         let merge = ordered.is_none().then(|| gather.merge.clone());
         let shown = Shown { node, reason: gather.reason.clone(), parts, merge, merge_plan, stores };
-        let lines = match explain.notation {
+        Ok(match explain.notation {
             Notation::Text => shown.text(),
             Notation::Json => vec![shown.json()],
             Notation::Yaml => vec![shown.yaml()],
             Notation::Xml => vec![shown.xml()],
-        };
-        let out = &mut self.link.client.outbound;
-        if tells {
-            let columns = gathering.described.columns.in_formats(&[]);
-            frame::write(out, b'T', |to| to.extend_from_slice(columns.body()));
-        }
-        for line in lines {
-            reply::text_row(out, &[line.as_bytes()]);
-        }
-        reply::complete(out, "EXPLAIN");
-        Ok(())
+        })
     }
 
     /// What one server says of a text.
@@ -172,16 +183,16 @@ pub(super) fn is_explain(text: &[u8]) -> bool {
 }
 
 /// The client's statement.
-pub(super) struct Explain {
+pub(in crate::session) struct Explain {
     statement: ast::ExplainStmt,
     pub(super) analyze: bool,
     /// Times are shown.
     pub(super) timing: bool,
-    notation: Notation,
+    pub(in crate::session) notation: Notation,
 }
 
 impl Explain {
-    pub(super) fn of(text: &[u8]) -> Option<Explain> {
+    pub(in crate::session) fn of(text: &[u8]) -> Option<Explain> {
         let node = only(std::str::from_utf8(text).ok()?)?.stmt?.node?;
         let Node::ExplainStmt(statement) = node else { return None };
         let (mut analyze, mut timing) = (false, true);
@@ -214,7 +225,7 @@ impl Explain {
     }
 
     /// The same EXPLAIN of another query.
-    fn with(&self, query: &str) -> Option<String> {
+    pub(in crate::session) fn with(&self, query: &str) -> Option<String> {
         let mut statement = self.statement.clone();
         statement.query = only(query)?.stmt;
         let node = ast::Node { node: Some(Node::ExplainStmt(Box::new(statement))) };

@@ -4,8 +4,13 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::planned_anew::part_text;
-use crate::plan::{Access, Chunk, FETCHED_ALIAS, Fetched, Gather, literal, quoted, rows_text};
+use super::returned::Returned;
+use crate::plan::{
+    Access, Chunk, Destination, FETCHED_ALIAS, Fetched, Gather, Route, Target, literal, quoted, rows_text,
+};
 use crate::pool::expect::{Audience, Step};
 use crate::session::ask::EXACT;
 use crate::session::failure::Failure;
@@ -16,6 +21,8 @@ use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::Compiled;
 use crate::session::statement::Place;
 use crate::wire::embedded::FIRST_NORMAL_OID;
+use crate::wire::fields::{tag, tag_rows};
+use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
@@ -58,6 +65,8 @@ struct Rows {
     shown: Vec<String>,
     /// The type of the first column, and its value if there is one row at the most.
     value: Option<(String, Option<String>)>,
+    /// Rows that were changed.
+    changed: u64,
 }
 
 impl Rows {
@@ -77,15 +86,14 @@ impl Rows {
 
 impl Session {
     /// Such a statement in the simple protocol.
-    pub(super) async fn fetched_simple(&mut self, text: &[u8], fetched: &Fetched) -> Result<Ended, Failure> {
+    pub(super) async fn fetched_simple(&mut self, text: &[u8], route: &Route) -> Result<Ended, Failure> {
         // PostgreSQL's own errors first: types, columns, rights.
         let at = self.enlist_any(Access::ReadPrimary).await?;
         let columns = self.ask_of(at, &[text], &[], Wire::Simple).await?.pop().and_then(|(_, columns)| columns);
         self.give_back_if_idle().await;
         let own = self.begin_own_block();
-        let text = Box::pin(self.fetch(fetched, Given::Nothing, ROUNDS_MAX)).await?;
-        let settled = Box::pin(self.settled(text, Given::Nothing, ROUNDS_MAX)).await?;
-        let end = Box::pin(self.run_settled(settled, Given::Nothing, columns.map(Columns::new))).await?;
+        let answer = (columns.map(Columns::new), &mut Returned::Client);
+        let end = Box::pin(self.fetch_and_run(text, route, Given::Nothing, answer)).await?;
         self.settle(own, &end, true).await
     }
 
@@ -102,17 +110,9 @@ impl Session {
         &mut self,
         bound: &[u8],
         compiled: &Arc<Compiled>,
-        fetched: &Fetched,
+        route: &Route,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
-        if execute.rows_max > 0 {
-            return Err(Report::error(
-                "0A000",
-                "a row limit on a write that needs rows of other shards is not supported",
-            )
-            .with_hint("Execute it without a row limit.")
-            .into());
-        }
         self.drain().await?;
         let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
         let types = self.types_bound(&bind, compiled).await?;
@@ -121,11 +121,34 @@ impl Session {
         // What that has sent to servers is answered before others are waited for.
         self.drain().await?;
         let given = Given::Bound(&bind, &types);
-        let text = Box::pin(self.fetch(fetched, given, ROUNDS_MAX)).await?;
-        let settled = Box::pin(self.settled(text, given, ROUNDS_MAX)).await?;
-        let end = Box::pin(self.run_settled(settled, given, None)).await?;
-        self.link.client.outbound.extend_from_slice(&end);
+        let mut returned = Returned::of(execute);
+        let end = Box::pin(self.fetch_and_run(&compiled.text, route, given, (None, &mut returned))).await?;
+        self.conclude_returned(end, returned, execute);
         Ok(())
+    }
+
+    /// All of such a statement; what ends its answer is returned.
+    async fn fetch_and_run(
+        &mut self,
+        text: &[u8],
+        route: &Route,
+        given: Given<'_>,
+        answer: (Option<Columns>, &mut Returned),
+    ) -> Result<BytesMut, Failure> {
+        let (text, before, part_of) = match &route.target {
+            Target::Fetched(fetched) => {
+                let (text, before) = Box::pin(self.fetch(fetched, given, ROUNDS_MAX)).await?;
+                (text, before, fetched.part_of)
+            }
+            // It is planned anew, with values that are computed first.
+            _ => (String::from_utf8_lossy(text).into_owned(), 0, None),
+        };
+        let settled = Box::pin(self.settled(text, given, ROUNDS_MAX)).await?;
+        let end = Box::pin(self.run_settled(settled, given, answer)).await?;
+        let Some(words) = part_of else { return Ok(end) };
+        let mut whole = BytesMut::new();
+        reply::complete(&mut whole, &format!("{words} {}", before + changed(&end)));
+        Ok(whole)
     }
 
     /// Fetches what is to be fetched, and gives the statement's text with it.
@@ -134,7 +157,7 @@ impl Session {
         fetched: &Fetched,
         given: Given<'_>,
         rounds: usize,
-    ) -> Result<String, Failure> {
+    ) -> Result<(String, u64), Failure> {
         if !self.reported.utf8 {
             return Err(Report::error("0A000", "a write that needs rows of other shards needs client_encoding UTF8")
                 .with_hint("SET client_encoding TO 'UTF8'.")
@@ -162,7 +185,7 @@ impl Session {
                 }
             }
         }
-        Ok(filled(&fetched.text, &found))
+        Ok((filled(&fetched.text, &found), found.iter().map(|rows| rows.changed).sum()))
     }
 
     fn check_fetched(&self, bytes: usize) -> Result<(), Failure> {
@@ -233,14 +256,27 @@ impl Session {
         returns: bool,
         rounds: usize,
     ) -> Result<Rows, Failure> {
-        self.check_movable()?;
         let settled = Box::pin(self.settled(text, given, rounds)).await?;
         let mut rows = Rows::default();
+        match &settled.destination {
+            Destination::Gather(gather) if gather.put.is_some() && !returns => {
+                let end = Box::pin(self.run_settled(settled, given, (None, &mut Returned::Client))).await?;
+                rows.changed = changed(&end);
+                return Ok(rows);
+            }
+            Destination::Gather(gather) if gather.put.is_none() => {
+                return self.fetch_query(&settled.text, gather, given).await;
+            }
+            _ => {}
+        }
         if returns {
+            if settled.route.access == Access::Write {
+                self.check_movable()?;
+            }
             self.show_columns(&settled.text, given, &mut rows).await?;
         }
         let (shards, split) = self.shards_of(&settled)?;
-        let places = self.enlist_many(&shards, Access::Write).await?;
+        let places = self.enlist_many(&shards, settled.route.access).await?;
         for (shard, at) in shards.iter().zip(&places) {
             let own = part_text(&settled, &split, *shard)?;
             match given {
@@ -248,7 +284,8 @@ impl Session {
                 Given::Bound(bind, types) => self.send_fetching(*at, &own, types, bind, false),
             }
         }
-        let harvested = self.harvest(too_much).await?;
+        let (harvested, changed) = self.harvest_counted(too_much).await?;
+        rows.changed = if settled.route.access == Access::Write { changed } else { 0 };
         for at in 0..rows.shown.len() {
             let values = harvested.iter().map(|row| row.get(at).and_then(|value| value.as_deref()));
             rows.arrays.push(format!("{}::pg_catalog.text[]", literal(&array_text(values))));
@@ -296,6 +333,11 @@ impl Rows {
         let at = self.shown.len() + 1;
         self.shown.push(format!("{FETCHED_ALIAS}.c{at}::{type_name} AS {}", quoted(name)));
     }
+}
+
+/// What a CommandComplete counts.
+fn changed(end: &[u8]) -> u64 {
+    tag_rows(tag(end.get(HEADER_BYTES..).unwrap_or_default())).1.unwrap_or(0)
 }
 
 fn filled(chunks: &[Chunk], found: &[Rows]) -> String {

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use bytes::BytesMut;
 use shardmap::ShardId;
 
+use super::returned::Returned;
 use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::{CopyAnswers, CopyIn, Router, copy_fail};
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
@@ -42,7 +43,7 @@ impl Session {
     /// Such a statement in the simple protocol.
     pub(in crate::session) async fn put_simple(&mut self, gathering: &Gathering, put: &Put) -> Result<Ended, Failure> {
         let own = self.begin_own_block();
-        let end = self.put_rows(gathering, put, true).await?;
+        let end = self.put_rows(gathering, put, true, &mut Returned::Client).await?;
         self.settle(own, &end, true).await
     }
 
@@ -53,20 +54,13 @@ impl Session {
         gathering: &Gathering,
         put: &Put,
     ) -> Result<(), Failure> {
-        if execute.rows_max > 0 && put.returns {
-            return Err(Report::error(
-                "0A000",
-                "a row limit on an INSERT ... SELECT over several shards is not supported",
-            )
-            .with_hint("Execute it without a row limit.")
-            .into());
-        }
         self.drain().await?;
         self.begin_behind_pipeline();
         // What that has sent to servers is answered before others are waited for.
         self.drain().await?;
-        let end = self.put_rows(gathering, put, false).await?;
-        self.link.client.outbound.extend_from_slice(&end);
+        let mut returned = Returned::of(execute);
+        let end = self.put_rows(gathering, put, false, &mut returned).await?;
+        self.conclude_returned(end, returned, execute);
         Ok(())
     }
 
@@ -76,6 +70,7 @@ impl Session {
         gathering: &Gathering,
         put: &Put,
         tells: bool,
+        returned: &mut Returned,
     ) -> Result<BytesMut, Failure> {
         let text = format!("INSERT INTO {TABLE} ({}) {}", put.columns.join(", "), gathering.described.gather.merge);
         let (parts, key) = self.stage_rows(gathering, put, &text).await?;
@@ -89,7 +84,7 @@ impl Session {
         }
         let rows = self.harvest_rows(&columns).await;
         self.drop_last_merge(&key).await?;
-        self.insert_rows(gathering, put, &rows?, tells).await
+        self.insert_rows(gathering, put, &rows?, (tells, returned)).await
     }
 
     /// Puts the rows into a table that has just been made; returns how many.
@@ -233,7 +228,7 @@ impl Session {
         gathering: &Gathering,
         put: &Put,
         rows: &[Values],
-        tells: bool,
+        (tells, returned): (bool, &mut Returned),
     ) -> Result<BytesMut, Failure> {
         let mut order: Vec<ShardId> = Vec::with_capacity(rows.len());
         for row in rows {
@@ -260,7 +255,7 @@ impl Session {
                 for at in part {
                     self.send_insert(gathering, &text, at);
                 }
-                self.relay_in_block(&mut chorus).await?;
+                chorus = self.relay_returned(chorus, returned).await?;
             }
             let failed = chorus.inner.error().is_some();
             if !failed {
@@ -276,8 +271,8 @@ impl Session {
                 [] => by_shard.keys().filter_map(|shard| self.link.position(*shard)).collect(),
                 order => self.servers_of(order),
             };
-            let mut joiner = Announce::new(Interleave::new(servers, self.link.servers.len()), columns);
-            self.relay_in_block(&mut joiner).await?;
+            let joiner = Announce::new(Interleave::new(servers, self.link.servers.len()), columns);
+            let mut joiner = self.relay_returned(joiner, returned).await?;
             if !joiner.inner.failed() {
                 joiner.tell(&mut self.link.client.outbound);
             }

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use shardmap::ShardId;
 
 use super::fetched::{Given, too_much};
+use super::returned::Returned;
 use super::rewritten::{computed_of, distinct, planned_route, split_of, undecided};
 use crate::execute::chorus::Chorus;
 use crate::execute::interleave::Interleave;
@@ -46,9 +47,11 @@ impl Session {
                 }
             };
             match (&destination, &route.target) {
-                (Destination::Compute, _) => text = self.with_values(&text, &route, given).await?,
+                (Destination::Compute, _) | (Destination::Move, Target::Computed(_)) => {
+                    text = self.with_values(&text, &route, given).await?
+                }
                 (Destination::Move, Target::Fetched(fetched)) => {
-                    text = Box::pin(self.fetch(fetched, given, round)).await?;
+                    text = Box::pin(self.fetch(fetched, given, round)).await?.0;
                 }
                 _ => return Ok(Settled { text, route, destination }),
             }
@@ -94,11 +97,14 @@ impl Session {
         &mut self,
         settled: Settled,
         given: Given<'_>,
-        columns: Option<Columns>,
+        (columns, returned): (Option<Columns>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
         let mut end = BytesMut::new();
         let failed = match &settled.destination {
-            Destination::Gather(gather) => return self.run_gathered(&settled.text, gather, given, columns).await,
+            Destination::Gather(gather) => {
+                return self.run_gathered(&settled.text, gather, given, (columns, returned)).await;
+            }
+            Destination::Move => return self.run_moved(&settled.route, given, returned).await,
             Destination::All => {
                 self.enlist_all().await?;
                 self.note_write_everywhere().await?;
@@ -109,7 +115,7 @@ impl Session {
                         break;
                     }
                     part.for_each(|at| self.send_final(at, settled.text.as_bytes(), given));
-                    self.relay_in_block(&mut chorus).await?;
+                    chorus = self.relay_returned(chorus, returned).await?;
                 }
                 if chorus.inner.error().is_none() {
                     chorus.tell(&mut self.link.client.outbound);
@@ -126,8 +132,8 @@ impl Session {
                 let count = self.link.servers.len();
                 match &split {
                     Some(order) => {
-                        let mut joiner = Announce::new(Interleave::new(self.servers_of(order), count), columns);
-                        self.relay_in_block(&mut joiner).await?;
+                        let joiner = Announce::new(Interleave::new(self.servers_of(order), count), columns);
+                        let mut joiner = self.relay_returned(joiner, returned).await?;
                         if !joiner.inner.failed() {
                             joiner.tell(&mut self.link.client.outbound);
                         }
@@ -136,8 +142,8 @@ impl Session {
                     }
                     None => {
                         let leader = places.first().copied().unwrap_or(0);
-                        let mut joiner = Announce::new(Scatter::new(leader, count, JoinFormat::Rows), columns);
-                        self.relay_in_block(&mut joiner).await?;
+                        let joiner = Announce::new(Scatter::new(leader, count, JoinFormat::Rows), columns);
+                        let mut joiner = self.relay_returned(joiner, returned).await?;
                         if !joiner.inner.failed() {
                             joiner.tell(&mut self.link.client.outbound);
                         }
@@ -156,7 +162,7 @@ impl Session {
         text: &str,
         gather: &Arc<Gather>,
         given: Given<'_>,
-        columns: Option<Columns>,
+        (columns, returned): (Option<Columns>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
         let described = self.described(text.as_bytes(), given.types(), gather, Wire::Simple).await?;
         let (result_formats, simple) = match given {
@@ -165,7 +171,12 @@ impl Session {
         };
         let gathering = Gathering { described, parameters: given.parameters(), result_formats };
         if let Some(put) = &gather.put {
-            return self.put_rows(&gathering, put, simple).await;
+            return self.put_rows(&gathering, put, simple, returned).await;
+        }
+        if let Returned::Kept(_) = returned {
+            return Err(Report::error("0A000", "a row limit on a query over rows that it writes is not supported")
+                .with_hint("Execute it without a row limit.")
+                .into());
         }
         if let Some(columns) = columns {
             frame::write(&mut self.link.client.outbound, b'T', |to| to.extend_from_slice(columns.body()));

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use shardmap::ShardId;
 
+use super::fetched::Given;
+use super::returned::Returned;
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Arguments, Destination, Move, Output, Route, Target, literal};
@@ -30,21 +32,24 @@ enum Sent<'a> {
 impl Session {
     /// An UPDATE that may move rows, in the simple protocol.
     pub(in crate::session) async fn move_rows(&mut self, text: &[u8], route: &Route) -> Result<Ended, Failure> {
-        if let Target::Fetched(fetched) = &route.target {
-            return Box::pin(self.fetched_simple(text, fetched)).await;
+        if route.output != Output::Rows {
+            return Box::pin(self.explain_simple(text, route)).await;
+        }
+        if let Target::Fetched(_) | Target::Computed(_) = &route.target {
+            return Box::pin(self.fetched_simple(text, route)).await;
         }
         let moving = move_of(route)?;
         // PostgreSQL's own errors first: types, columns, rights.
         self.probe(text, &[]).await?;
         self.give_back_if_idle().await;
         let own = self.begin_own_block();
-        let end = self.take_and_put(moving, &NoArguments, Sent::Query).await?;
+        let end = self.take_and_put(moving, &NoArguments, Sent::Query, &mut Returned::Client).await?;
         self.settle(own, &end, true).await
     }
 
     /// Binds an UPDATE that may move rows: the statement itself is bound on one shard, which describes it, and never executed.
     pub(in crate::session) async fn bind_moving(&mut self, route: &Route, bind: &Bind<'_>) -> Result<Place, Failure> {
-        if let Target::Fetched(_) = &route.target {
+        if route.output != Output::Rows || matches!(route.target, Target::Fetched(_) | Target::Computed(_)) {
             return Box::pin(self.bind_fetched(bind)).await;
         }
         let moving = move_of(route)?;
@@ -65,15 +70,19 @@ impl Session {
         route: &Route,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
-        if let Target::Fetched(fetched) = &route.target {
-            return Box::pin(self.execute_fetched(bound, compiled, fetched, execute)).await;
+        if route.output != Output::Rows {
+            if execute.rows_max > 0 {
+                return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
+                    .with_hint("Fetch all of its rows at once.")
+                    .into());
+            }
+            let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
+            return Box::pin(self.explain_bound(&bind, compiled, route)).await;
+        }
+        if let Target::Fetched(_) | Target::Computed(_) = &route.target {
+            return Box::pin(self.execute_fetched(bound, compiled, route, execute)).await;
         }
         let moving = move_of(route)?;
-        if execute.rows_max > 0 && !moving.returning.is_empty() {
-            return Err(Report::error("0A000", "a row limit on an UPDATE that moves rows is not supported")
-                .with_hint("Execute it without a row limit.")
-                .into());
-        }
         self.drain().await?;
         let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
         let types = self.types_bound(&bind, compiled).await?;
@@ -84,12 +93,30 @@ impl Session {
         // What that has sent to servers is answered before others are waited for.
         self.drain().await?;
         let arguments = BoundArguments { bind: &bind, resolved_types: Some(&types) };
-        let end = self.take_and_put(moving, &arguments, Sent::Bound(&bind, &types)).await?;
-        self.link.client.outbound.extend_from_slice(&end);
+        let mut returned = Returned::of(execute);
+        let end = self.take_and_put(moving, &arguments, Sent::Bound(&bind, &types), &mut returned).await?;
+        self.conclude_returned(end, returned, execute);
         Ok(())
     }
 
-    fn sources(&self, moving: &Move, arguments: &dyn Arguments) -> Result<Vec<ShardId>, Failure> {
+    /// The same of a statement that has come to be one that moves rows.
+    pub(super) async fn run_moved(
+        &mut self,
+        route: &Route,
+        given: Given<'_>,
+        returned: &mut Returned,
+    ) -> Result<BytesMut, Failure> {
+        let moving = move_of(route)?;
+        match given {
+            Given::Nothing => self.take_and_put(moving, &NoArguments, Sent::Query, returned).await,
+            Given::Bound(bind, types) => {
+                let arguments = BoundArguments { bind, resolved_types: Some(types) };
+                self.take_and_put(moving, &arguments, Sent::Bound(bind, types), returned).await
+            }
+        }
+    }
+
+    pub(super) fn sources(&self, moving: &Move, arguments: &dyn Arguments) -> Result<Vec<ShardId>, Failure> {
         let route = Route { access: Access::Write, target: (*moving.from).clone(), output: Output::Rows };
         Ok(match self.destination(&route, arguments)? {
             Destination::Many(shards) => shards,
@@ -110,12 +137,13 @@ impl Session {
         moving: &Move,
         arguments: &dyn Arguments,
         sent: Sent<'_>,
+        returned: &mut Returned,
     ) -> Result<BytesMut, Failure> {
         self.check_movable()?;
         let shards = self.sources(moving, arguments)?;
         let places = self.enlist_many(&shards, Access::Write).await?;
         for at in &places {
-            self.send_part(*at, &moving.take, sent, Audience::Joiner);
+            self.send_part(*at, &moving.take, sent, true);
         }
         let rows = self.harvest(too_much).await?;
         let mut by_shard: BTreeMap<ShardId, Vec<Values>> = BTreeMap::new();
@@ -123,7 +151,7 @@ impl Session {
             by_shard.entry(self.shard_of_row(moving, &row)?).or_default().push(row);
         }
         pause(Point::Moving).await;
-        self.put(moving, by_shard, &shards, sent).await
+        self.put(moving, by_shard, &shards, (sent, returned)).await
     }
 
     /// Rows travel as text, which must come back as what it was.
@@ -177,7 +205,7 @@ impl Session {
         moving: &Move,
         by_shard: BTreeMap<ShardId, Vec<Values>>,
         shards: &[ShardId],
-        sent: Sent<'_>,
+        (sent, returned): (Sent<'_>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
         let mut parts: Vec<(ShardId, String)> = by_shard
             .into_iter()
@@ -194,11 +222,11 @@ impl Session {
         let targets: Vec<ShardId> = parts.iter().map(|(shard, _)| *shard).collect();
         let places = self.enlist_many(&targets, Access::Write).await?;
         for (at, (_, text)) in places.iter().zip(&parts) {
-            self.send_part(*at, text, sent, Audience::Joiner);
+            self.send_part(*at, text, sent, false);
         }
         let leader = places.first().copied().unwrap_or(0);
-        let mut scatter = Scatter::new(leader, self.link.servers.len(), JoinFormat::Rows);
-        self.relay_in_block(&mut scatter).await?;
+        let scatter = Scatter::new(leader, self.link.servers.len(), JoinFormat::Rows);
+        let mut scatter = self.relay_returned(scatter, returned).await?;
         scatter.call_it("UPDATE");
         let mut end = BytesMut::new();
         scatter.finish(&mut end);
@@ -209,12 +237,12 @@ impl Session {
         Ok(end)
     }
 
-    fn send_part(&mut self, at: usize, text: &str, sent: Sent<'_>, audience: Audience) {
+    /// `taken`: its rows are the gateway's, as text; else the client's, in its formats.
+    fn send_part(&mut self, at: usize, text: &str, sent: Sent<'_>, taken: bool) {
+        let audience = Audience::Joiner;
         match sent {
             Sent::Query => self.link.servers[at].server.send_query(text.as_bytes(), audience),
             Sent::Bound(bind, types) => {
-                // What is taken travels as text; what is returned in the client's formats.
-                let taken = text.starts_with("DELETE");
                 let portal: &[u8] = b"pgbraid_moving";
                 let server = self.send_part_as(at, portal, text.as_bytes(), types, bind, !taken);
                 reply::execute(&mut server.outbound, portal, 0);

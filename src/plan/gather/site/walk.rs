@@ -21,8 +21,8 @@ use crate::sql::{Node, edit, names};
 pub enum Found {
     /// The rows of a query that can be understood by itself.
     Query(Box<SelectStmt>),
-    /// What a WITH query returns that writes.
-    Write(Box<Node>),
+    /// What a statement returns that is over the rows of others, or writes.
+    Later(Box<Node>),
 }
 
 /// A walk over a statement that puts marks at chosen places.
@@ -196,7 +196,7 @@ impl<'c> Sites<'c> {
     }
 
     fn table(&mut self, name: &mut RangeVar, conditions: Conditions<'_>) -> Result<(), Stop> {
-        if name.schemaname.is_empty() && self.names.contains(&name.relname) {
+        if name.schemaname.is_empty() && self.names.contains(&name.relname) || node::is_mark(name) {
             return Ok(());
         }
         let relation = self.relation(name)?;

@@ -88,7 +88,7 @@ impl Sites<'_> {
             };
             *clause = Some(self.with.clone());
         }
-        let Some(at) = self.place(|| Found::Write(Box::new(query))) else { return Ok(true) };
+        let Some(at) = self.place(|| Found::Later(Box::new(query))) else { return Ok(true) };
         if returns {
             let stands = node::boxed(Node::SelectStmt(Box::new(rows(at))));
             cte.ctequery.clone_from(&stands);

@@ -1,0 +1,271 @@
+//! A MERGE that inserts rows on other shards than its source's: taken apart into the rows of the source, which of them match, a MERGE of those
+//! that do, and an INSERT of the others.
+//!
+//! The source is read once, and its rows are numbered. Every shard says which of them match rows of its own. Then each part of the statement
+//! has the source as constants, and no two parts deal with the same row of it. *Source*: manual of PostgreSQL 15, MERGE: a WHEN clause is
+//! chosen for a row before any is executed, and what the statement itself inserts does not match.
+
+use pg_query::protobuf::{
+    BoolExpr, BoolExprType, BoolTestType, BooleanTest, CaseExpr, CaseWhen, CmdType, InsertStmt, MergeMatchKind,
+    MergeStmt, MergeWhenClause, Node as Wrapped, RangeVar, ResTarget, SelectStmt, SubLink, SubLinkType,
+};
+
+use super::reference::Content;
+use super::survey::{self, Survey, visible};
+use super::{condition, node};
+use crate::catalog::Relation;
+use crate::plan::Context;
+use crate::plan::builder::{Builder, WriteVerb};
+use crate::plan::function::Call;
+use crate::sql::{Node, edit, names};
+
+/// The number of a source's row among them.
+const ROW: &str = "pgbraid_row";
+
+/// The parts of a MERGE.
+pub struct Apart {
+    /// The rows of the source, numbered: source 0.
+    pub source: SelectStmt,
+    /// The numbers of those that match: source 1; over source 0.
+    pub matches: SelectStmt,
+    /// What is done, over both, in this order.
+    pub writes: Vec<Node>,
+}
+
+/// Takes a MERGE apart; `None` if it inserts nothing, or its parts might mean something else than the whole.
+pub fn apart(merge: &MergeStmt, context: &Context<'_>) -> Option<Apart> {
+    let target = merge.relation.as_ref()?;
+    let relation = Builder::new(context).target(Some(target), WriteVerb::Merge).ok()?;
+    let shown = shown(names::inner(&merge.source_relation)?)?;
+    let clauses: Vec<&MergeWhenClause> = merge.merge_when_clauses.iter().map(clause).collect::<Option<_>>()?;
+    let inserts = |clause: &&&MergeWhenClause| clause.command_type() == CmdType::CmdInsert;
+    if merge.returning_clause.is_some() || clauses.iter().filter(inserts).count() == 0 {
+        return None;
+    }
+    let mut rest = merge.clone();
+    rest.source_relation = None;
+    let with = rest.with_clause.take();
+    if !is_plain(&rest, &shown, with.iter().flat_map(|with| &with.ctes))? || !chooses_once(merge, &clauses, context)? {
+        return None;
+    }
+    let (matched, unmatched): (Vec<&MergeWhenClause>, Vec<&MergeWhenClause>) =
+        clauses.iter().partition(|clause| clause.match_kind() == MergeMatchKind::MergeWhenMatched);
+    // What its rows take along goes before what is inserted.
+    if relation.cascades && matched.iter().any(|clause| clause.command_type() == CmdType::CmdDelete) {
+        return None;
+    }
+    let mut writes = Vec::new();
+    if matched.iter().any(|clause| clause.command_type() != CmdType::CmdNothing) {
+        let own = |clause: &&MergeWhenClause| node::wrap(Node::MergeWhenClause(Box::new((*clause).clone())));
+        rest.merge_when_clauses = matched.iter().map(own).collect();
+        rest.source_relation = node::boxed(of_source(&shown, Some(in_matches())));
+        writes.push(Node::MergeStmt(Box::new(rest)));
+    }
+    let mut before: Vec<Node> = Vec::new();
+    for clause in unmatched {
+        let own = names::inner(&clause.condition);
+        if clause.command_type() == CmdType::CmdInsert {
+            let conditions = before.iter().cloned().chain(own.cloned()).collect();
+            writes.push(insert(target, &relation, clause, &shown, conditions)?);
+        }
+        // A row goes to the first clause whose condition holds.
+        match own {
+            Some(condition) => before.push(is_not_true(condition.clone())),
+            None => break,
+        }
+    }
+    let number = Node::FuncCall(Box::new(pg_query::protobuf::FuncCall {
+        over: Some(Box::new(pg_query::protobuf::WindowDef { frame_options: DEFAULT_FRAME, ..Default::default() })),
+        ..node::call("row_number", Vec::new())
+    }));
+    let item = *merge.source_relation.clone()?;
+    let mut targets = columns(merge, &item, &shown, with.iter().flat_map(|with| &with.ctes), context)?;
+    targets.push(node::target(number, ROW));
+    let mut source = node::select(targets, vec![item]);
+    source.with_clause = with;
+    let tables = [Node::RangeVar(target.clone()), of_source(&shown, None)].map(node::wrap).to_vec();
+    let mut matches = node::select(vec![node::target(node::column(&[&shown, ROW]), ROW)], tables);
+    matches.where_clause.clone_from(&merge.join_condition);
+    Some(Apart { source, matches, writes })
+}
+
+/// The columns of the source: of a table those that are mentioned.
+fn columns<'w>(
+    merge: &MergeStmt,
+    item: &Wrapped,
+    shown: &str,
+    mut with: impl Iterator<Item = &'w Wrapped>,
+    context: &Context<'_>,
+) -> Option<Vec<Wrapped>> {
+    let mut survey = Survey::default();
+    let clauses = merge.merge_when_clauses.iter().filter_map(clause);
+    let listed = clauses.clone().flat_map(|clause| clause.target_list.iter().chain(&clause.values));
+    let conditions = clauses.filter_map(|clause| clause.condition.as_deref()).chain(merge.join_condition.as_deref());
+    for mut part in listed.chain(conditions).filter_map(|part| part.node.clone()) {
+        survey.node(&mut part).ok()?;
+    }
+    if let Some(Node::RangeVar(name)) = &item.node
+        && !survey::in_full(&survey, name)
+        && !with.any(|cte| super::site::cte_name(cte).as_deref() == Some(&name.relname))
+    {
+        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
+        let relation = Builder::new(context).relation(schema, &name.relname).cloned()?;
+        let mentioned = relation.columns.iter().filter(|column| survey.mentioned.contains(&column.name));
+        return Some(mentioned.map(|column| node::target(node::column(&[shown, &column.name]), "")).collect());
+    }
+    let star = node::wrap(Node::AStar(pg_query::protobuf::AStar {}));
+    let all = Node::ColumnRef(pg_query::protobuf::ColumnRef { fields: vec![node::name(shown), star], location: 0 });
+    Some(vec![node::target(all, "")])
+}
+
+/// *Source*: parsenodes.h, FRAMEOPTION_DEFAULTS (RANGE, START_UNBOUNDED_PRECEDING, END_CURRENT_ROW).
+const DEFAULT_FRAME: i32 = 0x2 | 0x20 | 0x400;
+
+fn clause(node: &Wrapped) -> Option<&MergeWhenClause> {
+    match &node.node {
+        Some(Node::MergeWhenClause(clause)) => match clause.match_kind() {
+            MergeMatchKind::MergeWhenMatched | MergeMatchKind::MergeWhenNotMatchedByTarget => Some(clause),
+            MergeMatchKind::MergeWhenNotMatchedBySource | MergeMatchKind::Undefined => None,
+        },
+        _ => None,
+    }
+}
+
+/// The name under which the source's columns are known.
+fn shown(source: &Node) -> Option<String> {
+    match source {
+        Node::RangeVar(name) => Some(visible(name).to_owned()),
+        Node::RangeSubselect(query) if !query.lateral => query.alias.as_ref().map(|alias| alias.aliasname.clone()),
+        _ => None,
+    }
+}
+
+/// Whether all but the source can do without WITH, the source's rows as a whole, and what only a table has.
+fn is_plain<'w>(rest: &MergeStmt, shown: &str, with: impl Iterator<Item = &'w Wrapped>) -> Option<bool> {
+    let mut parts = vec![*rest.join_condition.clone()?];
+    for clause in rest.merge_when_clauses.iter().map(clause) {
+        let clause = clause?;
+        parts.extend(clause.condition.as_deref().cloned());
+        parts.extend(clause.target_list.iter().chain(&clause.values).cloned());
+    }
+    let mut content = Content::default();
+    let mut whole = false;
+    for mut part in parts.into_iter().filter_map(|part| part.node) {
+        content.add(&mut part).ok()?;
+        whole |= means_whole(&mut part, shown).ok()?;
+    }
+    let mut named = with.filter_map(super::site::cte_name);
+    Some(!whole && !named.any(|name| content.bare.contains(&name)))
+}
+
+/// Whether a row as a whole, or a system column, may be meant.
+fn means_whole(node: &mut Node, shown: &str) -> Result<bool, crate::plan::ir::Stop> {
+    let mut found = false;
+    if let Node::ColumnRef(column) = node {
+        let fields: Vec<Option<&str>> = column.fields.iter().map(names::string).collect();
+        found = matches!(fields.as_slice(), [Some(name)] if *name == shown)
+            || fields.last().is_some_and(|last| last.is_none_or(|name| survey::SYSTEM_COLUMNS.contains(&name)));
+    }
+    edit::children(node, &mut |child| -> Result<(), crate::plan::ir::Stop> {
+        found |= means_whole(child, shown)?;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Whether conditions that stand in several parts say the same in each.
+fn chooses_once(merge: &MergeStmt, clauses: &[&MergeWhenClause], context: &Context<'_>) -> Option<bool> {
+    let unmatched = |clause: &&&MergeWhenClause| clause.match_kind() != MergeMatchKind::MergeWhenMatched;
+    let several = clauses.iter().filter(unmatched).count() > 1;
+    let conditions = clauses.iter().filter(|_| several).filter_map(|clause| names::inner(&clause.condition));
+    let builder = Builder::new(context);
+    for condition in conditions.chain(names::inner(&merge.join_condition)) {
+        for (schema, name) in Content::of(&mut condition.clone()).ok()?.functions {
+            if builder.call(schema.as_deref(), &name).ok()?.0 != Call::Steady {
+                return Some(false);
+            }
+        }
+    }
+    Some(true)
+}
+
+/// The rows of the source as a FROM item.
+fn of_source(shown: &str, condition: Option<Node>) -> Node {
+    let mut rows = super::site::rows(0);
+    rows.where_clause = condition.and_then(node::boxed);
+    node::subselect(Node::SelectStmt(Box::new(rows)), shown, &[])
+}
+
+/// `pgbraid_row IN (the numbers of rows that match)`
+fn in_matches() -> Node {
+    Node::SubLink(Box::new(SubLink {
+        sub_link_type: SubLinkType::AnySublink as i32,
+        testexpr: node::boxed(node::column(&[ROW])),
+        subselect: node::boxed(Node::SelectStmt(Box::new(super::site::rows(1)))),
+        ..SubLink::default()
+    }))
+}
+
+fn is_not_true(condition: Node) -> Node {
+    Node::BooleanTest(Box::new(BooleanTest {
+        arg: node::boxed(condition),
+        booltesttype: BoolTestType::IsNotTrue as i32,
+        ..BooleanTest::default()
+    }))
+}
+
+fn not(condition: Node) -> Node {
+    Node::BoolExpr(Box::new(BoolExpr {
+        boolop: BoolExprType::NotExpr as i32,
+        args: vec![node::wrap(condition)],
+        ..BoolExpr::default()
+    }))
+}
+
+/// WHEN NOT MATCHED as an INSERT of the source's rows that have no match.
+fn insert(
+    target: &RangeVar,
+    relation: &Relation,
+    clause: &MergeWhenClause,
+    shown: &str,
+    conditions: Vec<Node>,
+) -> Option<Node> {
+    let mut columns = Vec::new();
+    let mut values = Vec::new();
+    for (at, value) in clause.values.iter().enumerate() {
+        if matches!(value.node, Some(Node::SetToDefault(_))) {
+            continue;
+        }
+        columns.push(match clause.target_list.get(at) {
+            Some(column) => column.clone(),
+            None if clause.target_list.is_empty() => {
+                let name = relation.columns.get(at)?.name.clone();
+                node::wrap(Node::ResTarget(Box::new(ResTarget { name, ..ResTarget::default() })))
+            }
+            None => return None,
+        });
+        values.push(node::target(value.node.clone()?, ""));
+    }
+    if values.is_empty() {
+        return None;
+    }
+    let mut select = node::select(values, vec![node::wrap(of_source(shown, None))]);
+    select.where_clause = unmatched(condition::all(conditions));
+    Some(Node::InsertStmt(Box::new(InsertStmt {
+        relation: Some(RangeVar { alias: None, ..target.clone() }),
+        cols: columns,
+        select_stmt: node::boxed(Node::SelectStmt(Box::new(select))),
+        r#override: clause.r#override,
+        ..InsertStmt::default()
+    })))
+}
+
+/// Rows that do not match and meet a condition, which is not evaluated for those that do: PostgreSQL puts conditions in an order of its own,
+/// but not those in a CASE.
+fn unmatched(condition: Option<Box<Wrapped>>) -> Option<Box<Wrapped>> {
+    let first = not(in_matches());
+    let Some(condition) = condition else { return node::boxed(first) };
+    let when = CaseWhen { expr: node::boxed(first), result: Some(condition), ..CaseWhen::default() };
+    let when = node::wrap(Node::CaseWhen(Box::new(when)));
+    node::boxed(Node::CaseExpr(Box::new(CaseExpr { args: vec![when], ..CaseExpr::default() })))
+}

@@ -1,0 +1,81 @@
+//! Rows that a write of several steps returns: they go to the client, or are kept for Executes with a row limit.
+//! *Source*: pquery.c, PortalRun, PORTAL_ONE_RETURNING: PostgreSQL runs it to its end and keeps the rows.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use crate::execute::hoard::Hoard;
+use crate::execute::relay::Joiner;
+use crate::session::failure::Failure;
+use crate::session::life::Session;
+use crate::session::statement::{Place, Undelivered};
+use crate::wire::frontend::Execute;
+use crate::wire::reply::Report;
+
+/// Where rows go that a write returns.
+pub(in crate::session) enum Returned {
+    /// To the client, as they come.
+    Client,
+    /// Here.
+    Kept(VecDeque<Box<[u8]>>),
+}
+
+impl Returned {
+    /// What an Execute asks for.
+    pub(in crate::session) fn of(execute: &Execute<'_>) -> Returned {
+        if execute.rows_max > 0 { Returned::Kept(VecDeque::new()) } else { Returned::Client }
+    }
+}
+
+impl Session {
+    /// Relays what ends a write; its rows go where they are wanted.
+    pub(super) async fn relay_returned<J: Joiner>(
+        &mut self,
+        mut joiner: J,
+        returned: &mut Returned,
+    ) -> Result<J, Failure> {
+        let Returned::Kept(kept) = returned else {
+            self.relay_in_block(&mut joiner).await?;
+            return Ok(joiner);
+        };
+        let bytes_max = self.gateway.config.load().limits.held_bytes_max;
+        let mut hoard = Hoard::new(joiner, bytes_max);
+        self.relay_in_block(&mut hoard).await?;
+        if hoard.overflow {
+            return Err(Report::error("53200", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
+                .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
+                .into());
+        }
+        kept.append(&mut hoard.rows);
+        Ok(hoard.inner)
+    }
+
+    /// Ends the first Execute of such a write: with its tag, or with as many rows as were asked for.
+    pub(in crate::session) fn conclude_returned(&mut self, end: BytesMut, returned: Returned, execute: &Execute<'_>) {
+        match returned {
+            Returned::Client => self.link.client.outbound.extend_from_slice(&end),
+            Returned::Kept(rows) => {
+                let returns = !rows.is_empty();
+                self.deliver(Undelivered { rows, end, returns }, execute);
+                if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                    portal.place = Place::Done;
+                    portal.kept = portal.kept.take().filter(|_| returns);
+                }
+            }
+        }
+    }
+
+    /// Another Execute of such a write; whether it was one.
+    pub(in crate::session) fn deliver_rest(&mut self, execute: &Execute<'_>) -> bool {
+        let portal = self.names.portals.get_mut(execute.portal);
+        let kept = portal.filter(|portal| matches!(portal.place, Place::Done)).and_then(|portal| portal.kept.take());
+        match kept {
+            Some(kept) => {
+                self.deliver(kept, execute);
+                true
+            }
+            None => false,
+        }
+    }
+}
