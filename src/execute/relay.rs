@@ -4,7 +4,6 @@
 //! Whole runs of forwarded frames move as one slice; a buffer that is forwarded whole is not even copied.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
@@ -316,7 +315,7 @@ impl Link {
             if header.tag == b'E' && matches!(fields::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
                 return Err(ServerFault::fatal(body));
             }
-            let deadlock = (header.tag == b'E').then(|| as_deadlock(body, &client.deadlocked)).flatten();
+            let instead = (header.tag == b'E').then(|| client.stopped.instead_of(body)).flatten();
             let verdict = server
                 .expects
                 .frame(header.tag, body.first().copied().unwrap_or(0))
@@ -328,10 +327,10 @@ impl Link {
                 _ => {}
             }
             let before = out.len();
-            let told = deadlock.as_deref().unwrap_or(body);
+            let told = instead.as_deref().unwrap_or(body);
             let mut handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body: told }, out);
-            if let (Some(deadlock), Handling::Forward) = (&deadlock, handling) {
-                crate::wire::frame::write(out, b'E', |out| out.extend_from_slice(deadlock));
+            if let (Some(instead), Handling::Forward) = (&instead, handling) {
+                crate::wire::frame::write(out, b'E', |out| out.extend_from_slice(instead));
                 handling = Handling::Drop;
             }
             let forward = handling == Handling::Forward;
@@ -393,23 +392,6 @@ pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
         at = field + 18;
     }
     copy
-}
-
-/// What a cancelled statement's error becomes when it was cancelled because of a deadlock. *Source*: deadlock.c, DeadLockReport.
-fn as_deadlock(body: &[u8], deadlocked: &AtomicBool) -> Option<Vec<u8>> {
-    if fields::field(body, b'C') != Some(b"57014") || !deadlocked.swap(false, Ordering::Relaxed) {
-        return None;
-    }
-    let mut out = Vec::new();
-    let detail = (b'D', &b"Transactions wait for each other on several shards."[..]);
-    let severity = fields::fields(body).filter(|(code, _)| matches!(code, b'S' | b'V'));
-    for (code, value) in severity.chain([(b'C', &b"40P01"[..]), (b'M', b"deadlock detected"), detail]) {
-        out.push(code);
-        out.extend_from_slice(value);
-        out.push(0);
-    }
-    out.push(0);
-    Some(out)
 }
 
 /// An ErrorResponse's body with the client's names of statements in place of the servers'.

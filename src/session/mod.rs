@@ -18,6 +18,7 @@ pub mod reported;
 pub mod enlist;
 pub mod letting_go;
 mod ask;
+mod steps;
 pub mod simple;
 mod probe;
 mod script;
