@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
+use super::stopped::CANCEL_AGAIN;
 use crate::pool::expect::{Ordinary, StatementId, Step, Verdict};
 use crate::pool::renumber::Untranslated;
 use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
@@ -68,6 +71,20 @@ pub trait Joiner {
     /// All servers that still owe something shall be told to stop. Asked after each round; true once.
     fn cancels(&mut self) -> bool {
         false
+    }
+}
+
+/// Servers that have been told to stop.
+#[derive(Debug)]
+struct Cancelling {
+    requests: JoinSet<()>,
+    /// When those that still owe something are told again.
+    again: Instant,
+}
+
+impl Cancelling {
+    fn new() -> Cancelling {
+        Cancelling { requests: JoinSet::new(), again: Instant::now() }
     }
 }
 
@@ -199,27 +216,37 @@ impl Link {
     /// # Cancel safety
     /// Cancel safe, but the servers are then in the middle of an answer and are closed when the link is dropped.
     pub async fn relay(&mut self, joiner: &mut impl Joiner) -> Result<RelayEnd, LinkFault> {
-        let mut cancels: Option<tokio::task::JoinSet<()>> = None;
+        let mut cancels: Option<Cancelling> = None;
         loop {
             match self.pump_all(joiner)? {
                 Some(server) if joiner.stops_at_copy_in() => return Ok(RelayEnd::CopyIn(server)),
                 Some(_) => continue,
                 None => {}
             }
-            if joiner.cancels() {
+            // What comes before a server has begun its statement is lost: it is said again.
+            if joiner.cancels() || cancels.as_ref().is_some_and(|cancels| cancels.again <= Instant::now()) {
+                let cancels = cancels.get_or_insert_with(Cancelling::new);
+                cancels.again = Instant::now() + CANCEL_AGAIN;
+                while cancels.requests.try_join_next().is_some() {}
                 for enlisted in self.servers.iter().filter(|enlisted| !enlisted.server.expects.is_empty()) {
                     let key = enlisted.server.cancel_key();
-                    cancels.get_or_insert_default().spawn(async move { key.cancel().await });
+                    cancels.requests.spawn(async move { key.cancel().await });
                 }
             }
             if self.is_drained() {
                 // A request still under way must not hit the server's next statement.
                 while let Some(cancels) = &mut cancels
-                    && cancels.join_next().await.is_some()
+                    && cancels.requests.join_next().await.is_some()
                 {}
                 return Ok(RelayEnd::Drained);
             }
-            self.listen().await?;
+            match &cancels {
+                None => self.listen().await?,
+                Some(cancels) => {
+                    let heard = Box::pin(tokio::time::timeout_at(cancels.again, self.listen())).await;
+                    heard.unwrap_or(Ok(()))?;
+                }
+            }
         }
     }
 

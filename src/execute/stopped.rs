@@ -1,8 +1,12 @@
 //! Why a client's servers have been cancelled, if not because the client asked: their errors are told as what they are.
 
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use crate::wire::fields::{field, fields};
+
+/// How long after one cancel the next follows, while a server may not have been at work when the first one came.
+pub const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
 /// What has ended a statement from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

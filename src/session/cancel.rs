@@ -3,15 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::execute::stopped::{Stopped, Why};
+use crate::execute::stopped::{CANCEL_AGAIN, Stopped, Why};
 use crate::pool::server::CancelServer;
-
-/// How long after one cancel the next follows, while a statement goes on of which no server may have been at work.
-const AGAIN: Duration = Duration::from_millis(100);
 
 /// All clients that can be cancelled.
 #[derive(Debug, Default)]
@@ -94,7 +90,7 @@ impl Cancels {
         let steps = slot.work().steps;
         if let Some(steps) = steps {
             tokio::spawn(async move {
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(CANCEL_AGAIN).await;
                 slot.stop_steps(steps, None).await;
             });
         }
@@ -212,7 +208,7 @@ impl CancelSlot {
             why.into_iter().for_each(|why| self.stopped.note(why));
         }
         while self.pass_on(|work| work.steps == Some(steps)).await {
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(CANCEL_AGAIN).await;
         }
     }
 
