@@ -40,7 +40,9 @@ impl Session {
             return Err(self.tell_error(&without_traces(body)));
         }
         if harvest.overflow {
-            return Err(Report::error("54000", "what a shard says of itself has a row that is too long to be read").into());
+            return Err(
+                Report::error("54000", "what a shard says of itself has a row that is too long to be read").into()
+            );
         }
         Ok(harvest)
     }

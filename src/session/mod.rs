@@ -26,6 +26,7 @@ pub mod scatter;
 pub mod type_numbers;
 mod drawn;
 mod in_doubt;
+mod own_statements;
 pub mod extended;
 mod execute_sql;
 pub mod gather;
