@@ -94,6 +94,11 @@ impl Joiner for Harvest {
         Handling::Drop
     }
 
+    /// Questions of the gateway's own are no COPY, but one whose rows are on their way, or that had none, may not have been answered yet.
+    fn stops_at_copy_in(&self) -> bool {
+        false
+    }
+
     fn cancels(&mut self) -> bool {
         (self.error.is_some() || self.overflow) && !std::mem::replace(&mut self.cancelled, true)
     }
