@@ -118,7 +118,7 @@ impl Session {
             Destination::Any => self.enlist_anywhere(&prepared.compiled.text, route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Gather(gather) => {
-                return self.execute_sql_gather(&gather, &prepared.compiled, arguments).await;
+                return self.execute_sql_gather(&gather, (name, &prepared.compiled), arguments).await;
             }
             Destination::Many(_)
             | Destination::All
