@@ -1,11 +1,12 @@
 # make demo                     four real shards, a gateway and a shop's data; ARGS="--shards 2 --port 7000" for options
 # make test                     formatting, lints, tests with real servers, the drivers that people use
-# make bench                    next to a direct connection and PgBouncer
+# make release                  a build for production, optimized by a profile; takes two builds' time, prints where it is
+# make bench                    that build next to a direct connection and PgBouncer
 # make lint                     formatting and lints alone
 
 ARGS ?=
 
-.PHONY: demo test bench lint
+.PHONY: demo test release bench lint
 
 demo:
 	@deploy/setup.sh demo
@@ -15,10 +16,13 @@ test:
 	@deploy/setup.sh test
 	@deploy/test.sh
 
+release:
+	@deploy/setup.sh bench
+	@deploy/release.sh
+
 bench:
 	@deploy/setup.sh bench
-	@cargo build --release --locked --bin pgbraid
-	@benches/run $(ARGS)
+	@binary=$$(deploy/release.sh) && benches/run --binary "$$binary" $(ARGS)
 
 lint:
 	@deploy/setup.sh lint

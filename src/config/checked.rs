@@ -39,7 +39,7 @@ pub struct Gateway {
     pub tls: Option<Tls>,
     /// How long SIGTERM waits for transactions in progress. Default 30 s.
     pub drain_timeout: Duration,
-    /// Threads that serve clients; `None`: one for each core.
+    /// Threads that serve clients; `None`: one for two cores.
     pub threads: Option<usize>,
 }
 

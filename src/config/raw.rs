@@ -40,7 +40,7 @@ pub(super) struct RawGateway {
     pub tls_required: Setting<bool>,
     /// `drain_timeout`: how long SIGTERM waits for transactions in progress. Default `"30s"`.
     pub drain_timeout: Setting<Duration>,
-    /// `threads`: threads that serve clients. Default: one for each core.
+    /// `threads`: threads that serve clients. Default: one for two cores.
     pub threads: Setting<u64>,
 }
 

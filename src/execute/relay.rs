@@ -292,8 +292,8 @@ impl Link {
             return Ok(pumped);
         }
         if joiner.passes_answers()
-            && !server.oids.differs()
             && let Some(answer) = server.expects.ordinary(&server.inbound)
+            && server.oids.passes_rows(answer.columns.clone().and_then(|columns| server.inbound.get(columns)))
         {
             if answer.bytes < SWAPPED_BYTES {
                 client.make_room(answer.bytes);

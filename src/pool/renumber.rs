@@ -113,6 +113,13 @@ impl Renumber {
         }
     }
 
+    /// Whether in an answer with these columns (the body of its RowDescription, if it has one) only that one is to be rewritten.
+    pub fn passes_rows(&mut self, columns: Option<&[u8]>) -> bool {
+        let Some(map) = self.map.as_ref().filter(|map| !map.is_same()) else { return true };
+        let read = |body| read_columns(body, map, &mut self.numbers).is_some_and(|embedding| embedding.is_empty());
+        self.columns.is_empty() && columns.is_none_or(read)
+    }
+
     /// Rewrites a frame's body. To be called once for a frame.
     ///
     /// # Errors
@@ -182,6 +189,14 @@ fn parameters(body: &mut [u8], numbering: &Numbering) -> Option<()> {
 
 /// RowDescription; returns the columns whose values hold numbers.
 fn columns(body: &mut [u8], map: &OidMap, numbers: &mut Vec<(usize, Oid)>) -> Option<Box<[Embedding]>> {
+    let embedding = read_columns(body, map, numbers)?;
+    write(body, numbers);
+    numbers.shrink_to(NUMBERS_KEPT);
+    Some(embedding.into())
+}
+
+/// What is to be written where in a RowDescription, and the columns whose values hold numbers.
+fn read_columns(body: &[u8], map: &OidMap, numbers: &mut Vec<(usize, Oid)>) -> Option<Vec<Embedding>> {
     numbers.clear();
     let mut embedding = Vec::new();
     let mut at = 2;
@@ -205,9 +220,7 @@ fn columns(body: &mut [u8], map: &OidMap, numbers: &mut Vec<(usize, Oid)>) -> Op
         at = field + 18;
         column += 1;
     }
-    write(body, numbers);
-    numbers.shrink_to(NUMBERS_KEPT);
-    Some(embedding.into())
+    Some(embedding)
 }
 
 /// DataRow: a count (2), and for each column a length (4), -1 for NULL, and the value.
@@ -296,11 +309,22 @@ mod tests {
         let mut body = description(&[column(b"x", 0, 18000, 1), column(b"a", 0, 18001, 1)]);
         renumber.frame(b'T', &mut body).unwrap();
         assert!(renumber.reads(b'D'));
+        assert!(!renumber.passes_rows(None));
         let mut row = data(18000);
         renumber.frame(b'D', &mut row).unwrap();
         assert_eq!(row, data(17000));
         renumber.frame(b'C', &mut []).unwrap();
         assert!(!renumber.reads(b'D'));
+    }
+
+    #[test]
+    fn rows_pass_unless_binary_values_in_them_hold_numbers() {
+        let passes = |columns: &[Vec<u8>]| renumber().passes_rows(Some(&description(columns)));
+        assert!(passes(&[column(b"a", 18002, 18000, 0), column(b"b", 0, 18001, 0), column(b"c", 0, 23, 1)]));
+        assert!(passes(&[column(b"x", 0, 18000, 1)]), "an enum's binary value is its label");
+        assert!(!passes(&[column(b"a", 0, 18001, 1)]), "an array names its elements' type");
+        assert!(!passes(&[column(b"a", 0, 18009, 0)]), "its number is not known");
+        assert!(renumber().passes_rows(None) && Renumber::default().passes_rows(Some(b"\0\x01a\0")));
     }
 
     #[test]

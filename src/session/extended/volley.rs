@@ -12,7 +12,6 @@ use shardmap::ShardId;
 use super::describing::NO_DATA;
 use super::messages::{BIND_COMPLETE, known_part};
 use super::parsing::PARSE_COMPLETE;
-use crate::catalog::Catalog;
 use crate::config::Limits;
 use crate::counters::QueryKind;
 use crate::plan::{Access, Destination, Output, Plan, Route, Target};
@@ -42,6 +41,8 @@ pub(in crate::session) struct VolleyPlan {
     binary_rows: bool,
     place: Course,
     access: Access,
+    /// It holds although shards have other numbers for users' types.
+    renumbered: bool,
     /// What follows the names in Bind begins here, and ends where Describe or Execute begins.
     rest: usize,
     bind_end: usize,
@@ -111,10 +112,18 @@ impl Session {
         if compiled.version != catalog.version || !self.has_room(&config.limits, &compiled) {
             return None;
         }
+        let renumbered = self.numbers_differ();
+        if renumbered && !holds_no_numbers(volley, &compiled) {
+            return None;
+        }
         let (kind, place, access) = match compiled.plan()? {
             Plan::Transaction(_) => (QueryKind::Control, Course::Here, Access::Read),
             Plan::Rows(route @ Route { output: Output::Rows, .. }) if !matches!(route.target, Target::Unknown) => {
-                self.course(route, volley, resolved_types.as_deref(), &catalog, config.sharding.home)?
+                let found = self.course(route, volley, resolved_types.as_deref(), config.sharding.home)?;
+                if renumbered && found.1 == Course::Any {
+                    return None; // see `Session::enlist_anywhere`
+                }
+                found
             }
             _ => return None,
         };
@@ -127,6 +136,7 @@ impl Session {
             binary_rows: volley.bind.asks_for_binary(),
             place,
             access,
+            renumbered,
             rest: volley.bind_end - volley.bind.rest.len(),
             bind_end: volley.bind_end,
             end: volley.end,
@@ -138,12 +148,8 @@ impl Session {
         route: &Route,
         volley: &Volley<'_>,
         resolved_types: Option<&[u32]>,
-        catalog: &Catalog,
         home: ShardId,
     ) -> Option<(QueryKind, Course, Access)> {
-        if catalog.numbers_differ() || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs()) {
-            return None;
-        }
         let arguments = BoundArguments { bind: &volley.bind, resolved_types };
         let destination = route.resolve(&**self.gateway.map.load(), home, &arguments).ok()?;
         let course = match destination {
@@ -206,7 +212,7 @@ impl Session {
                 return Box::pin(self.conclude_extended(Err(failure))).await;
             }
         };
-        if self.link.servers.get(at).is_none_or(|enlisted| enlisted.server.oids.differs()) {
+        if !planned.renumbered && self.link.servers.get(at).is_none_or(|enlisted| enlisted.server.oids.differs()) {
             // Since a moment ago. The messages are handled one by one, as there is a server now.
             return Ok(());
         }
@@ -304,6 +310,12 @@ impl Session {
         let portal = Portal { place, compiled, statement, binary_rows, reached: 0, order, moving, kept };
         self.names.portals.insert(Name::default(), portal);
     }
+}
+
+/// Nothing in a volley's values, or in the rows that answer it, need be translated where shards have other numbers for types.
+fn holds_no_numbers(volley: &Volley<'_>, compiled: &Compiled) -> bool {
+    let binary = volley.bind.sends_binary() || volley.bind.asks_for_binary();
+    !binary || compiled.embeds.get().is_some_and(|embeds| embeds.parameters.is_empty() && !embeds.rows)
 }
 
 impl Pipeline {
