@@ -106,7 +106,7 @@ fn planned(text: String, lists: Vec<usize>, values: Values) -> (String, Planned)
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     #[test]

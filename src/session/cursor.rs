@@ -86,11 +86,7 @@ impl Session {
         Ok(())
     }
 
-    async fn place_of_cursor(
-        &mut self,
-        verb: &CursorVerb,
-        declared: Option<Destination>,
-    ) -> Result<usize, Failure> {
+    async fn place_of_cursor(&mut self, verb: &CursorVerb, declared: Option<Destination>) -> Result<usize, Failure> {
         match verb {
             CursorVerb::Declare { route, .. } => match declared.unwrap_or(Destination::NeedsParameterTypes) {
                 Destination::Any => self.enlist_anywhere(b"", route.access).await,
