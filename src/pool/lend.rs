@@ -75,7 +75,7 @@ impl ServerPool {
     }
 
     /// Lends a server: an idle one, else one that is connected now, else the next that somebody gives back. First come, first
-    /// served; a caller that is dropped while waiting loses nothing.
+    /// served, nearly: see [`Queue::take`]; a caller that is dropped while waiting loses nothing.
     ///
     /// # Errors
     /// None became free in time, none could be connected, or the pool is closed.

@@ -51,6 +51,36 @@ async fn who_came_first_is_served_first() {
     assert_eq!(second.await.unwrap().item(), Some(&7));
 }
 
+/// What those get who wait: one that came on another thread, then nine on this one.
+fn turns(suits: fn(&u32) -> bool) -> Vec<usize> {
+    let queue = Queue::new(1, suits);
+    let mut held = queue.take().now_or_never().unwrap().unwrap();
+    held.fill(7);
+    let mut waiting: Vec<_> = (0..10).map(|_| Box::pin(queue.take())).collect();
+    let (other, own) = waiting.split_first_mut().unwrap();
+    std::thread::scope(|scope| scope.spawn(|| assert!(other.now_or_never().is_none())).join().unwrap());
+    for own in own {
+        assert!(own.now_or_never().is_none());
+    }
+    drop(held);
+    let mut turns = Vec::new();
+    while turns.len() < 10 {
+        // Dropped at once: the next one gets it.
+        let served = waiting.iter_mut().enumerate().filter(|(at, _)| !turns.contains(at)).find_map(|(at, turn)| {
+            let place = turn.now_or_never()?;
+            Some((at, place.unwrap()))
+        });
+        turns.push(served.unwrap().0);
+    }
+    turns
+}
+
+#[test]
+fn who_is_on_the_same_thread_goes_first_but_not_for_ever() {
+    assert_eq!(turns(|_| true), [1, 2, 3, 4, 5, 6, 7, 8, 0, 9]);
+    assert_eq!(turns(|_| false), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], "it is not on this thread");
+}
+
 #[tokio::test]
 async fn a_place_emptied_lets_the_next_in_line_fill_it() {
     let queue = Queue::new(1, |_| true);
