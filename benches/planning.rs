@@ -5,21 +5,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::HashMap;
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Instant;
 
-use pgbraid::catalog::{
-    Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Relation, RelationKind, Rules, Volatility,
-};
-use pgbraid::config::TableRule;
 use pgbraid::plan::{self, Context};
 use pgbraid::sql;
+use schema::Schema;
 
 #[path = "../tests/federated/tpch.rs"]
 #[allow(dead_code)]
 mod tpch;
+
+#[path = "../tests/plan/schema.rs"]
+#[allow(dead_code)]
+mod schema;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -45,10 +44,10 @@ fn main() {
     }
 }
 
-fn planned(text: &str, catalog: &(Catalog, Rules)) -> Vec<plan::Planned> {
+fn planned(text: &str, schema: &Schema) -> Vec<plan::Planned> {
     let context = Context {
-        catalog: &catalog.0,
-        rules: &catalog.1,
+        catalog: &schema.catalog,
+        rules: &schema.rules,
         search_path: &["public".to_owned()],
         role: "app",
         declared_types: &[],
@@ -71,107 +70,30 @@ fn least_and_median(times: usize, mut work: impl FnMut()) -> (f64, f64) {
 }
 
 /// TPC-H's tables under a configuration, and PostgreSQL's functions.
-fn catalog(config: &str) -> (Catalog, Rules) {
-    let mut rules = Rules::default();
+fn catalog(config: &str) -> Schema {
+    let mut text = String::new();
     for section in config.split("[tables.").skip(1) {
         let (name, rule) = section.split_once(']').unwrap();
         let rule = match rule.trim().split('"').nth(1).unwrap() {
-            "reference" => TableRule::Reference,
-            key => TableRule::Key(key.to_owned()),
+            "reference" => "reference".to_owned(),
+            key => format!("key {key}"),
         };
-        rules.tables.insert(name.to_owned(), rule);
+        text += &format!("rule {name} {rule}\n");
     }
-    let mut relations = HashMap::new();
-    for text in tpch::SCHEMA {
-        let (name, columns) = text.strip_prefix("CREATE TABLE ").unwrap().split_once(" (").unwrap();
-        let mut relation = Relation {
-            schema: "public".to_owned(),
-            name: name.to_owned(),
-            kind: RelationKind::Home,
-            columns: Vec::new(),
-            primary_key: Vec::new(),
-            cascades: false,
-            rewrites_rows: false,
-            stamps: false,
-            guarded: None,
-            materialized: None,
-        };
-        if let Some((_, key)) = columns.split_once("PRIMARY KEY (") {
-            relation.primary_key = key.trim_end_matches(')').split(", ").map(str::to_owned).collect();
-        }
-        for column in columns.split(", ").filter(|column| !column.starts_with("PRIMARY")) {
-            let (name, rest) = column.split_once(' ').unwrap_or((column, ""));
+    for statement in tpch::SCHEMA {
+        let (name, columns) = statement.strip_prefix("CREATE TABLE ").unwrap().split_once(" (").unwrap();
+        text += &format!("table {name}\n");
+        let (columns, key) = columns.split_once(", PRIMARY KEY (").unwrap_or((columns, ""));
+        let mut key = key.trim_end_matches(')').to_owned();
+        for column in columns.split(", ") {
+            let (name, rest) = column.split_once(' ').unwrap();
             if rest.contains("PRIMARY KEY") {
-                relation.primary_key.push(name.to_owned());
+                name.clone_into(&mut key);
             }
-            let known =
-                ["int4", "int8", "char", "varchar", "numeric", "date"].iter().find(|known| rest.starts_with(*known));
-            relation.columns.extend(known.map(|known| read_column(name, known)));
+            let type_name = rest.split(['(', ' ', ')']).next().unwrap();
+            text += &format!("  {name} {type_name}\n");
         }
-        relation.kind = rules.kind("public", name, &relation.columns);
-        relations.insert(name.to_owned(), Arc::new(relation));
+        text += &format!("  primary key {key}\n");
     }
-    let schemas = HashMap::from([("public".to_owned(), relations)]);
-    (Catalog { version: CatalogVersion(1), schemas, functions: functions(), ..Catalog::default() }, rules)
-}
-
-fn read_column(name: &str, type_name: &str) -> Column {
-    // *Source*: pg_type.dat.
-    let type_oid = match type_name {
-        "int4" => 23,
-        "int8" => 20,
-        "char" => 1042,
-        "varchar" => 1043,
-        "numeric" => 1700,
-        _ => 1082,
-    };
-    Column {
-        name: name.to_owned(),
-        type_oid,
-        typmod: -1,
-        default: ColumnDefault::None,
-        generated: false,
-        type_name: format!("pg_catalog.{type_name}"),
-        draws: String::new(),
-        always: false,
-        collation: 0,
-        bytewise: false,
-    }
-}
-
-fn functions() -> HashMap<String, Vec<Function>> {
-    let mut found: HashMap<String, Vec<Function>> = HashMap::new();
-    let mut kind = "";
-    for line in include_str!("../tests/plan/pg_catalog.functions").lines().filter(|line| !line.starts_with('#')) {
-        let names = match line.strip_prefix("    ") {
-            Some(names) => names,
-            None => {
-                let (word, names) = line.split_once(' ').unwrap();
-                kind = word;
-                names
-            }
-        };
-        let flags = kind.as_bytes();
-        let function = Function {
-            schema: "pg_catalog".to_owned(),
-            volatility: match flags[0] {
-                b'i' => Volatility::Immutable,
-                b's' => Volatility::Stable,
-                _ => Volatility::Volatile,
-            },
-            kind: match flags[1] {
-                b'a' => FunctionKind::Aggregate,
-                b'w' => FunctionKind::Window,
-                b'p' => FunctionKind::Procedure,
-                _ => FunctionKind::Plain,
-            },
-            native: true,
-            closed: false,
-            returns_set: flags[2] == b's',
-        };
-        for name in names.split(' ') {
-            found.entry(name.to_owned()).or_default().push(function.clone());
-        }
-    }
-    found
+    schema::read(&text)
 }

@@ -5,12 +5,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use super::stopped::Stopped;
 use crate::net::ClientStream;
 use crate::wire::frame::consume;
 
@@ -29,8 +29,8 @@ pub struct ClientIo {
     pub unflushed: bool,
     /// Length of a frame that must be held whole; it may exceed what is read ahead.
     pub frame_bytes_wanted: usize,
-    /// Somebody has had a server cancelled because of a deadlock over several shards: the error says so.
-    pub deadlocked: Arc<AtomicBool>,
+    /// Why servers have been cancelled, if not because the client asked: errors say so.
+    pub stopped: Arc<Stopped>,
     /// The client has closed its end, or its socket has failed: it is neither read nor written any more. Only a commit that is
     /// under way goes on then.
     pub gone: bool,
@@ -62,7 +62,7 @@ impl ClientIo {
             unhurried_bytes: 0,
             unflushed: false,
             frame_bytes_wanted: 0,
-            deadlocked: Arc::default(),
+            stopped: Arc::default(),
             gone: false,
             read_bytes: SHORT_READ_BYTES,
             received_bytes: 0,

@@ -4,6 +4,7 @@
 //! moves whatever can be moved in either direction, so that no full socket on one side blocks the other; all deciding is in
 //! [`relay`] and its [`Joiner`](relay::Joiner)s, which are synchronous.
 
+pub mod stopped;
 pub mod client;
 pub mod fault;
 pub mod link;

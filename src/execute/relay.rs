@@ -4,13 +4,15 @@
 //! Whole runs of forwarded frames move as one slice; a buffer that is forwarded whole is not even copied.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
+use super::stopped::CANCEL_AGAIN;
 use crate::pool::expect::{Ordinary, StatementId, Step, Verdict};
 use crate::pool::renumber::Untranslated;
 use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
@@ -69,6 +71,20 @@ pub trait Joiner {
     /// All servers that still owe something shall be told to stop. Asked after each round; true once.
     fn cancels(&mut self) -> bool {
         false
+    }
+}
+
+/// Servers that have been told to stop.
+#[derive(Debug)]
+struct Cancelling {
+    requests: JoinSet<()>,
+    /// When those that still owe something are told again.
+    again: Instant,
+}
+
+impl Cancelling {
+    fn new() -> Cancelling {
+        Cancelling { requests: JoinSet::new(), again: Instant::now() }
     }
 }
 
@@ -200,27 +216,37 @@ impl Link {
     /// # Cancel safety
     /// Cancel safe, but the servers are then in the middle of an answer and are closed when the link is dropped.
     pub async fn relay(&mut self, joiner: &mut impl Joiner) -> Result<RelayEnd, LinkFault> {
-        let mut cancels: Option<tokio::task::JoinSet<()>> = None;
+        let mut cancels: Option<Cancelling> = None;
         loop {
             match self.pump_all(joiner)? {
                 Some(server) if joiner.stops_at_copy_in() => return Ok(RelayEnd::CopyIn(server)),
                 Some(_) => continue,
                 None => {}
             }
-            if joiner.cancels() {
+            // What comes before a server has begun its statement is lost: it is said again.
+            if joiner.cancels() || cancels.as_ref().is_some_and(|cancels| cancels.again <= Instant::now()) {
+                let cancels = cancels.get_or_insert_with(Cancelling::new);
+                cancels.again = Instant::now() + CANCEL_AGAIN;
+                while cancels.requests.try_join_next().is_some() {}
                 for enlisted in self.servers.iter().filter(|enlisted| !enlisted.server.expects.is_empty()) {
                     let key = enlisted.server.cancel_key();
-                    cancels.get_or_insert_default().spawn(async move { key.cancel().await });
+                    cancels.requests.spawn(async move { key.cancel().await });
                 }
             }
             if self.is_drained() {
                 // A request still under way must not hit the server's next statement.
                 while let Some(cancels) = &mut cancels
-                    && cancels.join_next().await.is_some()
+                    && cancels.requests.join_next().await.is_some()
                 {}
                 return Ok(RelayEnd::Drained);
             }
-            self.listen().await?;
+            match &cancels {
+                None => self.listen().await?,
+                Some(cancels) => {
+                    let heard = Box::pin(tokio::time::timeout_at(cancels.again, self.listen())).await;
+                    heard.unwrap_or(Ok(()))?;
+                }
+            }
         }
     }
 
@@ -316,7 +342,7 @@ impl Link {
             if header.tag == b'E' && matches!(fields::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
                 return Err(ServerFault::fatal(body));
             }
-            let deadlock = (header.tag == b'E').then(|| as_deadlock(body, &client.deadlocked)).flatten();
+            let instead = (header.tag == b'E').then(|| client.stopped.instead_of(body)).flatten();
             let verdict = server
                 .expects
                 .frame(header.tag, body.first().copied().unwrap_or(0))
@@ -328,10 +354,10 @@ impl Link {
                 _ => {}
             }
             let before = out.len();
-            let told = deadlock.as_deref().unwrap_or(body);
+            let told = instead.as_deref().unwrap_or(body);
             let mut handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body: told }, out);
-            if let (Some(deadlock), Handling::Forward) = (&deadlock, handling) {
-                crate::wire::frame::write(out, b'E', |out| out.extend_from_slice(deadlock));
+            if let (Some(instead), Handling::Forward) = (&instead, handling) {
+                crate::wire::frame::write(out, b'E', |out| out.extend_from_slice(instead));
                 handling = Handling::Drop;
             }
             let forward = handling == Handling::Forward;
@@ -393,23 +419,6 @@ pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
         at = field + 18;
     }
     copy
-}
-
-/// What a cancelled statement's error becomes when it was cancelled because of a deadlock. *Source*: deadlock.c, DeadLockReport.
-fn as_deadlock(body: &[u8], deadlocked: &AtomicBool) -> Option<Vec<u8>> {
-    if fields::field(body, b'C') != Some(b"57014") || !deadlocked.swap(false, Ordering::Relaxed) {
-        return None;
-    }
-    let mut out = Vec::new();
-    let detail = (b'D', &b"Transactions wait for each other on several shards."[..]);
-    let severity = fields::fields(body).filter(|(code, _)| matches!(code, b'S' | b'V'));
-    for (code, value) in severity.chain([(b'C', &b"40P01"[..]), (b'M', b"deadlock detected"), detail]) {
-        out.push(code);
-        out.extend_from_slice(value);
-        out.push(0);
-    }
-    out.push(0);
-    Some(out)
 }
 
 /// An ErrorResponse's body with the client's names of statements in place of the servers'.

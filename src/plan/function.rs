@@ -188,8 +188,10 @@ pub fn notifications() -> Refusal {
 
 /// `pg_prepared_statements`, `pg_cursors`.
 pub fn own_statements() -> Refusal {
-    Refusal::unsupported("the list of a session's prepared statements and cursors is not supported")
-        .hint("They belong to servers that are lent for a transaction; ask the driver.")
+    Refusal::unsupported(
+        "pg_cursors, and pg_prepared_statements elsewhere than in FROM of a query sent alone, are not supported",
+    )
+    .hint("They belong to servers that are lent for a transaction; SELECT ... FROM pg_prepared_statements.")
 }
 
 fn classify(function: &Function, name: &str) -> Result<Call, Refusal> {

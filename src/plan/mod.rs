@@ -76,7 +76,7 @@ pub use route::{
 };
 pub use setting::{boolean as setting_boolean, check_value as check_setting};
 pub use shared::{Shared, Sharing, compile_shared};
-pub use shown::transactions as shown_transactions;
+pub use shown::shown;
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
 
 /// What a statement means depends on.

@@ -32,6 +32,8 @@ pub enum Values {
     Remembered,
     /// The gateway: its only value is a list of the transactions that are in doubt.
     InDoubt,
+    /// The gateway: its only value is a list of the statements that the session has prepared.
+    Prepared,
 }
 
 /// When values must be computed first.

@@ -1,15 +1,12 @@
 //! What the gateway asks servers for its own use: rows that are taken in, as text, or one value. The client hears of errors only.
 
-use bytes::BytesMut;
-
 use super::failure::Failure;
 use super::gather::described::Wire;
 use super::gather::run::without_traces;
 use super::life::Session;
 use crate::execute::harvest::Harvest;
-use crate::execute::relay::{Frame, Handling, Joiner};
-use crate::pool::expect::{Audience, Step};
-use crate::wire::fields::text_row;
+use crate::pool::expect::Audience;
+use crate::wire::fields::{row, text_row};
 use crate::wire::reply::Report;
 
 /// One row's values, as text; `None` is NULL.
@@ -40,7 +37,22 @@ impl Session {
         if harvest.overflow {
             return Err(too_much(bytes_max).into());
         }
-        Ok((harvest.rows.iter().map(|body| text_row(body)).collect(), harvest.changed))
+        Ok((harvest.rows().map(text_row).collect(), harvest.changed))
+    }
+
+    /// Takes in what servers of the link answer to questions of the gateway's own, which are few rows.
+    pub(super) async fn answers(&mut self) -> Result<Harvest, Failure> {
+        let mut harvest = Harvest::new(usize::MAX);
+        self.relay_in_block(&mut harvest).await?;
+        if let Some(body) = &harvest.error {
+            return Err(self.tell_error(&without_traces(body)));
+        }
+        if harvest.overflow {
+            return Err(
+                Report::error("54000", "what a shard says of itself has a row that is too long to be read").into()
+            );
+        }
+        Ok(harvest)
     }
 
     /// The first value of a query's row on a server; `rest` of its Bind says in which format, and what the parameters are.
@@ -53,12 +65,9 @@ impl Session {
         let enlisted = &mut self.link.servers[at];
         enlisted.server.send_bound(text, types, rest, Audience::Gateway);
         wire.end_messages(enlisted);
-        let mut value = Value::default();
-        self.relay_in_block(&mut value).await?;
-        match value.error {
-            Some(body) => Err(self.tell_error(&body)),
-            None => Ok(value.bytes),
-        }
+        let answers = self.answers().await?;
+        let first = answers.answers(at).last().and_then(|rows| rows.first());
+        Ok(first.and_then(|body| row(body).next().flatten()).unwrap_or_default().to_vec())
     }
 
     /// The one value that a query of one row gives on a server, as text; parameters are NULL.
@@ -75,32 +84,5 @@ impl Session {
         types.iter().for_each(|_| rest.extend_from_slice(&(-1i32).to_be_bytes()));
         rest.extend_from_slice(&[0, 0]);
         self.value_of(at, (text.as_bytes(), types, &rest), wire).await
-    }
-}
-
-/// Keeps the value of a row of one.
-#[derive(Debug, Default)]
-struct Value {
-    bytes: Vec<u8>,
-    error: Option<Vec<u8>>,
-}
-
-impl Joiner for Value {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
-        match frame.tag {
-            b'E' => {
-                self.error.get_or_insert_with(|| frame.body.to_vec());
-            }
-            // Number of columns (2) and length of the value (4) come first.
-            b'D' if frame.verdict.step == Some(Step::Execute) => {
-                self.bytes = frame.body.get(6..).unwrap_or_default().to_vec();
-            }
-            _ => {}
-        }
-        Handling::Drop
     }
 }

@@ -1,11 +1,12 @@
 //! Cancel keys: which client a CancelRequest means, and which servers work for it now.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::execute::stopped::{CANCEL_AGAIN, Stopped, Why};
 use crate::pool::server::CancelServer;
 
 /// All clients that can be cancelled.
@@ -25,8 +26,8 @@ pub struct CancelSlot {
     /// No request is under way any more.
     done: Notify,
     waiting: Notify,
-    /// See [`crate::execute::client::ClientIo::deadlocked`].
-    pub deadlocked: Arc<AtomicBool>,
+    /// See [`crate::execute::client::ClientIo::stopped`].
+    pub stopped: Arc<Stopped>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +35,12 @@ struct Work {
     servers: Vec<CancelServer>,
     /// Requests that are being passed on: servers are not given back meanwhile.
     under_way: usize,
+    /// The statement of several steps that is under way.
+    steps: Option<u64>,
+    /// How many there have been.
+    steps_begun: u64,
+    /// One that is being stopped.
+    stopping: Option<u64>,
 }
 
 /// A request that is being passed on.
@@ -62,7 +69,7 @@ impl Cancels {
                     work: Mutex::default(),
                     done: Notify::new(),
                     waiting: Notify::new(),
-                    deadlocked: Arc::default(),
+                    stopped: Arc::default(),
                 });
                 clients.insert(process_id, slot.clone());
                 return slot;
@@ -79,17 +86,14 @@ impl Cancels {
     pub async fn cancel(&self, process_id: i32, secret: &[u8]) {
         let slot = self.lock().get(&process_id).cloned();
         let Some(slot) = slot.filter(|slot| same(&slot.secret, secret)) else { return };
-        let (_under_way, servers) = {
-            let mut work = slot.work();
-            work.under_way += 1;
-            (UnderWay(&slot), work.servers.clone())
-        };
-        slot.waiting.notify_waiters();
-        let mut requests = tokio::task::JoinSet::new();
-        for server in servers {
-            requests.spawn(async move { server.cancel().await });
+        slot.pass_on(|_| true).await;
+        let steps = slot.work().steps;
+        if let Some(steps) = steps {
+            tokio::spawn(async move {
+                tokio::time::sleep(CANCEL_AGAIN).await;
+                slot.stop_steps(steps, None).await;
+            });
         }
-        while requests.join_next().await.is_some() {}
     }
 
     /// The clients for whom several servers work, with those.
@@ -135,7 +139,7 @@ impl CancelSlot {
         let settled = {
             let mut work = self.work();
             work.servers.clear();
-            self.deadlocked.store(false, Ordering::Relaxed);
+            self.stopped.clear();
             work.under_way == 0
         };
         if !settled {
@@ -151,14 +155,65 @@ impl CancelSlot {
                 return;
             }
             work.under_way += 1;
-            self.deadlocked.store(true, Ordering::Relaxed);
+            self.stopped.note(Why::Deadlock);
             UnderWay(self)
         };
         server.cancel().await;
     }
 
+    /// Cancels all servers, if `still` says so of the client's work; else `false`.
+    async fn pass_on(&self, still: impl FnOnce(&Work) -> bool) -> bool {
+        let (_under_way, servers) = {
+            let mut work = self.work();
+            if !still(&work) {
+                return false;
+            }
+            work.under_way += 1;
+            (UnderWay(self), work.servers.clone())
+        };
+        self.waiting.notify_waiters();
+        let mut requests = tokio::task::JoinSet::new();
+        for server in servers {
+            requests.spawn(async move { server.cancel().await });
+        }
+        while requests.join_next().await.is_some() {}
+        true
+    }
+
+    /// A statement of several steps begins; its number.
+    pub fn begin_steps(&self) -> u64 {
+        let mut work = self.work();
+        work.steps_begun += 1;
+        work.steps = Some(work.steps_begun);
+        work.steps_begun
+    }
+
+    /// It is over: nothing is cancelled on its behalf any more.
+    pub fn end_steps(&self, steps: u64) {
+        let mut work = self.work();
+        if work.steps == Some(steps) {
+            work.steps = None;
+            self.stopped.clear();
+        }
+    }
+
+    /// Cancels all servers again and again while this statement is under way.
+    pub async fn stop_steps(&self, steps: u64, why: Option<Why>) {
+        {
+            let mut work = self.work();
+            if work.steps != Some(steps) || work.stopping == Some(steps) {
+                return;
+            }
+            work.stopping = Some(steps);
+            why.into_iter().for_each(|why| self.stopped.note(why));
+        }
+        while self.pass_on(|work| work.steps == Some(steps)).await {
+            tokio::time::sleep(CANCEL_AGAIN).await;
+        }
+    }
+
     /// Returns when no request is under way.
-    async fn settled(&self) {
+    pub async fn settled(&self) {
         loop {
             let mut done = std::pin::pin!(self.done.notified());
             done.as_mut().enable();
@@ -206,5 +261,22 @@ mod tests {
         assert!(futures_util::poll!(&mut waits).is_pending());
         cancels.cancel(slot.process_id, b"1234").await;
         assert!(futures_util::poll!(&mut waits).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_cancel_between_two_steps_is_repeated_until_the_statement_is_over() {
+        let cancels = Cancels::default();
+        let slot = cancels.register(b"1234".to_vec());
+        let first = slot.begin_steps();
+        cancels.cancel(slot.process_id, b"1234").await;
+        for _ in 0..2 {
+            slot.cancelled().await;
+        }
+        slot.end_steps(first);
+        let second = slot.begin_steps();
+        slot.stop_steps(first, Some(Why::Timeout)).await;
+        assert_eq!(slot.stopped.message(), Stopped::default().message());
+        slot.end_steps(first);
+        assert_eq!(slot.work().steps, Some(second));
     }
 }

@@ -3,9 +3,12 @@
 use shardmap::ShardId;
 
 use super::failure::Failure;
+use super::gather::described::Wire;
+use super::gather::portal::HeldName;
 use super::life::{Ended, Session};
 use super::statement::{NoArguments, Place};
-use crate::plan::{Access, Arguments, CursorVerb, Destination, Plan};
+use crate::execute::link::Enlisted;
+use crate::plan::{Access, Arguments, CursorVerb, Destination, Plan, literal};
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -26,7 +29,7 @@ impl Session {
         if let Some(ended) = self.held_cursor_verb(text, verb).await? {
             return Ok(ended);
         }
-        let at = self.cursor_server(verb, destination).await?;
+        let at = self.cursor_server(verb, destination, Wire::Simple).await?;
         let place = (self.link.servers[at].shard, self.link.servers[at].replica);
         self.note_cursor_verb(verb, place);
         self.forward_query(at, text, alone).await
@@ -45,10 +48,45 @@ impl Session {
         &mut self,
         verb: &CursorVerb,
         declared: Option<Destination>,
+        wire: Wire,
     ) -> Result<usize, Failure> {
-        if let CursorVerb::Declare { name, .. } = verb {
-            self.check_portal_room(name.as_bytes(), None)?;
+        let CursorVerb::Declare { name, .. } = verb else { return self.place_of_cursor(verb, None).await };
+        self.check_portal_room(name.as_bytes(), None)?;
+        let at = self.place_of_cursor(verb, declared).await?;
+        let place = self.link.servers.get(at).map(|enlisted| (enlisted.shard, enlisted.replica));
+        Box::pin(self.check_cursor_name(name, place, wire)).await?;
+        Ok(at)
+    }
+
+    /// Whether a cursor of this name is open elsewhere than in this place, whose server says itself what is open there.
+    pub(super) async fn check_cursor_name(
+        &mut self,
+        name: &str,
+        place: Option<(ShardId, bool)>,
+        wire: Wire,
+    ) -> Result<(), Failure> {
+        // Source: portalmem.c, CreatePortal.
+        let exists = || Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
+        if self.held_position(&HeldName::Cursor(name.to_owned())).is_some() {
+            return exists();
         }
+        let Some(known) = self.names.cursors.get(name).copied().filter(|known| Some(*known) != place) else {
+            return Ok(());
+        };
+        let server = |enlisted: &Enlisted| (enlisted.shard, enlisted.replica) == known;
+        if let Some(at) = self.link.servers.iter().position(server) {
+            // It may have ended with a savepoint.
+            self.drain().await?;
+            let text = format!("SELECT true FROM pg_catalog.pg_cursors WHERE name = {}", literal(name));
+            if self.one_value(at, &text, &[], wire).await? == b"t" {
+                return exists();
+            }
+        }
+        self.names.cursors.remove(name);
+        Ok(())
+    }
+
+    async fn place_of_cursor(&mut self, verb: &CursorVerb, declared: Option<Destination>) -> Result<usize, Failure> {
         match verb {
             CursorVerb::Declare { route, .. } => match declared.unwrap_or(Destination::NeedsParameterTypes) {
                 Destination::Any => self.enlist_anywhere(b"", route.access).await,

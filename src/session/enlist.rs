@@ -267,8 +267,7 @@ impl Session {
                     return lent.map_err(|error| self.checkout_failure(shard, &error));
                 }
                 () = slot.cancelled() => {
-                    // Source: postgres.c, ProcessInterrupts.
-                    return Err(Report::error("57014", "canceling statement due to user request").into());
+                    return Err(Report::error("57014", slot.stopped.message()).into());
                 }
                 count = self.link.client.fill(), if self.link.client.inbound.len() < crate::execute::link::CLIENT_READ_AHEAD_BYTES => {
                     if count? == 0 {

@@ -1,8 +1,6 @@
 //! SQL EXECUTE over several shards: a server computes the arguments, once for all shards; a statement that is not a query is run with them in
 //! the places of its parameters.
 
-use bytes::BytesMut;
-
 use super::ask::Values;
 use super::extended::messages::no_statement;
 use super::failure::Failure;
@@ -11,9 +9,8 @@ use super::life::{Ended, Session};
 use super::plans::compiled::Compiled;
 use super::statement::NoArguments;
 use crate::catalog::Oid;
-use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::plan::{Access, Destination, Plan, literal};
-use crate::pool::expect::{Audience, Step};
+use crate::pool::expect::Audience;
 use crate::pool::server::statement_name;
 use crate::sql::tokens;
 use crate::wire::fields::text_row;
@@ -33,13 +30,9 @@ impl Session {
         self.hold_sql(at, &query).await?;
         let text = [b"EXECUTE ", &statement_name(query.id)[..], tail].concat();
         self.link.servers[at].server.send_query(&text, Audience::Gateway);
-        let mut row = OneRow::default();
-        self.relay_in_block(&mut row).await?;
-        if let Some(body) = row.error {
-            return Err(self.tell_error(&body));
-        }
+        let answers = self.answers().await?;
         self.free_to_enlist().await;
-        Ok(row.values)
+        Ok(answers.rows_of(at).last().map(text_row).unwrap_or_default())
     }
 
     /// Runs a statement with values in the places of its parameters.
@@ -166,28 +159,4 @@ fn no_argument() -> Failure {
     Report::error("0A000", "EXECUTE with these expressions as arguments is not supported over several shards")
         .with_hint("Give constants, or run the statement itself.")
         .into()
-}
-
-/// Keeps a row of texts.
-#[derive(Default)]
-struct OneRow {
-    values: Values,
-    error: Option<Vec<u8>>,
-}
-
-impl Joiner for OneRow {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
-        match frame.tag {
-            b'D' => self.values = text_row(frame.body),
-            b'E' => {
-                self.error.get_or_insert_with(|| frame.body.to_vec());
-            }
-            _ => {}
-        }
-        Handling::Drop
-    }
 }

@@ -28,7 +28,7 @@ pub trait Weigh {
 
 impl Weigh for Prepared {
     fn bytes(&self) -> usize {
-        compiled_bytes(&self.compiled)
+        compiled_bytes(&self.compiled) + self.source.as_ref().map_or(0, |source| source.len())
     }
 }
 

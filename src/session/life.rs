@@ -57,6 +57,8 @@ pub struct Session {
     pub(super) drain_signal: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     pub(super) drain_awaited: bool,
     pub(super) scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scoped>)>,
+    /// See [`super::steps`].
+    pub(super) timeout: Option<super::steps::Timeout>,
     /// Plans at hand.
     pub(super) recent: Recent,
     /// Memory for taking texts apart.
@@ -108,7 +110,7 @@ impl Session {
         let shards = gateway.shards().max(1);
         let default_shard = ShardId(u16::try_from(gateway.next_turn() % shards).unwrap_or(0));
         let mut io = ClientIo::new(client.stream, client.read_ahead);
-        io.deadlocked = cancel.deadlocked.clone();
+        io.stopped = cancel.stopped.clone();
         Session {
             link: Link { client: io, servers: Vec::new(), catalog: Some(catalog.clone()) },
             user: client.user,
@@ -127,6 +129,7 @@ impl Session {
             },
             drain_awaited: false,
             scope: None,
+            timeout: None,
             recent: Recent::default(),
             lifted: Lifted::default(),
             reported: Reported {

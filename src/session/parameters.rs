@@ -19,13 +19,12 @@ pub struct Parameters {
 impl Parameters {
     /// Those of a client's Bind.
     pub fn of(bind: &Bind<'_>) -> Self {
-        let values = (0..bind.parameter_count()).map_while(|index| bind.parameter(index));
         let owned = |value| match value {
             BoundValue::Null => (TEXT, None),
             BoundValue::Text(text) => (TEXT, Some(text.to_vec())),
             BoundValue::Binary(bytes) => (BINARY, Some(bytes.to_vec())),
         };
-        Parameters { values: values.map(owned).collect() }
+        Parameters { values: bind.parameters().map(owned).collect() }
     }
 
     /// Of texts.

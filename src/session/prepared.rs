@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::extended::messages::no_statement;
 use super::failure::Failure;
 use super::life::{Ended, Session};
+use super::own_statements::made_now;
 use super::plans::compiled::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
 use crate::execute::relay::Plain;
@@ -24,7 +25,7 @@ impl Session {
         match verb {
             PreparedVerb::Prepare { name, types, body, .. } => {
                 let body = super::script::padded(&script.text, body, script.count()).into_owned();
-                self.prepare_sql(name, types, &body).await?;
+                self.prepare_sql(name, types, &body, &script.text).await?;
             }
             PreparedVerb::Execute { name, arguments, tail } => {
                 let (before, tail) = (tail.start, script.text.get(tail.clone()).unwrap_or_default().to_vec());
@@ -40,7 +41,7 @@ impl Session {
         Ok(Ended::NotReady)
     }
 
-    async fn prepare_sql(&mut self, name: &str, types: &[u32], body: &[u8]) -> Result<(), Failure> {
+    async fn prepare_sql(&mut self, name: &str, types: &[u32], body: &[u8], source: &[u8]) -> Result<(), Failure> {
         if self.names.statements.contains_key(name.as_bytes()) {
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }
@@ -48,7 +49,14 @@ impl Session {
         let compiled = self.compiled(body, types).await?;
         let at = self.enlist_to_ask().await?;
         self.hold_sql(at, &compiled).await?;
-        let prepared = Prepared { compiled, origin: Origin::Sql, resolved_types: None, described: None };
+        let prepared = Prepared {
+            compiled,
+            origin: Origin::Sql,
+            resolved_types: None,
+            described: None,
+            made: made_now(name.as_bytes()),
+            source: Some(source.into()),
+        };
         if let Some(Plan::Refuse(refusal)) = prepared.plan() {
             return Err(refusal.clone().into());
         }
@@ -110,7 +118,7 @@ impl Session {
             Destination::Any => self.enlist_anywhere(&prepared.compiled.text, route.access).await?,
             Destination::One(shard) => self.enlist_for(shard, route.access).await?,
             Destination::Gather(gather) => {
-                return self.execute_sql_gather(&gather, &prepared.compiled, arguments).await;
+                return self.execute_sql_gather(&gather, (name, &prepared.compiled), arguments).await;
             }
             Destination::Many(_)
             | Destination::All

@@ -23,6 +23,10 @@ pub struct Prepared {
     pub resolved_types: Option<Arc<[Oid]>>,
     /// The columns that the client has been told it returns.
     pub described: Option<Arc<[u8]>>,
+    /// When it was made, if it has a name.
+    pub made: Option<std::time::SystemTime>,
+    /// The text of SQL PREPARE.
+    pub source: Option<Arc<[u8]>>,
 }
 
 /// How a prepared statement was made.

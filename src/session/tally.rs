@@ -65,6 +65,8 @@ impl Session {
 
     /// Sends the client an ErrorResponse of this body.
     pub(super) fn tell_error(&mut self, body: &[u8]) -> Failure {
+        let instead = self.link.client.stopped.instead_of(body);
+        let body = instead.as_deref().unwrap_or(body);
         self.count_error(field(body, b'C').unwrap_or_default());
         frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(body));
         Failure::Told

@@ -11,7 +11,7 @@ use super::life::Session;
 use super::plans::compiled::Embeds;
 use super::statement::Prepared;
 use crate::catalog::{NUMBERS, Numbers, Oid, OidMap};
-use crate::execute::relay::{Frame, Handling, Joiner, Plain};
+use crate::execute::relay::Plain;
 use crate::plan::{Access, CopyFormat, CopyTarget, Plan};
 use crate::pool::expect::{Audience, Step};
 use crate::sql::tokens;
@@ -195,13 +195,9 @@ impl Session {
         for enlisted in &mut self.link.servers {
             enlisted.server.send_query(NUMBERS.as_bytes(), Audience::Gateway);
         }
-        let mut rows = Rows { of: vec![Vec::new(); self.link.servers.len()], error: None };
-        self.relay_in_block(&mut rows).await?;
-        if let Some(body) = &rows.error {
-            return Err(self.tell_error(body));
-        }
+        let answers = self.answers().await?;
         let home = self.gateway.config.load().sharding.home;
-        let numbers: Vec<Numbers> = rows.of.iter().map(|rows| numbers(rows)).collect();
+        let numbers: Vec<Numbers> = (0..self.link.servers.len()).map(|at| numbers(answers.rows_of(at))).collect();
         let canonical = self.link.position(home).and_then(|at| numbers.get(at));
         for (enlisted, numbers) in self.link.servers.iter_mut().zip(&numbers) {
             let map = || Arc::new(OidMap::between(Some(numbers), canonical));
@@ -271,29 +267,9 @@ fn binary_copy() -> Failure {
         .into()
 }
 
-fn numbers(rows: &[Vec<Option<String>>]) -> Numbers {
+fn numbers<'r>(rows: impl Iterator<Item = &'r [u8]>) -> Numbers {
+    let rows: Vec<_> = rows.map(text_row).collect();
     Numbers::of(rows.iter().map(|row| std::array::from_fn(|column| row.get(column).and_then(Option::as_deref))))
-}
-
-/// Collects the rows that each server answers to a query of the gateway's own.
-struct Rows {
-    of: Vec<Vec<Vec<Option<String>>>>,
-    error: Option<Vec<u8>>,
-}
-
-impl Joiner for Rows {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut bytes::BytesMut) -> Handling {
-        match frame.tag {
-            b'D' => self.of.get_mut(frame.server).into_iter().for_each(|rows| rows.push(text_row(frame.body))),
-            b'E' => self.error = Some(frame.body.to_vec()),
-            _ => {}
-        }
-        Handling::Drop
-    }
 }
 
 #[cfg(test)]

@@ -39,17 +39,21 @@ pub fn tells_of_rows_written(body: &[u8]) -> bool {
     verbs.iter().any(|verb| body.starts_with(verb)) && !body.ends_with(b" 0\0")
 }
 
-/// The values of a DataRow body in text format.
-pub fn text_row(body: &[u8]) -> Vec<Option<String>> {
+/// The values of a DataRow body; `None` is NULL.
+pub fn row(body: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     let mut rest = body.get(2..).unwrap_or_default();
-    let mut values = Vec::new();
-    while let Some((head, after)) = rest.split_first_chunk::<4>() {
+    std::iter::from_fn(move || {
+        let (head, after) = rest.split_first_chunk::<4>()?;
         let length = usize::try_from(i32::from_be_bytes(*head)).ok();
         let (value, next) = after.split_at(length.unwrap_or(0).min(after.len()));
-        values.push(length.map(|_| String::from_utf8_lossy(value).into_owned()));
         rest = next;
-    }
-    values
+        Some(length.map(|_| value))
+    })
+}
+
+/// The values of a DataRow body in text format.
+pub fn text_row(body: &[u8]) -> Vec<Option<String>> {
+    row(body).map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned())).collect()
 }
 
 /// Name and value of a ParameterStatus body.

@@ -126,8 +126,25 @@ impl<'a> Bind<'a> {
         for _ in 0..index {
             at = value(at).ok()?.1;
         }
-        let Some(bytes) = value(at).ok()?.0 else { return Some(BoundValue::Null) };
-        Some(if self.is_binary(index) { BoundValue::Binary(bytes) } else { BoundValue::Text(bytes) })
+        Some(self.bound(index, value(at).ok()?.0))
+    }
+
+    /// All parameters, in one pass.
+    pub fn parameters(&self) -> impl Iterator<Item = BoundValue<'a>> {
+        let mut at = self.values;
+        (0..usize::from(self.count)).map_while(move |index| {
+            let (bytes, rest) = value(at).ok()?;
+            at = rest;
+            Some(self.bound(index, bytes))
+        })
+    }
+
+    fn bound(&self, index: usize, value: Option<&'a [u8]>) -> BoundValue<'a> {
+        match value {
+            None => BoundValue::Null,
+            Some(bytes) if self.is_binary(index) => BoundValue::Binary(bytes),
+            Some(bytes) => BoundValue::Text(bytes),
+        }
     }
 
     /// Whether parameter `index` is in binary format. One code stands for all; none means text. *Source*: manual, Bind.

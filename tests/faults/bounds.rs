@@ -40,6 +40,55 @@ fn statement_timeout_reaches_all_shards() {
     client.run("COMMIT");
 }
 
+/// A part takes 0.7 seconds, and the merge query after it.
+const LONG_IN_ALL: &str =
+    "SELECT count(DISTINCT v) FROM rows WHERE id > (SELECT slow(sum(id)::int8) - 100 FROM rows) AND slow(id) > 0";
+
+#[test]
+fn statement_timeout_bounds_all_steps_of_a_statement_together() {
+    let (stage, mut client) = stage("");
+    let message = "canceling statement due to statement timeout";
+    client.run(
+        "CREATE FUNCTION slow(n int8) RETURNS int8 IMMUTABLE LANGUAGE plpgsql
+        AS 'DECLARE s text; BEGIN s := pg_sleep(0.7)::text; RETURN n; END'",
+    );
+    client.run("SET statement_timeout = '1100ms'");
+    for begin in ["", "BEGIN", "BEGIN; SET LOCAL statement_timeout = '1000ms'"] {
+        client.query(begin);
+        assert_eq!(client.query(LONG_IN_ALL).error, Some(("57014".to_owned(), message.to_owned())), "{begin}");
+        nobody_waits(&stage, "PgSleep");
+        client.run("ROLLBACK");
+        assert_eq!(client.value("SELECT count(DISTINCT v) FROM rows"), "1");
+    }
+    client.send(
+        &[parse(b"", LONG_IN_ALL.as_bytes(), &[]), bind(b"", b"", &[], &[], &[]), execute(b"", 0), frame(b'S', b"")]
+            .concat(),
+    );
+    assert_eq!(Answer::of(client.receive_ready()).error, Some(("57014".to_owned(), message.to_owned())));
+    client.run("RESET statement_timeout");
+    assert_eq!(client.value(LONG_IN_ALL), "1");
+}
+
+#[test]
+fn a_cancel_stops_a_gathered_statement_in_whatever_step_it_is() {
+    let (stage, mut client) = stage("");
+    let part = "SELECT count(DISTINCT length(pg_sleep(3600)::text || v)) FROM rows";
+    let merge = "SELECT count(DISTINCT v), pg_sleep(3600 * count(DISTINCT v)) FROM rows";
+    for begin in ["", "BEGIN"] {
+        for sql in [part, merge] {
+            client.query(begin);
+            client.send(&query(sql));
+            eventually("a server is at work", || (0..2).any(|shard| stage.waiting(shard, "PgSleep") > 0));
+            crate::cancelled::cancel(&stage, &client);
+            let answer = Answer::of(client.receive_ready());
+            assert_eq!(answer.error.unwrap().1, "canceling statement due to user request", "{begin} {sql}");
+            nobody_waits(&stage, "PgSleep");
+            client.run("ROLLBACK");
+            assert_eq!(client.value("SELECT count(DISTINCT v) FROM rows"), "1");
+        }
+    }
+}
+
 #[test]
 fn an_error_of_one_shard_is_one_error_and_stops_the_other() {
     let (stage, mut client) = stage("");

@@ -3,7 +3,7 @@
 use crate::client::{Answer, Client, cancel_request, frame, query};
 use crate::{Stage, eventually, key_on};
 
-fn cancel(stage: &Stage, client: &Client) {
+pub fn cancel(stage: &Stage, client: &Client) {
     let mut request = Client::open(stage.login().address).unwrap();
     request.send(&cancel_request(client.pid, &client.secret));
     // Closed when the request has been dealt with, as Postgres does.

@@ -16,9 +16,14 @@ pub struct Schema {
 
 /// The catalog of `shop.schema`.
 pub fn shop() -> Schema {
+    read(include_str!("shop.schema"))
+}
+
+/// The catalog that such a text describes, with PostgreSQL's functions.
+pub fn read(text: &str) -> Schema {
     let mut schema = Schema { catalog: Catalog::default(), rules: Rules::default() };
     let mut table: Option<Relation> = None;
-    for line in include_str!("shop.schema").lines().filter(|line| !line.starts_with('#')) {
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
         if let Some(columns) = line.strip_prefix("  primary key ") {
             table.as_mut().unwrap().primary_key = columns.split(", ").map(str::to_owned).collect();
             continue;
@@ -144,6 +149,7 @@ pub fn type_oid(name: &str) -> u32 {
         "int8[]" => 1016,
         "char" | "bpchar" => 1042,
         "varchar" => 1043,
+        "date" => 1082,
         "timestamptz" => 1184,
         "numeric" => 1700,
         "uuid" => 2950,

@@ -12,6 +12,7 @@ use super::binding::Binding;
 use crate::execute::relay::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, Route};
 use crate::session::failure::Failure;
+use crate::session::gather::described::Wire;
 use crate::session::life::Session;
 use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
@@ -158,7 +159,7 @@ impl Session {
                 match Box::pin(self.bind_held_cursor(verb, declared.as_ref(), bind, &prepared)).await? {
                     Some(place) => place,
                     None => {
-                        let at = Box::pin(self.cursor_server(verb, declared)).await?;
+                        let at = Box::pin(self.cursor_server(verb, declared, Wire::Extended)).await?;
                         self.bind_on(at, (bind, None)).await?
                     }
                 }

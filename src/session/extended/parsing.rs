@@ -6,6 +6,7 @@ use crate::pool::expect::{Audience, StatementId, Step};
 use crate::pool::server::{Server, StatementName, statement_name};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
+use crate::session::own_statements::made_now;
 use crate::session::statement::{Origin, Prepared};
 use crate::wire::frontend;
 use crate::wire::reply::{self, Report};
@@ -53,7 +54,14 @@ impl Session {
             self.drain().await?;
             compiled = Box::pin(self.compiled(parse.text, &types)).await?;
         }
-        let mut prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None, described: None };
+        let mut prepared = Prepared {
+            compiled,
+            origin: Origin::ParsePending,
+            resolved_types: None,
+            described: None,
+            made: made_now(parse.name),
+            source: None,
+        };
         let plan = prepared.plan().ok_or_else(|| {
             // Source: postgres.c, exec_parse_message.
             Failure::from(Report::error("42601", "cannot insert multiple commands into a prepared statement"))

@@ -267,7 +267,14 @@ impl Session {
             return;
         }
         let compiled = planned.compiled.clone();
-        let prepared = Prepared { compiled, origin: Origin::ParsePending, resolved_types: None, described: None };
+        let prepared = Prepared {
+            compiled,
+            origin: Origin::ParsePending,
+            resolved_types: None,
+            described: None,
+            made: None,
+            source: None,
+        };
         self.names.statements.insert(Name::default(), prepared);
     }
 

@@ -26,7 +26,7 @@ impl Session {
         (name, hold): (&str, bool),
         gather: &Arc<Gather>,
     ) -> Result<Ended, Failure> {
-        self.check_declare((name, hold))?;
+        self.check_declare((name, hold), Wire::Simple).await?;
         let (query, ..) = texts(text, &gather.merge).ok_or_else(undeclared)?;
         let described = self.described(query.as_bytes(), &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
@@ -35,17 +35,12 @@ impl Session {
     }
 
     /// Whether a cursor of this name may be declared now; WITH HOLD or not.
-    pub(super) fn check_declare(&self, (name, hold): (&str, bool)) -> Result<(), Failure> {
+    pub(super) async fn check_declare(&mut self, (name, hold): (&str, bool), wire: Wire) -> Result<(), Failure> {
         if self.transaction.block().is_none() && !hold {
             // Source: portalcmds.c, PerformCursorOpen; xact.c, RequireTransactionBlock.
             return Err(Report::error("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
         }
-        let held = HeldName::Cursor(name.to_owned());
-        if self.held_position(&held).is_some() || self.names.cursors.contains_key(name) {
-            // Source: portalmem.c, CreatePortal.
-            return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
-        }
-        Ok(())
+        self.check_cursor_name(name, None, wire).await
     }
 
     /// DECLARE, with what is needed at hand.

@@ -95,7 +95,7 @@ impl Session {
         gathering: &Gathering,
     ) -> Result<(), Failure> {
         self.drain().await?;
-        self.check_declare(verb)?;
+        self.check_declare(verb, Wire::Extended).await?;
         self.declare_gathered(text, verb, gathering, Wire::Extended).await
     }
 

@@ -239,7 +239,7 @@ impl Session {
     pub(in crate::session) async fn execute_sql_gather(
         &mut self,
         gather: &Arc<Gather>,
-        compiled: &Compiled,
+        (name, compiled): (&str, &Compiled),
         arguments: &[Result<Option<String>, ()>],
     ) -> Result<Ended, Failure> {
         let values: Result<Vec<Option<String>>, ()> = arguments.iter().cloned().collect();
@@ -255,7 +255,7 @@ impl Session {
         let (given, wanted) = (values.len(), described.parameter_types.len());
         if given != wanted {
             // Source: prepare.c, EvaluateParams.
-            let text = "wrong number of parameters for prepared statement".to_owned();
+            let text = format!("wrong number of parameters for prepared statement \"{name}\"");
             return Err(Report::error("42601", text)
                 .with_detail(format!("Expected {wanted} parameters but got {given}."))
                 .into());
@@ -264,7 +264,7 @@ impl Session {
         self.gather_query(&gathering).await
     }
 
-    pub(super) fn held_position(&self, name: &HeldName) -> Option<usize> {
+    pub(in crate::session) fn held_position(&self, name: &HeldName) -> Option<usize> {
         self.merges.iter().position(|held| held.name == *name)
     }
 

@@ -6,12 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use bytes::BytesMut;
-
 use crate::catalog::Oid;
-use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::plan::{Part, Reducer};
-use crate::pool::expect::Step;
 
 /// Costs as planners count them (a page read in sequence is 1, a row looked at 0.01) that are as much as shipping one row. Estimates of
 /// rows may be far too low where conditions hang together; costs tell that much is read.
@@ -169,42 +165,6 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Reads the rows that EXPLAIN expects, of one statement after the other on each server.
-#[derive(Debug, Default)]
-pub(super) struct Estimates {
-    /// By server, in the order of the statements.
-    pub(super) parts: BTreeMap<usize, Vec<Estimate>>,
-    read: std::collections::BTreeSet<usize>,
-    pub(super) error: Option<Vec<u8>>,
-}
-
-impl Joiner for Estimates {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
-        match frame.tag {
-            b'E' => {
-                self.error.get_or_insert_with(|| frame.body.to_vec());
-            }
-            // The first line is the uppermost node.
-            b'D' if self.read.insert(frame.server) => {
-                self.parts.entry(frame.server).or_default().push(Estimate::read(frame.body));
-            }
-            b'C' => {
-                self.read.remove(&frame.server);
-            }
-            _ => {}
-        }
-        Handling::Drop
-    }
-
-    fn stops_at_copy_in(&self) -> bool {
-        false
-    }
-}
-
 /// What planners think of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Estimate {
@@ -224,8 +184,8 @@ impl Estimate {
         Estimate { rows: self.rows.saturating_mul(shards), weight: self.weight.saturating_mul(shards) }
     }
 
-    /// `... (cost=0.00..1.01 rows=5 width=4)`.
-    fn read(body: &[u8]) -> Estimate {
+    /// From the first line of a plan, the uppermost node: `... (cost=0.00..1.01 rows=5 width=4)`.
+    pub(super) fn read(body: &[u8]) -> Estimate {
         let line = String::from_utf8_lossy(body);
         let number = |before: &str, line: &str| {
             let rest = line.split(before).nth(1)?;
@@ -239,85 +199,15 @@ impl Estimate {
     }
 }
 
-/// Keeps the first value of each row of one server.
-#[derive(Debug)]
-pub(super) struct FirstValues {
-    server: usize,
-    pub(super) values: Vec<Option<Vec<u8>>>,
-    pub(super) error: Option<Vec<u8>>,
-}
-
-impl FirstValues {
-    pub(super) fn of(server: usize) -> FirstValues {
-        FirstValues { server, values: Vec::new(), error: None }
+/// The arrays that answer [`values_query`], by the number of the query; `None` if a row is none of theirs. That a query has been answered is
+/// not to be seen by counting answers: others may be owed before theirs, as those of CREATE TABLE and ANALYZE.
+pub(super) fn arrays<'r>(rows: impl Iterator<Item = &'r [u8]>) -> Option<BTreeMap<usize, Vec<Vec<u8>>>> {
+    let mut found: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
+    for row in rows {
+        let (nth, array) = numbered(row)?;
+        found.entry(nth).or_default().push(array.to_vec());
     }
-}
-
-impl Joiner for FirstValues {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
-        match frame.tag {
-            b'E' => {
-                self.error.get_or_insert_with(|| frame.body.to_vec());
-            }
-            // Number of columns (2) and length of the value (4) come first.
-            b'D' if frame.server == self.server => {
-                let head = frame.body.get(2..6).and_then(|head| <[u8; 4]>::try_from(head).ok());
-                let is_null = head.is_none_or(|head| i32::from_be_bytes(head) < 0);
-                self.values.push(frame.body.get(6..).filter(|_| !is_null).map(<[u8]>::to_vec));
-            }
-            _ => {}
-        }
-        Handling::Drop
-    }
-
-    fn stops_at_copy_in(&self) -> bool {
-        false
-    }
-}
-
-/// Keeps the arrays that answer [`values_query`], by the number of the query. That a query has been answered is not to be seen by counting
-/// answers: others may be owed before theirs, as those of CREATE TABLE and ANALYZE.
-#[derive(Debug)]
-pub(super) struct Arrays {
-    server: usize,
-    pub(super) arrays: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// A row is none of theirs.
-    pub(super) strange: bool,
-    pub(super) error: Option<Vec<u8>>,
-}
-
-impl Arrays {
-    pub(super) fn of(server: usize) -> Arrays {
-        Arrays { server, arrays: BTreeMap::new(), strange: false, error: None }
-    }
-}
-
-impl Joiner for Arrays {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
-        match frame.tag {
-            b'E' => {
-                self.error.get_or_insert_with(|| frame.body.to_vec());
-            }
-            b'D' if frame.server == self.server => match numbered(frame.body) {
-                Some((nth, array)) => self.arrays.entry(nth).or_default().push(array.to_vec()),
-                None => self.strange = true,
-            },
-            _ => {}
-        }
-        Handling::Drop
-    }
-
-    fn stops_at_copy_in(&self) -> bool {
-        false
-    }
+    Some(found)
 }
 
 /// A row of an int4 and something else in binary format: number of columns (2), length (4) and value of each.

@@ -24,6 +24,7 @@ use crate::session::gateway::Role;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
 use crate::session::statement::BoundArguments;
+use crate::session::steps::Steps;
 use crate::session::transaction::snapshot_reads::Moment;
 use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report, Status};
@@ -113,6 +114,13 @@ impl Session {
         gathering: &Gathering,
         run: Run<'_>,
     ) -> Result<Merged, Failure> {
+        let steps = Box::pin(self.begin_steps(run.wire)).await?;
+        let result = self.run_steps(gathering, run, &steps).await;
+        steps.end().await;
+        result
+    }
+
+    async fn run_steps(&mut self, gathering: &Gathering, run: Run<'_>, steps: &Steps) -> Result<Merged, Failure> {
         let plan = &gathering.described.gather;
         if plan.put.is_none()
             && plan.make.is_none()
@@ -148,6 +156,7 @@ impl Session {
             Err(_) => true,
         };
         if ended {
+            steps.end().await;
             self.drop_last_merge(&key).await?;
         }
         Ok(Merged { tag: result?, held: if ended { None } else { self.link.servers.pop() } })

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::described::Wire;
-use super::reduce::{self as reduce, Arrays, Estimate, Estimates, Filter, FirstValues};
+use super::reduce::{self as reduce, Estimate, Filter};
 use super::run::{BINARY_RESULTS, Gathering};
-use crate::execute::ship::{Lot, LotFormat, ShipError, Shipment, Silence};
+use crate::execute::ship::{Lot, LotFormat, Shipment, Silence};
 use crate::plan::Reducer;
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
+use crate::wire::fields::row;
 use crate::wire::reply::{self, Report};
 
 /// A part's portal.
@@ -123,17 +124,14 @@ impl Session {
             server.send_bound(text.as_bytes(), types, &rest, Audience::Gateway);
         }
         server.send_sync(Audience::Gateway);
-        let mut found = FirstValues::of(shipping.merge);
-        self.link.relay(&mut found).await?;
-        if let Some(body) = found.error {
-            return Err(self.tell_ship_error(ShipError::Server(body), 0));
-        }
+        let answers = self.answers().await?;
+        let found: Vec<_> = answers.rows_of(shipping.merge).map(|body| row(body).next().flatten()).collect();
         let values = described.gather.values.iter().filter(|value| value.wave == wave);
-        if found.values.len() != texts.len() {
+        if found.len() != texts.len() {
             return Err(Report::error("XX000", "a server did not tell the value of a sub-select").into());
         }
-        for (value, bytes) in values.zip(found.values) {
-            parameters.set_binary(value.parameter.saturating_sub(1), bytes);
+        for (value, bytes) in values.zip(found) {
+            parameters.set_binary(value.parameter.saturating_sub(1), bytes.map(<[u8]>::to_vec));
         }
         Ok(())
     }
@@ -216,17 +214,13 @@ impl Session {
         for place in asked.keys() {
             shipping.wire.end_messages(&mut self.link.servers[*place]);
         }
-        let mut estimates = Estimates::default();
-        self.relay_in_block(&mut estimates).await?;
-        if let Some(body) = estimates.error {
-            return Err(self.tell_ship_error(ShipError::Server(body), 0));
-        }
+        let answers = self.answers().await?;
         let mut found = vec![Estimate::default(); parts.len()];
         for (place, asked) in asked {
-            for (at, of_one) in asked.into_iter().zip(estimates.parts.remove(&place).unwrap_or_default()) {
+            for (at, lines) in asked.into_iter().zip(answers.answers(place)) {
                 let shards = shipping.places.get(at).map_or(1, Vec::len) as u64;
-                if let Some(found) = found.get_mut(at) {
-                    *found = of_one.times(shards);
+                if let (Some(found), Some(line)) = (found.get_mut(at), lines.first()) {
+                    *found = Estimate::read(line).times(shards);
                 }
             }
         }
@@ -278,16 +272,12 @@ impl Session {
             server.send_bound(query.as_bytes(), &[], BINARY_RESULTS, Audience::Gateway);
         }
         server.send_sync(Audience::Gateway);
-        let mut found = Arrays::of(shipping.merge);
-        self.link.relay(&mut found).await?;
-        if let Some(body) = found.error {
-            return Err(self.tell_ship_error(ShipError::Server(body), 0));
-        }
-        if found.strange {
+        let answers = self.answers().await?;
+        let Some(found) = reduce::arrays(answers.rows_of(shipping.merge)) else {
             return Err(Report::error("XX000", "a server did not tell the values of a part").into());
-        }
+        };
         for (nth, (_, users)) in asked.iter().enumerate() {
-            let arrays = found.arrays.get(&nth).map_or(&[][..], Vec::as_slice);
+            let arrays = found.get(&nth).map_or(&[][..], Vec::as_slice);
             for (at, reducer) in users {
                 filters.entry(*at).or_default().extend(Filter::new(reducer, arrays));
             }

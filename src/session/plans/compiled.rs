@@ -166,7 +166,7 @@ impl Plans {
         if let Some(found) = self.cache.get(&key).filter(|found| found.version == catalog.version) {
             return found;
         }
-        if let Some((text, planned)) = plan::shown_transactions(text) {
+        if let Some((text, planned)) = plan::shown(text) {
             return Arc::new(self.compiled(text.as_bytes(), types, (scope.id, catalog), Some(vec![planned])));
         }
         let (readable, utf8) = readable(text);
@@ -193,7 +193,7 @@ impl Plans {
         catalog: &Catalog,
         rules: &Rules,
     ) -> Arc<Compiled> {
-        if let Some((text, planned)) = plan::shown_transactions(text.as_bytes()) {
+        if let Some((text, planned)) = plan::shown(text.as_bytes()) {
             return Arc::new(self.compiled(text.as_bytes(), &[], (scope.id, catalog), Some(vec![planned])));
         }
         let Scope { search_path, role, utf8, .. } = &scope.scope;

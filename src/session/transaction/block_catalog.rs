@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::catalog::{self, Catalog, CatalogVersion, Oid, Relation, RelationKind, TextRow};
-use crate::execute::relay::{Frame, Handling, Joiner};
+use crate::execute::harvest::Answer;
 use crate::plan::Plan;
-use crate::pool::expect::{Audience, Step};
+use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::plans::compiled::Compiled;
@@ -61,14 +61,12 @@ impl Session {
         let home = self.gateway.config.load().sharding.home;
         let Some(at) = self.link.position(home) else { return Ok(()) };
         self.link.servers[at].server.send_query(catalog::block_questions().as_bytes(), Audience::Gateway);
-        let mut answers = Answers::default();
-        self.relay_in_block(&mut answers).await?;
-        if let Some(body) = &answers.error {
-            return Err(self.tell_error(body));
-        }
+        let answers = self.answers().await?;
+        let rows = |answer: &Answer| answer.iter().map(|body| TextRow(text_row(body))).collect();
+        let answers = answers.answers(at).iter().map(rows).collect();
         let base = self.catalog.current();
         let (version, rules) = (self.catalog.private_version(), self.catalog.rules());
-        let seen = catalog::seen_in_block(&base, version, answers.of, rules)
+        let seen = catalog::seen_in_block(&base, version, answers, rules)
             .map_err(|error| Report::error(error.sqlstate(), error.to_string()))?;
         if let Some(block) = self.transaction.block_mut() {
             block.seen = Some(Arc::new(seen));
@@ -105,28 +103,5 @@ fn is_about_the_session(plan: &Plan) -> bool {
         | Plan::Prepared(_)
         | Plan::Cursor(_)
         | Plan::Refuse(_) => false,
-    }
-}
-
-/// Collects the rows of each query of a message.
-#[derive(Default)]
-struct Answers {
-    of: Vec<Vec<TextRow>>,
-    error: Option<Vec<u8>>,
-}
-
-impl Joiner for Answers {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, _: &mut bytes::BytesMut) -> Handling {
-        match frame.tag {
-            b'T' => self.of.push(Vec::new()),
-            b'D' => self.of.last_mut().into_iter().for_each(|rows| rows.push(TextRow(text_row(frame.body)))),
-            b'E' => self.error = Some(frame.body.to_vec()),
-            _ => {}
-        }
-        Handling::Drop
     }
 }

@@ -9,6 +9,7 @@ use crate::execute::relay::Plain;
 use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
+use crate::session::gather::described::Wire;
 use crate::session::life::{Ended, Session};
 use crate::session::plans::compiled::Compiled;
 use crate::session::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
@@ -87,7 +88,7 @@ impl Session {
             self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
             values.extend(self.row_of_values().await?);
         }
-        values.extend((computed.values == Values::InDoubt).then(|| Some(self.in_doubt())));
+        values.extend(self.own_value(computed.values, at, Wire::Simple).await?);
         self.give_back_if_idle().await;
         let text = computed.apply(text, &values);
         let compiled = self.compiled(&text, &[]).await?;
@@ -208,7 +209,14 @@ impl Session {
     pub(super) async fn types_bound(&mut self, bind: &Bind<'_>, compiled: &Arc<Compiled>) -> Result<Vec<u32>, Failure> {
         let known = self.names.statements.get(bind.statement);
         let resolved_types = known.and_then(|known| known.resolved_types.clone());
-        let prepared = Prepared { compiled: compiled.clone(), origin: Origin::Parse, resolved_types, described: None };
+        let prepared = Prepared {
+            compiled: compiled.clone(),
+            origin: Origin::Parse,
+            resolved_types,
+            described: None,
+            made: None,
+            source: None,
+        };
         self.types_of(bind, &prepared).await
     }
 
@@ -244,7 +252,7 @@ impl Session {
                 server.send_flush();
                 values.extend(self.row_of_values().await?);
             }
-            values.extend((computed.values == Values::InDoubt).then(|| Some(self.in_doubt())));
+            values.extend(self.own_value(computed.values, at, Wire::Extended).await?);
             let text = computed.apply(&done.text, &values);
             let compiled = self.compiled(&text, types).await?;
             let route = planned_route(&compiled)?.clone();
