@@ -12,6 +12,21 @@ mod tokens;
 
 use std::path::{Path, PathBuf};
 
+/// What stands at the top, besides files whose names begin with a dot and what Cargo makes.
+const ROOMS: [&str; 11] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.toml",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "benches",
+    "deploy",
+    "shardmap",
+    "src",
+    "tests",
+];
+
 const LINES_MAX: usize = 700;
 const LINES_LONG: usize = 400;
 
@@ -37,6 +52,16 @@ fn sources(directory: &str) -> Vec<(PathBuf, String)> {
 
 fn assert_none(violations: &[String]) {
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+#[test]
+fn nothing_lies_about_at_the_top() {
+    let made = ["Cargo.lock", "target"];
+    let entries = std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let mut found: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    found.retain(|name| !name.starts_with('.') && !made.contains(&&**name));
+    found.sort();
+    assert_eq!(found, ROOMS);
 }
 
 #[test]
