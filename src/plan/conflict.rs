@@ -14,7 +14,7 @@ impl<'a> Builder<'a> {
     /// Refuses an INSERT for its ON CONFLICT and RETURNING; gives why two shards may compute something different there.
     pub fn check_tail(&mut self, insert: &'a InsertStmt) -> Result<Option<&'static str>, Stop> {
         let name = insert.relation.as_ref().ok_or(Stop::Fails)?;
-        let relation = self.target(Some(name), WriteVerb::Insert)?;
+        let relation = self.target(Some(name))?;
         let target = self.leaf(&relation)?;
         match self.insert_tail(insert, name, target, &relation, WriteBody::Level(Level::default()))? {
             WriteBody::Level(level) => Ok(level.tail),

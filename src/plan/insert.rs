@@ -18,7 +18,7 @@ impl<'a> Builder<'a> {
     /// Plans INSERT.
     pub fn insert(&mut self, insert: &'a InsertStmt) -> Result<(), Stop> {
         let name = insert.relation.as_ref().ok_or(Stop::Fails)?;
-        let relation = self.target(Some(name), WriteVerb::Insert)?;
+        let relation = self.target(Some(name))?;
         self.with(insert.with_clause.as_ref())?;
         let target = self.leaf(&relation)?;
         let columns = insert_columns(&relation, &insert.cols)?;

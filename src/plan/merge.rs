@@ -16,7 +16,7 @@ impl<'a> Builder<'a> {
     /// Plans MERGE.
     pub fn merge_into(&mut self, merge: &'a MergeStmt) -> Result<(), Stop> {
         let name = merge.relation.as_ref().ok_or(Stop::Fails)?;
-        let relation = self.target(Some(name), WriteVerb::Merge)?;
+        let relation = self.target(Some(name))?;
         self.with(merge.with_clause.as_ref())?;
         self.scopes.push(Scope::default());
         self.windows.push(Vec::new());
@@ -74,11 +74,13 @@ impl<'a> Builder<'a> {
             self.inferred(value, relation.columns.get(*at));
             self.expression(value, parts)?;
         }
+        self.check_omitted(relation, &stored)?;
+        if relation.kind != RelationKind::Home {
+            let mut omitted = relation.columns.iter().enumerate().filter(|(at, _)| !stored.contains(at));
+            self.own_time |= omitted.any(|(_, column)| tells_time(column));
+        }
         let RelationKind::Sharded { key, key_type } = relation.kind else { return Ok(None) };
         let Some(column) = relation.columns.get(key) else { return Err(Stop::Fails) };
-        self.check_omitted(relation, &stored)?;
-        let omitted = relation.columns.iter().enumerate().filter(|(at, _)| !stored.contains(at));
-        self.own_time |= omitted.into_iter().any(|(_, column)| tells_time(column));
         let value = given.iter().position(|at| *at == key).and_then(|at| clause.values.get(at)?.node.as_ref());
         let Some(value) = value.filter(|_| stored.contains(&key)) else {
             let mut column = column.clone();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{InsertStmt, Node as Wrapped, OverridingKind, RangeVar, RawStmt, ResTarget, SelectStmt};
 
-use super::builder::{Builder, WriteVerb};
+use super::builder::Builder;
 use super::gather::{self, Defaults};
 use super::insert::plain_values;
 use super::ir::Stop;
@@ -87,7 +87,7 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     if plain_values(select) || insert.r#override() == OverridingKind::OverridingUserValue {
         return Ok(None);
     }
-    let relation = Builder::new(context).target(insert.relation.as_ref(), WriteVerb::Insert)?;
+    let relation = Builder::new(context).target(insert.relation.as_ref())?;
     let Some(select) = with(insert, select) else { return Ok(None) };
     let Some(width) = width(&select, context)? else { return Ok(None) };
     let Some(given) = given(insert, &relation, width) else { return Ok(None) };

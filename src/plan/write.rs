@@ -27,7 +27,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The relation to be changed.
-    pub fn target(&self, name: Option<&RangeVar>, verb: WriteVerb) -> Result<Arc<Relation>, Stop> {
+    pub fn target(&self, name: Option<&RangeVar>) -> Result<Arc<Relation>, Stop> {
         let name = name.ok_or(Stop::Fails)?;
         let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
         let relation = self.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
@@ -44,7 +44,6 @@ impl<'a> Builder<'a> {
             RelationKind::System => {
                 return Err(Refusal::unsupported("writing to system catalogs is not supported").into());
             }
-            RelationKind::Reference if verb == WriteVerb::Merge => return Err(reference(&relation).into()),
             RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Sequence => {}
         }
         untriggered(&relation)?;
@@ -55,7 +54,7 @@ impl<'a> Builder<'a> {
 
     fn update(&mut self, update: &'a UpdateStmt) -> Result<(), Stop> {
         let name = update.relation.as_ref().ok_or(Stop::Fails)?;
-        let relation = self.target(Some(name), WriteVerb::Update)?;
+        let relation = self.target(Some(name))?;
         self.with(update.with_clause.as_ref())?;
         let (target, level) = self.changed(name, &relation, &update.from_clause, |builder, parts| {
             builder.assignments(&update.target_list, &relation, WriteVerb::Update, parts)?;
@@ -69,7 +68,7 @@ impl<'a> Builder<'a> {
 
     fn delete(&mut self, delete: &'a DeleteStmt) -> Result<(), Stop> {
         let name = delete.relation.as_ref().ok_or(Stop::Fails)?;
-        let relation = self.target(Some(name), WriteVerb::Delete)?;
+        let relation = self.target(Some(name))?;
         self.with(delete.with_clause.as_ref())?;
         let (target, level) = self.changed(name, &relation, &delete.using_clause, |builder, parts| {
             names::inner(&delete.where_clause).map_or(Ok(()), |condition| builder.condition(condition, parts))?;
@@ -176,13 +175,4 @@ pub fn untriggered(relation: &Relation) -> Result<(), Refusal> {
         relation.name
     ))
     .hint("Use a generated column or a default, or let the application do it in the same transaction."))
-}
-
-/// A write to a reference table that is not supported.
-pub fn reference(relation: &Relation) -> Refusal {
-    Refusal::unsupported(format!(
-        "\"{}\" is a reference table, which lives on every shard: MERGE into it is not supported yet",
-        relation.name
-    ))
-    .hint("Use INSERT ... ON CONFLICT, UPDATE and DELETE.")
 }

@@ -453,16 +453,15 @@ impl Generator {
     }
 
     fn set_operation(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
-        const OPERATORS: &[&str] = &["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "EXCEPT ALL", "INTERSECT ALL"];
         let left = self.query(outer, types, deep - 1, false);
         let types: Vec<Type> = left.columns.iter().map(|(_, kind)| *kind).collect();
         let right = self.query(outer, Some(&types), deep - 1, false);
-        let operator = self.choices.one_of(OPERATORS);
+        let operator = self.operator(&types);
         let mut sql = format!("({}) {operator} ({})", left.sql, right.sql);
         let mut columns = left.columns;
         if self.choices.chance(4) {
             let third = self.query(outer, Some(&types), 0, false).sql;
-            let other = self.choices.one_of(OPERATORS);
+            let other = self.operator(&types);
             sql = match self.choices.below(3) {
                 0 => format!("{sql} {other} ({third})"),
                 1 => {
@@ -473,6 +472,16 @@ impl Generator {
             };
         }
         Body { sql, columns, by: Vec::new() }
+    }
+
+    /// Of equal numbers that are written differently (0.0, 0.00), INTERSECT returns those of the side that the planner takes for the
+    /// smaller one. *Source*: prepunion.c, generate_nonunion_paths.
+    fn operator(&mut self, types: &[Type]) -> &'static str {
+        match self.choices.one_of(&["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "EXCEPT ALL", "INTERSECT ALL"]) {
+            "INTERSECT" if types.contains(&Type::Num) => "EXCEPT",
+            "INTERSECT ALL" if types.contains(&Type::Num) => "EXCEPT ALL",
+            operator => operator,
+        }
     }
 }
 

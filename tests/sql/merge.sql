@@ -86,3 +86,19 @@ MERGE INTO children p USING (VALUES (1, 1), (2, 2), (3, 200)) v(c, n) ON p.custo
 MERGE INTO children p USING (VALUES (1, 1), (2, 2), (3, 3)) v(c, n) ON p.customer_id = v.c WHEN NOT MATCHED THEN INSERT VALUES (v.c, v.n);
 MERGE INTO parents p USING (VALUES (3, 1), (4, 2), (5, 3)) v(c, n) ON p.customer_id = v.c WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (v.c, v.n);
 DROP TABLE children, parents;
+-- Into a reference table, on every shard alike: joined with orders, each shard reads its own copy.
+MERGE INTO products p USING (VALUES (1, 'Apple', 0.6), (5, 'fig', 2), (6, 'kiwi', NULL)) v(id, name, price) ON v.id = p.id WHEN MATCHED THEN UPDATE SET name = v.name, price = v.price WHEN NOT MATCHED THEN INSERT (id, name, price) VALUES (v.id, v.name, v.price);
+SELECT o.customer_id, count(*), sum(p.price), string_agg(DISTINCT p.name, ',' ORDER BY p.name) FROM orders o JOIN products p ON p.id <> o.customer_id GROUP BY 1 ORDER BY 1;
+MERGE INTO products p USING products q ON q.id = p.id + 4 WHEN MATCHED AND q.price > 1 THEN DELETE WHEN MATCHED THEN UPDATE SET price = 77 WHEN NOT MATCHED AND q.id < 3 THEN INSERT VALUES (q.id + 20, q.name);
+MERGE INTO products p USING (SELECT id, max(status) AS status, sum(total) AS total FROM orders WHERE id < 8 GROUP BY id) o ON o.id = p.id WHEN MATCHED AND o.total IS NULL THEN DELETE WHEN MATCHED THEN UPDATE SET price = o.total WHEN NOT MATCHED THEN INSERT (id, name, price) VALUES (o.id, o.status, o.total);
+MERGE INTO products p USING settings s ON s.value = p.name WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (length(s.key) + 50, s.value);
+SELECT o.customer_id, count(*), sum(p.price), string_agg(DISTINCT p.name, ',' ORDER BY p.name) FROM orders o JOIN products p ON p.id <> o.customer_id GROUP BY 1 ORDER BY 1;
+MERGE INTO products p USING (VALUES (1), (1)) v(id) ON v.id = p.id WHEN MATCHED THEN UPDATE SET name = 'twice';
+MERGE INTO products p USING (VALUES (2), (2)) v(id) ON v.id + 500 = p.id WHEN NOT MATCHED THEN INSERT VALUES (v.id + 500, 'twice');
+MERGE INTO products p USING (VALUES (2)) v(id) ON v.id = p.id WHEN MATCHED THEN UPDATE SET name = DEFAULT, price = (SELECT count(*) FROM orders) WHEN NOT MATCHED THEN INSERT VALUES (v.id, DEFAULT);
+-- refused 0A000
+MERGE INTO products p USING (VALUES (2)) v(id) ON v.id = p.id WHEN MATCHED AND random() < 2 THEN UPDATE SET name = 'chance';
+-- refused 0A000
+MERGE INTO products p USING (VALUES (2)) v(id) ON v.id = p.id WHEN MATCHED THEN UPDATE SET name = clock_timestamp()::text;
+SELECT o.customer_id, count(*), sum(p.price), string_agg(DISTINCT p.name, ',' ORDER BY p.name) FROM orders o JOIN products p ON p.id <> o.customer_id GROUP BY 1 ORDER BY 1;
+TABLE products ORDER BY id;

@@ -11,7 +11,7 @@ use super::site::{Found, Sites, has_erased, sets};
 use super::unmatched::{self, Apart};
 use super::{Gather, plan};
 use crate::catalog::{Relation, RelationKind};
-use crate::plan::builder::{Builder, WriteVerb};
+use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
 use crate::plan::{Access, Context, Output, Route, Several, Target, quoted, sequence, statement};
 use crate::sql::{self, Node, edit, names};
@@ -342,7 +342,7 @@ fn apart(text: &str, written: &mut Vec<Arc<Relation>>, context: &Context<'_>) ->
     let built = match node {
         Node::SelectStmt(select) => builder.select(select).map(|_| ()),
         Node::InsertStmt(insert) if insert.on_conflict_clause.is_none() && insert.returning_clause.is_none() => {
-            target = builder.target(insert.relation.as_ref(), WriteVerb::Insert).ok();
+            target = builder.target(insert.relation.as_ref()).ok();
             let selected =
                 builder.with(insert.with_clause.as_ref()).and_then(|()| match names::inner(&insert.select_stmt) {
                     Some(Node::SelectStmt(select)) => builder.select(select).map(|_| ()),

@@ -15,7 +15,7 @@ use super::survey::{self, Survey, visible};
 use super::{condition, node};
 use crate::catalog::Relation;
 use crate::plan::Context;
-use crate::plan::builder::{Builder, WriteVerb};
+use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::sql::{Node, edit, names};
 
@@ -35,7 +35,7 @@ pub struct Apart {
 /// Takes a MERGE apart; `None` if it inserts nothing, or its parts might mean something else than the whole.
 pub fn apart(merge: &MergeStmt, context: &Context<'_>) -> Option<Apart> {
     let target = merge.relation.as_ref()?;
-    let relation = Builder::new(context).target(Some(target), WriteVerb::Merge).ok()?;
+    let relation = Builder::new(context).target(Some(target)).ok()?;
     let shown = shown(names::inner(&merge.source_relation)?)?;
     let clauses: Vec<&MergeWhenClause> = merge.merge_when_clauses.iter().map(clause).collect::<Option<_>>()?;
     let inserts = |clause: &&&MergeWhenClause| clause.command_type() == CmdType::CmdInsert;
