@@ -14,6 +14,7 @@ use crate::execute::scatter::Scatter;
 use crate::plan::{Access, CursorVerb, Output, Plan, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
+use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
 use crate::session::scatter::rows_of;
 use crate::session::statement::{Place, Undelivered};
@@ -221,9 +222,7 @@ impl Session {
             (hoard.rows, hoard.overflow, hoard.inner.failed())
         };
         if overflow {
-            return Err(Report::error("53200", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
-                .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
-                .into());
+            return Err(too_many_returned(bytes_max).into());
         }
         if failed {
             self.link.client.outbound.extend_from_slice(&end);

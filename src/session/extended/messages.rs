@@ -224,13 +224,13 @@ impl Session {
         bind: &Bind<'_>,
         prepared: &Prepared,
     ) -> Result<Destination, Failure> {
-        let arguments = BoundArguments { bind, resolved_types: prepared.resolved_types.as_deref() };
+        let arguments = BoundArguments::new(bind, prepared.resolved_types.as_deref());
         match self.destination(route, &arguments)? {
             Destination::NeedsParameterTypes => {}
             destination => return Ok(destination),
         }
         let types = Box::pin(self.ask_types(bind.statement, &prepared.compiled)).await?;
-        let arguments = BoundArguments { bind, resolved_types: Some(&types) };
+        let arguments = BoundArguments::new(bind, Some(&types));
         match self.destination(route, &arguments)? {
             Destination::NeedsParameterTypes => Err(Report::error("0A000", "the type of a parameter cannot be told")
                 .with_hint("Cast the parameter, for instance $1::bigint.")

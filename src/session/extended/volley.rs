@@ -150,7 +150,7 @@ impl Session {
         resolved_types: Option<&[u32]>,
         home: ShardId,
     ) -> Option<(QueryKind, Course, Access)> {
-        let arguments = BoundArguments { bind: &volley.bind, resolved_types };
+        let arguments = BoundArguments::new(&volley.bind, resolved_types);
         let destination = route.resolve(&**self.gateway.map.load(), home, &arguments).ok()?;
         let course = match destination {
             Destination::One(shard) => Course::On(shard),

@@ -55,7 +55,7 @@ impl Session {
         let permit = self.held_permit()?;
         let held = HeldName::Cursor(name.to_owned());
         let columns = gathering.described.columns.in_formats(formats);
-        let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&declare) };
+        let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&declare), keeps: false };
         let merged = self.run_gather(gathering, run).await?;
         if let Some(server) = merged.held {
             let savepoints = self.savepoints();

@@ -110,7 +110,7 @@ impl Session {
         }
         let merge_plan = if explain.analyze && ordered.is_none() {
             let text = explain.with(&gather.merge).ok_or_else(unfit)?;
-            let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&text) };
+            let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&text), keeps: false };
             self.measured = Some(Box::default());
             let merged = self.run_gather(gathering, run).await;
             let measured = self.measured.take().unwrap_or_default();

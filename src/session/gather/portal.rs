@@ -185,7 +185,13 @@ impl Session {
             return Box::pin(self.execute_put(execute, gathering, put)).await;
         }
         let permit = if execute.rows_max > 0 { Some(self.held_permit()?) } else { None };
-        let run = Run { wire: Wire::Extended, tells_columns: false, rows_max: execute.rows_max, statement: None };
+        let run = Run {
+            wire: Wire::Extended,
+            tells_columns: false,
+            rows_max: execute.rows_max,
+            statement: None,
+            keeps: false,
+        };
         let merged = self.run_gather(gathering, run).await?;
         match (merged.held, permit) {
             (Some(server), Some(permit)) => {

@@ -105,7 +105,7 @@ impl Session {
         let shards = match given {
             Given::Nothing => self.sources(moving, &NoArguments)?,
             Given::Bound(bind, types) => {
-                let arguments = crate::session::statement::BoundArguments { bind, resolved_types: Some(types) };
+                let arguments = crate::session::statement::BoundArguments::new(bind, Some(types));
                 self.sources(moving, &arguments)?
             }
         };

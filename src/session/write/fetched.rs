@@ -201,7 +201,8 @@ impl Session {
         let gathering = Gathering { described, parameters: given.parameters(), result_formats: Vec::new() };
         let statement =
             format!("CREATE TEMPORARY TABLE pgbraid_rows ({}) ON COMMIT DROP AS {}", list.join(", "), gather.merge);
-        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&statement) };
+        let run =
+            Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&statement), keeps: false };
         let merged = self.run_gather(&gathering, run).await?;
         let Some(server) = merged.held else {
             return Err(Report::error("XX000", "the rows that were fetched are lost").into());

@@ -55,7 +55,7 @@ impl Session {
         let moving = move_of(route)?;
         let prepared = self.current(bind.statement).await?;
         let types = self.types_of(bind, &prepared).await?;
-        let arguments = BoundArguments { bind, resolved_types: Some(&types) };
+        let arguments = BoundArguments::new(bind, Some(&types));
         let shards = self.sources(moving, &arguments)?;
         let first = shards.first().copied().unwrap_or(self.default_shard);
         let at = self.enlist_for(first, Access::Write).await?;
@@ -92,7 +92,7 @@ impl Session {
         }
         // What that has sent to servers is answered before others are waited for.
         self.drain().await?;
-        let arguments = BoundArguments { bind: &bind, resolved_types: Some(&types) };
+        let arguments = BoundArguments::new(&bind, Some(&types));
         let mut returned = Returned::of(execute);
         let end = self.take_and_put(moving, &arguments, Sent::Bound(&bind, &types), &mut returned).await?;
         self.conclude_returned(end, returned, execute);
@@ -110,7 +110,7 @@ impl Session {
         match given {
             Given::Nothing => self.take_and_put(moving, &NoArguments, Sent::Query, returned).await,
             Given::Bound(bind, types) => {
-                let arguments = BoundArguments { bind, resolved_types: Some(types) };
+                let arguments = BoundArguments::new(bind, Some(types));
                 self.take_and_put(moving, &arguments, Sent::Bound(bind, types), returned).await
             }
         }
