@@ -39,6 +39,7 @@ mod default;
 mod draw;
 mod plan;
 mod site;
+mod columns;
 mod unmatched;
 mod fetch;
 
