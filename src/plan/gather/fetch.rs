@@ -249,9 +249,11 @@ fn later(node: Node, sources: &[Source], context: &Context<'_>) -> Option<Source
         return Some(source);
     }
     let mut builder = Builder::new(context);
+    builder.text = Some(&text);
     builder.write(node).ok()?;
     if let Some(returned) = builder.returned.take().filter(|returned| !returned.open) {
-        source.columns = returned.columns.into_iter().map(|(name, _)| name.unwrap_or_default()).collect();
+        let named = |(name, _): (Option<String>, _)| name.unwrap_or_else(|| "?column?".to_owned());
+        source.columns = returned.columns.into_iter().map(named).collect();
     }
     Some(source)
 }

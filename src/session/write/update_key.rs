@@ -139,19 +139,50 @@ impl Session {
         sent: Sent<'_>,
         returned: &mut Returned,
     ) -> Result<BytesMut, Failure> {
-        self.check_movable()?;
         let shards = self.sources(moving, arguments)?;
-        let places = self.enlist_many(&shards, Access::Write).await?;
+        let parts = self.take(moving, &shards, sent).await?;
+        self.put(moving, parts, &shards, (sent, returned)).await
+    }
+
+    /// The same; the rows that it returns are the gateway's, as text, and it is told how many are changed.
+    pub(super) async fn moved_rows(&mut self, route: &Route, given: Given<'_>) -> Result<(Vec<Values>, u64), Failure> {
+        let moving = move_of(route)?;
+        let (shards, sent) = match given {
+            Given::Nothing => (self.sources(moving, &NoArguments)?, Sent::Query),
+            Given::Bound(bind, types) => {
+                (self.sources(moving, &BoundArguments::new(bind, Some(types)))?, Sent::Bound(bind, types))
+            }
+        };
+        let parts = self.take(moving, &shards, sent).await?;
+        let targets: Vec<ShardId> = parts.iter().map(|(shard, _)| *shard).collect();
+        let places = self.enlist_many(&targets, Access::Write).await?;
+        for (at, (_, text)) in places.iter().zip(&parts) {
+            self.send_part(*at, text, sent, true);
+        }
+        self.harvest_counted(too_much).await
+    }
+
+    /// Takes the rows from these shards; returns what puts them, for each shard that gets some.
+    async fn take(
+        &mut self,
+        moving: &Move,
+        shards: &[ShardId],
+        sent: Sent<'_>,
+    ) -> Result<Vec<(ShardId, String)>, Failure> {
+        self.check_movable()?;
+        let places = self.enlist_many(shards, Access::Write).await?;
         for at in &places {
             self.send_part(*at, &moving.take, sent, true);
         }
-        let rows = self.harvest(too_much).await?;
-        let mut by_shard: BTreeMap<ShardId, Vec<Values>> = BTreeMap::new();
-        for row in rows {
-            by_shard.entry(self.shard_of_row(moving, &row)?).or_default().push(row);
+        let mut by_shard: BTreeMap<ShardId, Vec<String>> = BTreeMap::new();
+        for row in self.harvest(too_much).await? {
+            by_shard.entry(self.shard_of_row(moving, &row)?).or_default().push(row_text(&row));
         }
         pause(Point::Moving).await;
-        self.put(moving, by_shard, &shards, (sent, returned)).await
+        let part = |(shard, rows): (ShardId, Vec<String>)| {
+            (shard, format!("{}VALUES {}{}", moving.put, rows.join(", "), moving.returning))
+        };
+        Ok(by_shard.into_iter().map(part).collect())
     }
 
     /// Rows travel as text, which must come back as what it was.
@@ -203,17 +234,10 @@ impl Session {
     async fn put(
         &mut self,
         moving: &Move,
-        by_shard: BTreeMap<ShardId, Vec<Values>>,
+        mut parts: Vec<(ShardId, String)>,
         shards: &[ShardId],
         (sent, returned): (Sent<'_>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
-        let mut parts: Vec<(ShardId, String)> = by_shard
-            .into_iter()
-            .map(|(shard, rows)| {
-                let rows: Vec<String> = rows.iter().map(row_text).collect();
-                (shard, format!("{}VALUES {}{}", moving.put, rows.join(", "), moving.returning))
-            })
-            .collect();
         if parts.is_empty() {
             // The columns of RETURNING are to be described all the same.
             let shard = shards.first().copied().unwrap_or(self.default_shard);
