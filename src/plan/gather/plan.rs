@@ -5,8 +5,9 @@ use std::sync::Arc;
 use pg_query::protobuf::SelectStmt;
 
 use super::clock::Clock;
+use super::draw::{self, Drawn};
 use super::part::{Parts, one_shard};
-use super::{Gather, Value, draw, engine, label, view, whole};
+use super::{Gather, Value, engine, label, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -46,7 +47,7 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
 /// # Errors
 /// When the query is refused.
 pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
-    own(gather(select, reason, context, Allowed { values: false, draws: false }))
+    own(gather(select, reason, context, Allowed { values: false, draws: Drawn::Not }))
 }
 
 /// The same of rows to be stored, which may have numbers of the home shard's sequences: the merge server is one of the home shard.
@@ -54,7 +55,7 @@ pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Res
 /// # Errors
 /// When the query is refused.
 pub fn wherever_drawn(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
-    let draws = draw::only_in_output(select, context)?;
+    let draws = draw::drawn(select, context)?;
     own(gather(select, reason, context, Allowed { values: false, draws }))
 }
 
@@ -71,11 +72,11 @@ fn own(found: Result<(Gather, Access), GatherStop>) -> Result<Option<Gather>, St
 struct Allowed {
     /// Single values may be computed before the rest.
     values: bool,
-    /// It may draw numbers.
-    draws: bool,
+    /// Where it may draw numbers.
+    draws: Drawn,
 }
 
-const USUAL: Allowed = Allowed { values: true, draws: false };
+const USUAL: Allowed = Allowed { values: true, draws: Drawn::Not };
 
 /// Why there is no gather plan.
 enum GatherStop {
@@ -116,6 +117,7 @@ fn gather(
         Err(Stop::Fails) => return Err(GatherStop::Stop(Stop::Fails)),
     }
     let effects = &builder.effects;
+    let draws = allowed.draws != Drawn::Not;
     if effects.locks && !effects.locks_reference && builder.writes.is_empty() {
         let refusal =
             Refusal::unsupported("row locks in a query that does not distribute over the shards are not supported");
@@ -124,20 +126,24 @@ fn gather(
         )
         .into());
     }
-    if !builder.writes.is_empty() || effects.sequence && !allowed.draws || effects.transaction_lock || effects.locks {
+    if !builder.writes.is_empty() || effects.sequence && !draws || effects.transaction_lock || effects.locks {
         return Err(GatherStop::NotForIt);
     }
     let count = builder.parameters.len().max(context.declared_types.len());
     let types: Vec<_> = (0..count).map(|index| builder.parameter_type(index)).collect();
     let access = builder.access();
     let mut names = Builder::new(context);
-    functions(&mut tree, &mut names, allowed.draws)?;
+    functions(&mut tree, &mut names, draws)?;
     let mut clock = Clock::new(count + 1);
     label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
     let first_value = if allowed.values { count + 1 + usize::from(clock.used) } else { 0 };
-    let (parts, merge, values) = match pieces(tree, context, &types, first_value) {
-        Ok(found) => found,
-        Err(_) => {
+    let pieces = match allowed.draws {
+        Drawn::Not | Drawn::InOutput => pieces(tree, context, &types, first_value).ok(),
+        Drawn::Elsewhere => None,
+    };
+    let (parts, merge, values) = match pieces {
+        Some(found) => found,
+        None => {
             let mut tree = Node::SelectStmt(Box::new(select.clone()));
             view::expand(&mut tree, context)?;
             label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
