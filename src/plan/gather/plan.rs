@@ -24,10 +24,14 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
         Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
             if let Several::Refuse(refusal) = &keyed.several
                 && (keyed.touches_home || !one_shard(&keyed))
-                && access != Access::Write
-                && let Ok((gather, _)) = gather(select, &refusal.reason, context, USUAL)
             {
-                keyed.several = Several::Gather(Arc::new(gather));
+                if access == Access::Write {
+                    if locks(&mut Node::SelectStmt(Box::new(select.clone())))? {
+                        keyed.several = Several::Refuse(locked(select));
+                    }
+                } else if let Ok((gather, _)) = gather(select, &refusal.reason, context, USUAL) {
+                    keyed.several = Several::Gather(Arc::new(gather));
+                }
             }
             Ok(Route { access, target: Target::Keyed(keyed), output })
         }
@@ -119,12 +123,7 @@ fn gather(
     let effects = &builder.effects;
     let draws = allowed.draws != Drawn::Not;
     if effects.locks && !effects.locks_reference && builder.writes.is_empty() {
-        let refusal =
-            Refusal::unsupported("row locks in a query that does not distribute over the shards are not supported");
-        return Err(Stop::from(
-            refusal.hint("Restrict it to one key, or lock rows by their keys in a statement of its own."),
-        )
-        .into());
+        return Err(Stop::from(locked(select)).into());
     }
     if !builder.writes.is_empty() || effects.sequence && !draws || effects.transaction_lock || effects.locks {
         return Err(GatherStop::NotForIt);
@@ -176,6 +175,34 @@ pub fn has_erased(node: &mut Node) -> Result<bool, Stop> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// Whether a query locks rows, in whatever level.
+fn locks(node: &mut Node) -> Result<bool, Stop> {
+    let mut found = matches!(node, Node::SelectStmt(select) if !select.locking_clause.is_empty());
+    edit::children(node, &mut |child| -> Result<(), Stop> {
+        found |= locks(child)?;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Why rows of several shards cannot be locked by this query. PostgreSQL sorts before it locks, and locks no more rows than it returns.
+/// *Source*: manual of PostgreSQL 15, SELECT, The Locking Clause.
+fn locked(select: &SelectStmt) -> Refusal {
+    let own = !select.locking_clause.is_empty();
+    if own && (select.limit_count.is_some() || select.limit_offset.is_some()) {
+        return Refusal::unsupported(
+            "row locks with LIMIT or OFFSET over several shards are not supported: each shard would lock rows that are not returned",
+        )
+        .hint("Lock the rows of one key at a time, or select the keys first and lock those rows without LIMIT.");
+    }
+    if own && !select.sort_clause.is_empty() {
+        return Refusal::unsupported("row locks with ORDER BY over several shards are not supported")
+            .hint("Leave ORDER BY out and sort the rows when they are there, or lock the rows of one key at a time.");
+    }
+    Refusal::unsupported("row locks in a query that does not distribute over the shards are not supported")
+        .hint("Restrict it to one key, or lock rows by their keys in a statement of its own.")
 }
 
 /// The largest pieces that distribute run on the shards.

@@ -36,6 +36,8 @@ impl Session {
     pub(super) async fn explain_simple(&mut self, text: &[u8], route: &Route) -> Result<Ended, Failure> {
         let at = self.enlist_any(crate::plan::Access::Read).await?;
         let columns = self.ask_of(at, &[text], &[], Wire::Simple).await?.pop().and_then(|(_, columns)| columns);
+        // A server that is not in the block is none of its own.
+        self.give_back_if_idle().await;
         let own = self.begin_own_block();
         let lines = Box::pin(self.steps(text, route, Given::Nothing)).await?;
         if let Some(columns) = columns.map(Columns::new) {
