@@ -33,6 +33,9 @@ impl Session {
     pub(in crate::session) async fn commit_block(&mut self) -> Result<(), Failure> {
         let held = if self.merges.is_empty() { Ok(()) } else { Box::pin(self.keep_held_cursors()).await };
         let Some(block) = self.transaction.end() else { return held };
+        if held.is_ok() {
+            self.doubt_settings(block.log.settings());
+        }
         let may_have = |enlisted: &&Enlisted| block.writes.include(enlisted.shard) && !enlisted.replica;
         let result = match self.link.servers.iter().filter(may_have).count() {
             _ if held.is_err() => held,
@@ -200,6 +203,13 @@ impl Session {
         }
     }
 
+    /// Servers that commit keep what was SET in the block, also if the block does not commit as a whole.
+    fn doubt_settings(&mut self, settings: &Arc<Settings>) {
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.begun) {
+            enlisted.server.unsettled |= !Arc::ptr_eq(&enlisted.server.settings, settings);
+        }
+    }
+
     /// The session's settings have become these, on its servers too.
     fn adopt_committed(&mut self, settings: &Arc<Settings>) {
         let changed = |before: &Arc<Settings>| !Arc::ptr_eq(before, settings);
@@ -207,8 +217,11 @@ impl Session {
             self.settings = settings.clone();
         }
         for enlisted in &mut self.link.servers {
-            if enlisted.begun && changed(&enlisted.server.settings) {
-                enlisted.server.settings = settings.clone();
+            if enlisted.begun {
+                enlisted.server.unsettled = false;
+                if changed(&enlisted.server.settings) {
+                    enlisted.server.settings = settings.clone();
+                }
             }
         }
     }
