@@ -74,9 +74,13 @@ impl Session {
 
     /// Sends a statement of the gateway's own without ending an implicit transaction that a pipeline has under way.
     fn send_aside(&mut self, at: usize, text: &str) {
+        let several = self.link.servers.len() > 1;
         let enlisted = &mut self.link.servers[at];
         enlisted.only_asked = false;
-        if enlisted.needs_sync && self.transaction.block().is_none() && !text.contains(';') {
+        let aside = enlisted.needs_sync && self.transaction.block().is_none() && !text.contains(';');
+        // It may be undone with its implicit transaction, or be refused by another server.
+        enlisted.server.unsettled |= self.transaction.block().is_none() && (aside || several);
+        if aside {
             enlisted.server.send_extended(text.as_bytes());
             enlisted.server.send_flush();
         } else {
@@ -116,6 +120,7 @@ impl Session {
                 self.settings = Arc::new(change(&self.settings));
                 for enlisted in &mut self.link.servers {
                     enlisted.server.settings = self.settings.clone();
+                    enlisted.server.unsettled &= enlisted.needs_sync;
                 }
             }
         }

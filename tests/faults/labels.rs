@@ -1,7 +1,7 @@
 //! What was SET on a server is believed only when it is known to stay: the next client of that server, or of that kind of cursor, finds
 //! what it set itself, and nothing else.
 
-use crate::client::Client;
+use crate::client::{Answer, Client, bind, execute, frame, parse};
 use crate::{Stage, key_on};
 
 /// One server of each shard for all, and rows on both.
@@ -19,6 +19,17 @@ fn date_style(client: &mut Client, key: i64) -> String {
     client.value(&format!("SELECT current_setting('DateStyle') FROM rows WHERE customer_id = {key} LIMIT 1"))
 }
 
+/// One pipeline of statements with one Sync.
+fn pipeline(client: &mut Client, statements: &[&str]) -> Answer {
+    let mut messages = Vec::new();
+    for sql in statements {
+        messages.extend([parse(b"", sql.as_bytes(), &[]), bind(b"", b"", &[], &[], &[]), execute(b"", 0)]);
+    }
+    messages.push(frame(b'S', b""));
+    client.send(&messages.concat());
+    Answer::of(client.receive_ready())
+}
+
 #[test]
 fn a_commit_that_fails_leaves_no_server_with_what_was_set_in_it() {
     let (stage, key, other) = stage();
@@ -34,6 +45,56 @@ fn a_commit_that_fails_leaves_no_server_with_what_was_set_in_it() {
         for mut client in [client, stage.client()] {
             assert_eq!(date_style(&mut client, key), "ISO, MDY", "{first}");
             assert_eq!(date_style(&mut client, other), "ISO, MDY", "{first}");
+        }
+    }
+}
+
+#[test]
+fn what_was_set_in_a_pipeline_that_fails_is_not_believed_to_be_set() {
+    let (stage, key, other) = stage();
+    let set = "SET DateStyle TO German";
+    let select = format!("SELECT id FROM rows WHERE customer_id = {key}");
+    let fails = format!("SELECT 1 / (id - id) FROM rows WHERE customer_id = {key}");
+    let inserts = [key, other].map(|key| format!("INSERT INTO rows VALUES ({key}, 2)"));
+    let orphan = format!("INSERT INTO children VALUES ({other})");
+    let ways: [(&[&str], &str); 4] = [
+        (&[&select, set, &fails], "22012"),
+        (&[&select, set, "SELECT nothing FROM nowhere"], "42P01"),
+        (&[&select, set, &inserts[0], &inserts[1], &fails], "22012"),
+        (&[&select, set, &inserts[0], &orphan], "23503"),
+    ];
+    for (way, error) in ways {
+        let mut german = stage.client();
+        german.run(set);
+        let mut client = stage.client();
+        assert_eq!(date_style(&mut client, key), "ISO, MDY");
+        assert_eq!(pipeline(&mut client, way).sqlstate(), error, "{way:?}");
+        assert_eq!(date_style(&mut german, key), "German, DMY", "{way:?}");
+        assert_eq!(date_style(&mut client, key), "ISO, MDY", "{way:?}");
+        // What does not fail, stays.
+        assert_eq!(pipeline(&mut client, &[&select, set, &select]).error, None);
+        assert_eq!(date_style(&mut client, key), "German, DMY");
+    }
+}
+
+#[test]
+fn what_was_set_before_begin_in_its_pipeline_ends_with_its_transaction() {
+    let (stage, key, other) = stage();
+    let select = format!("SELECT id FROM rows WHERE customer_id = {key}");
+    for (end, style) in [("ROLLBACK", "ISO, MDY"), ("COMMIT", "German, DMY")] {
+        let mut german = stage.client();
+        german.run("SET DateStyle TO German");
+        let mut client = stage.client();
+        let answer = pipeline(&mut client, &[&select, "SET DateStyle TO German", "BEGIN"]);
+        assert_eq!((answer.error, answer.status), (None, Some('T')));
+        for key in [key, other] {
+            assert_eq!(date_style(&mut client, key), "German, DMY", "before {end}");
+        }
+        client.run(end);
+        for key in [key, other] {
+            assert_eq!(date_style(&mut client, key), style, "after {end}");
+            assert_eq!(date_style(&mut german, key), "German, DMY", "after {end}");
+            assert_eq!(date_style(&mut stage.client(), key), "ISO, MDY", "after {end}");
         }
     }
 }
