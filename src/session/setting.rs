@@ -92,6 +92,8 @@ impl Session {
     pub(super) async fn ask_settings(&mut self, at: usize, names: &[SettingName]) -> Result<(), Failure> {
         let calls: Vec<String> =
             names.iter().map(|setting| format!("pg_catalog.current_setting({})", literal(&setting.name))).collect();
+        let stays = self.transaction.block().is_none();
+        self.link.servers[at].server.unsettled |= stays;
         self.link.servers[at].server.send_query(format!("SELECT {}", calls.join(",")).as_bytes(), Audience::Gateway);
         let mut plain = Plain { keep_row: true, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
@@ -101,6 +103,7 @@ impl Session {
             let run = assignment(name, &value, setting.local);
             self.remember(|settings| settings.with(name, Change::Value(value.clone())), setting.local, run);
         }
+        self.link.servers[at].server.unsettled &= !stays;
         Ok(())
     }
 

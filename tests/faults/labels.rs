@@ -98,3 +98,37 @@ fn what_was_set_before_begin_in_its_pipeline_ends_with_its_transaction() {
         }
     }
 }
+
+#[test]
+fn a_server_that_does_not_tell_what_a_query_set_is_not_used_again() {
+    let (stage, key, other) = stage();
+    let may = |verb: &str, whom: &str| {
+        for shard in 0..2 {
+            stage.shard(shard).run(&format!("{verb} EXECUTE ON FUNCTION current_setting(text) {whom} PUBLIC"));
+        }
+    };
+    for extended in [false, true] {
+        let mut client = stage.client();
+        may("REVOKE", "FROM");
+        let sql = "SELECT set_config('DateStyle', 'German', false), 1";
+        let answer = if extended { pipeline(&mut client, &[sql]) } else { client.query(sql) };
+        assert_eq!(answer.sqlstate(), "42501");
+        may("GRANT", "TO");
+        for mut client in [client, stage.client()] {
+            assert_eq!(date_style(&mut client, key), "ISO, MDY");
+            assert_eq!(date_style(&mut client, other), "ISO, MDY");
+        }
+    }
+}
+
+#[test]
+fn a_query_that_sets_is_asked_before_the_pipeline_lets_its_server_go() {
+    let (stage, key, other) = stage();
+    let mut client = stage.client();
+    let sql = "SELECT set_config('DateStyle', 'German', false), 1";
+    assert_eq!(pipeline(&mut client, &[sql, "CREATE TABLE more (customer_id int8)"]).error, None);
+    for key in [key, other] {
+        assert_eq!(date_style(&mut client, key), "German, DMY");
+        assert_eq!(date_style(&mut stage.client(), key), "ISO, MDY");
+    }
+}

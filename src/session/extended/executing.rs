@@ -54,6 +54,7 @@ impl Session {
                 self.send_execute(at, &execute, Audience::Client);
                 self.note_cursor(plan, (shard, replica));
                 if let Plan::SettingQuery(names) = plan {
+                    self.link.servers[at].server.unsettled |= self.transaction.block().is_none();
                     self.pipeline.sets.push((shard, names.clone()));
                 }
             }
@@ -343,6 +344,7 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         self.pass_on_hidden_error(&plain)?;
+        Box::pin(self.settle_settings()).await?;
         if self.transaction.block().is_none() {
             self.give_back().await;
         }
