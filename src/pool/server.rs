@@ -37,8 +37,8 @@ pub struct Server {
     pub frame_bytes_wanted: usize,
     /// The settings in force on it.
     pub settings: Arc<Settings>,
-    /// Something was SET on it, or is about to be, of which is not known yet whether it stays: it is lent to nobody else until that
-    /// is known.
+    /// Something was SET on it, or is about to be, of which is not known yet whether it stays, or a cursor has outlived its
+    /// transaction there: it is lent to nobody else.
     pub unsettled: bool,
     /// What its unnamed statement is, as far as known.
     pub unnamed: Option<StatementId>,

@@ -146,6 +146,7 @@ impl Session {
                     // Source: xact.c, PreventInTransactionBlock.
                     return Err(Report::error("25001", "DISCARD ALL cannot run inside a transaction block").into());
                 }
+                self.end_held_cursors().await;
                 let before = self.settings.clone();
                 let script = before.reset_all(true).script_from(&before);
                 if !script.is_empty() && *before != before.reset_all(true) {

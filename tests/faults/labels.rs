@@ -2,7 +2,7 @@
 //! what it set itself, and nothing else.
 
 use crate::client::{Answer, Client, bind, execute, frame, parse};
-use crate::{Stage, key_on};
+use crate::{Stage, eventually, key_on};
 
 /// One server of each shard for all, and rows on both.
 fn stage() -> (Stage, i64, i64) {
@@ -131,4 +131,61 @@ fn a_query_that_sets_is_asked_before_the_pipeline_lets_its_server_go() {
         assert_eq!(date_style(&mut client, key), "German, DMY");
         assert_eq!(date_style(&mut stage.client(), key), "ISO, MDY");
     }
+}
+
+const DECLARE: &str = "DECLARE c CURSOR WITH HOLD FOR SELECT sum(id) AS s, count(DISTINCT v) AS n FROM rows";
+
+#[test]
+fn a_cursor_that_outlives_its_transaction_does_not_outlive_its_session() {
+    let (stage, ..) = stage();
+    let mut first = stage.client();
+    first.run(DECLARE);
+    assert_eq!(first.value("FETCH c"), "2");
+    first.goodbye();
+    let mut second = stage.client();
+    eventually("its server is free", || {
+        second.query(DECLARE).error.is_none_or(|(code, text)| {
+            assert_eq!(code, "53300", "{text}");
+            false
+        })
+    });
+    assert_eq!(second.value("FETCH c"), "2");
+    second.run("DISCARD ALL");
+    assert_eq!(second.query("FETCH c").sqlstate(), "34000");
+    second.run(DECLARE);
+    second.run("CLOSE c");
+}
+
+#[test]
+fn a_cursor_whose_block_set_something_leaves_no_merge_server_with_it() {
+    let (stage, ..) = stage();
+    let mut client = stage.client();
+    for end in ["CLOSE c", "CLOSE ALL", "DISCARD ALL"] {
+        client.run("BEGIN");
+        client.run("SET DateStyle TO German");
+        client.run(DECLARE);
+        client.run("COMMIT");
+        client.run(end);
+        let ask = "SELECT current_setting('DateStyle') FROM (SELECT sum(id), count(DISTINCT v) FROM rows) x";
+        let mut other = stage.client();
+        assert_eq!(other.value(ask), "ISO, MDY", "{end}");
+    }
+}
+
+#[test]
+fn a_cursor_of_a_block_that_does_not_commit_is_none() {
+    let (stage, key, _) = stage();
+    let mut client = stage.client();
+    client.run("BEGIN");
+    client.run(&format!("INSERT INTO rows VALUES ({key}, 5)"));
+    client.run(DECLARE);
+    client.run(&format!("INSERT INTO children VALUES ({key})"));
+    assert_eq!(client.query("COMMIT").sqlstate(), "23503");
+    assert_eq!(client.query("FETCH c").sqlstate(), "34000");
+    // One of another block stays.
+    client.run(DECLARE);
+    client.run("BEGIN");
+    client.run(&format!("INSERT INTO children VALUES ({key})"));
+    assert_eq!(client.query("COMMIT").sqlstate(), "23503");
+    assert_eq!(client.value("FETCH c"), "2");
 }

@@ -9,6 +9,7 @@ use crate::execute::relay::Plain;
 use crate::pool::expect::Audience;
 use crate::pool::settings::Settings;
 use crate::session::failure::Failure;
+use crate::session::gather::portal::{HeldName, Kept};
 use crate::session::life::Session;
 use crate::topology;
 use crate::txn::commits::{Active, on_server};
@@ -31,6 +32,8 @@ impl Session {
     /// # Errors
     /// Nothing is committed; or, if the message says so, whether it is could not be found out in time.
     pub(in crate::session) async fn commit_block(&mut self) -> Result<(), Failure> {
+        let with_hold: Vec<HeldName> =
+            self.merges.iter().filter(|held| held.kept == Kept::Hold).map(|held| held.name.clone()).collect();
         let held = if self.merges.is_empty() { Ok(()) } else { Box::pin(self.keep_held_cursors()).await };
         let Some(block) = self.transaction.end() else { return held };
         if held.is_ok() {
@@ -44,7 +47,13 @@ impl Session {
         };
         match &result {
             Ok(()) => self.adopt_committed(block.log.settings()),
-            Err(_) => Box::pin(self.roll_back_open()).await?,
+            Err(_) => {
+                for name in &with_hold {
+                    // One that does not roll back is closed.
+                    let _ = Box::pin(self.end_held(name)).await;
+                }
+                Box::pin(self.roll_back_open()).await?;
+            }
         }
         self.names.portals.clear();
         self.names.cursors.clear();
