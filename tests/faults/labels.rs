@@ -189,3 +189,24 @@ fn a_cursor_of_a_block_that_does_not_commit_is_none() {
     assert_eq!(client.query("COMMIT").sqlstate(), "23503");
     assert_eq!(client.value("FETCH c"), "2");
 }
+
+#[test]
+fn who_leaves_in_the_middle_of_a_fetch_keeps_no_locks() {
+    let (stage, key, _) = stage();
+    let declare =
+        "DECLARE c CURSOR FOR SELECT s, pg_sleep(3600) FROM (SELECT sum(id) AS s, count(DISTINCT v) FROM rows) x";
+    let by_name = [parse(b"", b"FETCH c", &[]), bind(b"", b"", &[], &[], &[]), execute(b"", 0), frame(b'S', b"")];
+    let as_portal = [execute(b"c", 0), frame(b'S', b"")];
+    for fetch in [by_name.concat(), as_portal.concat()] {
+        let mut client = stage.client();
+        client.run("BEGIN");
+        client.run(&format!("UPDATE rows SET v = 'locked' WHERE customer_id = {key}"));
+        client.run(declare);
+        client.send(&fetch);
+        let sleeping = || stage.waiting(0, "PgSleep") + stage.waiting(1, "PgSleep");
+        eventually("it sleeps", || sleeping() == 1);
+        drop(client);
+        eventually("nobody sleeps", || sleeping() == 0);
+        stage.client().run(&format!("UPDATE rows SET v = 'free' WHERE customer_id = {key}"));
+    }
+}
