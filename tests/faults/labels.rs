@@ -210,3 +210,25 @@ fn who_leaves_in_the_middle_of_a_fetch_keeps_no_locks() {
         stage.client().run(&format!("UPDATE rows SET v = 'free' WHERE customer_id = {key}"));
     }
 }
+
+#[test]
+fn what_the_gateway_refuses_in_a_pipeline_does_not_commit_what_stands_before_it() {
+    let (stage, key, _) = stage();
+    let mut client = stage.client();
+    let insert = format!("INSERT INTO rows VALUES ({key}, 3)");
+    for refused in [
+        "CREATE VIEW v AS SELECT * FROM nowhere",
+        "SELECT * FROM nowhere",
+        "LOCK TABLE nowhere",
+        "COPY nowhere TO STDOUT",
+        "DECLARE c CURSOR FOR SELECT * FROM nowhere",
+        "TRUNCATE nowhere",
+        "REFRESH MATERIALIZED VIEW nowhere",
+        "PREPARE p AS SELECT * FROM nowhere",
+    ] {
+        let answer = pipeline(&mut client, &[&insert, refused]);
+        assert!(answer.error.is_some(), "{refused}");
+        let count = format!("SELECT count(*) FROM rows WHERE customer_id = {key}");
+        assert_eq!(client.value(&count), "1", "{refused}");
+    }
+}
