@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
+
 use crate::execute::fault::ServerFault;
 use crate::execute::link::Enlisted;
-use crate::execute::relay::Plain;
-use crate::pool::expect::Audience;
+use crate::execute::relay::{Frame, Handling, Joiner, Plain};
+use crate::pool::expect::{Audience, Step};
 use crate::pool::settings::Settings;
 use crate::session::failure::Failure;
 use crate::session::gather::portal::{HeldName, Kept};
@@ -17,6 +19,7 @@ use crate::txn::pause::{Point, pause};
 use crate::txn::protocol::{self, Failed, Roles, Verdict};
 use crate::txn::resolve::{self, Decision};
 use crate::txn::state::Block;
+use crate::wire::fields;
 use crate::wire::reply::Report;
 
 /// A decision whose COMMIT was cut off is asked for this long, while the client waits. Rows that say committed are kept longer:
@@ -90,10 +93,16 @@ impl Session {
     }
 
     async fn confirm_commit(&mut self) -> Result<(), Failure> {
-        let mut plain = Plain { show_side_effects: true, ..Plain::default() };
-        self.link.relay(&mut plain).await?;
-        self.note(&plain);
-        self.pass_on_hidden_error(&plain)
+        let plain = Plain { show_side_effects: true, ..Plain::default() };
+        let mut commit = Commit { plain, rolled_back: false };
+        self.link.relay(&mut commit).await?;
+        self.note(&commit.plain);
+        self.pass_on_hidden_error(&commit.plain)?;
+        match commit.rolled_back {
+            // The server's transaction had failed without the gateway's knowing.
+            true => Err(Report::error("40000", "the transaction was rolled back by a shard").into()),
+            false => Ok(()),
+        }
     }
 
     async fn commit_several(&mut self, block: &Block) -> Result<(), Failure> {
@@ -233,6 +242,24 @@ impl Session {
                 }
             }
         }
+    }
+}
+
+/// Answers to COMMIT.
+struct Commit {
+    plain: Plain,
+    /// One was ROLLBACK. *Source*: xact.c, EndTransactionBlock: so it is for a transaction that has failed.
+    rolled_back: bool,
+}
+
+impl Joiner for Commit {
+    fn admits(&self, server: usize, expected: Option<Step>) -> bool {
+        self.plain.admits(server, expected)
+    }
+
+    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
+        self.rolled_back |= frame.tag == b'C' && fields::tag(frame.body) == b"ROLLBACK";
+        self.plain.frame(frame, client)
     }
 }
 
