@@ -55,6 +55,7 @@ impl Session {
                 self.send_execute(at, &execute, Audience::Client);
                 self.note_cursor(plan, (shard, replica));
                 if let Plan::SettingQuery(names) = plan {
+                    self.link.servers[at].server.unsettled |= self.transaction.block().is_none();
                     self.pipeline.sets.push((shard, names.clone()));
                 }
             }
@@ -346,6 +347,7 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         self.pass_on_hidden_error(&plain)?;
+        Box::pin(self.settle_settings()).await?;
         if self.transaction.block().is_none() {
             self.give_back().await;
         }
@@ -364,9 +366,17 @@ impl Session {
         self.pass_on_hidden_error(&plain)?;
         let text = String::from_utf8_lossy(text).trim().to_owned();
         let tag = begin_tag(&text);
-        self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
+        let before = self.pipeline.settings_before.take().unwrap_or_else(|| self.settings.clone());
+        let settings = std::mem::replace(&mut self.settings, before.clone());
+        self.transaction.begin(BlockKind::Explicit, text, read_only, before.clone());
         if let Some(block) = self.transaction.block_mut() {
             block.writes = std::mem::take(&mut self.pipeline.writes);
+            if settings != before {
+                // What was SET before BEGIN is part of the transaction too.
+                block.log.push(settings.script_from(&before));
+                block.log.set_settings(settings.clone());
+                block.log.set_effective(settings);
+            }
         }
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())

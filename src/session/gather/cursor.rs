@@ -103,6 +103,8 @@ impl Session {
         while let Some(at) = self.merges.iter().position(|held| held.kept == Kept::Hold) {
             let Held { name, mut server, savepoints, columns, permit, .. } = self.merges.remove(at);
             let mut others = std::mem::take(&mut self.link.servers);
+            // What the block has SET stays as well, and the cursor until the connection ends.
+            server.server.unsettled = true;
             server.server.send_query(b"COMMIT", Audience::Gateway);
             self.link.servers.push(server);
             let mut silence = Silence::default();

@@ -300,12 +300,16 @@ impl Session {
         &mut self.link.servers[at].server
     }
 
-    /// Puts it back.
+    /// Puts it back, unless it is in the middle of an answer: then it is told to stop, and closed.
     async fn park(&mut self, used: Used) {
         let Some(server) = self.link.servers.pop() else { return };
         let Used { name, savepoints, kept, columns, permit } = used;
-        if kept == Kept::Session {
+        let stops = server.server.is_broken() || !server.server.expects.is_empty();
+        if kept == Kept::Session || stops {
             self.cancel.remove(&server.server.cancel_key()).await;
+        }
+        if stops {
+            return;
         }
         self.merges.push(Held { name, server, savepoints, kept, columns, permit });
     }

@@ -58,7 +58,8 @@ pub enum Kept {
     Block,
     /// A cursor WITH HOLD of the block that is under way: when it commits, it outlives it.
     Hold,
-    /// A cursor that has outlived its block: its rows are on the merge server, whose transaction has ended.
+    /// A cursor that has outlived its block: its rows are on the merge server, whose transaction has ended, and which is closed with
+    /// the cursor.
     Session,
 }
 
@@ -334,11 +335,6 @@ impl Session {
             .filter(|enlisted| !enlisted.server.is_broken() && enlisted.server.expects.status != Status::Idle)
         {
             enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
-            result = self.link.relay(&mut Silence::default()).await.map(|_| ());
-        } else if held.kept == Kept::Session
-            && let Some(enlisted) = self.link.servers.first_mut().filter(|enlisted| !enlisted.server.is_broken())
-        {
-            enlisted.server.send_query(b"CLOSE ALL", Audience::Gateway);
             result = self.link.relay(&mut Silence::default()).await.map(|_| ());
         }
         self.cancel.remove(&key).await;
