@@ -14,6 +14,8 @@ use crate::plan::{Access, CursorVerb, Destination, Output, Plan, Route};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::Session;
+use crate::session::parameters::Parameters;
+use crate::session::scatter::is_explain;
 use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
 use crate::wire::frontend::{Bind, Malformed};
@@ -176,6 +178,11 @@ impl Session {
             }
         };
         let binary_rows = bind.asks_for_binary();
+        let embedded = embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty());
+        let explained = match (plan, &place) {
+            (Plan::Rows(route), Place::Many(_)) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
+            _ => None,
+        };
         self.names.portals.insert(
             bind.portal.into(),
             Portal {
@@ -187,6 +194,7 @@ impl Session {
                 order,
                 moving,
                 kept: None,
+                explained,
             },
         );
         Ok(Bound::Done)
