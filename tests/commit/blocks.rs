@@ -49,6 +49,21 @@ async fn a_shard_that_enlists_behind_a_savepoint_goes_back_to_it_with_the_others
 }
 
 #[tokio::test]
+async fn rows_that_cannot_be_stored_cost_the_block_nothing_from_before_its_savepoint() {
+    let (cluster, here, there) = stage().await;
+    let client = cluster.connect().await;
+    let rows = "INSERT INTO accounts SELECT 1000000 + n, 1 FROM generate_series(1, 50000) n";
+    client.batch_execute(rows).await.unwrap();
+    client.batch_execute(&format!("BEGIN; {}; {}; SAVEPOINT s", insert(here[0]), insert(there[0]))).await.unwrap();
+    // Found long before the last row has come.
+    let keyless = "INSERT INTO accounts SELECT CASE WHEN v = 1 THEN NULL ELSE 2 * customer_id END, 1 FROM accounts";
+    assert_eq!(code(&client.batch_execute(keyless).await.unwrap_err()), "23502");
+    client.batch_execute("ROLLBACK TO s; COMMIT").await.unwrap();
+    let kept = format!("SELECT count(*) FROM accounts WHERE customer_id IN ({}, {})", here[0], there[0]);
+    assert_eq!((on_shard(&cluster, 0, &kept).await, on_shard(&cluster, 1, &kept).await), (1, 1));
+}
+
+#[tokio::test]
 async fn a_read_only_block_reads_everywhere_and_writes_nowhere() {
     let (cluster, here, there) = stage().await;
     let client = cluster.connect().await;

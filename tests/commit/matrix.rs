@@ -64,12 +64,14 @@ const VICTIMS: [Victim; 8] = [
 /// Nothing may be left prepared after so long.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
 
+/// Whoever waits so long for an answer would wait for ever.
+const HUNG: Duration = Duration::from_secs(120);
+
 /// Steps before the commit, on the ways that have them.
 fn own_points(way: Way) -> &'static [&'static str] {
     match way {
         Way::KeyMove => &["moving"],
-        Way::Gathered => &["putting"],
-        Way::TableAs => &["putting"],
+        Way::Gathered | Way::TableAs => &["putting", "copying"],
         Way::Copy => &["copying"],
         Way::Block
         | Way::Rows
@@ -166,7 +168,8 @@ async fn case(stage: &mut Stage, way: Way, point: &str, victim: Victim, unit: Un
     eventually(&what, Duration::from_secs(60), async || stage.gateway.is_paused_at(point)).await;
     stage.strike(victim);
     stage.repair(victim);
-    let told = write.await.unwrap();
+    let Ok(told) = tokio::time::timeout(HUNG, write).await else { panic!("{what}: the client waits for ever") };
+    let told = told.unwrap();
     let cluster = &stage.cluster;
     eventually(&format!("{what}: nothing is prepared"), RECOVERY_MAX, async || prepared(cluster).await == 0).await;
     // A client that is gone is not there to be told when all is over: what it has locked is.
@@ -191,6 +194,21 @@ async fn case(stage: &mut Stage, way: Way, point: &str, victim: Victim, unit: Un
     }
     for shard in 0..2 {
         assert_eq!(on_shard(cluster, shard, "SELECT count(*) FROM pending").await, 0, "{what}");
+    }
+}
+
+/// The shards before it wait for a COPY's data then, and the merge server for its ROLLBACK.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_is_lost_as_rows_are_stored_ends_the_statement_wherever_they_are_merged() {
+    let mut stage = Stage::set().await;
+    for id in 1..=4 {
+        let (one, other) = (keys_on(0, 2).nth(id).unwrap(), keys_on(1, 2).nth(id).unwrap());
+        let unit = Unit { id: i64::try_from(id).unwrap(), one, other, amount: 1 };
+        // Shards take turns, with sessions too.
+        if id % 2 == 0 {
+            stage.gateway.connect().await;
+        }
+        case(&mut stage, Way::Gathered, "putting", Victim::WireToOtherShard, unit).await;
     }
 }
 

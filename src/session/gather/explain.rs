@@ -117,7 +117,7 @@ impl Session {
             if let Some(server) = merged.held {
                 let key = server.server.cancel_key();
                 self.link.servers.push(server);
-                self.drop_last_merge(&key).await?;
+                self.drop_merge(&key).await?;
             }
             let plan = merged.tag.unwrap_or_default();
             Some(String::from_utf8_lossy(&plan).lines().map(str::to_owned).collect())

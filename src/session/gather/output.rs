@@ -35,7 +35,7 @@ impl Session {
         if let Some(server) = merged.held {
             let key = server.server.cancel_key();
             self.link.servers.push(server);
-            self.drop_last_merge(&key).await?;
+            self.drop_merge(&key).await?;
         }
         reply::complete(&mut self.link.client.outbound, &String::from_utf8_lossy(&tag));
         Ok(())

@@ -224,12 +224,12 @@ impl Session {
                 Ok(())
             }
             Ok(Some(tag)) => {
-                self.drop_last_merge(&key).await?;
+                self.drop_merge(&key).await?;
                 reply::complete(&mut self.link.client.outbound, &String::from_utf8_lossy(&tag));
                 Ok(())
             }
             Err(failure) => {
-                self.drop_last_merge(&key).await?;
+                self.drop_merge(&key).await?;
                 Err(failure)
             }
         }

@@ -13,12 +13,13 @@ use shardmap::ShardId;
 use super::described::{Described, Wire};
 use super::inline;
 use super::ship::Shipping;
+use crate::execute::fault::LinkFault;
 use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
 use crate::execute::ship::{ShipError, Silence};
 use crate::plan::{Access, Destination, Gather, Output, Part, Route};
 use crate::pool::expect::{Audience, Step};
-use crate::pool::server::Server;
+use crate::pool::server::{CancelServer, Server};
 use crate::session::failure::Failure;
 use crate::session::gateway::Role;
 use crate::session::life::{Ended, Session};
@@ -161,29 +162,30 @@ impl Session {
         };
         if ended {
             steps.end().await;
-            self.drop_last_merge(&key).await?;
+            self.drop_merge(&key).await?;
         }
         Ok(Merged { tag: result?, held: if ended { None } else { self.link.servers.pop() } })
     }
 
-    /// Ends the transaction of the merge server, which is the link's last, and gives it back.
-    pub(in crate::session) async fn drop_last_merge(
-        &mut self,
-        key: &crate::pool::server::CancelServer,
-    ) -> Result<(), Failure> {
-        let at = self.link.servers.len().saturating_sub(1);
+    /// Ends the transaction of a merge server and gives it back. Where one server is in the middle of an answer, as after a failure, it
+    /// would be waited for, and one that waits for COPY data for ever: then the merge server is closed instead.
+    pub(in crate::session) async fn drop_merge(&mut self, key: &CancelServer) -> Result<(), Failure> {
         let mut result = Ok(());
-        if let Some(enlisted) = self.link.servers.last_mut()
-            && !enlisted.server.is_broken()
-            && enlisted.server.expects.is_empty()
-            && enlisted.server.expects.status != Status::Idle
-        {
-            enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
-            result = self.link.relay(&mut Silence::default()).await.map(|_| ());
+        if let Some(at) = self.link.servers.iter().position(|enlisted| enlisted.server.cancel_key().is(key)) {
+            let drained = self.link.is_drained();
+            let server: &mut Server = &mut self.link.servers[at].server;
+            if drained && !server.is_broken() && server.expects.status != Status::Idle {
+                server.send_query(b"ROLLBACK", Audience::Gateway);
+                result = self.link.relay(&mut Silence::default()).await.map(drop);
+            }
+            self.link.servers.remove(at);
         }
         self.cancel.remove(key).await;
-        self.link.servers.truncate(at);
-        result.map_err(Failure::from)
+        match result {
+            // A server that is lost has rolled back by itself.
+            Ok(_) | Err(LinkFault::Server { .. }) => Ok(()),
+            Err(fault) => Err(fault.into()),
+        }
     }
 
     /// On which shards each of these parts runs.

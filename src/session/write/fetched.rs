@@ -224,7 +224,7 @@ impl Session {
         );
         self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
         let harvested = self.harvest(too_much).await;
-        self.drop_last_merge(&key).await?;
+        self.drop_merge(&key).await?;
         let mut answer = harvested?.into_iter();
         let values = answer.next().unwrap_or_default();
         let types: Vec<(String, Option<String>)> = answer

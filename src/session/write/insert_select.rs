@@ -77,13 +77,13 @@ impl Session {
         let columns = all_columns(put);
         if put.insert.is_none() {
             let rows = self.copy_rows(put, &columns, parts).await;
-            self.drop_last_merge(&key).await?;
+            self.drop_merge(&key).await?;
             let mut end = BytesMut::new();
             reply::complete(&mut end, &format!("INSERT 0 {}", rows?));
             return Ok(end);
         }
         let rows = self.harvest_rows(&columns).await;
-        self.drop_last_merge(&key).await?;
+        self.drop_merge(&key).await?;
         self.insert_rows(gathering, put, &rows?, (tells, returned)).await
     }
 
@@ -94,7 +94,7 @@ impl Session {
         let text = format!("CREATE TEMPORARY TABLE pgbraid_put ({columns}) ON COMMIT DROP AS {merge}");
         let (parts, key) = self.stage_rows(gathering, put, &text).await?;
         let rows = self.copy_rows(put, &columns, parts).await;
-        self.drop_last_merge(&key).await?;
+        self.drop_merge(&key).await?;
         rows
     }
 
@@ -178,6 +178,7 @@ impl Session {
         let mut copy = CopyIn::new(router, put.relation.clone(), parts);
         let into = format!("COPY {} ({columns}) FROM STDIN", put.table);
         self.start_copy(into.as_bytes(), &mut answers, parts).await?;
+        pause(Point::Copying).await;
         let mut failed = None;
         if answers.error.is_none() {
             if let Some(response) = &answers.response {
