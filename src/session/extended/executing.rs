@@ -11,7 +11,7 @@ use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, CursorVerb, Output, Plan, TransactionVerb};
+use crate::plan::{Access, CursorVerb, Output, Plan, PreparedVerb, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
@@ -77,7 +77,12 @@ impl Session {
             (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
             (Place::Local, Some(compiled)) => {
                 Box::pin(self.drain()).await?;
-                Box::pin(self.execute_local(&compiled.text, plan)).await?;
+                match plan {
+                    Plan::Prepared(verb @ PreparedVerb::Prepare { .. }) => {
+                        Box::pin(self.execute_prepare(compiled, verb)).await?;
+                    }
+                    plan => Box::pin(self.execute_local(&compiled.text, plan)).await?,
+                }
                 let done = !matches!(plan, Plan::Empty);
                 if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
                     portal.place = Place::Done;

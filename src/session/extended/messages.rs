@@ -10,7 +10,7 @@ use shardmap::ShardId;
 
 use super::binding::Binding;
 use crate::execute::relay::Plain;
-use crate::plan::{Access, CursorVerb, Destination, Output, Plan, Route};
+use crate::plan::{Access, CursorVerb, Destination, Output, Plan, PreparedVerb, Route};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::Session;
@@ -114,6 +114,12 @@ impl Session {
         let embeds = self.embeds(bind, &prepared, plan).await?;
         if bind.more_bytes > 0 && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
             return Ok(Bound::WholeNeeded);
+        }
+        if let Plan::Prepared(PreparedVerb::Execute { name, arguments, tail }) = plan
+            && self.names.statements.contains_key(name.as_bytes())
+        {
+            let tail = prepared.compiled.text.get(tail.clone()).unwrap_or_default();
+            return Box::pin(self.bind_executed(bind, name, (arguments.len(), tail))).await;
         }
         let (mut order, mut moving) = (None, None);
         let place = match plan {
@@ -376,6 +382,17 @@ pub(super) fn is_local(plan: &Plan) -> bool {
         | Plan::Discard(_)
         | Plan::Prepared(_) => true,
     }
+}
+
+/// *Source*: postgres.c, exec_bind_message.
+pub(in crate::session) fn check_parameters(bind: &Bind<'_>, wanted: usize) -> Result<(), Failure> {
+    let given = bind.parameter_count();
+    if given == wanted {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(bind.statement);
+    let text = format!("bind message supplies {given} parameters, but prepared statement \"{name}\" requires {wanted}");
+    Err(Report::error("08P01", text).into())
 }
 
 pub(in crate::session) fn malformed(malformed: Malformed) -> Failure {
