@@ -84,3 +84,9 @@ SELECT count(DISTINCT customer_id), count(DISTINCT customer_id || '') FROM k_tex
 SELECT count(DISTINCT customer_id), count(customer_id) FROM k_char;
 SELECT p.name, (SELECT count(DISTINCT o.customer_id) FROM orders o WHERE o.id = p.id) AS buyers FROM products p;
 SELECT status, count(DISTINCT customer_id) * 2 AS twice FROM orders GROUP BY status HAVING count(DISTINCT customer_id) > 1;
+-- Grouping by what comes to be a constant.
+SELECT CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS a, CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS b, count(*) FROM orders GROUP BY ROLLUP (CASE WHEN 1 = 2 THEN customer_id ELSE 0 END, status);
+SELECT id + NULL AS a, id + NULL AS b, sum(total) FROM orders GROUP BY CUBE (id + NULL, status);
+SELECT id % 2 AS a, id % 2 AS b, abs(id % 3) AS c, abs(id % 3) AS d, count(*) FROM orders GROUP BY ROLLUP (id % 2, abs(id % 3));
+SELECT coalesce(1, id) AS a, coalesce(1, id) AS b, count(*) FROM orders GROUP BY GROUPING SETS ((coalesce(1, id)), (status));
+SELECT CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS a, CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS b, count(*) FROM orders GROUP BY 1;

@@ -245,6 +245,7 @@ impl Rewriter<'_, '_, '_> {
         }
         let plain = |item: &Wrapped| !matches!(item.node, Some(Node::GroupingSet(_)));
         self.grouped = level.group_clause.iter().all(plain).then_some(self.partial.keys.len());
+        self.failed |= self.grouped.is_none() && !self.partial.keys.iter().all(|(key, _)| super::group::lasts(key));
         let mut rest = Node::SelectStmt(Box::new(SelectStmt {
             target_list: std::mem::take(&mut level.target_list),
             distinct_clause: std::mem::take(&mut level.distinct_clause),
