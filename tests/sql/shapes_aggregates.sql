@@ -90,3 +90,6 @@ SELECT id + NULL AS a, id + NULL AS b, sum(total) FROM orders GROUP BY CUBE (id 
 SELECT id % 2 AS a, id % 2 AS b, abs(id % 3) AS c, abs(id % 3) AS d, count(*) FROM orders GROUP BY ROLLUP (id % 2, abs(id % 3));
 SELECT coalesce(1, id) AS a, coalesce(1, id) AS b, count(*) FROM orders GROUP BY GROUPING SETS ((coalesce(1, id)), (status));
 SELECT CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS a, CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS b, count(*) FROM orders GROUP BY 1;
+SELECT count(DISTINCT o.customer_id) FROM orders o JOIN items i ON i.customer_id = o.customer_id AND i.order_id = o.id WHERE i.quantity > 1;
+SELECT count(DISTINCT customer_id) FILTER (WHERE total > 20), count(DISTINCT customer_id) FROM orders;
+SELECT status, note, count(DISTINCT customer_id) FROM orders GROUP BY 1, 2;

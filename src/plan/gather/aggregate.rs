@@ -63,9 +63,9 @@ enum Distinct {
 
 /// A level whose rows are a part's.
 enum Rewritten {
-    /// With the part, and columns whose values each shard counts.
-    Level(Box<SelectStmt>, Partial, Vec<Node>),
-    /// What each shard counts it would count several times.
+    /// With the part, and the column whose values each shard counts.
+    Level(Box<SelectStmt>, Partial, Option<Box<Node>>),
+    /// What each shard counts it would count several times, or not alone.
     Finer,
     /// Its aggregates cannot be combined.
     Not,
@@ -110,15 +110,17 @@ impl Engine<'_, '_> {
                     Rewritten::Finer => continue,
                     Rewritten::Not => return Ok(false),
                 };
-            let mut apart = true;
-            for column in counted {
+            let apart = match &counted {
                 // One that distributes with each value once: no two shards have the same.
-                let outputs = vec![node::target(column, "")];
-                let all = vec![Wrapped { node: None }];
-                apart = apart && self.rows_once(rows.lend(units, conditions), outputs, all)?.is_some();
-            }
+                Some(column) => {
+                    let outputs = vec![node::target(column.as_ref().clone(), "")];
+                    let all = vec![Wrapped { node: None }];
+                    self.rows_once(rows.lend(units, conditions), outputs, all)?.is_some()
+                }
+                None => true,
+            };
             if apart {
-                return self.partial(select, level, rows, (units, conditions), (&item, &partial));
+                return self.partial(select, level, rows, (units, conditions), (&item, &partial, counted));
             }
         }
         Ok(false)
@@ -152,7 +154,8 @@ impl Engine<'_, '_> {
         }
         level.where_clause = super::condition::all(correlated);
         let Rewriter { partial, failed, counted, grouped, .. } = rewriter;
-        if !counted.is_empty() && grouped != Some(partial.keys.len()) {
+        let finer = grouped != Some(partial.keys.len()) || partial.aggregates.len() != 1;
+        if !counted.is_empty() && finer {
             return Ok(Rewritten::Finer);
         }
         if failed
@@ -161,7 +164,7 @@ impl Engine<'_, '_> {
         {
             return Ok(Rewritten::Not);
         }
-        Ok(Rewritten::Level(Box::new(level), partial, counted))
+        Ok(Rewritten::Level(Box::new(level), partial, counted.into_iter().next().map(Box::new)))
     }
 
     /// Puts the part there.
@@ -171,7 +174,7 @@ impl Engine<'_, '_> {
         mut level: Box<SelectStmt>,
         rows: &mut super::level::Level,
         (units, conditions): (&[usize], &[usize]),
-        (item, partial): (&str, &Partial),
+        (item, partial, counted): (&str, &Partial, Option<Box<Node>>),
     ) -> Result<bool, Stop> {
         let arguments = partial.aggregates.iter().flat_map(|(call, _)| {
             call.args.iter().filter_map(|node| node.node.as_ref()).chain(names::inner(&call.agg_filter))
@@ -188,9 +191,14 @@ impl Engine<'_, '_> {
         let aggregates =
             partial.aggregates.iter().map(|(call, name)| node::target(Node::FuncCall(Box::new(call.clone())), name));
         let (from, conditions) = rows.take(units, conditions);
-        let mut part = engine::select(from, conditions, keys.chain(aggregates).collect());
-        let ordinals = (1..).take(partial.keys.len());
-        part.group_clause = ordinals.map(|position| node::wrap(node::integer(position))).collect();
+        let mut part = match counted {
+            None => engine::select(from, conditions, keys.chain(aggregates).collect()),
+            Some(column) => {
+                let values = keys.chain(std::iter::once(node::target(*column, "c"))).collect();
+                counts(engine::select(from, conditions, values), partial, &self.known.fresh("d"))
+            }
+        };
+        part.group_clause = ordinals(partial.keys.len());
         let part = self.parts.add(part, target)?;
         for (key, name) in &partial.keys {
             if let Some(type_oid) = self.known.type_of(key) {
@@ -215,6 +223,21 @@ impl Engine<'_, '_> {
         }
         Ok(found)
     }
+}
+
+/// The values of the last column of some rows, each once, counted for each group of the other columns. PostgreSQL would sort all rows for
+/// `count(DISTINCT c)`; so it can hash them, and in parallel.
+fn counts(mut rows: SelectStmt, partial: &Partial, item: &str) -> SelectStmt {
+    rows.group_clause = ordinals(partial.keys.len() + 1);
+    let names = partial.keys.iter().map(|(_, name)| node::target(node::column(&[item, name]), name));
+    let count = Node::FuncCall(Box::new(node::call("count", vec![node::column(&[item, "c"])])));
+    let count = partial.aggregates.iter().map(|(_, name)| node::target(count.clone(), name));
+    let outputs = names.chain(count).collect();
+    node::select(outputs, vec![node::wrap(node::subselect(Node::SelectStmt(Box::new(rows)), item, &[]))])
+}
+
+fn ordinals(count: usize) -> Vec<Wrapped> {
+    (1..).take(count).map(|position| node::wrap(node::integer(position))).collect()
 }
 
 fn aggregates(call: &FuncCall, builder: &Builder<'_>) -> Result<bool, Stop> {
@@ -371,6 +394,7 @@ impl Rewriter<'_, '_, '_> {
         if let (Distinct::Counted, "count", Some(column @ Node::ColumnRef(_))) = (self.distinct, name, argument)
             && (call.agg_distinct, call.func_variadic, call.args.len()) == (true, false, 1)
             && call.agg_order.is_empty()
+            && call.agg_filter.is_none()
         {
             self.counted.push(column.clone());
             return Ok(Some(combine::counted(self.partial.aggregate(call.clone()))));
