@@ -68,6 +68,10 @@ pub trait Joiner {
     fn stops_at_copy_in(&self) -> bool {
         true
     }
+    /// Long rows are held like other frames, not forwarded piecemeal.
+    fn holds_rows(&self) -> bool {
+        false
+    }
     /// All servers that still owe something shall be told to stop. Asked after each round; true once.
     fn cancels(&mut self) -> bool {
         false
@@ -158,6 +162,10 @@ impl Joiner for Plain {
 
     fn passes_answers(&self) -> bool {
         !self.keep_tags && !self.hide_ready && self.skip_described
+    }
+
+    fn holds_rows(&self) -> bool {
+        self.keep_row
     }
 
     fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
@@ -316,7 +324,8 @@ impl Link {
                 break;
             };
             let renumbered = server.oids.reads(header.tag);
-            let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES && !renumbered;
+            let held_bytes_max = if joiner.holds_rows() { HELD_FRAME_BYTES } else { STREAM_FRAME_BYTES };
+            let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > held_bytes_max && !renumbered;
             let frame_bytes_max = if streams { LARGEST_MESSAGE_BYTES + 4 } else { HELD_FRAME_BYTES };
             if header.frame_bytes > frame_bytes_max {
                 return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));
