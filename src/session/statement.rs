@@ -7,6 +7,7 @@ use shardmap::ShardId;
 
 use super::gather::run::Gathering;
 use super::kept::{Kept, Name};
+use super::parameters::Parameters;
 use super::plans::compiled::Compiled;
 use crate::catalog::Oid;
 use crate::plan::{Argument, Arguments, Plan};
@@ -64,8 +65,10 @@ pub struct Portal {
     pub order: Option<super::write::rewritten::RowOrder>,
     /// Of an UPDATE that moves rows: the body of its Bind.
     pub moving: Option<Box<[u8]>>,
-    /// Of a write that was run with a row limit.
+    /// Of a write or an EXPLAIN that was run with a row limit.
     pub kept: Option<Undelivered>,
+    /// Of an EXPLAIN that several shards answer.
+    pub explained: Option<Parameters>,
 }
 
 /// What is left of a write that was run with a row limit.

@@ -306,8 +306,8 @@ impl Session {
 
     fn keep_portal(&mut self, planned: VolleyPlan, place: Place) {
         let VolleyPlan { compiled, name: statement, binary_rows, .. } = planned;
-        let (order, moving, kept) = (None, None, None);
-        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, order, moving, kept };
+        let (order, moving, kept, explained) = (None, None, None, None);
+        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, order, moving, kept, explained };
         self.names.portals.insert(Name::default(), portal);
     }
 }

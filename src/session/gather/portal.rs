@@ -156,6 +156,9 @@ impl Session {
         if let Some(at) = self.held_position(&name) {
             return self.go_on(at, execute, gathering).await;
         }
+        if self.deliver_kept(execute) {
+            return Ok(());
+        }
         let portal = self.names.portals.get_mut(execute.portal);
         let again = portal.is_some_and(|portal| std::mem::replace(&mut portal.reached, 1) > 0);
         let (text, output) = self.portal_text(execute.portal);
@@ -169,15 +172,12 @@ impl Session {
             return Ok(());
         }
         if output != Output::Rows {
-            if execute.rows_max > 0 && !is_copy(output) {
-                return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
-                    .with_hint("Fetch all of its rows at once.")
-                    .into());
+            if is_copy(output) {
+                return Box::pin(self.copy_gathered(&text, gathering, Wire::Extended)).await;
             }
-            return match is_copy(output) {
-                true => Box::pin(self.copy_gathered(&text, gathering, Wire::Extended)).await,
-                false => Box::pin(self.gather_explain(&text, gathering, Wire::Extended, false)).await,
-            };
+            let answer = Box::pin(self.gather_explain(&text, gathering, Wire::Extended)).await?;
+            self.deliver_answer(&answer, execute);
+            return Ok(());
         }
         if let Some(make) = &gathering.described.gather.make {
             return Box::pin(self.execute_make(gathering, make)).await;

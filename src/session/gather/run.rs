@@ -28,6 +28,7 @@ use crate::session::parameters::Parameters;
 use crate::session::statement::BoundArguments;
 use crate::session::steps::Steps;
 use crate::session::transaction::snapshot_reads::Moment;
+use crate::wire::frame;
 use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report, Status};
 
@@ -95,7 +96,10 @@ impl Session {
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
         if output != Output::Rows {
-            Box::pin(self.gather_explain(text, &gathering, Wire::Simple, true)).await?;
+            let answer = Box::pin(self.gather_explain(text, &gathering, Wire::Simple)).await?;
+            let columns = gathering.described.columns.in_formats(&[]);
+            frame::write(&mut self.link.client.outbound, b'T', |to| to.extend_from_slice(columns.body()));
+            self.link.client.outbound.extend_from_slice(&answer);
             return Ok(Ended::NotReady);
         }
         self.gather_query(&gathering).await

@@ -52,13 +52,14 @@ impl Session {
         bind: &Bind<'_>,
         compiled: &std::sync::Arc<Compiled>,
         route: &Route,
+        execute: &crate::wire::frontend::Execute<'_>,
     ) -> Result<(), Failure> {
         self.drain().await?;
         let types = self.types_bound(bind, compiled).await?;
         self.begin_behind_pipeline();
         self.drain().await?;
         let lines = Box::pin(self.steps(&compiled.text, route, Given::Bound(bind, &types))).await?;
-        self.link.client.outbound.extend_from_slice(&answer(&lines));
+        self.deliver_answer(&answer(&lines), execute);
         Ok(())
     }
 

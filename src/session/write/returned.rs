@@ -68,6 +68,22 @@ impl Session {
         }
     }
 
+    /// Gives what an Execute asks for of an answer that is all there, rows and CommandComplete. The portal has the rest.
+    pub(in crate::session) fn deliver_answer(&mut self, answer: &[u8], execute: &Execute<'_>) {
+        let (mut rows, mut end) = (std::collections::VecDeque::new(), bytes::BytesMut::new());
+        let mut rest = answer;
+        while let Some(size) = rest.get(1..5).and_then(|size| <[u8; 4]>::try_from(size).ok()) {
+            let size = usize::try_from(u32::from_be_bytes(size)).unwrap_or(usize::MAX).saturating_add(1);
+            let Some((message, after)) = rest.split_at_checked(size) else { break };
+            match message.first() {
+                Some(b'D') => rows.extend(message.get(5..).map(Box::from)),
+                _ => end.extend_from_slice(message),
+            }
+            rest = after;
+        }
+        self.deliver(Undelivered { rows, end, returns: false }, execute);
+    }
+
     /// Another Execute of such a write; whether it was one.
     pub(in crate::session) fn deliver_rest(&mut self, execute: &Execute<'_>) -> bool {
         let portal = self.names.portals.get_mut(execute.portal);

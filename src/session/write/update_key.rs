@@ -71,13 +71,8 @@ impl Session {
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
         if route.output != Output::Rows {
-            if execute.rows_max > 0 {
-                return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
-                    .with_hint("Fetch all of its rows at once.")
-                    .into());
-            }
             let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
-            return Box::pin(self.explain_bound(&bind, compiled, route)).await;
+            return Box::pin(self.explain_bound(&bind, compiled, route, execute)).await;
         }
         if let Target::Fetched(_) | Target::Computed(_) = &route.target {
             return Box::pin(self.execute_fetched(bound, compiled, route, execute)).await;
