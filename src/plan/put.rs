@@ -218,9 +218,9 @@ fn omitted(relation: &Relation, given: &[usize]) -> Vec<usize> {
 
 /// INSERT up to its rows and from behind them, as PostgreSQL's printer writes them.
 fn shell(insert: &InsertStmt, relation: &Relation, given: &[usize]) -> Option<(String, String)> {
-    const ROWS: &str = " DEFAULT VALUES";
+    const ROWS: &str = " VALUES ('pgbraid_rows')";
     let mut insert = insert.clone();
-    insert.select_stmt = None;
+    insert.select_stmt = sql::parse(ROWS).ok()?.statements.pop()?.tree?.stmt;
     insert.with_clause = None;
     let omitted = omitted(relation, given);
     let column = |at: &usize| {
