@@ -274,7 +274,8 @@ impl Gateway {
             down.iter().cloned().collect()
         };
         let probes = down.iter().map(|address| async move {
-            if topology::connect(address, None).await.is_ok() {
+            let up = topology::connect(address, None).await.map_or_else(|error| error.is_up() == Some(true), |_| true);
+            if up {
                 self.note_server(address, true);
             }
         });

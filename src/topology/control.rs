@@ -68,6 +68,21 @@ pub enum ControlError {
     },
 }
 
+impl ControlError {
+    /// Whether the server is up in spite of it: one that refuses a login is, unless it is starting or stopping. `None` where it
+    /// was not asked.
+    pub fn is_up(&self) -> Option<bool> {
+        match self {
+            // Source: manual of PostgreSQL 15, appendix A: 57P03 is cannot_connect_now, class 08 connection exceptions.
+            ControlError::Connect { source, .. } => {
+                Some(source.code().is_some_and(|code| code.code() != "57P03" && !code.code().starts_with("08")))
+            }
+            ControlError::Timeout { .. } => Some(false),
+            ControlError::Tls { .. } | ControlError::Pool { .. } => None,
+        }
+    }
+}
+
 /// A server and database as messages name them: `10.0.0.1:5432/shop`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place(String);
