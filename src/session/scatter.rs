@@ -151,8 +151,8 @@ impl Session {
     /// Enlists all shards for writing, and puts them in their order: whatever a block did before, what runs on all shards
     /// begins on the same one.
     pub(super) async fn enlist_all(&mut self) -> Result<(), Failure> {
-        for shard in 0..self.gateway.shards() {
-            self.enlist(ShardId(u16::try_from(shard).unwrap_or(u16::MAX)), Access::Write).await?;
+        for shard in self.gateway.each_shard() {
+            self.enlist(shard, Access::Write).await?;
         }
         self.link.servers.sort_by_key(|enlisted| enlisted.shard);
         Ok(())

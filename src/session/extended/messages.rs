@@ -255,8 +255,7 @@ impl Session {
             Destination::All => {
                 self.drain().await?;
                 self.note_write_everywhere().await?;
-                let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
-                let place = Box::pin(self.bind_many(shards.collect(), Access::Write, bind)).await?;
+                let place = Box::pin(self.bind_many(self.gateway.each_shard().collect(), Access::Write, bind)).await?;
                 Ok(match place {
                     Place::Many(shards) => Place::Every(shards),
                     place => place,

@@ -234,14 +234,12 @@ impl Session {
 
     /// A merge server: the next shard's whose turn it is and that answers; `home`: the home shard's.
     async fn lend_merge(&mut self, home_only: bool) -> Result<Enlisted, Failure> {
-        let shards = self.gateway.shards();
         // Numbers of types inside binary values are those that clients know on the home shard only.
         let differ = home_only || self.catalog.load().numbers_differ();
-        let home = usize::from(self.gateway.config.load().sharding.home.0);
-        let (first, shards_tried) = if differ { (home, 1) } else { (self.gateway.next_turn(), shards) };
+        let (mut shard, tried) =
+            if differ { (self.gateway.home(), 1) } else { (self.gateway.next_shard(), self.gateway.shards()) };
         let mut last = None;
-        for turn in 0..shards_tried {
-            let shard = ShardId(u16::try_from((first + turn) % shards).unwrap_or(0));
+        for _ in 0..tried {
             match self.checkout(shard, Role::Merge).await {
                 Ok(server) => {
                     return Ok(Enlisted {
@@ -256,6 +254,7 @@ impl Session {
                 }
                 Err(Failure::Statement(report)) if report.sqlstate.starts_with("08") => {
                     last = Some(Failure::Statement(report));
+                    shard = self.gateway.shard_after(shard);
                 }
                 Err(failure) => return Err(failure),
             }

@@ -107,7 +107,7 @@ impl Session {
             return Box::pin(self.drew(computed)).await;
         }
         if computed.draws {
-            let home = self.gateway.config.load().sharding.home;
+            let home = self.gateway.home();
             // Not noted as a write: a number that was drawn stays so whatever becomes of the transaction.
             return self.enlist(home, Access::Write).await;
         }
@@ -179,7 +179,7 @@ impl Session {
     }
 
     pub(super) fn all_shards(&self) -> Vec<ShardId> {
-        (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId)).collect()
+        self.gateway.each_shard().collect()
     }
 
     /// The types of a statement's parameters, before anything of it is cut out.
