@@ -160,15 +160,11 @@ fn same_tail(insert: &InsertStmt, relation: &Relation, tail: &str, context: &Con
 fn with(insert: &InsertStmt, select: &SelectStmt) -> Option<SelectStmt> {
     let mut select = select.clone();
     let Some(outer) = &insert.with_clause else { return Some(select) };
-    let name = |node: &Wrapped| match &node.node {
-        Some(Node::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
-        _ => None,
-    };
     match &mut select.with_clause {
         None => select.with_clause = Some(outer.clone()),
         Some(inner) => {
-            let known: Vec<_> = outer.ctes.iter().filter_map(name).collect();
-            let clash = inner.ctes.iter().filter_map(name).any(|name| known.contains(&name));
+            let known: Vec<_> = outer.ctes.iter().filter_map(names::cte_name).collect();
+            let clash = inner.ctes.iter().filter_map(names::cte_name).any(|name| known.contains(&name));
             if clash || inner.recursive != outer.recursive {
                 return None;
             }

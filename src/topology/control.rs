@@ -140,13 +140,13 @@ pub async fn connect(address: &ServerAddress, database: Option<&str>) -> Result<
     }
 }
 
-/// A pool of control connections to a server's database, by default the one of its address. Opens none yet.
+/// A pool of control connections to the database of a server's address. Opens none yet.
 ///
 /// # Errors
 /// When the TLS files cannot be used.
-pub fn pool(address: &ServerAddress, database: Option<&str>) -> Result<Pool, ControlError> {
-    let place = Place::new(address, database);
-    let config = driver_config(address, database);
+pub fn pool(address: &ServerAddress) -> Result<Pool, ControlError> {
+    let place = Place::new(address, None);
+    let config = driver_config(address, None);
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = match tls_connector(address, &place)? {
         Some(tls) => Manager::from_config(config, tls, recycling),

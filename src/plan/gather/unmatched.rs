@@ -106,7 +106,7 @@ fn columns<'w>(
     }
     if let Some(Node::RangeVar(name)) = &item.node
         && !survey::in_full(&survey, name)
-        && !with.any(|cte| super::site::cte_name(cte).as_deref() == Some(&name.relname))
+        && !with.any(|cte| names::cte_name(cte).as_deref() == Some(&name.relname))
     {
         let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
         let relation = Builder::new(context).relation(schema, &name.relname).cloned()?;
@@ -154,7 +154,7 @@ fn is_plain<'w>(rest: &MergeStmt, shown: &str, with: impl Iterator<Item = &'w Wr
         content.add(&mut part).ok()?;
         whole |= means_whole(&mut part, shown).ok()?;
     }
-    let mut named = with.filter_map(super::site::cte_name);
+    let mut named = with.filter_map(names::cte_name);
     Some(!whole && !named.any(|name| content.bare.contains(&name)))
 }
 

@@ -198,19 +198,13 @@ impl Session {
         let arguments = BoundArguments { bind: &bind, resolved_types: Some(types) };
         let place = |part: &Part| {
             let route = Route { access: Access::Read, target: part.target.clone(), output: Output::Rows };
-            match self.destination(&route, &arguments)? {
-                Destination::Any => Ok(vec![None]),
-                Destination::One(shard) => Ok(vec![Some(shard)]),
-                Destination::Many(shards) => Ok(shards.into_iter().map(Some).collect()),
-                Destination::All
-                | Destination::Split(_)
-                | Destination::Compute
-                | Destination::Move
-                | Destination::Gather(_)
-                | Destination::NeedsParameterTypes => {
-                    Err(Report::error("XX000", "a part of the query has no place").into())
-                }
+            let destination = self.destination(&route, &arguments)?;
+            if destination == Destination::Any {
+                return Ok(vec![None]);
             }
+            let shards = destination.shards(self.default_shard);
+            let shards = shards.ok_or_else(|| Report::error("XX000", "a part of the query has no place"))?;
+            Ok(shards.into_iter().map(Some).collect())
         };
         parts.iter().map(place).collect()
     }
