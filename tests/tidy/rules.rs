@@ -71,7 +71,7 @@ pub fn long_functions(source: &str) -> Vec<String> {
         // What is only declared, in a trait, or stands on one line has no such brace.
         let declared = format!("{indent})");
         let ends = |line: &&str| **line == end || line.starts_with(&declared) && line.ends_with(';');
-        let last = lines[start..].iter().position(|line| ends(&line)).unwrap_or(0);
+        let last = lines[start..].iter().position(ends).unwrap_or(0);
         let count = if word.ends_with(';') || word.ends_with('}') { 1 } else { last + 1 };
         if count > FUNCTION_LINES_MAX {
             found.push(format!("{}: a function of {count} lines, more than {FUNCTION_LINES_MAX}", start + 1));
