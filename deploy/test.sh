@@ -25,9 +25,7 @@ step() { # step NAME COMMAND...
 
 counts() { # what the tests in a log said, added up
     awk '
-        /^test result:/ || /^[0-9]+ passed, [0-9]+ failed/ {
-            # Of the drivers, the last line is the total.
-            if (!/^test/) passed = failed = 0
+        /^test result:/ {
             for (i = 2; i <= NF; i++) {
                 if ($i ~ /^passed/) passed += $(i - 1)
                 if ($i ~ /^failed/) failed += $(i - 1)
@@ -42,42 +40,13 @@ counts() { # what the tests in a log said, added up
         }' "$1"
 }
 
-# The drivers that people use, against shards and a gateway of their own.
-drivers() {
-    local ready status gateway dir shard
-    cargo build --locked --bin pgbraid || return 1
-    dir=$(mktemp -d -u)
-    coproc GATEWAY {
-        exec "$target/debug/pgbraid" demo --empty --shards 2 --port 0 --http-port 0 --dir "$dir" \
-            --config tests/drivers/gateway.toml 2>"$logs/gateway.log" </dev/null
-    }
-    # Bash forgets the variables of a coproc that has ended.
-    gateway=$GATEWAY_PID
-    if ! read -r -t 120 -u "${GATEWAY[0]}" ready || [[ $ready != "ready "* ]]; then
-        echo "the gateway does not serve; it said:"
-        cat "$logs/gateway.log"
-        kill "$gateway" 2>/dev/null
-        wait "$gateway"
-        return 1
-    fi
-    # Types get other numbers on the second shard, as they do on shards that have lived.
-    shard=$(sed -n 's/^primary = "\(.*\)"/\1/p' "$dir/pgbraid.toml" | sed -n 2p)
-    psql "$shard" -qc 'CREATE TABLE public.x (); DROP TABLE public.x' &&
-        tests/drivers/run "${ready#ready }" --gateway
-    status=$?
-    kill "$gateway" 2>/dev/null
-    wait "$gateway" || status=1
-    [ "$status" -eq 0 ] || tail -n 40 "$logs/gateway.log"
-    return "$status"
-}
-
 [ $# -gt 0 ] || set -- format lint test
 for name in "$@"; do
     case $name in
     format) step format cargo fmt --all --check ;;
     lint) step lint cargo clippy --workspace --all-targets --locked -- -D warnings ;;
     test) step test cargo test --workspace --locked --no-fail-fast ;;
-    drivers) step drivers drivers ;;
+    drivers) step drivers cargo test --locked --no-fail-fast --test drivers ;;
     *)
         echo "unknown step $name: format lint test drivers" >&2
         exit 2

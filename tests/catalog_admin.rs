@@ -254,7 +254,7 @@ async fn control_connections_speak_tls_as_the_url_says() {
         let query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         assert!(client.query_one(query, &[]).await.unwrap().get::<_, bool>(0), "{mode:?}");
     }
-    let pool = topology::pool(&address("localhost", SslMode::VerifyFull, Some(&root)), None).unwrap();
+    let pool = topology::pool(&address("localhost", SslMode::VerifyFull, Some(&root))).unwrap();
     assert_eq!(pool.get().await.unwrap().query_one("SELECT 1", &[]).await.unwrap().get::<_, i32>(0), 1);
 
     let refused = |address| async move { topology::connect(&address, None).await.unwrap_err().to_string() };

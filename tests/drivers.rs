@@ -1,8 +1,8 @@
 //! The drivers people use, for real: each test runs one suite of `tests/drivers/` against a gateway with two shards.
 //!
 //! The suites pass unchanged on a plain PostgreSQL (`tests/drivers/run URL`), which is what they were written against; here
-//! they also check what this release refuses. Each has shards of its own: types made by users have another number on every shard
-//! (README, "Known limits"), and the numbers drift apart where several suites make types at the same time.
+//! they also check what this release refuses. Each has shards of its own, on which types made by users have different numbers, as they do
+//! on shards that have lived.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
@@ -23,6 +23,9 @@ fn succeeds(program: &str, arguments: &[&str]) {
 
 fn suite_passes(name: &str) {
     let cluster = Cluster::with(Setup { config: include_str!("drivers/gateway.toml"), ..Setup::default() });
+    let drift = "CREATE TABLE public.x (); DROP TABLE public.x";
+    let done = Command::new("psql").args([cluster.shard_url(1), "-qc", drift]).status().unwrap();
+    assert!(done.success());
     succeeds("tests/drivers/run", &[cluster.url(), "--gateway", "--only", name]);
 }
 

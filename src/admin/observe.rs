@@ -70,6 +70,7 @@ pub struct ShardHealth {
 pub struct ServerHealth {
     /// `host:port`.
     pub address: String,
-    /// It answers. True until it is known not to: a client was lent no server of it, and every probe since has failed.
+    /// It answers. True until it is known not to: recovery, which asks every primary each second, has had no answer, or a client
+    /// was lent no server of it; and it has not answered since.
     pub up: bool,
 }

@@ -173,7 +173,7 @@ impl AuthQuery {
     fn servers(config: &Config) -> Result<Option<AuthServers>, ControlError> {
         let home = config.shards.get(usize::from(config.sharding.home.0));
         let (Some(query), Some(home)) = (config.auth.query.clone(), home) else { return Ok(None) };
-        Ok(Some(AuthServers { pool: topology::pool(&home.primary, None)?, query }))
+        Ok(Some(AuthServers { pool: topology::pool(&home.primary)?, query }))
     }
 }
 

@@ -232,11 +232,6 @@ impl CopyAnswers {
         CopyAnswers { waiting: vec![false; servers], response: None, rows: 0, sum, error: None }
     }
 
-    /// All wait for data.
-    pub fn all_wait(&self) -> bool {
-        self.waiting.iter().all(|waiting| *waiting)
-    }
-
     /// Whether a server waits for data.
     pub fn waits(&self, server: usize) -> bool {
         self.waiting.get(server).copied().unwrap_or(false)

@@ -16,7 +16,6 @@ use crate::catalog::CatalogHandle;
 use crate::pool::lend::Lent;
 use crate::pool::server::Server;
 use crate::wire::frame::consume;
-use crate::wire::reply::Status;
 
 /// Above this much unsent, the servers are not read: a slow client stops its shards, not the gateway's memory.
 pub const CLIENT_BACKLOG_BYTES: usize = 64 * 1024;
@@ -65,11 +64,6 @@ impl Link {
     /// All that servers owe has come.
     pub fn is_drained(&self) -> bool {
         self.servers.iter().all(|enlisted| enlisted.server.expects.is_empty())
-    }
-
-    /// Servers are in a transaction block.
-    pub fn any_open(&self) -> bool {
-        self.servers.iter().any(|enlisted| enlisted.server.expects.status != Status::Idle)
     }
 
     /// Moves what can be moved, in all directions, and returns when something did. Servers that owe nothing are left alone.

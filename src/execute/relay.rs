@@ -10,6 +10,7 @@ use memchr::memmem;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::client::ClientIo;
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
 use super::stopped::CANCEL_AGAIN;
@@ -300,13 +301,9 @@ impl Link {
             return Ok(pumped);
         }
         if joiner.passes_answers()
-            && let Some(answer) = server.expects.ordinary(&server.inbound)
-            && server.oids.passes_rows(answer.columns.clone().and_then(|columns| server.inbound.get(columns)))
+            && let Some(moved) = pump_answer(server, client)?
         {
-            if answer.bytes < SWAPPED_BYTES {
-                client.make_room(answer.bytes);
-            }
-            pumped.moved |= pump_ordinary(server, &answer, &mut client.outbound)?;
+            pumped.moved |= moved;
             return Ok(pumped);
         }
         let mut run = 0; // inbound[..run] is to be forwarded, and has not been yet
@@ -319,32 +316,12 @@ impl Link {
                 continue;
             }
             let out = &mut client.outbound;
-            let bytes = &server.inbound[run..];
-            let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else {
-                break;
-            };
-            let renumbered = server.oids.reads(header.tag);
-            let held_bytes_max = if joiner.holds_rows() { HELD_FRAME_BYTES } else { STREAM_FRAME_BYTES };
-            let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > held_bytes_max && !renumbered;
-            let frame_bytes_max = if streams { LARGEST_MESSAGE_BYTES + 4 } else { HELD_FRAME_BYTES };
-            if header.frame_bytes > frame_bytes_max {
-                return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));
-            }
-            let whole = bytes.len() >= header.frame_bytes;
-            if !whole && !streams {
-                server.frame_bytes_wanted = header.frame_bytes;
-                break;
-            }
+            let Some(Head { header, renumbered, whole }) = head(server, run, joiner.holds_rows())? else { break };
             if !joiner.admits(index, server.expects.front().map(|expect| expect.step)) {
                 break;
             }
-            if renumbered {
-                let body = &mut server.inbound[run + HEADER_BYTES..run + header.frame_bytes];
-                match server.oids.frame(header.tag, body) {
-                    Ok(()) => {}
-                    Err(Untranslated { finally: true }) => return Err(ServerFault::UnknownType),
-                    Err(Untranslated { finally: false }) => break, // see `Link::renumber`
-                }
+            if renumbered && !renumber(server, run, header)? {
+                break; // see `Link::renumber`
             }
             let bytes = &server.inbound[run..];
             let body = if whole { &bytes[HEADER_BYTES..header.frame_bytes] } else { &[][..] };
@@ -356,20 +333,11 @@ impl Link {
                 .expects
                 .frame(header.tag, body.first().copied().unwrap_or(0))
                 .map_err(|unexpected| ServerFault::Protocol(unexpected.to_string()))?;
-            match header.tag {
-                b'S' => note_parameter(&mut server.parameters, body),
-                b'C' => server.wrote |= fields::tells_of_rows_written(body),
-                b'Z' => server.wrote &= body != b"I",
-                _ => {}
-            }
+            note(&mut server.parameters, &mut server.wrote, header.tag, body);
             let before = out.len();
             let told = instead.as_deref().unwrap_or(body);
-            let mut handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body: told }, out);
-            if let (Some(instead), Handling::Forward) = (&instead, handling) {
-                crate::wire::frame::write(out, b'E', |out| out.extend_from_slice(instead));
-                handling = Handling::Drop;
-            }
-            let forward = handling == Handling::Forward;
+            let handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body: told }, out);
+            let forward = handling == Handling::Forward && !told_instead(instead.as_deref(), out);
             pumped.moved = true;
             pumped.copy_in = header.tag == b'G';
             if !whole {
@@ -385,23 +353,99 @@ impl Link {
                 }
                 continue;
             }
-            // The joiner added bytes, or the frame is dropped: the run ends here. What it added goes behind the run.
-            if out.len() > before {
-                let added = out.split_off(before);
-                move_run(&mut server.inbound, run, out);
-                out.extend_from_slice(&added);
-            } else {
-                move_run(&mut server.inbound, run, out);
-            }
-            run = 0;
-            if forward {
-                run = header.frame_bytes;
-            } else {
-                server.inbound.advance(header.frame_bytes);
-            }
+            // The joiner added bytes, or the frame is dropped: the run ends here.
+            end_run(&mut server.inbound, run, out, before);
+            run = if forward { header.frame_bytes } else { 0 };
+            server.inbound.advance(header.frame_bytes - run);
         }
         move_run(&mut server.inbound, run, &mut client.outbound);
         Ok(pumped)
+    }
+}
+
+/// A frame of which enough is there to be handled.
+struct Head {
+    header: Header,
+    /// Numbers of types in it are to be translated.
+    renumbered: bool,
+    /// All of it is there; else it passes in pieces.
+    whole: bool,
+}
+
+/// The frame behind the run, in which nothing has been changed yet; `None` if more of it must come first.
+#[inline]
+fn head(server: &mut Server, run: usize, holds_rows: bool) -> Result<Option<Head>, ServerFault> {
+    let bytes = &server.inbound[run..];
+    let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else {
+        return Ok(None);
+    };
+    let renumbered = server.oids.reads(header.tag);
+    let held_bytes_max = if holds_rows { HELD_FRAME_BYTES } else { STREAM_FRAME_BYTES };
+    let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > held_bytes_max && !renumbered;
+    let frame_bytes_max = if streams { LARGEST_MESSAGE_BYTES + 4 } else { HELD_FRAME_BYTES };
+    if header.frame_bytes > frame_bytes_max {
+        return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));
+    }
+    let whole = bytes.len() >= header.frame_bytes;
+    if !whole && !streams {
+        server.frame_bytes_wanted = header.frame_bytes;
+        return Ok(None);
+    }
+    Ok(Some(Head { header, renumbered, whole }))
+}
+
+/// Translates the numbers in a whole frame; false while one is not known yet.
+fn renumber(server: &mut Server, run: usize, header: Header) -> Result<bool, ServerFault> {
+    let body = &mut server.inbound[run + HEADER_BYTES..run + header.frame_bytes];
+    match server.oids.frame(header.tag, body) {
+        Ok(()) => Ok(true),
+        Err(Untranslated { finally: true }) => Err(ServerFault::UnknownType),
+        Err(Untranslated { finally: false }) => Ok(false),
+    }
+}
+
+/// Keeps what the gateway must know of a server.
+#[inline]
+fn note(parameters: &mut Vec<(String, String)>, wrote: &mut bool, tag: u8, body: &[u8]) {
+    match tag {
+        b'S' => note_parameter(parameters, body),
+        b'C' => *wrote |= fields::tells_of_rows_written(body),
+        b'Z' => *wrote &= body != b"I",
+        _ => {}
+    }
+}
+
+/// Forwards an answer with nothing out of the ordinary; `None` if it is none.
+#[inline]
+fn pump_answer(server: &mut Server, client: &mut ClientIo) -> Result<Option<bool>, ServerFault> {
+    let Some(answer) = server.expects.ordinary(&server.inbound) else { return Ok(None) };
+    if !server.oids.passes_rows(answer.columns.clone().and_then(|columns| server.inbound.get(columns))) {
+        return Ok(None);
+    }
+    if answer.bytes < SWAPPED_BYTES {
+        client.make_room(answer.bytes);
+    }
+    pump_ordinary(server, &answer, &mut client.outbound).map(Some)
+}
+
+/// Whether the client is told another error than the server's.
+#[inline]
+fn told_instead(instead: Option<&[u8]>, out: &mut BytesMut) -> bool {
+    if let Some(body) = instead {
+        crate::wire::frame::write(out, b'E', |out| out.extend_from_slice(body));
+    }
+    instead.is_some()
+}
+
+/// Moves the run to the client; what a joiner has added since `before` goes behind it.
+#[inline]
+fn end_run(inbound: &mut BytesMut, run: usize, out: &mut BytesMut, before: usize) {
+    if out.len() > before {
+        let added = out.split_off(before);
+        move_run(inbound, run, out);
+        out.extend_from_slice(&added);
+    } else {
+        move_run(inbound, run, out);
     }
 }
 

@@ -167,8 +167,8 @@ pub enum WriteBody {
 #[derive(Clone, Copy)]
 pub struct Stack(usize);
 
-/// Half of a tokio worker's stack (2 MiB) is left to whoever calls.
-const STACK_BYTES_MAX: usize = 1 << 20;
+/// What planning may use of it. A thread that plans has twice as much: the rest is for whoever calls, and for the parser.
+pub const STACK_BYTES_MAX: usize = 1 << 20;
 
 impl Stack {
     /// Here.

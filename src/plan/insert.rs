@@ -292,10 +292,11 @@ fn constant_value(node: &Node, column: Option<&Column>) -> Result<(), Stop> {
 /// date, time, timestamp, timestamptz, timetz.
 const TEMPORAL: [u32; 5] = [1082, 1083, 1114, 1184, 1266];
 
-/// `now`, `today` ... are read as the time of reading. *Source*: manual of PostgreSQL 15, 8.5.1.4.
+/// Whether a text has one of the words that are read as the time of reading. *Source*: manual of PostgreSQL 15, 8.5.1.4
+/// (`allballs` and `epoch` are always the same), and datetime.c, `ParseDateTime`: whatever is no letter ends a word.
 pub fn relative_time(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    ["now", "today", "tomorrow", "yesterday", "allballs"].iter().any(|word| lower.contains(word))
+    let words = ["now", "today", "tomorrow", "yesterday"];
+    text.split(|c: char| !c.is_ascii_alphabetic()).any(|word| words.iter().any(|own| word.eq_ignore_ascii_case(own)))
 }
 
 pub fn not_constant(relation: &Relation, column: &Column) -> Refusal {
@@ -332,4 +333,19 @@ fn too_long(column: &Column) -> Refusal {
     let (kind, max) =
         (if column.type_oid == oid::BPCHAR { "character" } else { "character varying" }, column.typmod - 4);
     Refusal { sqlstate: "22001", reason: format!("value too long for type {kind}({max})"), hint: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_words_are_the_time_of_reading() {
+        for text in ["now", "NOW", "  Today 10:00", "tomorrow+1", "2020-01-01now", "'yesterday'"] {
+            assert!(relative_time(text), "{text}");
+        }
+        for text in ["", "unknown", "Snow", "nowhere", "todays", "allballs", "epoch", "infinity", "2020-01-01 10:00"] {
+            assert!(!relative_time(text), "{text}");
+        }
+    }
 }

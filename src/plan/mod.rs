@@ -59,6 +59,7 @@ mod statement;
 mod shared;
 
 pub use crate::wire::copy::Format as CopyFormat;
+pub use builder::STACK_BYTES_MAX;
 pub use copy::{CopyIn, CopyTarget};
 pub use gather::{
     Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, SortKey, Source, Value,

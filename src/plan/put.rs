@@ -160,15 +160,11 @@ fn same_tail(insert: &InsertStmt, relation: &Relation, tail: &str, context: &Con
 fn with(insert: &InsertStmt, select: &SelectStmt) -> Option<SelectStmt> {
     let mut select = select.clone();
     let Some(outer) = &insert.with_clause else { return Some(select) };
-    let name = |node: &Wrapped| match &node.node {
-        Some(Node::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
-        _ => None,
-    };
     match &mut select.with_clause {
         None => select.with_clause = Some(outer.clone()),
         Some(inner) => {
-            let known: Vec<_> = outer.ctes.iter().filter_map(name).collect();
-            let clash = inner.ctes.iter().filter_map(name).any(|name| known.contains(&name));
+            let known: Vec<_> = outer.ctes.iter().filter_map(names::cte_name).collect();
+            let clash = inner.ctes.iter().filter_map(names::cte_name).any(|name| known.contains(&name));
             if clash || inner.recursive != outer.recursive {
                 return None;
             }
@@ -218,9 +214,9 @@ fn omitted(relation: &Relation, given: &[usize]) -> Vec<usize> {
 
 /// INSERT up to its rows and from behind them, as PostgreSQL's printer writes them.
 fn shell(insert: &InsertStmt, relation: &Relation, given: &[usize]) -> Option<(String, String)> {
-    const ROWS: &str = " DEFAULT VALUES";
+    const ROWS: &str = " VALUES ('pgbraid_rows')";
     let mut insert = insert.clone();
-    insert.select_stmt = None;
+    insert.select_stmt = sql::parse(ROWS).ok()?.statements.pop()?.tree?.stmt;
     insert.with_clause = None;
     let omitted = omitted(relation, given);
     let column = |at: &usize| {

@@ -201,6 +201,24 @@ pub enum Destination {
     NeedsParameterTypes,
 }
 
+impl Destination {
+    /// The shards that run the statement as it is, and whose answers together are its own; `any` where any will do. `None` where
+    /// there is more to do than that.
+    pub fn shards(&self, any: ShardId) -> Option<Vec<ShardId>> {
+        match self {
+            Destination::Any => Some(vec![any]),
+            Destination::One(shard) => Some(vec![*shard]),
+            Destination::Many(shards) => Some(shards.clone()),
+            Destination::All
+            | Destination::Split(_)
+            | Destination::Compute
+            | Destination::Move
+            | Destination::Gather(_)
+            | Destination::NeedsParameterTypes => None,
+        }
+    }
+}
+
 impl Placement for shardmap::ShardMap {
     fn shard_of(&self, bucket: Bucket) -> ShardId {
         shardmap::ShardMap::shard_of(self, bucket)

@@ -2,6 +2,7 @@
 
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
 use super::finish::distributes;
+use super::insert::relative_time;
 use super::ir::{Query, Reason};
 use super::prove::{Shape, Verdict};
 use crate::catalog::{KeyType, RelationKind};
@@ -104,15 +105,9 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// A constant that may be read as the time of reading. *Source*: manual of PostgreSQL 15, 8.5.1.4.
+    /// A constant that may be read as the time of reading.
     fn relative_time(&self) -> bool {
-        let words = |text: &str| {
-            let lower = text.to_ascii_lowercase();
-            lower
-                .split(|c: char| !c.is_ascii_alphabetic())
-                .any(|word| matches!(word, "now" | "today" | "tomorrow" | "yesterday"))
-        };
-        self.text.is_some_and(|text| crate::sql::tokens::strings(text).any(words))
+        self.text.is_some_and(|text| crate::sql::tokens::strings(text).any(relative_time))
     }
 
     /// INSERT ... SELECT: each row that a shard selects is to be stored on that shard.

@@ -225,12 +225,6 @@ impl Server {
         self.expects.push(Step::Parse(Some(statement)), audience);
         true
     }
-
-    /// Forgets all prepared statements, because DISCARD or DEALLOCATE ALL ran on it.
-    pub fn forget_prepared(&mut self) {
-        self.prepared.clear();
-        self.unnamed = None;
-    }
 }
 
 /// What the names of statements on servers begin with.

@@ -68,7 +68,7 @@ impl Session {
     pub(super) async fn gather_servers(&mut self, target: &CopyTarget) -> Result<usize, Failure> {
         match target {
             CopyTarget::Home => {
-                let home = self.gateway.config.load().sharding.home;
+                let home = self.gateway.home();
                 let at = self.enlist_for(home, crate::plan::Access::Write).await?;
                 self.link.servers.swap(0, at);
                 Ok(1)

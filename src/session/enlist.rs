@@ -252,17 +252,15 @@ impl Session {
         {
             return self.join(at).await;
         }
-        let shards = self.gateway.shards();
         let mut last = None;
-        for _ in 0..shards {
+        for _ in self.gateway.each_shard() {
             match self.enlist(self.default_shard, access).await {
                 Err(Failure::Statement(report)) if report.sqlstate.starts_with("08") => {
                     last = Some(Failure::Statement(report));
                 }
                 result => return result,
             }
-            let next = (usize::from(self.default_shard.0) + 1) % shards;
-            self.default_shard = ShardId(u16::try_from(next).unwrap_or(0));
+            self.default_shard = self.gateway.shard_after(self.default_shard);
         }
         Err(last.unwrap_or_else(|| Report::error("08001", "no shard is configured").into()))
     }

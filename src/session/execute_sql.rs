@@ -31,7 +31,7 @@ impl Session {
         let text = [b"EXECUTE ", &statement_name(query.id)[..], tail].concat();
         self.link.servers[at].server.send_query(&text, Audience::Gateway);
         let answers = self.answers().await?;
-        self.free_to_enlist().await;
+        self.give_back_if_idle().await;
         Ok(answers.rows_of(at).last().map(text_row).unwrap_or_default())
     }
 
@@ -94,7 +94,7 @@ impl Session {
         }
         let at = self.enlist_any(Access::Read).await?;
         let names = self.type_names(at, &types).await?;
-        self.free_to_enlist().await;
+        self.give_back_if_idle().await;
         let value = |number: usize| {
             let (value, name) = (values.get(number.checked_sub(1)?)?, names.get(number - 1)?);
             Some(format!("CAST({} AS {name})", value.as_deref().map_or_else(|| "NULL".to_owned(), escaped)))
@@ -121,7 +121,7 @@ impl Session {
     async fn parameter_types(&mut self, compiled: &Compiled) -> Result<Vec<Oid>, Failure> {
         let at = self.enlist_any(Access::Read).await?;
         let mut answers = self.ask_of(at, &[&compiled.text], &compiled.types, Wire::Simple).await?;
-        self.free_to_enlist().await;
+        self.give_back_if_idle().await;
         Ok(answers.pop().unwrap_or_default().0)
     }
 
@@ -134,13 +134,6 @@ impl Session {
         );
         let names = self.one_value(at, &text, &[], Wire::Simple).await?;
         Ok(String::from_utf8_lossy(&names).lines().map(str::to_owned).collect())
-    }
-
-    /// Shards are enlisted in their order, so that two such statements do not wait for each other.
-    async fn free_to_enlist(&mut self) {
-        if self.transaction.block().is_none() {
-            self.give_back().await;
-        }
     }
 }
 

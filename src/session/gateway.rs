@@ -58,7 +58,7 @@ pub struct Welcome {
 /// See [`Gateway::check_reload`].
 #[derive(Clone, Copy, Debug)]
 struct Fixed {
-    shards: usize,
+    shards: u16,
     home: ShardId,
 }
 
@@ -174,7 +174,7 @@ impl Gateway {
             turns: AtomicUsize::new(0),
             numbers_asked: AtomicBool::new(false),
             held_merges: Arc::new(tokio::sync::Semaphore::new((config.pool.merge_max / 2).max(1))),
-            fixed: Fixed { shards: config.shards.len(), home: config.sharding.home },
+            fixed: Fixed { shards: u16::try_from(config.shards.len()).unwrap_or(u16::MAX), home: config.sharding.home },
             config: ArcSwap::from_pointee(config),
         })
     }
@@ -212,7 +212,24 @@ impl Gateway {
 
     /// Number of shards.
     pub fn shards(&self) -> usize {
-        self.fixed.shards
+        usize::from(self.fixed.shards)
+    }
+
+    /// All shards, in the order of the configuration.
+    pub fn each_shard(&self) -> impl Iterator<Item = ShardId> + Clone + use<> {
+        (0..self.fixed.shards).map(ShardId)
+    }
+
+    /// The shard whose turn it is: spreads over shards what any of them can do.
+    pub fn next_shard(&self) -> ShardId {
+        let turn = self.next_turn() % self.shards().max(1);
+        self.each_shard().nth(turn).unwrap_or(self.fixed.home)
+    }
+
+    /// The shard behind this one; behind the last one the first.
+    pub fn shard_after(&self, shard: ShardId) -> ShardId {
+        let next = shard.0.saturating_add(1);
+        ShardId(if next < self.fixed.shards { next } else { 0 })
     }
 
     /// The home shard.
@@ -227,7 +244,7 @@ impl Gateway {
     }
 
     /// Counts up: spreads clients over shards and reads over replicas.
-    pub fn next_turn(&self) -> usize {
+    fn next_turn(&self) -> usize {
         self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -274,7 +291,8 @@ impl Gateway {
             down.iter().cloned().collect()
         };
         let probes = down.iter().map(|address| async move {
-            if topology::connect(address, None).await.is_ok() {
+            let up = topology::connect(address, None).await.map_or_else(|error| error.is_up() == Some(true), |_| true);
+            if up {
                 self.note_server(address, true);
             }
         });

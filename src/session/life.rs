@@ -107,8 +107,7 @@ impl Pipeline {
 impl Session {
     /// A session for a client that has been let in.
     pub fn new(client: Client, gateway: Arc<Gateway>, catalog: Arc<CatalogHandle>, cancel: Arc<CancelSlot>) -> Self {
-        let shards = gateway.shards().max(1);
-        let default_shard = ShardId(u16::try_from(gateway.next_turn() % shards).unwrap_or(0));
+        let default_shard = gateway.next_shard();
         let mut io = ClientIo::new(client.stream, client.read_ahead);
         io.stopped = cancel.stopped.clone();
         Session {

@@ -149,8 +149,7 @@ impl Session {
     /// Enlists all shards for writing, and puts them in their order: whatever a block did before, what runs on all shards
     /// begins on the same one.
     pub(super) async fn enlist_all(&mut self) -> Result<(), Failure> {
-        let shards = 0..self.gateway.shards();
-        self.enlist_each(shards.filter_map(|shard| u16::try_from(shard).ok().map(ShardId)), Access::Write).await?;
+        self.enlist_each(self.gateway.each_shard(), Access::Write).await?;
         self.link.servers.sort_by_key(|enlisted| enlisted.shard);
         Ok(())
     }

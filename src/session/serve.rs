@@ -74,9 +74,9 @@ pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Ru
         None => tasks.spawn(maintain),
     };
     tasks.spawn(Detector::new(gateway.clone()).run());
-    let recovered = gateway.clone();
+    let (recovered, seeing) = (gateway.clone(), gateway.clone());
     let recovery = Recovery::new(gateway.commits.clone());
-    tasks.spawn(recovery.run(move || recovered.config.load_full()));
+    tasks.spawn(recovery.run(move || recovered.config.load_full(), move |server, up| seeing.note_server(server, up)));
     Ok(Running { addresses, gateway, door, tasks, _lanes: lanes })
 }
 

@@ -13,6 +13,11 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::plan::STACK_BYTES_MAX;
+
+/// Stack of a thread that serves clients, whatever RUST_MIN_STACK says: the planner stops at half of it.
+const STACK_BYTES: usize = 2 * STACK_BYTES_MAX;
+
 /// Threads that serve clients. When they are dropped, so are their clients.
 #[derive(Debug)]
 pub struct Lanes {
@@ -88,7 +93,8 @@ impl Lane {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel::<()>();
-        std::thread::Builder::new().name(format!("clients-{number}")).spawn(move || {
+        let thread = std::thread::Builder::new().name(format!("clients-{number}")).stack_size(STACK_BYTES);
+        thread.spawn(move || {
             let _ = runtime.block_on(ended);
         })?;
         Ok(Lane { runtime: handle, clients: Arc::default(), _running: running })

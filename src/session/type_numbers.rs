@@ -67,7 +67,7 @@ impl Session {
         if !self.numbers_differ() || is_plain(text) {
             return self.enlist_any(access).await;
         }
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         self.enlist(home, access).await
     }
 
@@ -81,7 +81,7 @@ impl Session {
             return Ok(());
         }
         self.drain().await?;
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         let at = self.enlist(home, Access::Read).await?;
         self.probe_on(at, text, types).await
     }
@@ -196,7 +196,7 @@ impl Session {
             enlisted.server.send_query(NUMBERS.as_bytes(), Audience::Gateway);
         }
         let answers = self.answers().await?;
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         let numbers: Vec<Numbers> = (0..self.link.servers.len()).map(|at| numbers(answers.rows_of(at))).collect();
         let canonical = self.link.position(home).and_then(|at| numbers.get(at));
         for (enlisted, numbers) in self.link.servers.iter_mut().zip(&numbers) {

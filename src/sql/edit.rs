@@ -147,21 +147,50 @@ fn expression<E: From<Unknown>>(node: &mut Node, visit: Visit<'_, E>) -> Result<
     }
 }
 
-/// The JSON constructors of PostgreSQL 16 and later.
+/// The JSON constructors and query functions of PostgreSQL 16 and later.
 fn json<E: From<Unknown>>(node: &mut Node, visit: Visit<'_, E>) -> Result<(), E> {
     match node {
         Node::JsonValueExpr(e) => one(&mut e.raw_expr, visit),
-        Node::JsonKeyValue(e) => {
-            one(&mut e.key, visit)?;
-            value(e.value.as_deref_mut(), visit)
-        }
+        Node::JsonArgument(e) => value(e.val.as_deref_mut(), visit),
+        Node::JsonKeyValue(e) => key_value(e, visit),
         Node::JsonParseExpr(e) => value(e.expr.as_deref_mut(), visit),
         Node::JsonScalarExpr(e) => one(&mut e.expr, visit),
         Node::JsonSerializeExpr(e) => value(e.expr.as_deref_mut(), visit),
         Node::JsonObjectConstructor(e) => list(&mut e.exprs, visit),
         Node::JsonArrayConstructor(e) => list(&mut e.exprs, visit),
+        Node::JsonObjectAgg(e) => {
+            e.arg.as_mut().map_or(Ok(()), |pair| key_value(pair, visit))?;
+            aggregate(e.constructor.as_deref_mut(), visit)
+        }
+        Node::JsonArrayAgg(e) => {
+            value(e.arg.as_deref_mut(), visit)?;
+            aggregate(e.constructor.as_deref_mut(), visit)
+        }
+        Node::JsonFuncExpr(e) => {
+            value(e.context_item.as_deref_mut(), visit)?;
+            one(&mut e.pathspec, visit)?;
+            list(&mut e.passing, visit)?;
+            behavior(e.on_empty.as_deref_mut(), visit)?;
+            behavior(e.on_error.as_deref_mut(), visit)
+        }
         _ => Err(Unknown.into()),
     }
+}
+
+fn key_value<E>(pair: &mut ast::JsonKeyValue, visit: Visit<'_, E>) -> Result<(), E> {
+    one(&mut pair.key, visit)?;
+    value(pair.value.as_deref_mut(), visit)
+}
+
+fn aggregate<E>(constructor: Option<&mut ast::JsonAggConstructor>, visit: Visit<'_, E>) -> Result<(), E> {
+    let Some(constructor) = constructor else { return Ok(()) };
+    one(&mut constructor.agg_filter, visit)?;
+    list(&mut constructor.agg_order, visit)?;
+    constructor.over.as_mut().map_or(Ok(()), |definition| window(definition, visit))
+}
+
+fn behavior<E>(behavior: Option<&mut ast::JsonBehavior>, visit: Visit<'_, E>) -> Result<(), E> {
+    behavior.map_or(Ok(()), |behavior| one(&mut behavior.expr, visit))
 }
 
 fn value<E>(value: Option<&mut ast::JsonValueExpr>, visit: Visit<'_, E>) -> Result<(), E> {
@@ -195,19 +224,18 @@ pub fn print(select: &SelectStmt) -> Option<String> {
 /// The same of one that is not needed any more.
 pub fn print_owned(select: SelectStmt) -> Option<String> {
     let statement = Wrapped { node: Some(Node::SelectStmt(Box::new(select))) };
-    let raw = RawStmt { stmt: Some(Box::new(statement)), stmt_location: 0, stmt_len: 0 };
-    let tree = ParseResult { version: VERSION, stmts: vec![raw] };
+    print_statement(RawStmt { stmt: Some(Box::new(statement)), ..RawStmt::default() })
+}
+
+/// The text of a statement of any kind; `None` if what is printed does not mean the same tree, and for kinds that `same` does
+/// not know.
+pub fn print_statement(statement: RawStmt) -> Option<String> {
+    let tree = ParseResult { version: VERSION, stmts: vec![statement] };
     let text = super::guarded(|| pg_query::deparse(&tree, DeparseOptions::default()))?.ok()?;
     let mut script = super::parse(&text).ok()?;
     let (Some(printed), None) = (script.statements.pop(), script.statements.pop()) else { return None };
     let printed = printed.tree?.stmt?.node?;
     (super::same::without_places(printed) == super::same::without_places(statement_of(tree)?)).then_some(text)
-}
-
-/// The text of a statement of any kind.
-pub fn print_statement(statement: RawStmt) -> Option<String> {
-    let tree = ParseResult { version: VERSION, stmts: vec![statement] };
-    super::guarded(|| pg_query::deparse(&tree, DeparseOptions::default()))?.ok()
 }
 
 /// PG_VERSION_NUM of the parser; the printer does not look at it.

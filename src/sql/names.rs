@@ -20,6 +20,14 @@ pub fn strings(nodes: &[Wrapped]) -> Option<Vec<&str>> {
     nodes.iter().map(string).collect()
 }
 
+/// The name of a WITH query.
+pub fn cte_name(node: &Wrapped) -> Option<String> {
+    match &node.node {
+        Some(Node::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
+        _ => None,
+    }
+}
+
 /// A possibly qualified name, as (schema, name). A database in front is left to the server to check.
 pub fn qualified(nodes: &[Wrapped]) -> Option<(Option<&str>, &str)> {
     match strings(nodes)?.as_slice() {

@@ -68,6 +68,21 @@ pub enum ControlError {
     },
 }
 
+impl ControlError {
+    /// Whether the server is up in spite of it: one that refuses a login is, unless it is starting or stopping. `None` where it
+    /// was not asked.
+    pub fn is_up(&self) -> Option<bool> {
+        match self {
+            // Source: manual of PostgreSQL 15, appendix A: 57P03 is cannot_connect_now, class 08 connection exceptions.
+            ControlError::Connect { source, .. } => {
+                Some(source.code().is_some_and(|code| code.code() != "57P03" && !code.code().starts_with("08")))
+            }
+            ControlError::Timeout { .. } => Some(false),
+            ControlError::Tls { .. } | ControlError::Pool { .. } => None,
+        }
+    }
+}
+
 /// A server and database as messages name them: `10.0.0.1:5432/shop`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place(String);
@@ -125,13 +140,13 @@ pub async fn connect(address: &ServerAddress, database: Option<&str>) -> Result<
     }
 }
 
-/// A pool of control connections to a server's database, by default the one of its address. Opens none yet.
+/// A pool of control connections to the database of a server's address. Opens none yet.
 ///
 /// # Errors
 /// When the TLS files cannot be used.
-pub fn pool(address: &ServerAddress, database: Option<&str>) -> Result<Pool, ControlError> {
-    let place = Place::new(address, database);
-    let config = driver_config(address, database);
+pub fn pool(address: &ServerAddress) -> Result<Pool, ControlError> {
+    let place = Place::new(address, None);
+    let config = driver_config(address, None);
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = match tls_connector(address, &place)? {
         Some(tls) => Manager::from_config(config, tls, recycling),

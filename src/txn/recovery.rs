@@ -16,7 +16,7 @@ use super::in_doubt::{InDoubt, list};
 use super::name::TransactionName;
 use super::protocol::{HOLD_OFF, HOLD_ON};
 use super::resolve::{self, Decision};
-use crate::config::Config;
+use crate::config::{Config, ServerAddress};
 use crate::topology;
 
 /// Shards are asked this often what is prepared on them: a scan of a table in shared memory.
@@ -55,13 +55,13 @@ impl Recovery {
         Recovery { commits, clients: HashMap::new(), cluster: None, rounds: 0, complained: HashSet::new() }
     }
 
-    /// Goes on for ever, with the configuration as it is at each round.
+    /// Goes on for ever, with the configuration as it is at each round. `seen` is told which primaries answer and which do not.
     ///
     /// # Cancel safety
     /// Cancel safe: what was begun is finished by the next recovery.
-    pub async fn run(mut self, config: impl Fn() -> Arc<Config>) {
+    pub async fn run(mut self, config: impl Fn() -> Arc<Config>, seen: impl Fn(&ServerAddress, bool)) {
         loop {
-            self.round(&config()).await;
+            self.round(&config(), &seen).await;
             let nudged = self.commits.left_over();
             tokio::select! {
                 () = nudged => {}
@@ -71,22 +71,32 @@ impl Recovery {
     }
 
     /// Looks at every shard once and finishes what can be.
-    async fn round(&mut self, config: &Config) {
-        self.connect(config).await;
-        let Some(cluster) = self.cluster(config).await else { return };
+    async fn round(&mut self, config: &Config, seen: &impl Fn(&ServerAddress, bool)) {
+        self.connect(config, seen).await;
+        // Without one nothing is prepared; whether the shards answer is asked all the same.
+        let cluster = self.cluster(config).await.unwrap_or_default();
         let asked = self.clients.iter().map(|(shard, client)| {
             let cluster = &cluster;
-            async move { (*shard, limited(list(client, *shard, cluster)).await) }
+            async move { (*shard, tokio::time::timeout(QUERY_TIMEOUT, list(client, *shard, cluster)).await) }
         });
         let mut prepared = Vec::new();
-        let mut complete = self.clients.len() == config.shards.len();
+        let mut complete = !cluster.is_empty() && self.clients.len() == config.shards.len();
         for (shard, result) in join_all(asked).await {
-            match result {
-                Some(found) => prepared.extend(found),
-                None => {
-                    complete = false;
-                    self.clients.remove(&shard);
+            let up = match result {
+                Ok(Ok(found)) => {
+                    prepared.extend(found);
+                    Some(true)
                 }
+                // The next round's connection tells.
+                Ok(Err(_)) => None,
+                Err(_) => Some(false),
+            };
+            if let (Some(up), Some(shard)) = (up, config.shards.get(shard)) {
+                seen(&shard.primary, up);
+            }
+            if up != Some(true) {
+                complete = false;
+                self.clients.remove(&shard);
             }
         }
         metrics::gauge!("pgbraid_prepared_transactions").set(prepared.len() as f64);
@@ -113,14 +123,17 @@ impl Recovery {
         }
     }
 
-    async fn connect(&mut self, config: &Config) {
+    async fn connect(&mut self, config: &Config, seen: &impl Fn(&ServerAddress, bool)) {
         self.clients.retain(|shard, client| !client.is_closed() && *shard < config.shards.len());
         let missing = config.shards.iter().enumerate().filter(|(at, _)| !self.clients.contains_key(at));
-        let opened =
-            join_all(missing.map(|(at, shard)| async move { (at, topology::connect(&shard.primary, None).await) }));
-        for (at, client) in opened.await {
-            if let Ok(client) = client {
-                self.clients.insert(at, client);
+        let opened = missing
+            .map(|(at, shard)| async move { (at, &shard.primary, topology::connect(&shard.primary, None).await) });
+        for (at, address, client) in join_all(opened).await {
+            match client {
+                Ok(client) => {
+                    self.clients.insert(at, client);
+                }
+                Err(error) => error.is_up().into_iter().for_each(|up| seen(address, up)),
             }
         }
     }

@@ -174,23 +174,6 @@ pub fn no_parameters(out: &mut BytesMut) {
     frame::write(out, b't', |body| body.put_u16(0));
 }
 
-/// RowDescription of text columns (`pg_type.oid` 25, unlimited length, text format).
-pub fn text_columns(out: &mut BytesMut, names: &[&str]) {
-    frame::write(out, b'T', |body| {
-        body.put_u16(u16::try_from(names.len()).unwrap_or(u16::MAX));
-        for name in names {
-            body.extend_from_slice(name.as_bytes());
-            body.put_u8(0);
-            body.put_u32(0);
-            body.put_u16(0);
-            body.put_u32(25);
-            body.put_i16(-1);
-            body.put_i32(-1);
-            body.put_u16(0);
-        }
-    });
-}
-
 /// DataRow of text values.
 pub fn text_row(out: &mut BytesMut, values: &[&[u8]]) {
     frame::write(out, b'D', |body| {

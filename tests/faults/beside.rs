@@ -62,6 +62,19 @@ fn health_says_that_a_shard_is_down_and_that_it_is_back_without_a_client_trying(
 }
 
 #[test]
+fn health_says_that_a_shard_is_down_which_no_client_has_asked_for() {
+    let stage = Stage::new("");
+    let (_gateway, http) = with_http("unasked", &stage);
+    assert!(get(http, "/health").starts_with("HTTP/1.1 200"));
+    stage.cluster.kill_shard(1);
+    eventually("it is noticed", || get(http, "/health").starts_with("HTTP/1.1 503"));
+    let health = get(http, "/health");
+    assert_eq!(health.matches("\"up\":false").count(), 1, "{health}");
+    stage.cluster.start_shard(1);
+    eventually("it is back", || get(http, "/health").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn servers_that_are_kept_open_are_opened_again() {
     let stage = Stage::new("[pool]\nmin = 3\n");
     let mut client = stage.client();

@@ -5,8 +5,10 @@ const MACHINE_PATHS: [&str; 2] = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 const NOTE: &str = concat!("TO", "DO");
 /// How much a note of something missing must say at least.
 const NOTE_CHARS: usize = 20;
-/// What a reason begins with.
-const REASONS: [&str; 6] = ["because ", "so that ", "since ", "*Source*", "*Measured*", "as PostgreSQL"];
+/// What names of limits end with.
+const LIMITS: [&str; 3] = ["_MAX", "_MIN", "_BYTES"];
+/// Longer functions have a second subject.
+const FUNCTION_LINES_MAX: usize = 70;
 
 /// A file begins by saying what it is for.
 pub fn missing_header(source: &str) -> Option<&'static str> {
@@ -30,21 +32,49 @@ pub fn forbidden_words(source: &str) -> Vec<String> {
     found
 }
 
-/// Public items of a file of limits whose doc comment gives no reason.
-pub fn limits_without_reason(source: &str) -> Vec<String> {
+/// Constants that are limits, by their names, and have no comment above them that says what they limit. One comment may be for
+/// several that follow each other.
+pub fn limits_without_comment(source: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let mut doc = String::new();
+    let mut said = false;
     for (number, line) in source.lines().enumerate() {
         let line = line.trim();
-        if let Some(text) = line.strip_prefix("///") {
-            doc += text;
-        } else if line.starts_with("pub ") {
-            if !REASONS.iter().any(|reason| doc.contains(reason)) {
-                found.push(format!("{}: {line}: why this much?", number + 1));
+        let rest = line.strip_prefix("pub ").unwrap_or(line);
+        let rest = rest.strip_prefix("pub(super) ").or(rest.strip_prefix("pub(crate) ")).unwrap_or(rest);
+        let name = rest.strip_prefix("const ").and_then(|rest| rest.split_once(':')).map(|(name, _)| name);
+        match name {
+            Some(name) if !said && LIMITS.iter().any(|end| name.ends_with(end)) => {
+                found.push(format!("{}: {name}: a limit of what, and why so much?", number + 1));
             }
-            doc.clear();
-        } else if !line.starts_with('#') {
-            doc.clear();
+            Some(_) => {}
+            None if line.starts_with("//") => said = true,
+            None if line.starts_with('#') => {}
+            None => said = false,
+        }
+    }
+    found
+}
+
+/// Functions that are too long, as rustfmt writes them: the closing brace stands under the first word.
+pub fn long_functions(source: &str) -> Vec<String> {
+    let lines: Vec<&str> = source.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let word = line.trim_start();
+        let indent = &line[..line.len() - word.len()];
+        let begins = ["fn ", "pub fn ", "async fn ", "pub async fn ", "const fn ", "pub const fn "];
+        let restricted = word.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map(|(_, rest)| rest);
+        if !begins.iter().any(|begin| restricted.unwrap_or(word).starts_with(begin)) {
+            continue;
+        }
+        let end = format!("{indent}}}");
+        // What is only declared, in a trait, or stands on one line has no such brace.
+        let declared = format!("{indent})");
+        let ends = |line: &&str| **line == end || line.starts_with(&declared) && line.ends_with(';');
+        let last = lines[start..].iter().position(ends).unwrap_or(0);
+        let count = if word.ends_with(';') || word.ends_with('}') { 1 } else { last + 1 };
+        if count > FUNCTION_LINES_MAX {
+            found.push(format!("{}: a function of {count} lines, more than {FUNCTION_LINES_MAX}", start + 1));
         }
     }
     found
@@ -75,11 +105,18 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_without_reason_is_found() {
-        let source = "/// Rows.\npub const A: u8 = 1;\n/// Rows, because of B.\n#[doc(hidden)]\npub const B: u8 = 1;\n\npub fn c() {}\n";
-        assert_eq!(
-            limits_without_reason(source),
-            ["2: pub const A: u8 = 1;: why this much?", "7: pub fn c() {}: why this much?"]
-        );
+    fn a_limit_without_comment_is_found() {
+        let source = "/// Rows.\nconst A_MAX: u8 = 1;\nconst B_MAX: u8 = 1;\n\npub(super) const C_BYTES: u8 = 1;\nconst D: u8 = 1;\n\
+            /// Of a name.\n#[doc(hidden)]\npub const E_MIN: u8 = 1;\n";
+        assert_eq!(limits_without_comment(source), ["5: C_BYTES: a limit of what, and why so much?"]);
+    }
+
+    #[test]
+    fn a_long_function_is_found() {
+        let of = |lines: usize| {
+            format!("impl A {{\n    pub(super) async fn b() {{\n{}    }}\n}}\n", "        c();\n".repeat(lines - 2))
+        };
+        assert!(long_functions(&of(FUNCTION_LINES_MAX)).is_empty());
+        assert_eq!(long_functions(&of(FUNCTION_LINES_MAX + 1)), ["2: a function of 71 lines, more than 70"]);
     }
 }

@@ -47,7 +47,7 @@ pub fn shares_with(merge: &MergeStmt) -> Option<bool> {
     for mut part in expressions(merge)?.into_iter().filter_map(|part| part.node) {
         content.add(&mut part).ok()?;
     }
-    let mut named = merge.with_clause.iter().flat_map(|with| &with.ctes).filter_map(super::site::cte_name);
+    let mut named = merge.with_clause.iter().flat_map(|with| &with.ctes).filter_map(names::cte_name);
     Some(named.any(|name| content.bare.contains(&name)))
 }
 
@@ -131,7 +131,7 @@ fn columns<'w>(
     }
     if let Some(Node::RangeVar(name)) = &item.node
         && !survey::in_full(&survey, name)
-        && !with.any(|cte| super::site::cte_name(cte).as_deref() == Some(&name.relname))
+        && !with.any(|cte| names::cte_name(cte).as_deref() == Some(&name.relname))
     {
         let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
         let relation = Builder::new(context).relation(schema, &name.relname).cloned()?;

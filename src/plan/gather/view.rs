@@ -53,10 +53,10 @@ impl Finder<'_, '_> {
         if let Some(with) = &mut with {
             let recursive = with.recursive;
             if recursive {
-                self.ctes.extend(with.ctes.iter().filter_map(cte_name));
+                self.ctes.extend(with.ctes.iter().filter_map(names::cte_name));
             }
             for cte in &mut with.ctes {
-                let name = cte_name(cte);
+                let name = names::cte_name(cte);
                 if let Some(cte) = &mut cte.node {
                     self.node(cte)?;
                 }
@@ -73,13 +73,6 @@ impl Finder<'_, '_> {
         select.with_clause = with;
         self.ctes.truncate(before);
         result
-    }
-}
-
-fn cte_name(node: &pg_query::protobuf::Node) -> Option<String> {
-    match &node.node {
-        Some(Node::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
-        _ => None,
     }
 }
 

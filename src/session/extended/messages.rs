@@ -15,9 +15,11 @@ use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
+use crate::session::plans::compiled::Embeds;
 use crate::session::scatter::is_explain;
 use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
+use crate::session::write::rewritten::RowOrder;
 use crate::wire::frontend::{Bind, Malformed};
 use crate::wire::reply::Report;
 
@@ -104,11 +106,7 @@ impl Session {
         let prepared = self.current(bind.statement).await?;
         let plan = prepared.plan().unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
-        if !bind.portal.is_empty() && self.names.portals.contains_key(bind.portal) {
-            // Source: portalmem.c, CreatePortal.
-            let name = String::from_utf8_lossy(bind.portal);
-            return Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
-        }
+        self.check_portal_name(bind.portal)?;
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
         self.number_block(plan).await?;
         let embeds = self.embeds(bind, &prepared, plan).await?;
@@ -123,55 +121,17 @@ impl Session {
         }
         let (mut order, mut moving) = (None, None);
         let place = match plan {
-            Plan::Rows(route) => {
-                let destination = self.bound_destination(route, bind, &prepared).await?;
-                self.count_rows(route, &destination);
-                self.note_locks(&prepared.compiled.text);
-                let passes = matches!(destination, Destination::Any | Destination::One(_));
-                if bind.more_bytes > 0 && !passes {
-                    return Ok(Bound::WholeNeeded);
+            Plan::Rows(route) => match self.bind_rows(route, bind, &prepared, embeds.as_ref()).await? {
+                Some(rows) => {
+                    (order, moving) = (rows.order, rows.moving);
+                    rows.place
                 }
-                if route.output == Output::CopyBinary && !matches!(destination, Destination::Gather(_)) {
-                    self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
-                }
-                let rewritten = matches!(destination, Destination::Move | Destination::Split(_) | Destination::Compute);
-                if rewritten && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
-                    return Err(crate::session::type_numbers::not_rewritten());
-                }
-                match destination {
-                    Destination::Move => {
-                        moving = Some(bind.whole());
-                        Box::pin(self.bind_moving(route, bind)).await?
-                    }
-                    Destination::Split(_) | Destination::Compute => {
-                        let (place, rows) =
-                            Box::pin(self.bind_rewritten((route, destination), bind, &prepared)).await?;
-                        order = rows;
-                        place
-                    }
-                    Destination::Gather(gather) => {
-                        self.begin_if_own(&self.moment(route.access)?);
-                        Box::pin(self.bind_gather(&gather, bind, &prepared, route.output)).await?
-                    }
-                    destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
-                }
-            }
-            Plan::Cursor(verb) => {
-                let declared = match verb {
-                    CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, bind, &prepared).await?),
-                    CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
-                };
-                if bind.more_bytes > 0 && matches!(declared, Some(Destination::Gather(_))) {
-                    return Ok(Bound::WholeNeeded);
-                }
-                match Box::pin(self.bind_held_cursor(verb, declared.as_ref(), bind, &prepared)).await? {
-                    Some(place) => place,
-                    None => {
-                        let at = Box::pin(self.cursor_server(verb, declared, Wire::Extended)).await?;
-                        self.bind_on(at, (bind, None)).await?
-                    }
-                }
-            }
+                None => return Ok(Bound::WholeNeeded),
+            },
+            Plan::Cursor(verb) => match Box::pin(self.bind_cursor(verb, bind, &prepared)).await? {
+                Some(place) => place,
+                None => return Ok(Bound::WholeNeeded),
+            },
             Plan::SettingQuery(_) => {
                 let at = self.enlist_any(Access::Read).await?;
                 self.bind_on(at, (bind, None)).await?
@@ -183,27 +143,88 @@ impl Session {
                 Place::Local
             }
         };
-        let binary_rows = bind.asks_for_binary();
-        let embedded = embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty());
-        let explained = match (plan, &place) {
-            (Plan::Rows(route), Place::Many(_)) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
-            _ => None,
+        let explained = explained(plan, &place, embeds.as_ref(), bind);
+        let portal = Portal {
+            place,
+            compiled: prepared.compiled,
+            statement: self.names.statements.name(bind.statement).unwrap_or_default(),
+            binary_rows: bind.asks_for_binary(),
+            reached: 0,
+            order,
+            moving,
+            kept: None,
+            explained,
         };
-        self.names.portals.insert(
-            bind.portal.into(),
-            Portal {
-                place,
-                compiled: prepared.compiled,
-                statement: self.names.statements.name(bind.statement).unwrap_or_default(),
-                binary_rows,
-                reached: 0,
-                order,
-                moving,
-                kept: None,
-                explained,
-            },
-        );
+        self.names.portals.insert(bind.portal.into(), portal);
         Ok(Bound::Done)
+    }
+
+    /// Binds a statement whose rows live somewhere; `None` when the whole message is needed.
+    async fn bind_rows(
+        &mut self,
+        route: &Route,
+        bind: &Bind<'_>,
+        prepared: &Prepared,
+        embeds: Option<&Embeds>,
+    ) -> Result<Option<BoundRows>, Failure> {
+        let destination = self.bound_destination(route, bind, prepared).await?;
+        self.count_rows(route, &destination);
+        self.note_locks(&prepared.compiled.text);
+        if bind.more_bytes > 0 && !matches!(destination, Destination::Any | Destination::One(_)) {
+            return Ok(None);
+        }
+        if route.output == Output::CopyBinary && !matches!(destination, Destination::Gather(_)) {
+            self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
+        }
+        check_embedded(&destination, embeds)?;
+        let (mut order, mut moving) = (None, None);
+        let place = match destination {
+            Destination::Move => {
+                moving = Some(bind.whole());
+                Box::pin(self.bind_moving(route, bind)).await?
+            }
+            Destination::Split(_) | Destination::Compute => {
+                let bound = Box::pin(self.bind_rewritten((route, destination), bind, prepared)).await?;
+                order = bound.1;
+                bound.0
+            }
+            Destination::Gather(gather) => {
+                self.begin_if_own(&self.moment(route.access)?);
+                Box::pin(self.bind_gather(&gather, bind, prepared, route.output)).await?
+            }
+            destination => self.place(destination, route.access, (bind, embeds)).await?,
+        };
+        Ok(Some(BoundRows { place, order, moving }))
+    }
+
+    /// *Source*: portalmem.c, CreatePortal.
+    fn check_portal_name(&self, portal: &[u8]) -> Result<(), Failure> {
+        if portal.is_empty() || !self.names.portals.contains_key(portal) {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(portal);
+        Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into())
+    }
+
+    /// Binds DECLARE, FETCH, MOVE or CLOSE; `None` when the whole message is needed.
+    async fn bind_cursor(
+        &mut self,
+        verb: &CursorVerb,
+        bind: &Bind<'_>,
+        prepared: &Prepared,
+    ) -> Result<Option<Place>, Failure> {
+        let declared = match verb {
+            CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, bind, prepared).await?),
+            CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
+        };
+        if bind.more_bytes > 0 && matches!(declared, Some(Destination::Gather(_))) {
+            return Ok(None);
+        }
+        if let Some(place) = Box::pin(self.bind_held_cursor(verb, declared.as_ref(), bind, prepared)).await? {
+            return Ok(Some(place));
+        }
+        let at = Box::pin(self.cursor_server(verb, declared, Wire::Extended)).await?;
+        self.bind_on(at, (bind, None)).await.map(Some)
     }
 
     /// A prepared statement, compiled anew if the catalog has changed since.
@@ -269,8 +290,7 @@ impl Session {
             Destination::All => {
                 self.drain().await?;
                 self.note_write_everywhere().await?;
-                let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
-                let place = Box::pin(self.bind_many(shards.collect(), Access::Write, bind)).await?;
+                let place = Box::pin(self.bind_many(self.gateway.each_shard().collect(), Access::Write, bind)).await?;
                 Ok(match place {
                     Place::Many(shards) => Place::Every(shards),
                     place => place,
@@ -360,6 +380,13 @@ impl Session {
     }
 }
 
+/// Where a statement is bound whose rows live somewhere; the rest as in [`Portal`].
+struct BoundRows {
+    place: Place,
+    order: Option<RowOrder>,
+    moving: Option<Box<[u8]>>,
+}
+
 /// What became of a Bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
@@ -418,4 +445,20 @@ pub(in crate::session) fn no_statement(name: &[u8]) -> Failure {
 /// *Source*: postgres.c, exec_execute_message.
 pub(in crate::session) fn no_portal(name: &[u8]) -> Failure {
     Report::error("34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name))).into()
+}
+
+/// What an EXPLAIN that several shards answer was given: what each of them sends is counted with it.
+fn explained(plan: &Plan, place: &Place, embeds: Option<&Embeds>, bind: &Bind<'_>) -> Option<Parameters> {
+    let embedded = embeds.is_some_and(|embeds| !embeds.parameters.is_empty());
+    match (plan, place) {
+        (Plan::Rows(route), Place::Many(_)) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
+        _ => None,
+    }
+}
+
+/// Numbers of types inside values are translated in a Bind that goes out as it came.
+fn check_embedded(destination: &Destination, embeds: Option<&Embeds>) -> Result<(), Failure> {
+    let rewritten = matches!(destination, Destination::Move | Destination::Split(_) | Destination::Compute);
+    let embedded = rewritten && embeds.is_some_and(|embeds| !embeds.parameters.is_empty());
+    if embedded { Err(crate::session::type_numbers::not_rewritten()) } else { Ok(()) }
 }

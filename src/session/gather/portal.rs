@@ -12,6 +12,8 @@ use crate::execute::ship::Silence;
 use crate::plan::{Gather, Output, Plan};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
+use crate::session::extended::describing::NO_DATA;
+use crate::session::extended::messages::BIND_COMPLETE;
 use crate::session::failure::Failure;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
@@ -24,11 +26,6 @@ use crate::wire::row_description::Columns;
 
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
 const HELD_MAX: usize = 8;
-
-/// *Source*: manual, NoData.
-const NO_DATA: &[u8] = b"n\0\0\0\x04";
-
-const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
 
 fn is_copy(output: Output) -> bool {
     matches!(output, Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary)

@@ -208,19 +208,13 @@ impl Session {
         let arguments = BoundArguments::new(&bind, Some(types));
         let place = |part: &Part| {
             let route = Route { access: Access::Read, target: part.target.clone(), output: Output::Rows };
-            match self.destination(&route, &arguments)? {
-                Destination::Any => Ok(vec![None]),
-                Destination::One(shard) => Ok(vec![Some(shard)]),
-                Destination::Many(shards) => Ok(shards.into_iter().map(Some).collect()),
-                Destination::All
-                | Destination::Split(_)
-                | Destination::Compute
-                | Destination::Move
-                | Destination::Gather(_)
-                | Destination::NeedsParameterTypes => {
-                    Err(Report::error("XX000", "a part of the query has no place").into())
-                }
+            let destination = self.destination(&route, &arguments)?;
+            if destination == Destination::Any {
+                return Ok(vec![None]);
             }
+            let shards = destination.shards(self.default_shard);
+            let shards = shards.ok_or_else(|| Report::error("XX000", "a part of the query has no place"))?;
+            Ok(shards.into_iter().map(Some).collect())
         };
         parts.iter().map(place).collect()
     }
@@ -244,14 +238,12 @@ impl Session {
 
     /// A merge server: the next shard's whose turn it is and that answers; `home`: the home shard's.
     async fn lend_merge(&mut self, home_only: bool) -> Result<Enlisted, Failure> {
-        let shards = self.gateway.shards();
         // Numbers of types inside binary values are those that clients know on the home shard only.
         let differ = home_only || self.catalog.load().numbers_differ();
-        let home = usize::from(self.gateway.config.load().sharding.home.0);
-        let (first, shards_tried) = if differ { (home, 1) } else { (self.gateway.next_turn(), shards) };
+        let (mut shard, tried) =
+            if differ { (self.gateway.home(), 1) } else { (self.gateway.next_shard(), self.gateway.shards()) };
         let mut last = None;
-        for turn in 0..shards_tried {
-            let shard = ShardId(u16::try_from((first + turn) % shards).unwrap_or(0));
+        for _ in 0..tried {
             match self.checkout(shard, Role::Merge).await {
                 Ok(server) => {
                     return Ok(Enlisted {
@@ -266,6 +258,7 @@ impl Session {
                 }
                 Err(Failure::Statement(report)) if report.sqlstate.starts_with("08") => {
                     last = Some(Failure::Statement(report));
+                    shard = self.gateway.shard_after(shard);
                 }
                 Err(failure) => return Err(failure),
             }

@@ -125,7 +125,7 @@ impl Session {
         wire: Wire,
     ) -> Result<Vec<u8>, Failure> {
         self.drain().await?;
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         let at = self.link.position(home);
         let at = at.ok_or_else(|| Failure::from(Report::error("XX000", "the block has lost its home")))?;
         self.one_value(at, text, types, wire).await

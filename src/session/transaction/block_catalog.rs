@@ -58,7 +58,7 @@ impl Session {
     /// Asks the block's server on the home shard for the catalog.
     async fn ask_catalog(&mut self) -> Result<(), Failure> {
         self.drain().await?;
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         let Some(at) = self.link.position(home) else { return Ok(()) };
         self.link.servers[at].server.send_query(catalog::block_questions().as_bytes(), Audience::Gateway);
         let answers = self.answers().await?;

@@ -134,8 +134,7 @@ impl Session {
     /// # Errors
     /// As [`Session::note_touched`].
     pub(in crate::session) fn note_all_touched(&mut self, access: Access) -> Result<(), Failure> {
-        (0..self.gateway.shards())
-            .try_for_each(|at| self.note_touched(ShardId(u16::try_from(at).unwrap_or(u16::MAX)), access))
+        self.gateway.each_shard().try_for_each(|shard| self.note_touched(shard, access))
     }
 
     /// Another shard is to enlist in a block that has one.
@@ -157,7 +156,7 @@ impl Session {
         let config = self.gateway.config.load_full();
         let home = config.shards.get(usize::from(config.sharding.home.0));
         if home.is_some_and(|home| on_server(&config, &home.primary, &self.database).is_some()) {
-            let shards = (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId));
+            let shards = self.gateway.each_shard();
             if let Err(not_ready) = self.gateway.commits.check(&config, &self.database, shards).await {
                 tracing::debug!(%not_ready, "no commits on several shards");
             }
@@ -167,8 +166,7 @@ impl Session {
     /// A primary of every shard, in order, with the session's settings and outside a transaction.
     async fn enlist_for_snapshot(&mut self) -> Result<(), Failure> {
         self.link.servers.retain(|enlisted| !enlisted.replica);
-        for at in 0..self.gateway.shards() {
-            let shard = ShardId(u16::try_from(at).unwrap_or(u16::MAX));
+        for shard in self.gateway.each_shard() {
             if self.link.position(shard).is_some() {
                 continue;
             }

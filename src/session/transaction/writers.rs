@@ -35,8 +35,7 @@ impl Session {
     /// As [`Session::note_write`].
     pub(in crate::session) async fn note_write_everywhere(&mut self) -> Result<(), Failure> {
         if self.gateway.shards() > 1 {
-            let shards = 0..self.gateway.shards();
-            self.several_write(shards.filter_map(|at| u16::try_from(at).ok().map(ShardId))).await?;
+            self.several_write(self.gateway.each_shard()).await?;
         }
         *self.writes_mut() = Writes::Everywhere;
         Ok(())

@@ -288,7 +288,7 @@ impl Session {
     }
 
     fn home(&self) -> ShardId {
-        self.gateway.config.load().sharding.home
+        self.gateway.home()
     }
 
     fn shard_of_put(&self, put: &Put, row: &Values) -> Result<ShardId, Failure> {

@@ -110,7 +110,7 @@ impl Session {
             return Ok(None);
         }
         let text = format!("SELECT * FROM ({query}) AS query ({})", numbered(count).join(", "));
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         let at = self.link.position(home).unwrap_or(0);
         let mut answers = self.ask_of(at, &[text.as_bytes()], &[], Wire::Simple).await?;
         let columns = Columns::new(answers.pop().and_then(|(_, columns)| columns).unwrap_or_default());
@@ -120,7 +120,7 @@ impl Session {
     /// Fills it, by this statement of the home shard's; returns how many rows it has then.
     async fn refresh_view(&mut self, gathering: &Gathering, make: &Make, refresh: &str) -> Result<u64, Failure> {
         let columns = numbered(gathering.described.columns.named().len());
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         self.enlist_for(home, crate::plan::Access::Write).await?;
         let schema = self.view_schema(make).await?;
         let table = format!("{}.{}", quoted(&schema), quoted(&format!("pgbraid_refreshed_{}", make.name)));
@@ -150,7 +150,7 @@ impl Session {
 
     /// Has the home shard's server run a text; the client sees errors only.
     async fn at_home(&mut self, text: &str) -> Result<(), Failure> {
-        let home = self.gateway.config.load().sharding.home;
+        let home = self.gateway.home();
         let at = self.link.position(home).ok_or_else(|| Report::error("XX000", "the block has lost its home"))?;
         self.link.servers[at].server.send_query(text.as_bytes(), Audience::Gateway);
         let mut plain = Plain::default();

@@ -11,6 +11,7 @@ use super::rewritten::{computed_of, distinct, planned_route, split_of, undecided
 use crate::execute::chorus::Chorus;
 use crate::execute::interleave::Interleave;
 use crate::execute::put::Announce;
+use crate::execute::relay::Joiner;
 use crate::execute::scatter::Scatter;
 use crate::plan::{Destination, Gather, Route, Target};
 use crate::pool::expect::Audience;
@@ -73,21 +74,14 @@ impl Session {
     }
 
     pub(super) fn shards_of(&self, settled: &Settled) -> Result<(Vec<ShardId>, Option<Vec<ShardId>>), Failure> {
-        Ok(match &settled.destination {
-            Destination::Split(order) => (distinct(order), Some(order.clone())),
-            Destination::Many(shards) => (shards.clone(), None),
-            Destination::One(shard) => (vec![*shard], None),
-            Destination::Any => (vec![self.default_shard], None),
-            Destination::All
-            | Destination::Compute
-            | Destination::Move
-            | Destination::Gather(_)
-            | Destination::NeedsParameterTypes => {
-                return Err(Report::error("0A000", "this write cannot be part of a statement over several shards")
-                    .with_hint("Use a statement of its own, in the same transaction.")
-                    .into());
-            }
-        })
+        if let Destination::Split(order) = &settled.destination {
+            return Ok((distinct(order), Some(order.clone())));
+        }
+        let shards = settled.destination.shards(self.default_shard).ok_or_else(|| {
+            Report::error("0A000", "this write cannot be part of a statement over several shards")
+                .with_hint("Use a statement of its own, in the same transaction.")
+        })?;
+        Ok((shards, None))
     }
 
     /// Runs the client's statement as it has become; what ends its answer is returned. `columns`: as the client is to be told them.
@@ -127,31 +121,44 @@ impl Session {
                     let own = part_text(&settled, &split, *shard)?;
                     self.send_final(*at, &own, given);
                 }
-                let count = self.link.servers.len();
+                let (leader, count) = (places.first().copied().unwrap_or(0), self.link.servers.len());
                 match &split {
                     Some(order) => {
-                        let joiner = Announce::new(Interleave::new(self.servers_of(order), count), columns);
-                        let mut joiner = self.relay_returned(joiner, returned).await?;
-                        if !joiner.inner.failed() {
-                            joiner.tell(&mut self.link.client.outbound);
-                        }
-                        joiner.inner.finish(&mut end);
-                        joiner.inner.failed()
+                        let joiner = Interleave::new(self.servers_of(order), count);
+                        self.answer_joined(joiner, columns, returned, |joiner| {
+                            joiner.finish(&mut end);
+                            joiner.failed()
+                        })
+                        .await?
                     }
                     None => {
-                        let leader = places.first().copied().unwrap_or(0);
-                        let joiner = Announce::new(Scatter::new(leader, count, JoinFormat::Rows), columns);
-                        let mut joiner = self.relay_returned(joiner, returned).await?;
-                        if !joiner.inner.failed() {
-                            joiner.tell(&mut self.link.client.outbound);
-                        }
-                        joiner.inner.finish(&mut end);
-                        joiner.inner.failed()
+                        let joiner = Scatter::new(leader, count, JoinFormat::Rows);
+                        self.answer_joined(joiner, columns, returned, |joiner| {
+                            joiner.finish(&mut end);
+                            joiner.failed()
+                        })
+                        .await?
                     }
                 }
             }
         };
         self.ended(end, failed)
+    }
+
+    /// Passes on what the shards answer; `finish` takes what ends it and says whether it failed.
+    async fn answer_joined<J: Joiner>(
+        &mut self,
+        joiner: J,
+        columns: Option<Columns>,
+        returned: &mut Returned,
+        finish: impl FnOnce(&J) -> bool,
+    ) -> Result<bool, Failure> {
+        let mut joiner = self.relay_returned(Announce::new(joiner, columns), returned).await?;
+        let failed = finish(&joiner.inner);
+        if !failed {
+            joiner.tell(&mut self.link.client.outbound);
+        }
+        Ok(failed)
     }
 
     /// The same by way of a merge server.

@@ -107,15 +107,16 @@ impl Session {
             return Box::pin(self.drew(computed)).await;
         }
         if computed.draws {
-            let home = self.gateway.config.load().sharding.home;
+            let home = self.gateway.home();
             // Not noted as a write: a number that was drawn stays so whatever becomes of the transaction.
             return self.enlist(home, Access::Write).await;
         }
         self.enlist_any(Access::Read).await
     }
 
-    /// What was asked of a server outside a block is done: it does not take part in what follows.
-    pub(super) async fn give_back_if_idle(&mut self) {
+    /// What was asked of a server outside a block is done: it does not take part in what follows, where shards are enlisted in
+    /// their order, so that two such statements do not wait for each other.
+    pub(in crate::session) async fn give_back_if_idle(&mut self) {
         if self.transaction.block().is_none() {
             self.give_back().await;
         }
@@ -152,17 +153,13 @@ impl Session {
         self.drain().await?;
         let types = self.types_of(bind, prepared).await?;
         let Final { text, route, destination } = self.computed(route, destination, bind, prepared, &types).await?;
-        let plain = |shards: Vec<ShardId>| (shards, None);
         let every = destination == Destination::All;
         let single = matches!(destination, Destination::One(_) | Destination::Any);
         let (shards, order) = match destination {
             Destination::Split(order) => (distinct(&order), Some(order)),
-            Destination::Many(shards) => plain(shards),
-            Destination::All => plain(self.all_shards()),
-            Destination::One(shard) => plain(vec![shard]),
-            Destination::Any => plain(vec![self.default_shard]),
+            Destination::All => (self.all_shards(), None),
             Destination::Gather(_) | Destination::Move => return Err(computed_and_merged()),
-            Destination::Compute | Destination::NeedsParameterTypes => return Err(undecided()),
+            other => (other.shards(self.default_shard).ok_or_else(undecided)?, None),
         };
         let split = match &order {
             Some(_) => Some(split_of(&route)?),
@@ -189,7 +186,7 @@ impl Session {
     }
 
     pub(super) fn all_shards(&self) -> Vec<ShardId> {
-        (0..self.gateway.shards()).filter_map(|at| u16::try_from(at).ok().map(ShardId)).collect()
+        self.gateway.each_shard().collect()
     }
 
     /// The types of a statement's parameters, before anything of it is cut out.

@@ -10,7 +10,7 @@ use super::fetched::Given;
 use super::returned::Returned;
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, Arguments, Destination, Move, Output, Route, Target, literal};
+use crate::plan::{Access, Arguments, Move, Output, Route, Target, literal};
 use crate::pool::expect::{Audience, Step};
 use crate::session::ask::Values;
 use crate::session::failure::Failure;
@@ -113,17 +113,7 @@ impl Session {
 
     pub(super) fn sources(&self, moving: &Move, arguments: &dyn Arguments) -> Result<Vec<ShardId>, Failure> {
         let route = Route { access: Access::Write, target: (*moving.from).clone(), output: Output::Rows };
-        Ok(match self.destination(&route, arguments)? {
-            Destination::Many(shards) => shards,
-            Destination::One(shard) => vec![shard],
-            Destination::Any => vec![self.default_shard],
-            Destination::All
-            | Destination::Split(_)
-            | Destination::Compute
-            | Destination::Move
-            | Destination::Gather(_)
-            | Destination::NeedsParameterTypes => return Err(unmovable()),
-        })
+        self.destination(&route, arguments)?.shards(self.default_shard).ok_or_else(unmovable)
     }
 
     /// Takes the rows and puts them; what ends the answer is returned.

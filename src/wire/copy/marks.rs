@@ -3,6 +3,7 @@
 //! Rows are short: calling a vectorised search once per row and field costs more than the search. Here a block is looked at
 //! once and its finds are kept as bits for the calls that follow. *Measured*: `benches/copy_split.rs`.
 
+/// Looked at at once: a bit for each byte fits into a word.
 const BLOCK_BYTES: usize = 64;
 
 /// Bytes looked at one by one before a search is called for.

@@ -7,4 +7,4 @@ mod setval;
 
 pub use clause::{has_erased, source_of};
 pub use setval::sets;
-pub use walk::{Found, Sites, cte_name, rows};
+pub use walk::{Found, Sites, rows};

@@ -364,7 +364,7 @@ impl<'c> Sites<'c> {
     /// A query that belongs to the rows around it: its own places.
     fn query(&mut self, query: &mut SelectStmt) -> Result<(), Stop> {
         let before = self.names.len();
-        let ctes = query.with_clause.iter().flat_map(|with| &with.ctes).filter_map(cte_name);
+        let ctes = query.with_clause.iter().flat_map(|with| &with.ctes).filter_map(names::cte_name);
         self.names.extend(ctes);
         let conditions = split(&query.where_clause);
         let mut from = std::mem::take(&mut query.from_clause);
@@ -377,13 +377,6 @@ impl<'c> Sites<'c> {
         query.from_clause = from;
         self.names.truncate(before);
         result
-    }
-}
-
-pub fn cte_name(node: &Wrapped) -> Option<String> {
-    match &node.node {
-        Some(Node::CommonTableExpr(cte)) => Some(cte.ctename.clone()),
-        _ => None,
     }
 }
 

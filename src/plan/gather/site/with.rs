@@ -3,11 +3,11 @@
 use pg_query::protobuf::{CommonTableExpr, Node as Wrapped, WithClause};
 
 use super::clause::with_of;
-use super::walk::{Found, Sites, cte_name, rows, star, unfit};
+use super::walk::{Found, Sites, rows, star, unfit};
 use crate::plan::gather::fetch::writes_in_with;
 use crate::plan::gather::node;
 use crate::plan::ir::Stop;
-use crate::sql::Node;
+use crate::sql::{Node, names};
 
 impl Sites<'_> {
     pub fn with(&mut self, with: &mut WithClause) -> Result<(), Stop> {
@@ -19,7 +19,7 @@ impl Sites<'_> {
         }
         let all = with.ctes.clone();
         if recursive {
-            self.names.extend(all.iter().filter_map(cte_name));
+            self.names.extend(all.iter().filter_map(names::cte_name));
             self.with.ctes.clone_from(&all);
         }
         let mut kept = Vec::with_capacity(with.ctes.len());
