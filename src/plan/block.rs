@@ -9,10 +9,10 @@ use pg_query::protobuf::DoStmt;
 use super::builder::Builder;
 use super::function::Call;
 use super::ir::Stop;
+use super::session::utility;
 use super::statement::Source;
 use super::{
     Access, Context, Everywhere, Keyed, Output, Plan, Refusal, Route, Several, Target, When, ddl, followed, statement,
-    utility,
 };
 use crate::sql::{self, Node, edit, names, tokens};
 

@@ -32,7 +32,7 @@ pub struct Builder<'a> {
     /// The statement's text, if it may be changed.
     pub text: Option<&'a str>,
     /// Values to be computed before it runs.
-    pub wanted: Vec<super::wanted::Wanted>,
+    pub wanted: Vec<super::write::wanted::Wanted>,
     /// One of them draws numbers.
     pub draws: bool,
     /// A default that each shard would compute at a time of its own.
@@ -40,7 +40,7 @@ pub struct Builder<'a> {
     /// What the last write returns.
     pub returned: Option<Returned>,
     /// An UPDATE sets the key.
-    pub new_key: Option<super::moving::NewKey>,
+    pub new_key: Option<super::write::moving::NewKey>,
     /// The query will run over copies of its tables on one server: what only matters where it runs is let pass.
     pub gathering: bool,
     /// The search path in force: empty inside views.

@@ -1,10 +1,10 @@
 //! What is proved of a statement -> its route, or the refusal.
 
 use super::builder::{Builder, InsertedKey, Write, WriteBody, WriteVerb};
-use super::hold;
 use super::ir::{LeafId, Level, Query, Reason, Stop};
+use super::prove::hold;
+use super::prove::solver::Solver;
 use super::prove::{self, Prover, Shape, Verdict};
-use super::solver::Solver;
 use super::{Access, KeySource, Keyed, NullKey, Output, Pin, Refusal, Route, Several, Target};
 use crate::catalog::RelationKind;
 

@@ -14,9 +14,6 @@ mod refusal;
 mod route;
 mod gather;
 mod verb;
-mod put;
-mod make;
-mod materialize;
 mod key;
 mod literal;
 mod resolve;
@@ -31,54 +28,41 @@ mod with;
 mod select;
 mod from;
 mod rewrite;
-mod wanted;
-mod move_texts;
-mod moving;
 mod write;
-mod default;
-mod conflict;
-mod insert;
-mod merge;
 
-mod solver;
-mod hold;
 mod prove;
 mod finish;
-mod spread;
 
 mod copy;
-mod setting;
 mod block;
 mod followed;
-mod utility;
 mod ddl;
 mod sequence;
-mod remembered;
-mod shown;
+mod session;
 mod statement;
 mod shared;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use builder::STACK_BYTES_MAX;
 pub use copy::{CopyIn, CopyTarget};
+pub use ddl::make::Make;
+pub use ddl::materialize::{DEFINITION, Materialize};
 pub use gather::{
     Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, SortKey, Source, Value,
     rows_text,
 };
 pub use literal::{LiteralKey, Literals};
-pub use make::Make;
-pub use materialize::{DEFINITION, Materialize};
-pub use moving::Move;
-pub use put::{Put, Store};
 pub use refusal::Refusal;
 pub use rewrite::{Computed, Split, Values, When, literal, quoted};
 pub use route::{
     Access, Argument, Arguments, Destination, KeySource, Keyed, NullKey, Output, Pin, Placement, Route, Several, Target,
 };
-pub use setting::{boolean as setting_boolean, check_value as check_setting};
+pub use session::setting::{boolean as setting_boolean, check_value as check_setting};
+pub use session::shown::shown;
 pub use shared::{Shared, Sharing, compile_shared};
-pub use shown::shown;
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
+pub use write::moving::Move;
+pub use write::put::{Put, Store};
 
 /// What a statement means depends on.
 #[derive(Clone, Copy)]

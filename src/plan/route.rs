@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use shardmap::{Bucket, Key, ShardId};
 
-use super::moving::Move;
 use super::rewrite::{Computed, Split};
+use super::write::moving::Move;
 use super::{Fetched, Gather, LiteralKey, Refusal};
 use crate::catalog::{KeyType, Oid};
 use crate::sql::lift::LiteralKind;

@@ -5,11 +5,11 @@ use pg_query::protobuf::{
 };
 
 use super::builder::{Builder, Returned};
-use super::hold;
 use super::ir::{Body, Distinct, Fact, Level, OutputColumn, Parts, Query, SetKind, SetOperation, Stop, Term};
 use super::key::{self, Class, oid};
+use super::prove::hold;
+use super::prove::solver::Solver;
 use super::scope::{Columns, Scope};
-use super::solver::Solver;
 use super::{KeySource, Refusal};
 use crate::catalog::{Oid, RelationKind};
 use crate::sql::{Node, names};

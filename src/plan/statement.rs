@@ -1,10 +1,15 @@
 //! Picks the planner for a statement's kind.
 
 use super::builder::Builder;
+use super::ddl::make;
+use super::ddl::materialize;
 use super::ir::Stop;
+use super::session::remembered;
+use super::session::setting;
+use super::session::utility;
+use super::write::put;
 use super::{
-    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, make, materialize,
-    put, remembered, sequence, setting, utility,
+    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, sequence,
 };
 use crate::sql::{Node, Statement};
 

@@ -1,6 +1,8 @@
 //! DDL: every shard has the same schema, so it runs on every shard ([`everywhere`]), unless it promises what several shards cannot keep
 //! ([`table`], [`constraint`], [`alter`]).
 
+pub mod make;
+pub mod materialize;
 mod constraint;
 mod alter;
 mod table;

@@ -7,8 +7,8 @@
 //! statement names its columns. Every part reads rows that are a statement of their own, whose route the prover has decided.
 
 use super::Target;
-use super::make::Make;
-use super::put::Put;
+use super::ddl::make::Make;
+use super::write::put::Put;
 use crate::catalog::Oid;
 
 pub mod node;

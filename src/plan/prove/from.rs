@@ -4,9 +4,9 @@ use super::query::Prover;
 use super::verdict::{Shape, Verdict};
 use crate::catalog::RelationKind;
 use crate::plan::KeySource;
-use crate::plan::hold::{Environment, Flat, condition_facts, from_facts, present};
 use crate::plan::ir::{From, Join, LeafId, Parts, Reason, Sublink};
-use crate::plan::solver::Solver;
+use crate::plan::prove::hold::{Environment, Flat, condition_facts, from_facts, present};
+use crate::plan::prove::solver::Solver;
 
 impl<'q> Prover<'q> {
     /// A list of FROM items, inner-joined. Also gives the facts that hold for their rows, besides those of `base`.

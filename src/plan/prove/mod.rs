@@ -8,6 +8,8 @@
 //! the instance's rows that matter lie on that row's shard. Sets are kept in `groups`; bit i of a verdict's `anchored` says that
 //! every sharded instance below is anchored to set i.
 
+pub mod solver;
+pub mod hold;
 mod verdict;
 mod query;
 mod from;

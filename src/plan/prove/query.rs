@@ -3,11 +3,11 @@
 use super::verdict::{Shape, Verdict, unsteady};
 use crate::plan::KeySource;
 use crate::plan::builder::Stack;
-use crate::plan::hold::{Environment, condition_facts, level_facts};
 use crate::plan::ir::{
     Body, Distinct, Fact, From, Leaf, Level, Parts, Query, Reason, SetKind, SetOperation, Term, TermInfo,
 };
-use crate::plan::solver::Solver;
+use crate::plan::prove::hold::{Environment, condition_facts, level_facts};
+use crate::plan::prove::solver::Solver;
 
 /// One statement's proof.
 pub struct Prover<'q> {

@@ -1,5 +1,5 @@
 //! CREATE and REFRESH MATERIALIZED VIEW: the query is gathered into a table that only this transaction sees, on the home shard; REFRESH there reads
-//! it by `pgbraid.refreshed()`; then it is dropped. `plan/materialize` says what the views are.
+//! it by `pgbraid.refreshed()`; then it is dropped. `plan/ddl/materialize` says what the views are.
 
 use crate::catalog::RelationKind;
 use crate::execute::relay::Plain;

@@ -1,7 +1,7 @@
 //! What holds for the rows of a part of a statement: the facts it brings to its surroundings.
 
-use super::ir::{Body, Fact, From, Join, Leaf, Level, Owner, Parts, Query, Sublink, TermInfo};
 use super::solver::Solver;
+use crate::plan::ir::{Body, Fact, From, Join, Leaf, Level, Owner, Parts, Query, Sublink, TermInfo};
 
 /// Facts in force.
 pub type Environment<'q> = Vec<&'q Fact>;

@@ -5,21 +5,21 @@ use pg_query::protobuf::{
     RawStmt, TransactionStmt, TransactionStmtKind, TruncateStmt,
 };
 
-use super::block;
-use super::builder::Builder;
-use super::followed;
-use super::from::unusable;
-use super::function;
-use super::gather;
-use super::ir::Stop;
-use super::key;
-use super::statement::{self, Source};
-use super::write::untriggered;
-use super::{
+use crate::catalog::RelationKind;
+use crate::plan::block;
+use crate::plan::builder::Builder;
+use crate::plan::followed;
+use crate::plan::from::unusable;
+use crate::plan::function;
+use crate::plan::gather;
+use crate::plan::ir::Stop;
+use crate::plan::key;
+use crate::plan::statement::{self, Source};
+use crate::plan::write::untriggered;
+use crate::plan::{
     Access, Context, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, Refusal, Route, Several, Target,
     TransactionVerb,
 };
-use crate::catalog::RelationKind;
 use crate::sql::{Node, edit, names, tokens};
 
 /// CURSOR_OPT_HOLD, parsenodes.h.

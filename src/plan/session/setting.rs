@@ -2,9 +2,9 @@
 
 use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, VariableSetKind, VariableSetStmt};
 
-use super::ir::Stop;
 use super::utility;
-use super::{Plan, Refusal, SettingName, SettingVerb, TransactionVerb};
+use crate::plan::ir::Stop;
+use crate::plan::{Plan, Refusal, SettingName, SettingVerb, TransactionVerb};
 use crate::sql::{Node, names};
 
 /// Plans SET and RESET.

@@ -5,11 +5,12 @@
 
 use pg_query::protobuf::{CreateTableAsStmt, Node as Wrapped, RawStmt, RefreshMatViewStmt, SelectStmt};
 
-use super::builder::Builder;
-use super::ir::Stop;
-use super::rewrite::quoted;
-use super::{Access, Context, Everywhere, Make, Output, Plan, Refusal, Route, Target, gather, make, statement};
 use crate::catalog::{Relation, RelationKind};
+use crate::plan::builder::Builder;
+use crate::plan::ddl::make;
+use crate::plan::ir::Stop;
+use crate::plan::rewrite::quoted;
+use crate::plan::{Access, Context, Everywhere, Make, Output, Plan, Refusal, Route, Target, gather, statement};
 use crate::sql::{self, Node, edit, names};
 
 /// Stands in [`Make::create`] where the definition is to be.

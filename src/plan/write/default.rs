@@ -1,11 +1,11 @@
 //! Columns that an INSERT or COPY leaves out take their defaults: which of these each shard may compute for itself.
 
-use super::Refusal;
-use super::builder::Builder;
-use super::function::Call;
 use super::insert::relative_time;
-use super::ir::Stop;
 use crate::catalog::{Column, ColumnDefault, Relation, RelationKind};
+use crate::plan::Refusal;
+use crate::plan::builder::Builder;
+use crate::plan::function::Call;
+use crate::plan::ir::Stop;
 use crate::sql::{self, Node, names, walk};
 
 impl<'a> Builder<'a> {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{InsertStmt, Node as Wrapped, SelectStmt, SetOperation as AstSet};
 
-use super::builder::{Builder, Write, WriteBody, WriteVerb};
-use super::finish::expressions;
-use super::function::Call;
-use super::ir::{LeafId, Level, Parts, Stop};
-use super::key::{self, Class, oid};
 use super::wanted::{Computable, Wanted, tells_time};
-use super::{KeySource, Refusal};
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
+use crate::plan::builder::{Builder, Write, WriteBody, WriteVerb};
+use crate::plan::finish::expressions;
+use crate::plan::function::Call;
+use crate::plan::ir::{LeafId, Level, Parts, Stop};
+use crate::plan::key::{self, Class, oid};
+use crate::plan::{KeySource, Refusal};
 use crate::sql::{Node, names, walk};
 
 impl<'a> Builder<'a> {

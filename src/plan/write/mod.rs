@@ -1,16 +1,25 @@
 //! UPDATE, DELETE, MERGE, and what every write shares: its target, SET, RETURNING.
 
+pub mod conflict;
+pub mod default;
+pub mod insert;
+pub mod merge;
+pub mod move_texts;
+pub mod moving;
+pub mod put;
+pub mod spread;
+pub mod wanted;
+
 use std::sync::Arc;
 
 use pg_query::protobuf::{DeleteStmt, Node as Wrapped, RangeVar, ReturningClause, UpdateStmt};
 
+use self::wanted::tells_time;
 use super::Refusal;
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
 use super::from::unusable;
 use super::ir::{From, LeafId, Level, Parts, Stop};
-use super::moving;
 use super::scope::Scope;
-use super::wanted::tells_time;
 use crate::catalog::{Relation, RelationKind};
 use crate::sql::{Node, names};
 

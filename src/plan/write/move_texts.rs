@@ -2,15 +2,15 @@
 
 use pg_query::protobuf::{Node as Wrapped, RawStmt, SubLink, SubLinkType, UpdateStmt, WithClause};
 
-use super::builder::Builder;
-use super::function::Call;
-use super::gather::{Content, node, writes_in_with};
-use super::rewrite::quoted;
 use super::wanted::default_text;
 use crate::catalog::{Column, ColumnDefault, Relation};
+use crate::plan::builder::Builder;
+use crate::plan::function::Call;
+use crate::plan::gather::{Content, node, writes_in_with};
+use crate::plan::rewrite::quoted;
 use crate::sql::{self, Node, edit, names, update};
 
-/// The statements that a [`super::Move`] consists of.
+/// The statements that a [`crate::plan::Move`] consists of.
 pub struct Texts {
     pub take: String,
     pub put: String,

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use pg_query::protobuf::{FuncCall, Node as Wrapped, RangeVar, SelectStmt};
 
-use super::builder::Builder;
-use super::function::unremembered;
-use super::ir::Stop;
-use super::rewrite::{Computed, Edit, Piece, Values, When};
-use super::{Access, Context, Output, Route, Target};
 use crate::catalog::{Column, ColumnDefault};
+use crate::plan::builder::Builder;
+use crate::plan::function::unremembered;
+use crate::plan::ir::Stop;
+use crate::plan::rewrite::{Computed, Edit, Piece, Values, When};
+use crate::plan::{Access, Context, Output, Route, Target};
 use crate::sql::{Node, names, statements, tokens, walk};
 
 /// The route of a statement that asks for such numbers; `None` for any other.

@@ -1,12 +1,12 @@
 //! Values of INSERT ... VALUES that must be computed before it runs: keys given as expressions or defaults, numbers of sequences,
 //! what each shard would compute for itself; and the current time, of which a statement on several shards has only one.
 
-use super::builder::{Builder, WriteVerb};
-use super::function::Call;
-use super::ir::Stop;
-use super::rewrite::{Computed, Edit, Piece, Split, Values, When, quoted};
-use super::{Access, Refusal, Several, Target};
 use crate::catalog::{Column, ColumnDefault, Relation, RelationKind};
+use crate::plan::builder::{Builder, WriteVerb};
+use crate::plan::function::Call;
+use crate::plan::ir::Stop;
+use crate::plan::rewrite::{Computed, Edit, Piece, Split, Values, When, quoted};
+use crate::plan::{Access, Refusal, Several, Target};
 use crate::sql::{Node, clock, names, values, walk};
 
 /// A value to be computed.
@@ -127,7 +127,9 @@ impl Builder<'_> {
             let refusal = Refusal::unsupported("RETURNING the current time from several shards is not supported")
                 .hint("Store it in a column and return that.");
             return match target {
-                Target::Keyed(keyed) => Ok(Target::Keyed(super::Keyed { several: Several::Refuse(refusal), ..keyed })),
+                Target::Keyed(keyed) => {
+                    Ok(Target::Keyed(crate::plan::Keyed { several: Several::Refuse(refusal), ..keyed }))
+                }
                 _ => Err(refusal.into()),
             };
         }

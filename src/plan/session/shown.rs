@@ -3,8 +3,8 @@
 
 use pg_query::protobuf::RangeVar;
 
-use super::rewrite::{Computed, Edit, Piece, Values, When};
-use super::{Access, Output, Plan, Planned, Route, Target};
+use crate::plan::rewrite::{Computed, Edit, Piece, Values, When};
+use crate::plan::{Access, Output, Plan, Planned, Route, Target};
 use crate::sql::walk::Unknown;
 use crate::sql::{self, Node, edit};
 

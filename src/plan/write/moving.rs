@@ -1,11 +1,11 @@
 //! UPDATE of the sharding key: rows that are taken from where they are and put where their new key says.
 
-use super::builder::Builder;
-use super::ir::Stop;
-use super::key::Class;
 use super::move_texts::{Texts, alone, returns_others};
-use super::{Computed, Keyed, NullKey, Pin, Refusal, Several, Target, When};
 use crate::catalog::{KeyType, Relation, RelationKind};
+use crate::plan::builder::Builder;
+use crate::plan::ir::Stop;
+use crate::plan::key::Class;
+use crate::plan::{Computed, Keyed, NullKey, Pin, Refusal, Several, Target, When};
 use crate::sql::{Node, names};
 
 /// An UPDATE that may move rows to other shards, as the DELETE that gives the changed rows and the INSERT that stores them.
@@ -39,7 +39,7 @@ pub struct Move {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
     /// The value, if it is certain.
-    pub sources: Option<Vec<super::KeySource>>,
+    pub sources: Option<Vec<crate::plan::KeySource>>,
 }
 
 impl<'a> Builder<'a> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{InsertStmt, OnConflictClause, RangeVar, ReturningClause};
 
-use super::builder::{Builder, Returned, WriteBody, WriteVerb};
-use super::ir::{LeafId, Level, Parts, Stop};
-use super::scope::{Columns, Item, Scope};
 use crate::catalog::Relation;
+use crate::plan::builder::{Builder, Returned, WriteBody, WriteVerb};
+use crate::plan::ir::{LeafId, Level, Parts, Stop};
+use crate::plan::scope::{Columns, Item, Scope};
 use crate::sql::{Node, names};
 
 impl<'a> Builder<'a> {

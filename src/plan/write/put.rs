@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{InsertStmt, Node as Wrapped, OverridingKind, RangeVar, RawStmt, ResTarget, SelectStmt};
 
-use super::builder::Builder;
-use super::gather::{self, Defaults};
 use super::insert::plain_values;
-use super::ir::Stop;
-use super::rewrite::quoted;
 use super::wanted::default_text;
-use super::{Access, Context, Gather, Keyed, Output, Route, Several, Target};
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
+use crate::plan::builder::Builder;
+use crate::plan::gather::{self, Defaults};
+use crate::plan::ir::Stop;
+use crate::plan::rewrite::quoted;
+use crate::plan::{Access, Context, Gather, Keyed, Output, Route, Several, Target};
 use crate::sql::{self, Node, clock, edit, names, tokens};
 
 /// What becomes of the rows of a [`Gather`] that are not the client's.

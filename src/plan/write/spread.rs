@@ -1,11 +1,11 @@
 //! Whether a write over several shards is the sum of writes on each shard's rows.
 
-use super::builder::{Builder, Write, WriteBody, WriteVerb};
-use super::finish::distributes;
 use super::insert::relative_time;
-use super::ir::{Query, Reason};
-use super::prove::{Shape, Verdict};
 use crate::catalog::{KeyType, RelationKind};
+use crate::plan::builder::{Builder, Write, WriteBody, WriteVerb};
+use crate::plan::finish::distributes;
+use crate::plan::ir::{Query, Reason};
+use crate::plan::prove::{Shape, Verdict};
 
 impl Builder<'_> {
     /// Why the statement, whose writes were proved to be these, is not the sum of its runs on each shard, if it is not.
@@ -49,7 +49,7 @@ impl Builder<'_> {
                     Verdict { sharded: true, .. } => {
                         Err(Reason::new("an INSERT that reads rows of several shards is not supported yet"))
                     }
-                    Verdict { unsteady: Some(what), .. } if shared => Err(super::prove::unsteady(what)),
+                    Verdict { unsteady: Some(what), .. } if shared => Err(crate::plan::prove::unsteady(what)),
                     Verdict { .. } => Ok(()),
                 }
             }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{CreateTableAsStmt, IntoClause, Node as Wrapped, ObjectType, RawStmt, SelectStmt};
 
-use super::builder::Builder;
-use super::ir::Stop;
 use super::materialize::{self, Materialize};
-use super::rewrite::quoted;
-use super::statement::Source;
-use super::{
-    Access, Context, Everywhere, Gather, Output, Plan, Refusal, Route, Target, ddl, gather, statement, utility,
-};
+use crate::plan::builder::Builder;
+use crate::plan::ir::Stop;
+use crate::plan::rewrite::quoted;
+use crate::plan::session::utility;
+use crate::plan::statement::Source;
+use crate::plan::{Access, Context, Everywhere, Gather, Output, Plan, Refusal, Route, Target, ddl, gather, statement};
 use crate::sql::{Node, edit, names};
 
 /// A table to be made for the rows of a [`Gather`].

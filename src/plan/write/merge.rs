@@ -2,14 +2,14 @@
 
 use pg_query::protobuf::{CmdType, MergeMatchKind, MergeStmt, MergeWhenClause};
 
-use super::Refusal;
-use super::builder::{Builder, InsertedKey, Write, WriteBody, WriteVerb};
 use super::insert::{insert_columns, key_left_out, not_constant};
-use super::ir::{From, Join, Level, Parts, Stop};
-use super::key::{self, Class};
-use super::scope::Scope;
 use super::wanted::tells_time;
 use crate::catalog::{ColumnDefault, KeyType, Relation, RelationKind};
+use crate::plan::Refusal;
+use crate::plan::builder::{Builder, InsertedKey, Write, WriteBody, WriteVerb};
+use crate::plan::ir::{From, Join, Level, Parts, Stop};
+use crate::plan::key::{self, Class};
+use crate::plan::scope::Scope;
 use crate::sql::{Node, names};
 
 impl<'a> Builder<'a> {
@@ -102,13 +102,13 @@ impl<'a> Builder<'a> {
             // Counted by `inferred`.
             Node::ParamRef(parameter) => {
                 let index = usize::try_from(parameter.number).ok().and_then(|number| number.checked_sub(1));
-                index.map(|index| super::KeySource::Parameter { index, type_oid: None })
+                index.map(|index| crate::plan::KeySource::Parameter { index, type_oid: None })
             }
             _ => self.source(value, class, column.type_oid),
         };
         let source = match source {
-            Some(super::KeySource::Constant(constant)) => {
-                key::stored(constant, key_type).map(super::KeySource::Constant)
+            Some(crate::plan::KeySource::Constant(constant)) => {
+                key::stored(constant, key_type).map(crate::plan::KeySource::Constant)
             }
             source => source,
         };

@@ -1,7 +1,7 @@
 //! Facts -> equivalence classes, the values a term is proved to be one of, and which owners cannot be NULL as a whole.
 
-use super::KeySource;
-use super::ir::{Fact, Owner, Term, TermInfo};
+use crate::plan::KeySource;
+use crate::plan::ir::{Fact, Owner, Term, TermInfo};
 
 /// The consequences of a set of facts.
 pub struct Solver<'q> {
