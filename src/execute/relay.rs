@@ -69,6 +69,10 @@ pub trait Joiner {
     fn stops_at_copy_in(&self) -> bool {
         true
     }
+    /// Long rows are held like other frames, not forwarded piecemeal.
+    fn holds_rows(&self) -> bool {
+        false
+    }
     /// All servers that still owe something shall be told to stop. Asked after each round; true once.
     fn cancels(&mut self) -> bool {
         false
@@ -159,6 +163,10 @@ impl Joiner for Plain {
 
     fn passes_answers(&self) -> bool {
         !self.keep_tags && !self.hide_ready && self.skip_described
+    }
+
+    fn holds_rows(&self) -> bool {
+        self.keep_row
     }
 
     fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
@@ -308,7 +316,7 @@ impl Link {
                 continue;
             }
             let out = &mut client.outbound;
-            let Some(Head { header, renumbered, whole }) = head(server, run)? else { break };
+            let Some(Head { header, renumbered, whole }) = head(server, run, joiner.holds_rows())? else { break };
             if !joiner.admits(index, server.expects.front().map(|expect| expect.step)) {
                 break;
             }
@@ -364,15 +372,17 @@ struct Head {
     whole: bool,
 }
 
-/// The frame behind the run, in which nothing has been changed yet; `None` if more of it must come first.
+/// The frame behind the run, in which nothing has been changed yet; `None` if more of it must come first. `holds_rows`: long rows are
+/// held like other frames.
 #[inline]
-fn head(server: &mut Server, run: usize) -> Result<Option<Head>, ServerFault> {
+fn head(server: &mut Server, run: usize, holds_rows: bool) -> Result<Option<Head>, ServerFault> {
     let bytes = &server.inbound[run..];
     let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else {
         return Ok(None);
     };
     let renumbered = server.oids.reads(header.tag);
-    let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > STREAM_FRAME_BYTES && !renumbered;
+    let held_bytes_max = if holds_rows { HELD_FRAME_BYTES } else { STREAM_FRAME_BYTES };
+    let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > held_bytes_max && !renumbered;
     let frame_bytes_max = if streams { LARGEST_MESSAGE_BYTES + 4 } else { HELD_FRAME_BYTES };
     if header.frame_bytes > frame_bytes_max {
         return Err(ServerFault::Protocol(format!("message of {} bytes", header.frame_bytes)));

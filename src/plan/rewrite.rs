@@ -70,8 +70,8 @@ const TARGETS_MAX: usize = 1_000;
 
 impl Computed {
     /// The SELECTs that compute the values, each in one row.
-    pub fn queries(&self) -> impl Iterator<Item = String> {
-        self.expressions.chunks(TARGETS_MAX).map(|part| format!("SELECT {}", part.join(", ")))
+    pub fn queries(&self) -> impl Iterator<Item = (String, usize)> {
+        self.expressions.chunks(TARGETS_MAX).map(|part| (format!("SELECT {}", part.join(", ")), part.len()))
     }
 
     /// The statement with the values in it.

@@ -1,5 +1,6 @@
 //! Brings servers into a client's transaction, and says hello with what the first one reports.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use shardmap::ShardId;
@@ -16,6 +17,17 @@ use crate::pool::lend::{Lent, ServerPool};
 use crate::pool::pools::CheckoutError;
 use crate::txn::state::{Transaction, Writes};
 use crate::wire::reply::{self, Report, Status};
+
+/// How far a server has come with the block's BEGIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// It had begun.
+    Before,
+    /// It does with the statement that is sent to it next.
+    WithStatement,
+    /// It is to be heard of first.
+    Unheard,
+}
 
 impl Session {
     /// Answers a client that has just been let in: parameters as its servers spell them, cancel key, ready.
@@ -100,13 +112,48 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe: a server is in the link or back in its pool.
     pub(super) async fn enlist(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
+        let (at, begins) = self.enlist_only(shard, access).await?;
+        if begins == Begins::Unheard {
+            Box::pin(self.confirm(at..at + 1)).await?;
+        }
+        Ok(at)
+    }
+
+    /// The same for several shards, which begin at the same time.
+    pub(super) async fn enlist_each(
+        &mut self,
+        shards: impl Iterator<Item = ShardId> + Clone,
+        access: Access,
+    ) -> Result<Vec<usize>, Failure> {
+        let (mut unheard, mut begun) = (false, 0);
+        for shard in shards.clone() {
+            let (_, begins) = self.enlist_only(shard, access).await?;
+            unheard |= begins == Begins::Unheard;
+            begun += usize::from(begins != Begins::Before);
+        }
+        // A BEGIN that a cancel request has hit would leave what is sent behind it to its server alone.
+        if unheard || (access == Access::Write && begun > 1 && self.transaction.block().is_some()) {
+            let last = self.link.servers.len();
+            Box::pin(self.confirm(last - begun.min(last)..last)).await?;
+        }
+        // Those that enlist later may take the places of others that had only been asked something.
+        let places = shards.filter_map(|shard| self.enlisted_at(shard, access));
+        Ok(places.collect())
+    }
+
+    /// The place of a shard's server in the link, if it is fit for that.
+    fn enlisted_at(&self, shard: ShardId, access: Access) -> Option<usize> {
+        let reads_only = access == Access::Read && self.may_use_replica();
+        self.link.servers.iter().position(|enlisted| {
+            enlisted.shard == shard && (!enlisted.replica || reads_only) && !enlisted.server.is_broken()
+        })
+    }
+
+    async fn enlist_only(&mut self, shard: ShardId, access: Access) -> Result<(usize, Begins), Failure> {
         self.take_snapshot().await?;
         let reads_only = access == Access::Read && self.may_use_replica();
-        let found = |enlisted: &Enlisted| {
-            enlisted.shard == shard && (!enlisted.replica || reads_only) && !enlisted.server.is_broken()
-        };
-        if let Some(at) = self.link.servers.iter().position(found) {
-            return self.join(at).await;
+        if let Some(at) = self.enlisted_at(shard, access) {
+            return Ok((self.join(at).await?, Begins::Before));
         }
         if self.link.servers.iter().any(|enlisted| enlisted.only_asked) {
             Box::pin(self.let_go_asked()).await?;
@@ -123,7 +170,9 @@ impl Session {
         };
         self.cancel.add(server.cancel_key());
         server.oids.begin(self.catalog.version(), || self.catalog.oids(shard));
-        // A BEGIN cannot fail, so it travels with the statement. Settings can, and the statement must not run without them.
+        // A BEGIN fails only when it is cancelled, so it travels with the statement, unless others' work would be lost or kept apart
+        // from it then. Settings can fail, and the statement must not run without them.
+        let another = access == Access::Write && self.link.servers.iter().any(|enlisted| enlisted.begun);
         let (settings, replay) = match self.transaction.block() {
             Some(block) => (block.log.settings_before(), Some(&block.log)),
             None => (&self.settings, None),
@@ -133,17 +182,13 @@ impl Session {
         if let Some(log) = replay {
             server.send_query(log.replay().as_bytes(), Audience::Gateway);
             // A standby does not take every BEGIN.
-            wait |= !log.is_only_begin() || role != Role::Primary;
+            wait |= !log.is_only_begin() || role != Role::Primary || another;
         }
         let begun = replay.is_some();
         let replica = role != Role::Primary;
         let enlisted = Enlisted { shard, server, begun, needs_sync: false, replica, only_asked: false, own_numbers };
         self.link.servers.push(enlisted);
-        let at = self.link.servers.len() - 1;
-        if wait {
-            Box::pin(self.confirm(at)).await?;
-        }
-        Ok(at)
+        Ok((self.link.servers.len() - 1, if wait { Begins::Unheard } else { Begins::WithStatement }))
     }
 
     /// Takes a server into the block that was enlisted before it began: by a pipeline that had no Sync yet, whose implicit
@@ -157,7 +202,16 @@ impl Session {
             return Ok(at);
         };
         if enlisted.begun {
-            return Ok(at);
+            let server = &mut enlisted.server;
+            if enlisted.needs_sync || !server.expects.is_empty() || server.expects.status != Status::Idle {
+                return Ok(at);
+            }
+            // Its BEGIN was cancelled: what is sent to it would be a transaction of its own.
+            server.mark_broken();
+            let text = format!("shard \"{}\" has no part in this transaction", self.gateway.shard_name(enlisted.shard));
+            return Err(Report::error("40001", text)
+                .with_hint("Its BEGIN was cancelled. Run the transaction again.")
+                .into());
         }
         enlisted.begun = true;
         if std::mem::take(&mut enlisted.needs_sync) {
@@ -166,14 +220,14 @@ impl Session {
         enlisted.own_numbers = !enlisted.replica && self.gateway.forget_numbers(&mut enlisted.server);
         enlisted.server.send_query(block.log.replay().as_bytes(), Audience::Gateway);
         if !block.log.is_only_begin() || enlisted.replica {
-            Box::pin(self.confirm(at)).await?;
+            Box::pin(self.confirm(at..at + 1)).await?;
         }
         Ok(at)
     }
 
-    /// Waits until a server has taken the session's settings.
-    pub(super) async fn confirm(&mut self, at: usize) -> Result<(), Failure> {
-        for enlisted in &mut self.link.servers[..at] {
+    /// Waits until servers have begun, and have taken the session's settings.
+    pub(super) async fn confirm(&mut self, places: Range<usize>) -> Result<(), Failure> {
+        for enlisted in &mut self.link.servers[..places.start] {
             if !enlisted.server.expects.is_empty() {
                 enlisted.server.send_flush();
             }
@@ -183,7 +237,7 @@ impl Session {
         let Some(body) = plain.hidden_error else {
             return if plain.error.is_none() { Ok(()) } else { Err(Failure::Told) };
         };
-        self.link.servers[at].server.mark_broken();
+        self.link.servers[places].iter_mut().for_each(|enlisted| enlisted.server.mark_broken());
         let text =
             |code| String::from_utf8_lossy(crate::wire::fields::field(&body, code).unwrap_or_default()).into_owned();
         Err(Report::error(&text(b'C'), text(b'M')).into())

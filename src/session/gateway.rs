@@ -216,7 +216,7 @@ impl Gateway {
     }
 
     /// All shards, in the order of the configuration.
-    pub fn each_shard(&self) -> impl Iterator<Item = ShardId> + use<> {
+    pub fn each_shard(&self) -> impl Iterator<Item = ShardId> + Clone + use<> {
         (0..self.fixed.shards).map(ShardId)
     }
 

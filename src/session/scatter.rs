@@ -81,12 +81,10 @@ impl Session {
                 self.note_write(*shard).await?;
             }
         }
-        let mut places = Vec::with_capacity(shards.len());
         for shard in shards {
             self.note_touched(*shard, access)?;
-            places.push(self.enlist(*shard, access).await?);
         }
-        Ok(places)
+        self.enlist_each(shards.iter().copied(), access).await
     }
 
     /// What joins the answers of an EXPLAIN; `None` for another statement.
@@ -151,9 +149,7 @@ impl Session {
     /// Enlists all shards for writing, and puts them in their order: whatever a block did before, what runs on all shards
     /// begins on the same one.
     pub(super) async fn enlist_all(&mut self) -> Result<(), Failure> {
-        for shard in self.gateway.each_shard() {
-            self.enlist(shard, Access::Write).await?;
-        }
+        self.enlist_each(self.gateway.each_shard(), Access::Write).await?;
         self.link.servers.sort_by_key(|enlisted| enlisted.shard);
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::probe::not_understood;
 use super::statement::NoArguments;
 use crate::plan::{Access, Destination, Plan, Planned};
 use crate::txn::state::BlockKind;
+use crate::wire::reply;
 use shardmap::ShardId;
 
 /// Error positions in a script are kept right by padding, of up to so much in all; beyond, they count from the statement.
@@ -38,6 +39,9 @@ impl Session {
 
     /// Runs a script statement by statement, in one implicit block.
     pub(super) async fn script(&mut self, compiled: &Arc<Compiled>, text: &[u8]) -> Result<Ended, Failure> {
+        if matches!(compiled.statements.as_deref(), Some([] | [Planned { plan: Plan::Empty, .. }])) {
+            reply::empty_query(&mut self.link.client.outbound);
+        }
         for planned in compiled.statements.iter().flatten() {
             self.begin_own_block();
             let statement = padded(text, &planned.range, compiled.count());

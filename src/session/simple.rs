@@ -27,19 +27,22 @@ impl Session {
         if !self.link.is_drained() {
             Box::pin(self.drain()).await?;
         }
-        if self.in_implicit_block() {
-            Box::pin(self.commit_pipeline()).await?;
+        // What it has written and what the Query does are one transaction.
+        let behind = self.in_implicit_block() || self.wrote_outside_block();
+        if behind {
+            self.begin_behind_pipeline();
+            Box::pin(self.settle_implicit()).await?;
         }
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.names.portals.remove(&b""[..]);
         self.pipeline.clear();
         let compiled = match self.shared(text)? {
-            Found::Placed(access, destination) => {
+            Found::Placed(access, destination) if !behind => {
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
-            Found::Unknown => match self.compile_alone(text) {
+            Found::Placed(..) | Found::Unknown => match self.compile_alone(text) {
                 Some(compiled) => compiled,
                 None => Box::pin(self.known(text, &[])).await?,
             },
@@ -50,6 +53,7 @@ impl Session {
         }
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
+            _ if behind => Box::pin(self.script(&compiled, text)).await,
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
             [Planned { plan, range, .. }] => {
                 let statement = match plan {
@@ -219,6 +223,7 @@ impl Session {
             let code = String::from_utf8_lossy(field(body, b'C').unwrap_or_default()).into_owned();
             tracing::warn!(sqlstate = code, "a server refused the session's settings");
             self.link.servers[at].server.mark_broken();
+            self.transaction.fail();
         }
         if alone && self.transaction.block().is_none() {
             self.release().await;

@@ -43,6 +43,31 @@ fn a_dead_home_shard_lets_others_be_read() {
 }
 
 #[test]
+fn a_server_lost_while_rows_are_gathered_for_the_first_of_two_steps_ends_the_statement() {
+    let stage = Stage::new("");
+    let mut client = stage.client();
+    for key in [key_on(0), key_on(1)] {
+        client.run(&format!("INSERT INTO rows VALUES ({key}, 1, 'x')"));
+    }
+    let query = "SELECT count(DISTINCT a.v) FROM rows a JOIN rows b ON a.id = b.customer_id WHERE b.id > (SELECT avg(DISTINCT id) FROM rows)";
+    // The merge server takes its turn on either shard.
+    for _ in 0..4 {
+        let mut holder = stage.shard(1);
+        holder.run("BEGIN; LOCK TABLE rows");
+        let lost = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| client.query(query));
+            eventually("a shard waits for the lock", || stage.waiting(1, "relation") > 0);
+            let ends = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'relation'";
+            assert_ne!(holder.value(ends), "0");
+            asked.join().unwrap()
+        });
+        assert_eq!((lost.sqlstate(), lost.status), ("08006", Some('I')), "{:?}", lost.error);
+        holder.run("ROLLBACK");
+        assert_eq!(client.value(query), "0");
+    }
+}
+
+#[test]
 fn a_shard_that_dies_in_a_transaction_fails_it_and_nothing_is_kept() {
     let stage = Stage::new("");
     let key = key_on(1);

@@ -146,7 +146,7 @@ fn computed(target: &Target, text: &str) -> String {
     let values: Vec<_> = (1..=computed.expressions.len()).map(|number| Some(format!("?{number}"))).collect();
     let text = String::from_utf8_lossy(&computed.apply(text.as_bytes(), &values)).into_owned();
     let home = if computed.draws { " at home" } else { "" };
-    format!("{}{home}:\n  {text}", computed.queries().collect::<Vec<_>>().join("; "))
+    format!("{}{home}:\n  {text}", computed.queries().map(|(text, _)| text).collect::<Vec<_>>().join("; "))
 }
 
 fn fetched(target: &Target) -> String {

@@ -29,10 +29,16 @@ DELETE FROM countries WHERE code = 'PT';
 INSERT INTO countries VALUES ('IT', 'again');
 INSERT INTO countries VALUES ('RR', (random() < 2)::text) RETURNING name;
 INSERT INTO countries VALUES ('NN', (now() > '2020-01-01')::text) RETURNING *;
+INSERT INTO countries VALUES ('LL', left(random()::text, 0) || repeat('x', 1000));
+INSERT INTO countries VALUES ('ML', left(random()::text, 0) || repeat('x', 300000));
+INSERT INTO countries VALUES ('CL', repeat('x', 300000));
+-- What is computed before it is stored is held whole.
+-- refused 54000
+INSERT INTO countries VALUES ('TL', left(random()::text, 0) || repeat('x', 70000000));
 INSERT INTO countries SELECT 'X' || id::text, name FROM products WHERE id < 3;
 INSERT INTO countries SELECT key, value FROM settings WHERE key = 'no';
 UPDATE products SET price = price * 2 WHERE id = 1;
-SELECT * FROM countries;
+SELECT code, length(name), left(name, 20) FROM countries;
 SELECT * FROM products;
 SELECT c.customer_id, n.name FROM customers c JOIN countries n ON n.code = c.country WHERE c.customer_id = 3;
 SELECT c.customer_id, n.name FROM customers c JOIN countries n ON n.code = c.country;

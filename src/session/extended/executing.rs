@@ -316,6 +316,10 @@ impl Session {
                 self.begin_in_pipeline(text, *read_only == Some(true)).await?;
             }
             Plan::Transaction(verb) => {
+                // All but COMMIT undo what was written before them, or fail. Source: xact.c, TBLOCK_STARTED.
+                if self.wrote_outside_block() && !matches!(verb, TransactionVerb::Commit { chain: false }) {
+                    self.begin_behind_pipeline();
+                }
                 self.settle_implicit().await?;
                 self.transaction_verb(text, verb).await?;
             }

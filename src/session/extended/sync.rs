@@ -13,6 +13,10 @@ impl Session {
             let settled = self.settle_parse(None).await;
             self.conclude_extended(settled).await?;
         }
+        // What was written on one server is undone by an error on another.
+        if self.link.servers.iter().filter(|enlisted| enlisted.needs_sync).count() > 1 && self.wrote_outside_block() {
+            self.begin_behind_pipeline();
+        }
         let result = match self.sync_servers().await {
             Ok(false) => self.commit_pipeline().await.map(|()| false),
             result => result,

@@ -164,6 +164,9 @@ impl Session {
 
     /// CLOSE ALL.
     pub(in crate::session) async fn execute_close_all(&mut self) -> Result<(), Failure> {
+        if self.wrote_outside_block() {
+            self.begin_behind_pipeline();
+        }
         self.settle_implicit().await?;
         self.end_held_cursors().await;
         self.tell_servers("CLOSE ALL").await?;

@@ -299,7 +299,7 @@ impl Session {
         let mut wait = server.adopt(&settings);
         wait |= !sets.is_empty();
         server.send_query(begin.as_bytes(), Audience::Gateway);
-        if wait { self.confirm(at).await } else { Ok(()) }
+        if wait { self.confirm(at..at + 1).await } else { Ok(()) }
     }
 
     /// The start of the client's transaction, as the first of its servers tells it; outside a block, that of this server's.

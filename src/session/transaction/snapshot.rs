@@ -220,10 +220,10 @@ impl Session {
         if half_done {
             self.send(0..count, b"ROLLBACK");
         }
-        // Its answer comes before that of the statement.
+        // Seen through: nobody commits on several shards until then, and what follows may wait for others.
         self.send(0..count, RELEASE);
+        self.round().await?;
         if half_done {
-            self.round().await?;
             self.link.servers.iter_mut().for_each(|enlisted| enlisted.begun = false);
         }
         Ok(!half_done)

@@ -86,6 +86,11 @@ impl Session {
         self.commit_block().await
     }
 
+    /// The messages since the last Sync have written, and are no block's.
+    pub(in crate::session) fn wrote_outside_block(&self) -> bool {
+        self.transaction.block().is_none() && self.pipeline.writes != Writes::Nothing
+    }
+
     /// In a block that the client has not begun.
     pub(in crate::session) fn in_implicit_block(&self) -> bool {
         self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit)

@@ -65,7 +65,7 @@ impl Session {
         let computed = computed_of(route)?;
         let at = self.computing(computed).await?;
         let mut values = Vec::new();
-        for query in computed.queries() {
+        for (query, _) in computed.queries() {
             match given {
                 Given::Nothing => self.link.servers[at].server.send_query(query.as_bytes(), Audience::Joiner),
                 Given::Bound(bind, types) => self.send_fetching(at, query.as_bytes(), types, bind, false),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shardmap::ShardId;
 
 use crate::execute::interleave::Interleave;
-use crate::execute::relay::Plain;
+use crate::execute::relay::{HELD_FRAME_BYTES, Plain};
 use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
@@ -84,9 +84,9 @@ impl Session {
             return self.forward_query(at, text, alone).await;
         }
         let mut values = Vec::new();
-        for query in computed.queries() {
+        for (query, count) in computed.queries() {
             self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
-            values.extend(self.row_of_values().await?);
+            values.extend(self.row_of_values(count).await?);
         }
         values.extend(self.own_value(computed.values, at, Wire::Simple).await?);
         self.give_back_if_idle().await;
@@ -122,12 +122,22 @@ impl Session {
         }
     }
 
-    async fn row_of_values(&mut self) -> Result<Vec<Option<String>>, Failure> {
+    /// A row of so many values that have been asked for.
+    async fn row_of_values(&mut self, count: usize) -> Result<Vec<Option<String>>, Failure> {
         let mut plain = Plain { keep_row: true, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         self.pass_on_hidden_error(&plain)?;
-        if plain.error.is_some() { Err(Failure::Told) } else { Ok(plain.row) }
+        if plain.error.is_some() {
+            return Err(Failure::Told);
+        }
+        if plain.row.len() != count {
+            // One that is longer is not held.
+            let text =
+                format!("values that are computed before they are stored have more than {HELD_FRAME_BYTES} bytes");
+            return Err(Report::error("54000", text).with_hint("Give them as constants or parameters.").into());
+        }
+        Ok(plain.row)
     }
 
     // The extended protocol
@@ -240,14 +250,14 @@ impl Session {
                 return Ok(done);
             }
             let mut values = Vec::new();
-            for query in computed.queries() {
+            for (query, count) in computed.queries() {
                 let server = self.send_text_as(at, PORTAL, query.as_bytes(), types, bind, (Audience::Gateway, false));
                 reply::execute(&mut server.outbound, PORTAL, 0);
                 server.expects.push(Step::Execute, Audience::Gateway);
                 reply::named(&mut server.outbound, b'C', b'P', PORTAL);
                 server.expects.push(Step::Close, Audience::Gateway);
                 server.send_flush();
-                values.extend(self.row_of_values().await?);
+                values.extend(self.row_of_values(count).await?);
             }
             values.extend(self.own_value(computed.values, at, Wire::Extended).await?);
             let text = computed.apply(&done.text, &values);
