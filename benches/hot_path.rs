@@ -290,7 +290,7 @@ impl Parts {
         let text = volley.parse.unwrap().text;
         let compiled = self.plans.compile(text, &[], &self.scope, &self.catalog, &self.rules);
         let Some(Plan::Rows(route)) = compiled.plan() else { panic!("{compiled:?}") };
-        let arguments = BoundArguments { bind: &volley.bind, resolved_types: None };
+        let arguments = BoundArguments::new(&volley.bind, None);
         black_box(route.resolve(&Halves, ShardId(0), &arguments).unwrap());
     }
 }

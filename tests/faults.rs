@@ -24,6 +24,8 @@ mod cancelled;
 mod elsewhere;
 #[path = "faults/explain.rs"]
 mod explain;
+#[path = "faults/labels.rs"]
+mod labels;
 #[path = "faults/limits.rs"]
 mod limits;
 #[path = "faults/long_bind.rs"]

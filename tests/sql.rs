@@ -21,6 +21,8 @@ mod script;
 mod support;
 #[path = "sql/writes.rs"]
 mod writes;
+#[path = "sql/writes_apart.rs"]
+mod writes_apart;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -6,9 +6,10 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use metrics::{Key, Label, Level, Metadata, Recorder, SetRecorderError, Unit};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::observe::{Observe, PoolSample};
 use crate::counters::{Counters, QueryKind, Totals};
@@ -18,7 +19,15 @@ use crate::counters::{Counters, QueryKind, Totals};
 enum Kind {
     Counter,
     Gauge,
+    Histogram,
 }
+
+/// What [`PLANNING`] is counted by, in seconds: from a short statement to one that nobody wants to wait for.
+const PLANNING_BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.1, 1.0];
+const PLANNING: &str = "pgbraid_planning_seconds";
+
+/// How often observations are put into their buckets: until then each is kept.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Every metric: name, kind, unit, description.
 const METRICS: &[(&str, Kind, Unit, &str)] = &[
@@ -28,6 +37,7 @@ const METRICS: &[(&str, Kind, Unit, &str)] = &[
     ("pgbraid_errors_total", Kind::Counter, Unit::Count, "Errors sent to clients, by class of their SQLSTATE."),
     ("pgbraid_received_bytes_total", Kind::Counter, Unit::Bytes, "Bytes read from clients."),
     ("pgbraid_sent_bytes_total", Kind::Counter, Unit::Bytes, "Bytes written to clients."),
+    (PLANNING, Kind::Histogram, Unit::Seconds, "What it took to parse and plan a text that no cache had."),
     ("pgbraid_shipped_rows_total", Kind::Counter, Unit::Count, "Rows shipped from shards to merge servers."),
     ("pgbraid_shipped_bytes_total", Kind::Counter, Unit::Bytes, "Bytes of rows shipped from shards to merge servers."),
     ("pgbraid_waits_total", Kind::Counter, Unit::Count, "Times a client waited for a server."),
@@ -83,11 +93,17 @@ impl Default for Metrics {
 impl Metrics {
     /// A recorder that knows every metric's description.
     pub fn new() -> Metrics {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let builder = PrometheusBuilder::new();
+        // Fails for no buckets at all.
+        let builder = builder
+            .set_buckets_for_metric(Matcher::Full(PLANNING.to_owned()), &PLANNING_BUCKETS)
+            .unwrap_or_else(|_| PrometheusBuilder::new());
+        let recorder = builder.build_recorder();
         for &(name, kind, unit, description) in METRICS {
             match kind {
                 Kind::Counter => recorder.describe_counter(name.into(), Some(unit), description.into()),
                 Kind::Gauge => recorder.describe_gauge(name.into(), Some(unit), description.into()),
+                Kind::Histogram => recorder.describe_histogram(name.into(), Some(unit), description.into()),
             }
         }
         let handle = recorder.handle();
@@ -101,6 +117,17 @@ impl Metrics {
     /// The process has one already.
     pub fn install(&self) -> Result<(), SetRecorderError<Arc<PrometheusRecorder>>> {
         metrics::set_global_recorder(self.recorder.clone())
+    }
+
+    /// What is to run beside the gateway, whether or not anybody asks for the metrics; it does not end.
+    pub fn upkeep(&self) -> impl Future<Output = ()> + use<> {
+        let handle = self.handle.clone();
+        async move {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                handle.run_upkeep();
+            }
+        }
     }
 
     /// All metrics in Prometheus' text format.
@@ -189,6 +216,16 @@ fn pool_gauges(pool: &PoolSample) -> Vec<(Key, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn planning_is_shown_by_buckets() {
+        let metrics = Metrics::new();
+        metrics::with_local_recorder(&*metrics.recorder, || metrics::histogram!(PLANNING).record(0.0007));
+        let shown = metrics.handle.render();
+        assert!(shown.contains("pgbraid_planning_seconds_bucket{le=\"0.0005\"} 0"), "{shown}");
+        assert!(shown.contains("pgbraid_planning_seconds_bucket{le=\"0.001\"} 1"), "{shown}");
+        assert!(shown.contains("pgbraid_planning_seconds_count 1"), "{shown}");
+    }
 
     #[test]
     fn names_have_the_prefix_and_say_their_kind() {

@@ -66,6 +66,7 @@ pub async fn serve(path: &Path) -> Result<Served, ServeError> {
     if metrics.install().is_err() {
         tracing::warn!("the process has a metrics recorder already; rare events are counted there");
     }
+    tokio::spawn(metrics.upkeep());
     let running = start(gateway.clone(), door).await?;
     let mut served = Served { running, http_address: None, http: None, path: path.to_owned(), lookup };
     if let Some(address) = http_listen {

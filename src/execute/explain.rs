@@ -23,6 +23,9 @@ pub enum Notation {
 /// *Source*: explain.c, ExplainBeginOutput.
 pub const XML_HEAD: &str = "<explain xmlns=\"http://www.postgresql.org/2009/explain\">";
 
+/// What shards say of their plans in text, at the most.
+const PLAN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// A text between tags. *Source*: xml.c, escape_xml.
 pub fn xml_text(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#x0d;")
@@ -51,6 +54,8 @@ pub struct ExplainMany {
     begun: bool,
     /// JSON and YAML: each shard's document, under its name.
     documents: Vec<String>,
+    /// Text: rows, told when all has gone well, as PostgreSQL does.
+    rows: BytesMut,
     /// Of EXPLAIN ANALYZE: what each shard's rows came to, name and value.
     pub sent: Vec<Vec<(&'static str, String)>>,
     error: Option<Vec<u8>>,
@@ -66,6 +71,7 @@ impl ExplainMany {
             turn: 0,
             begun: false,
             documents: Vec::new(),
+            rows: BytesMut::new(),
             sent: Vec::new(),
             error: None,
         }
@@ -79,6 +85,7 @@ impl ExplainMany {
                 if notation != Notation::Text {
                     reply::text_row(out, &[self.document().as_bytes()]);
                 } else {
+                    out.extend_from_slice(&self.rows);
                     for (name, sent) in self.names.iter().zip(&self.sent) {
                         reply::text_row(out, &[format!("  Shard {name} {}", in_words(sent)).as_bytes()]);
                     }
@@ -99,15 +106,16 @@ impl ExplainMany {
     }
 
     /// One line of a shard's plan, with what goes before it.
-    fn line(&mut self, line: &[u8], client: &mut BytesMut) {
+    fn line(&mut self, line: &[u8]) {
         if !std::mem::replace(&mut self.begun, true) {
             if self.turn == 0 {
                 let title = format!("Scatter  (shards: {})", self.names.join(", "));
-                reply::text_row(client, &[title.as_bytes()]);
+                reply::text_row(&mut self.rows, &[title.as_bytes()]);
             }
-            reply::text_row(client, &[format!("  ->  Shard {}", self.name()).as_bytes()]);
+            let shard = format!("  ->  Shard {}", self.name());
+            reply::text_row(&mut self.rows, &[shard.as_bytes()]);
         }
-        reply::text_row(client, &[&[b"        ", line].concat()]);
+        reply::text_row(&mut self.rows, &[&[b"        ", line].concat()]);
     }
 
     /// The form of PostgreSQL's: a list of one statement's plan.
@@ -138,6 +146,13 @@ impl ExplainMany {
         format!(
             "[\n  {{\n    \"Plan\": {{\n      \"Node Type\": \"Scatter\",\n      \"Shards\": [\n{shards}\n      ]\n    }}\n  }}\n]"
         )
+    }
+
+    fn too_long(&mut self) {
+        let text = format!("the plan of shard \"{}\" is too long to be joined with others", self.name());
+        let mut error = BytesMut::new();
+        Report::error("54000", text).write(&mut error);
+        self.error = Some(error.get(frame::HEADER_BYTES..).unwrap_or_default().to_vec());
     }
 
     fn sent_of(&self, at: usize) -> impl Iterator<Item = &(&'static str, String)> {
@@ -176,7 +191,7 @@ impl Joiner for ExplainMany {
         self.servers.get(self.turn).is_none_or(|turn| *turn == server) || self.error.is_some()
     }
 
-    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
+    fn frame(&mut self, frame: Frame<'_>, _: &mut BytesMut) -> Handling {
         match frame.tag {
             b'E' => {
                 self.error.get_or_insert_with(|| frame.body.to_vec());
@@ -190,15 +205,12 @@ impl Joiner for ExplainMany {
             b'T' if self.turn == 0 => return Handling::Forward,
             // One column: its count (2) and its length (4) come first.
             b'D' => match (frame.body.get(6..), self.notation) {
-                (Some(line), Notation::Text) => self.line(line, client),
+                // No plan is that long: all of it is held.
+                (Some(_), Notation::Text) if self.rows.len() > PLAN_BYTES_MAX => self.too_long(),
+                (Some(line), Notation::Text) => self.line(line),
                 (Some(document), Notation::Json | Notation::Yaml | Notation::Xml) => self.keep(document),
                 // It is so long that it came in pieces.
-                (None, _) => {
-                    let text = format!("the plan of shard \"{}\" is too long to be joined with others", self.name());
-                    let mut error = BytesMut::new();
-                    Report::error("54000", text).write(&mut error);
-                    self.error = Some(error.get(frame::HEADER_BYTES..).unwrap_or_default().to_vec());
-                }
+                (None, _) => self.too_long(),
             },
             _ => {}
         }

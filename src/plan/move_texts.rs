@@ -185,6 +185,15 @@ fn one_of(value: &Node, builder: &Builder<'_>) -> Option<Node> {
     })))
 }
 
+/// Whether this UPDATE's RETURNING names columns of other tables, or asks for more rows.
+pub fn returns_others(text: &str, relation: &Relation) -> bool {
+    let Ok(script) = sql::parse(text) else { return false };
+    match script.statements.first().and_then(sql::Statement::node) {
+        Some(Node::UpdateStmt(update)) => !returns_own(update, relation),
+        _ => false,
+    }
+}
+
 /// Whether RETURNING names columns of the table itself only.
 fn returns_own(statement: &UpdateStmt, relation: &Relation) -> bool {
     let shown = statement.relation.as_ref().map(|name| match &name.alias {

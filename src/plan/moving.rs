@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::ir::Stop;
 use super::key::Class;
-use super::move_texts::{Texts, alone};
+use super::move_texts::{Texts, alone, returns_others};
 use super::{Computed, Keyed, NullKey, Pin, Refusal, Several, Target, When};
 use crate::catalog::{KeyType, Relation, RelationKind};
 use crate::sql::{Node, names};
@@ -105,7 +105,13 @@ impl<'a> Builder<'a> {
         if let Target::Keyed(Keyed { several: Several::Refuse(refusal), .. }) = &found {
             return Err(refusal.clone().into());
         }
-        let texts = Texts::of(text, relation, key, self).ok_or_else(|| unmoved(relation, &column))?;
+        let texts = Texts::of(text, relation, key, self).ok_or_else(|| {
+            if returns_others(text, relation) {
+                returned_elsewhere(relation, &column)
+            } else {
+                unmoved(relation, &column)
+            }
+        })?;
         Ok(Target::Moved(Box::new(Move {
             take: texts.take,
             from: Box::new(found),
@@ -140,6 +146,14 @@ pub fn unmoved(relation: &Relation, column: &str) -> Refusal {
         relation.name
     ))
     .hint("Use UPDATE ... SET column = expression, or DELETE the row and INSERT it with the new key.")
+}
+
+fn returned_elsewhere(relation: &Relation, column: &str) -> Refusal {
+    Refusal::unsupported(format!(
+        "RETURNING of an UPDATE that changes the sharding key \"{column}\" of \"{}\" must not name columns of other tables or have sub-selects",
+        relation.name
+    ))
+    .hint("Return the row's own columns, and SELECT the others in the same transaction.")
 }
 
 fn unanalysed() -> Refusal {

@@ -101,7 +101,7 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     let context = Context { declared_types: &declared, ..*context };
     let omitted = omitted(&relation, &given);
     let Some(mut gather) = gather::wherever_drawn(&select, "rows for other shards", &context)? else { return Ok(None) };
-    let draws = gather::draws(&select, &context)?;
+    let draws = gather::drawn(&select, &context)? != gather::Drawn::Not;
     let mut defaults = Defaults::new();
     for at in &omitted {
         let Some(column) = relation.columns.get(*at) else { return Ok(None) };

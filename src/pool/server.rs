@@ -37,6 +37,9 @@ pub struct Server {
     pub frame_bytes_wanted: usize,
     /// The settings in force on it.
     pub settings: Arc<Settings>,
+    /// Something was SET on it, or is about to be, of which is not known yet whether it stays, or a cursor has outlived its
+    /// transaction there: it is lent to nobody else.
+    pub unsettled: bool,
     /// What its unnamed statement is, as far as known.
     pub unnamed: Option<StatementId>,
     /// Parameters it reported last.
@@ -88,6 +91,7 @@ impl Server {
             partial: None,
             frame_bytes_wanted: 0,
             settings: Arc::new(Settings::default()),
+            unsettled: false,
             unnamed: None,
             parameters: connected.parameters,
             prepared: LruCache::new(NonZeroUsize::new(prepared_max).unwrap_or(NonZeroUsize::MIN)),
@@ -101,9 +105,10 @@ impl Server {
         }
     }
 
-    /// It may be lent to another client: nothing owed, nothing unsent, outside a transaction.
+    /// It may be lent to another client: nothing owed, nothing unsent, outside a transaction, with the settings it is believed to have.
     pub fn is_clean(&self) -> bool {
         self.condition == Condition::Sound
+            && !self.unsettled
             && self.expects.is_empty()
             && self.expects.status == Status::Idle
             && !self.expects.unsynced

@@ -151,7 +151,7 @@ impl CancelSlot {
     pub async fn break_deadlock(&self, server: &CancelServer) {
         let _under_way = {
             let mut work = self.work();
-            if !work.servers.iter().any(|known| known.process_id() == server.process_id()) {
+            if !work.servers.iter().any(|known| known.is(server)) {
                 return;
             }
             work.under_way += 1;

@@ -67,7 +67,7 @@ impl Session {
     ) -> Result<(), Failure> {
         // Source: portalmem.c, CreatePortal.
         let exists = || Err(Report::error("42P03", format!("cursor \"{name}\" already exists")).into());
-        if self.held_position(&HeldName::Cursor(name.to_owned())).is_some() {
+        if self.held_position(&HeldName::Cursor(name.to_owned())).is_some() || self.portal_of_several(name) {
             return exists();
         }
         let Some(known) = self.names.cursors.get(name).copied().filter(|known| Some(*known) != place) else {
@@ -105,10 +105,31 @@ impl Session {
             },
             CursorVerb::Fetch { name } | CursorVerb::Close(Some(name)) => match self.cursor_shard(name) {
                 Some((shard, replica)) => self.portal_server(shard, Some(replica), name.as_bytes()),
-                None => self.enlist_any(Access::Read).await,
+                None => {
+                    self.check_one_place(name)?;
+                    self.enlist_any(Access::Read).await
+                }
             },
             CursorVerb::Close(None) => self.enlist_any(Access::Read).await,
         }
+    }
+
+    /// A portal of the protocol is a cursor to SQL too: each shard has one of that name, or none has.
+    fn check_one_place(&self, name: &str) -> Result<(), Failure> {
+        if self.portal_of_several(name) {
+            return Err(Report::error(
+                "0A000",
+                "FETCH, MOVE and CLOSE of a portal over several shards are not supported",
+            )
+            .with_hint("Send Execute with a row limit, or Close; or declare a cursor in SQL.")
+            .into());
+        }
+        Ok(())
+    }
+
+    fn portal_of_several(&self, name: &str) -> bool {
+        let portal = self.names.portals.get(name.as_bytes());
+        portal.is_some_and(|portal| matches!(portal.place, Place::Many(_) | Place::Every(_) | Place::Gather(_)))
     }
 
     /// Only the server of a cursor knows what a FETCH from it returns.

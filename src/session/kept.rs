@@ -39,7 +39,8 @@ impl Weigh for Portal {
             Place::Gather(gathering) => gathering.parameters.bytes(),
             _ => 0,
         };
-        compiled_bytes(&self.compiled) + bound
+        let explained = self.explained.as_ref().map_or(0, |parameters| parameters.bytes());
+        compiled_bytes(&self.compiled) + bound + explained
     }
 }
 

@@ -151,10 +151,19 @@ impl Session {
                 self.names.statements.clear();
                 reply::complete(&mut self.link.client.outbound, "DEALLOCATE ALL");
             }
+            PreparedVerb::Execute { name, .. } | PreparedVerb::Within { name, .. }
+                if !self.names.statements.contains_key(name.as_bytes()) =>
+            {
+                return Err(no_statement(name.as_bytes()));
+            }
+            // EXECUTE comes here only if the statement has been made since its Bind.
             PreparedVerb::Prepare { .. } | PreparedVerb::Execute { .. } | PreparedVerb::Within { .. } => {
-                return Err(Report::error("0A000", "PREPARE and EXECUTE inside a Parse message are not supported")
-                    .with_hint("Send them as simple queries, or prepare through the protocol.")
-                    .into());
+                return Err(Report::error(
+                    "0A000",
+                    "EXECUTE within another statement is not supported in a Parse message",
+                )
+                .with_hint("Send it as a simple query.")
+                .into());
             }
         }
         Ok(())

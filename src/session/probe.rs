@@ -59,11 +59,17 @@ impl Session {
 
     /// As `probe`, on a server that is enlisted.
     pub(super) async fn probe_on(&mut self, at: usize, text: &[u8], types: &[u32]) -> Result<(), Failure> {
+        let in_pipeline = self.link.servers[at].needs_sync;
         let server: &mut Server = &mut self.link.servers[at].server;
         reply::parse(&mut server.outbound, b"", text, &server.oids.declared(types));
         server.expects.push(Step::Parse(None), Audience::Gateway);
         server.unnamed = None;
-        server.send_sync(Audience::Gateway);
+        if in_pipeline {
+            // Sync would commit what the pipeline has done so far.
+            server.send_flush();
+        } else {
+            server.send_sync(Audience::Gateway);
+        }
         let mut plain = Plain::default();
         self.link.relay(&mut plain).await?;
         self.pass_on_hidden_error(&plain)

@@ -52,7 +52,7 @@ impl Session {
         let succeeded = if let Some(mut explain) = self.explain_many(output, shards, places.clone()) {
             self.relay_in_block(&mut explain).await?;
             if access != Access::Write {
-                Box::pin(self.count_scattered(text, &places, &mut explain)).await?;
+                Box::pin(self.count_scattered(text, None, &places, &mut explain)).await?;
             }
             explain.finish(&mut end)
         } else {
@@ -161,6 +161,14 @@ impl Session {
             self.transaction.begin(BlockKind::Implicit, "BEGIN".to_owned(), false, self.settings.clone());
         }
         idle
+    }
+}
+
+/// What is shown is a plan.
+pub(super) fn is_explain(output: Output) -> bool {
+    match output {
+        Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => true,
+        Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => false,
     }
 }
 

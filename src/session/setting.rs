@@ -74,9 +74,13 @@ impl Session {
 
     /// Sends a statement of the gateway's own without ending an implicit transaction that a pipeline has under way.
     fn send_aside(&mut self, at: usize, text: &str) {
+        let several = self.link.servers.len() > 1;
         let enlisted = &mut self.link.servers[at];
         enlisted.only_asked = false;
-        if enlisted.needs_sync && self.transaction.block().is_none() && !text.contains(';') {
+        let aside = enlisted.needs_sync && self.transaction.block().is_none() && !text.contains(';');
+        // It may be undone with its implicit transaction, or be refused by another server.
+        enlisted.server.unsettled |= self.transaction.block().is_none() && (aside || several);
+        if aside {
             enlisted.server.send_extended(text.as_bytes());
             enlisted.server.send_flush();
         } else {
@@ -88,6 +92,8 @@ impl Session {
     pub(super) async fn ask_settings(&mut self, at: usize, names: &[SettingName]) -> Result<(), Failure> {
         let calls: Vec<String> =
             names.iter().map(|setting| format!("pg_catalog.current_setting({})", literal(&setting.name))).collect();
+        let stays = self.transaction.block().is_none();
+        self.link.servers[at].server.unsettled |= stays;
         self.link.servers[at].server.send_query(format!("SELECT {}", calls.join(",")).as_bytes(), Audience::Gateway);
         let mut plain = Plain { keep_row: true, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
@@ -97,6 +103,7 @@ impl Session {
             let run = assignment(name, &value, setting.local);
             self.remember(|settings| settings.with(name, Change::Value(value.clone())), setting.local, run);
         }
+        self.link.servers[at].server.unsettled &= !stays;
         Ok(())
     }
 
@@ -116,6 +123,7 @@ impl Session {
                 self.settings = Arc::new(change(&self.settings));
                 for enlisted in &mut self.link.servers {
                     enlisted.server.settings = self.settings.clone();
+                    enlisted.server.unsettled &= enlisted.needs_sync;
                 }
             }
         }
@@ -138,6 +146,7 @@ impl Session {
                     // Source: xact.c, PreventInTransactionBlock.
                     return Err(Report::error("25001", "DISCARD ALL cannot run inside a transaction block").into());
                 }
+                self.end_held_cursors().await;
                 let before = self.settings.clone();
                 let script = before.reset_all(true).script_from(&before);
                 if !script.is_empty() && *before != before.reset_all(true) {

@@ -1,12 +1,13 @@
 //! A session's prepared statements and portals.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use shardmap::ShardId;
 
 use super::gather::run::Gathering;
 use super::kept::{Kept, Name};
+use super::parameters::Parameters;
 use super::plans::compiled::Compiled;
 use crate::catalog::Oid;
 use crate::plan::{Argument, Arguments, Plan};
@@ -64,8 +65,10 @@ pub struct Portal {
     pub order: Option<super::write::rewritten::RowOrder>,
     /// Of an UPDATE that moves rows: the body of its Bind.
     pub moving: Option<Box<[u8]>>,
-    /// Of a write that was run with a row limit.
+    /// Of a write or an EXPLAIN that was run with a row limit.
     pub kept: Option<Undelivered>,
+    /// Of an EXPLAIN that several shards answer.
+    pub explained: Option<Parameters>,
 }
 
 /// What is left of a write that was run with a row limit.
@@ -118,18 +121,33 @@ pub struct Names {
     pub cursors: HashMap<String, (ShardId, bool), foldhash::fast::RandomState>,
 }
 
+/// Parameters before which the message is simply read from its beginning, as most statements have no more.
+const FEW_PARAMETERS: usize = 8;
+
 /// Parameters of a Bind message, with what servers have said of their types.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BoundArguments<'a> {
-    /// The message.
-    pub bind: &'a Bind<'a>,
-    /// From ParameterDescription.
-    pub resolved_types: Option<&'a [Oid]>,
+    bind: &'a Bind<'a>,
+    resolved_types: Option<&'a [Oid]>,
+    /// All parameters, once one behind the first few is asked for: looking for each from the beginning takes square time.
+    read: OnceLock<Vec<BoundValue<'a>>>,
+}
+
+impl<'a> BoundArguments<'a> {
+    /// Of this message; `resolved_types`: from ParameterDescription.
+    pub fn new(bind: &'a Bind<'a>, resolved_types: Option<&'a [Oid]>) -> Self {
+        BoundArguments { bind, resolved_types, read: OnceLock::new() }
+    }
 }
 
 impl Arguments for BoundArguments<'_> {
     fn argument(&self, index: usize) -> Argument<'_> {
-        match self.bind.parameter(index) {
+        let value = if index < FEW_PARAMETERS {
+            self.bind.parameter(index)
+        } else {
+            self.read.get_or_init(|| self.bind.parameters().collect()).get(index).copied()
+        };
+        match value {
             None => Argument::Missing,
             Some(BoundValue::Null) => Argument::Null,
             Some(BoundValue::Text(text)) => Argument::Text(text),
@@ -176,5 +194,29 @@ impl Arguments for TextArguments<'_> {
 
     fn resolved_type(&self, index: usize) -> Option<Oid> {
         self.types.get(index).copied().filter(|oid| *oid != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::session::parameters::Parameters;
+
+    #[test]
+    fn each_of_many_parameters_is_found_in_whatever_order_they_are_asked_for() {
+        let text = |at: usize| (at % 7 != 3).then(|| at.to_string());
+        let body = [b"p\0s\0".as_slice(), &Parameters::texts((0..40).map(text)).bind_rest(&[])].concat();
+        let bind = Bind::read(&body).unwrap();
+        let arguments = BoundArguments::new(&bind, None);
+        for at in (0..40).rev().chain(0..40) {
+            let read = match arguments.argument(at) {
+                Argument::Text(text) => Some(String::from_utf8(text.to_vec()).unwrap()),
+                Argument::Null => None,
+                other => unreachable!("{other:?}"),
+            };
+            assert_eq!(read, text(at));
+        }
+        assert!(matches!(arguments.argument(40), Argument::Missing));
     }
 }

@@ -197,18 +197,24 @@ impl Recovery {
     }
 
     /// Runs COMMIT PREPARED or ROLLBACK PREPARED where it is prepared; false when another was faster.
-    async fn finish(&self, config: &Config, found: &InDoubt, text: &str) -> Result<bool, String> {
+    async fn finish(&mut self, config: &Config, found: &InDoubt, text: &str) -> Result<bool, String> {
         let Some(shard) = config.shards.get(found.shard) else { return Ok(false) };
         let own = shard.primary.database == found.database;
-        let other = match own {
-            true => None,
+        let client = match own {
+            true => self.clients.remove(&found.shard),
             false => {
                 let connected = topology::connect(&shard.primary, Some(&found.database)).await;
                 Some(connected.map_err(|error| error.to_string())?)
             }
         };
-        let Some(client) = other.as_ref().or(self.clients.get(&found.shard)) else { return Ok(false) };
-        match tokio::time::timeout(QUERY_TIMEOUT, held_off(client, text)).await {
+        let Some(client) = client else { return Ok(false) };
+        let mut held = false;
+        let result = tokio::time::timeout(QUERY_TIMEOUT, held_off(&client, text, &mut held)).await;
+        // What is cut off goes on and may take the lock all the same: it is given back with the connection.
+        if own && !held {
+            self.clients.insert(found.shard, client);
+        }
+        match result {
             Ok(Ok(())) => Ok(true),
             Ok(Err(error)) => match error.code() {
                 // Another gateway has finished it, or is doing so. Source: twophase.c, LockGXact.
@@ -282,12 +288,14 @@ async fn delete_old(client: &Client, open: &[String]) -> Result<u64, tokio_postg
     client.execute(query, &[&open, &commits, &aborts]).await
 }
 
-/// Finishes while no snapshot of all shards is taken.
-async fn held_off(client: &Client, text: &str) -> Result<(), tokio_postgres::Error> {
+/// Finishes while no snapshot of all shards is taken. `held`: whether the lock may still be held when this ends, or is dropped.
+async fn held_off(client: &Client, text: &str, held: &mut bool) -> Result<(), tokio_postgres::Error> {
     let (off, on) = (String::from_utf8_lossy(HOLD_OFF), String::from_utf8_lossy(HOLD_ON));
+    *held = true;
     client.batch_execute(&off).await?;
     let result = client.batch_execute(text).await;
     client.batch_execute(&on).await?;
+    *held = false;
     result
 }
 

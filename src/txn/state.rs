@@ -40,7 +40,8 @@ pub struct Block {
     pub numbered: bool,
     /// The catalog as it sees it after its last DDL, once asked for.
     pub seen: Option<Arc<Catalog>>,
-    /// A server that had enlisted is gone, and what was done on it with it: only the end is left.
+    /// A server that had enlisted is gone, and what was done on it with it, or its savepoints are not those of the others: only the
+    /// end is left.
     pub lost_server: bool,
     /// Numbers were drawn, or forgotten, of which its servers do not know.
     pub drawn_elsewhere: bool,

@@ -92,3 +92,22 @@ async fn decisions_are_forgotten_when_nobody_can_ask_for_them_any_more() {
     let kept = "SELECT count(*) FROM pgbraid.decision WHERE txn IN ('commit', 'abort')";
     assert_eq!(on_shard(&cluster, 1, kept).await, 2);
 }
+
+#[tokio::test]
+async fn a_lock_for_which_recovery_waited_too_long_is_not_kept() {
+    let cluster = Cluster::start(2);
+    accounts(&cluster).await;
+    let holder = cluster.connect_shard(1).await;
+    // As long as snapshots of all shards are taken, nothing is finished. See `protocol::HOLD_OFF`.
+    holder.batch_execute("SELECT pg_advisory_lock(31638869915036005)").await.unwrap();
+    let id: String = holder.query_one("SELECT id::text FROM pgbraid.cluster", &[]).await.unwrap().get(0);
+    let key = keys_on(1, 2).next().unwrap();
+    let left = format!("BEGIN; INSERT INTO accounts VALUES ({key}, 1); PREPARE TRANSACTION 'pgbraid:{id}:s0:left'");
+    cluster.connect_shard(1).await.batch_execute(&left).await.unwrap();
+    let gave_up = async || cluster.log().contains("cannot be finished yet");
+    eventually("recovery gives up for now", Duration::from_secs(60), gave_up).await;
+    holder.batch_execute("SELECT pg_advisory_unlock(31638869915036005)").await.unwrap();
+    eventually("it is finished", Duration::from_secs(60), async || prepared(&cluster).await == 0).await;
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    eventually("nobody has the lock", Duration::from_secs(60), async || on_shard(&cluster, 1, locks).await == 0).await;
+}

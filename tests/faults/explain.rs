@@ -30,8 +30,6 @@ fn each_shards_plan_stands_under_its_name() {
         client.send(&extended(sql, 0, binary));
         assert_eq!(lines(&Answer::of(client.receive_ready())), expected);
     }
-    client.send(&extended(sql, 1, 0));
-    assert_eq!(Answer::of(client.receive_ready()).sqlstate(), "0A000", "in portions");
     assert_eq!(client.query("EXPLAIN ANALYZE SELECT 1 / (id - id) FROM rows").error, None);
     for key in [key_on(0), key_on(1)] {
         client.run(&format!("INSERT INTO rows VALUES ({key}, 1)"));
@@ -112,6 +110,93 @@ fn analyze_tells_rows_bytes_and_times_of_each_shard() {
     let plain = lines(&client.query("EXPLAIN SELECT v FROM rows")).join("\n");
     assert!(!plain.contains("shipped"), "{plain}");
     client.run("BEGIN; EXPLAIN ANALYZE DELETE FROM rows; ROLLBACK");
+    assert_eq!(client.value("SELECT count(*) FROM rows"), "8");
+}
+
+#[test]
+fn a_plan_comes_in_portions_and_the_portal_stays_what_it_was() {
+    let stage = Stage::new("");
+    let mut client = stage.client();
+    let moved = format!("UPDATE rows SET customer_id = {} WHERE customer_id = {}", key_on(1), key_on(0));
+    for query in ["SELECT * FROM rows", "SELECT count(DISTINCT v) FROM rows", "SELECT id FROM rows ORDER BY id", &moved]
+    {
+        let sql = format!("EXPLAIN (COSTS OFF) {query}");
+        let all = lines(&client.query(&sql));
+        assert!(all.len() > 4, "{all:?}");
+        let begin = [parse(b"", sql.as_bytes(), &[]), bind(b"", b"", &[], &[], &[])].concat();
+        let portions = [execute(b"", 1), execute(b"", 2), execute(b"", 0), execute(b"", 0)].concat();
+        client.send(&[&begin[..], &portions, &frame(b'S', b"")].concat());
+        let answer = Answer::of(client.receive_ready());
+        assert_eq!(
+            (&answer.error, &answer.tags[..]),
+            (&None, &["EXPLAIN".to_owned(), "EXPLAIN".to_owned()][..]),
+            "{query}"
+        );
+        let told: Vec<String> =
+            answer.rows.iter().map(|row| String::from_utf8(row[0].clone().unwrap()).unwrap()).collect();
+        assert_eq!(told, all, "{query}");
+        // As many as there are: whether that was all is told by the next.
+        let exactly = u32::try_from(all.len()).unwrap();
+        client.send(&[&begin[..], &execute(b"", exactly), &frame(b'S', b"")].concat());
+        let answer = Answer::of(client.receive_ready());
+        assert_eq!((answer.rows.len(), answer.tags.len()), (all.len(), 0), "{query}");
+    }
+    // Described when it has begun, closed, and its name taken again.
+    client.run("BEGIN");
+    let again = [
+        parse(b"e", b"EXPLAIN (COSTS OFF) SELECT * FROM rows", &[]),
+        bind(b"p", b"e", &[], &[], &[]),
+        execute(b"p", 1),
+        frame(b'D', b"Pp\0"),
+        frame(b'C', b"Pp\0"),
+        bind(b"p", b"e", &[], &[], &[]),
+        execute(b"p", 0),
+        frame(b'S', b""),
+    ];
+    client.send(&again.concat());
+    let answer = Answer::of(client.receive_ready());
+    assert_eq!((&answer.error, answer.rows.len(), answer.columns.len()), (&None, 6, 1));
+    client.run("COMMIT");
+}
+
+#[test]
+fn analyze_tells_the_same_in_the_extended_protocol() {
+    let stage = Stage::new("");
+    let mut client = stage.client();
+    for (key, rows) in [(key_on(0), 3), (key_on(1), 5)] {
+        client.run(&format!("INSERT INTO rows SELECT {key}, g, 'abcd' FROM generate_series(1, {rows}) g"));
+    }
+    let explain = |query: &str| format!("EXPLAIN (ANALYZE, FORMAT JSON) {query}");
+    let one = [
+        parse(b"", explain("SELECT v FROM rows WHERE id > $1").as_bytes(), &[]),
+        bind(b"", b"", &[], &[Some(b"1".to_vec())], &[1]),
+        execute(b"", 0),
+        frame(b'S', b""),
+    ];
+    client.send(&one.concat());
+    let document: serde_json::Value = serde_json::from_str(&lines(&Answer::of(client.receive_ready()))[0]).unwrap();
+    assert_eq!(sent(&document[0]["Plan"]["Shards"]), [(2, 20), (4, 40)]);
+    // Rows are counted by a portal of the gateway's own: that of the client goes on where it was.
+    client.run("BEGIN");
+    let beside = [
+        parse(b"", b"SELECT id FROM rows WHERE id < $1", &[]),
+        bind(b"", b"", &[], &[Some(b"9".to_vec())], &[]),
+        execute(b"", 1),
+        parse(b"e", explain("SELECT v FROM rows").as_bytes(), &[]),
+        bind(b"e", b"e", &[], &[], &[]),
+        execute(b"e", 0),
+        execute(b"", 0),
+        frame(b'S', b""),
+    ];
+    client.send(&beside.concat());
+    let answer = Answer::of(client.receive_ready());
+    assert_eq!((&answer.error, answer.rows.len()), (&None, 8 + 1));
+    client.run("COMMIT");
+    // A write is explained and not run a second time.
+    client.run("BEGIN");
+    client.send(&extended("EXPLAIN ANALYZE DELETE FROM rows", 0, 0));
+    assert!(!lines(&Answer::of(client.receive_ready())).join("\n").contains("shipped"));
+    client.run("ROLLBACK");
     assert_eq!(client.value("SELECT count(*) FROM rows"), "8");
 }
 

@@ -1,5 +1,6 @@
 //! A server that does not keep to the protocol is closed, never lent again, and its client is told.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -31,11 +32,18 @@ enum Lie {
     TwiceReady,
     /// A row whose length says two gigabytes: PostgreSQL's are shorter than one.
     HugeRow,
+    /// ROLLBACK where COMMIT was asked for, as if its transaction had failed without anybody's knowing.
+    RolledBack,
+    /// It was cancelled.
+    Cancelled,
 }
 
 /// What the statements have in their texts whose answers may be lies: the gateway has connections of its own to the shard
 /// (the catalog's, the recovery's), which are told the truth.
 const ASKED: &[u8] = b"FROM rows WHERE customer_id";
+
+/// The same, on connections on which such a statement has run.
+const ASKED_LATER: [&[u8]; 2] = [b"COMMIT", b"SAVEPOINT"];
 
 /// Forwards connections to a shard, and lies once when told to.
 struct Proxy {
@@ -59,8 +67,12 @@ impl Proxy {
                 let asked = Arc::new(AtomicBool::new(false));
                 let asks = asked.clone();
                 thread::spawn(move || {
+                    let known = Cell::new(false);
                     pass(from_client, to_server, |bytes| {
-                        asks.store(bytes.windows(ASKED.len()).any(|part| part == ASKED), Ordering::SeqCst);
+                        let has = |text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+                        let later = known.get() && ASKED_LATER.iter().any(|text| has(text));
+                        known.set(known.get() || has(ASKED));
+                        asks.store(has(ASKED) || later, Ordering::SeqCst);
                         (bytes.to_vec(), false)
                     });
                 });
@@ -111,6 +123,11 @@ fn twisted(lie: u8, honest: &[u8]) -> (Vec<u8>, bool) {
         lie if lie == Lie::WrongMoment as u8 => ([frame(b'R', &[0, 0, 0, 3]), honest.to_vec()].concat(), false),
         lie if lie == Lie::ShortLength as u8 => (vec![b'D', 0, 0, 0, 2, 0, 0, 0, 0], false),
         lie if lie == Lie::TwiceReady as u8 => ([honest.to_vec(), frame(b'Z', b"I")].concat(), false),
+        lie if lie == Lie::RolledBack as u8 => ([frame(b'C', b"ROLLBACK\0"), frame(b'Z', b"I")].concat(), false),
+        lie if lie == Lie::Cancelled as u8 => {
+            let error = frame(b'E', b"SERROR\0VERROR\0C57014\0Mcanceling statement due to user request\0\0");
+            ([error, frame(b'Z', b"E")].concat(), false)
+        }
         _ => (honest.to_vec(), false),
     }
 }
@@ -188,5 +205,42 @@ fn a_network_that_ends_all_connections_at_once_is_survived() {
         eventually("it is served again", || {
             client.query(&format!("SELECT id FROM rows WHERE customer_id = {key}")).error.is_none()
         });
+    }
+}
+
+#[test]
+fn a_commit_that_a_server_answers_with_rollback_is_told_as_an_error() {
+    let stage = Stage::new("");
+    let (key, other) = (key_on(1), key_on(0));
+    let (proxy, gateway) = behind_proxy("rollback", &stage);
+    let mut client = Client::connect(&gateway.login()).unwrap();
+    let write = format!("INSERT INTO rows VALUES ({key}, 1) ON CONFLICT DO NOTHING");
+    let lock = format!("SELECT id FROM rows WHERE customer_id = {other} FOR UPDATE");
+    for more in [None, Some(write), Some(lock)] {
+        client.run("BEGIN");
+        client.run(&format!("SELECT id FROM rows WHERE customer_id = {key}"));
+        more.iter().for_each(|more| client.run(more));
+        proxy.tell(Lie::RolledBack);
+        assert_eq!(client.query("COMMIT").sqlstate(), "40000", "{more:?}");
+        assert!(proxy.told());
+    }
+}
+
+#[test]
+fn a_savepoint_that_not_all_servers_have_made_is_not_rolled_back_to() {
+    let stage = Stage::new("");
+    let (key, other) = (key_on(1), key_on(0));
+    let (proxy, gateway) = behind_proxy("savepoint", &stage);
+    let mut client = Client::connect(&gateway.login()).unwrap();
+    for second in ["SAVEPOINT a", "RELEASE SAVEPOINT a"] {
+        client.run("BEGIN");
+        client.run(&format!("SELECT id FROM rows WHERE customer_id = {other}"));
+        client.run(&format!("SELECT id FROM rows WHERE customer_id = {key}"));
+        client.run("SAVEPOINT a");
+        client.run("SAVEPOINT a");
+        proxy.tell(Lie::Cancelled);
+        assert_eq!(client.query(second).sqlstate(), "57014");
+        assert_eq!(client.query("ROLLBACK TO a").sqlstate(), "25P02", "{second}");
+        client.run("ROLLBACK");
     }
 }

@@ -159,7 +159,6 @@ WITH w AS (SELECT customer_id FROM customers ORDER BY 1 LIMIT 3) INSERT INTO ref
 BEGIN;
 INSERT INTO refunds (customer_id, id) SELECT customer_id, nextval('dense') FROM customers ORDER BY customer_id LIMIT 2 RETURNING *;
 ROLLBACK;
--- refused 0A000
 INSERT INTO refunds (customer_id, id) SELECT customer_id, (SELECT nextval('dense')) FROM customers;
 SELECT nextval('dense');
 CREATE TABLE dense_rows (customer_id int8, id int8 DEFAULT nextval('dense'), n int4);

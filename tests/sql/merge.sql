@@ -26,13 +26,11 @@ MERGE INTO k_uuid k USING (SELECT md5(g::text)::uuid AS u, g FROM generate_serie
 -- The rows of the whole statement are those from before it.
 MERGE INTO refunds r USING refunds s ON r.customer_id = s.customer_id + 1 AND r.id = s.id WHEN MATCHED THEN UPDATE SET amount = r.amount + s.amount WHEN NOT MATCHED AND s.customer_id < 4 THEN INSERT VALUES (s.customer_id + 1, s.id, s.amount);
 MERGE INTO refunds r USING (VALUES (1, 1), (2, 9700)) v(c, i) ON r.customer_id = v.c AND r.id = v.i WHEN MATCHED THEN UPDATE SET amount = (SELECT count(*) FROM refunds) WHEN NOT MATCHED THEN INSERT VALUES (v.c, v.i, (SELECT count(*) FROM orders));
--- refused 0A000
 MERGE INTO refunds r USING (VALUES (1, 1), (2, 9701)) v(c, i) ON r.customer_id = v.c AND r.id = v.i WHEN MATCHED THEN UPDATE SET amount = 1 WHEN NOT MATCHED THEN INSERT VALUES (v.c, v.i, (SELECT count(*) FROM refunds));
 MERGE INTO refunds r USING (VALUES (1, 9702), (2, 9703)) v(c, i) ON r.customer_id = v.c AND r.id = v.i WHEN NOT MATCHED THEN INSERT VALUES (v.c, v.i, (SELECT count(*) FROM refunds));
 MERGE INTO orders o USING (VALUES (1, 1), (2, 9800)) v(c, i) ON o.customer_id = v.c AND o.id = v.i AND EXISTS (SELECT 1 FROM customers x WHERE x.customer_id = o.customer_id) WHEN MATCHED THEN UPDATE SET note = (SELECT name FROM customers x WHERE x.customer_id = o.customer_id) WHEN NOT MATCHED THEN INSERT (customer_id, id) VALUES (v.c, v.i);
 -- WITH.
 WITH w AS (SELECT customer_id + 1 AS k, max(id) AS m FROM orders GROUP BY 1) MERGE INTO refunds r USING w ON r.customer_id = w.k AND r.id = w.m WHEN MATCHED THEN UPDATE SET amount = 0 WHEN NOT MATCHED THEN INSERT (customer_id, id) VALUES (k, m);
--- refused 0A000
 WITH w AS (SELECT customer_id + 1 AS k, max(id) AS m FROM orders GROUP BY 1) MERGE INTO refunds r USING w ON r.customer_id = w.k AND r.id = w.m WHEN MATCHED THEN UPDATE SET amount = (SELECT count(*) FROM w) WHEN NOT MATCHED THEN INSERT (customer_id, id) VALUES (k, m);
 -- Sequences and the time.
 CREATE TABLE stamped (customer_id int8, id bigserial, at timestamptz DEFAULT date_trunc('millennium', now()), seen timestamptz, n int4);
@@ -42,7 +40,6 @@ MERGE INTO stamped t USING (VALUES (2, 10), (3, 20), (4, 30), (5, 40)) v(c, n) O
 SELECT customer_id, at, n, seen = (SELECT max(seen) FROM stamped) FROM stamped;
 SELECT count(DISTINCT id) FROM stamped;
 UPDATE stamped SET id = customer_id, seen = NULL;
--- either
 MERGE INTO stamped t USING (VALUES (12, 10), (13, 20)) v(c, n) ON t.customer_id = v.c WHEN NOT MATCHED THEN INSERT (customer_id, id, n) VALUES (v.c, nextval('dense'), v.n);
 DROP TABLE stamped;
 DROP SEQUENCE dense;

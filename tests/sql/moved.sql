@@ -59,7 +59,6 @@ UPDATE parents SET customer_id = (SELECT max(customer_id) + 5 FROM children) WHE
 UPDATE parents SET customer_id = (SELECT max(customer_id) + 5 FROM children) WHERE customer_id = 3;
 DROP TABLE followers;
 UPDATE parents SET customer_id = (SELECT max(customer_id) + 5 FROM children) WHERE customer_id = 3;
--- either
 UPDATE parents SET customer_id = (SELECT max(customer_id) + 6 FROM children) WHERE customer_id = 2;
 UPDATE parents SET customer_id = (SELECT max(customer_id) FROM children) WHERE customer_id = 1;
 DROP TABLE children, parents;

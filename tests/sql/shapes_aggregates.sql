@@ -69,3 +69,27 @@ SELECT count(*), max(value) FROM settings;
 -- avg begins with 0 where sum begins with the first value.
 SELECT status, avg(z), sum(z), min(z), avg(z::float4), avg(-z) FROM (SELECT status, '-0'::float8 AS z FROM orders) o GROUP BY status ORDER BY status;
 SELECT avg('-0'::float8 * qty), sum('-0'::float8 * qty) FROM items;
+-- count(DISTINCT key): each shard counts by itself, unless groups of the statement are finer than what it counts in, or NULLs or others' values come in.
+SELECT status, count(DISTINCT customer_id), count(DISTINCT customer_id) FILTER (WHERE total > 20) AS more FROM orders GROUP BY status;
+SELECT count(DISTINCT customer_id), count(DISTINCT status), count(*) FROM orders;
+SELECT status, count(DISTINCT customer_id) FROM orders GROUP BY ROLLUP (status);
+SELECT status, id % 2, count(DISTINCT customer_id) FROM orders GROUP BY GROUPING SETS ((status), (id % 2), ());
+SELECT count(DISTINCT o.customer_id), sum(i.quantity) FROM orders o JOIN items i ON i.customer_id = o.customer_id AND i.order_id = o.id;
+SELECT count(DISTINCT i.customer_id), count(DISTINCT o.customer_id) FROM orders o LEFT JOIN items i ON i.customer_id = o.customer_id AND i.order_id = o.id;
+SELECT count(DISTINCT c.customer_id) FROM customers c JOIN orders o ON o.id = c.customer_id;
+SELECT count(DISTINCT x.k), count(DISTINCT x.k + 0) FROM (SELECT customer_id AS k FROM orders WHERE total > 20) x;
+SELECT count(DISTINCT customer_id) FROM orders WHERE false;
+SELECT count(DISTINCT v) FROM k_int4;
+SELECT count(DISTINCT customer_id), count(DISTINCT customer_id || '') FROM k_text;
+SELECT count(DISTINCT customer_id), count(customer_id) FROM k_char;
+SELECT p.name, (SELECT count(DISTINCT o.customer_id) FROM orders o WHERE o.id = p.id) AS buyers FROM products p;
+SELECT status, count(DISTINCT customer_id) * 2 AS twice FROM orders GROUP BY status HAVING count(DISTINCT customer_id) > 1;
+-- Grouping by what comes to be a constant.
+SELECT CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS a, CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS b, count(*) FROM orders GROUP BY ROLLUP (CASE WHEN 1 = 2 THEN customer_id ELSE 0 END, status);
+SELECT id + NULL AS a, id + NULL AS b, sum(total) FROM orders GROUP BY CUBE (id + NULL, status);
+SELECT id % 2 AS a, id % 2 AS b, abs(id % 3) AS c, abs(id % 3) AS d, count(*) FROM orders GROUP BY ROLLUP (id % 2, abs(id % 3));
+SELECT coalesce(1, id) AS a, coalesce(1, id) AS b, count(*) FROM orders GROUP BY GROUPING SETS ((coalesce(1, id)), (status));
+SELECT CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS a, CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS b, count(*) FROM orders GROUP BY 1;
+SELECT count(DISTINCT o.customer_id) FROM orders o JOIN items i ON i.customer_id = o.customer_id AND i.order_id = o.id WHERE i.quantity > 1;
+SELECT count(DISTINCT customer_id) FILTER (WHERE total > 20), count(DISTINCT customer_id) FROM orders;
+SELECT status, note, count(DISTINCT customer_id) FROM orders GROUP BY 1, 2;

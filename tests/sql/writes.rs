@@ -398,7 +398,8 @@ impl Generator {
 
     fn other(&mut self) -> Statement {
         let condition = self.condition("o");
-        match self.below(22) {
+        match self.below(30) {
+            22..=29 => self.taken_apart(),
             12..=15 => self.across(),
             16..=18 => self.merge(),
             19..=20 => self.move_far(),

@@ -6,6 +6,7 @@ use pg_query::protobuf::{CallStmt, FuncCall};
 
 use super::body::{body, search_path};
 use super::call::{arguments, chosen, value};
+use super::pinned::{Made, Pinned};
 use super::stand_in::Values;
 use super::{plpgsql, refused};
 use crate::catalog::{Language, Parameter, Routine};
@@ -106,7 +107,7 @@ impl<'c, 'a> Follower<'c, 'a> {
     fn statement(&mut self, node: &Node) -> Result<bool, Stop> {
         let before = self.routines.len();
         let mut tree = node.clone();
-        self.calls(&mut tree)?;
+        self.calls(&mut tree, &Pinned::default())?;
         if self.unknown || self.routines.len() == before {
             return Ok(false);
         }
@@ -116,7 +117,10 @@ impl<'c, 'a> Follower<'c, 'a> {
     }
 
     /// Replaces calls of what is followed by calls of a function that reads nothing, and notes where they belong.
-    fn calls(&mut self, node: &mut Node) -> Result<(), Stop> {
+    fn calls(&mut self, node: &mut Node, pinned: &Pinned) -> Result<(), Stop> {
+        if let Node::SelectStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) = node {
+            return self.level(node);
+        }
         if let Node::FuncCall(call) = node
             && let Some((schema, name)) = names::qualified(&call.funcname)
             && Builder::new(self.context).call(schema, name).is_err()
@@ -127,7 +131,7 @@ impl<'c, 'a> Follower<'c, 'a> {
                 return Ok(());
             }
             let routine = chosen(name, &candidates, call)?;
-            self.routine(routine, call)?;
+            self.routine(routine, &pinned.put(call))?;
             call.funcname = node::call("concat", Vec::new()).funcname;
             for argument in &mut call.args {
                 if let Some(Node::NamedArgExpr(named)) = &mut argument.node {
@@ -135,7 +139,17 @@ impl<'c, 'a> Follower<'c, 'a> {
                 }
             }
         }
-        statements::children(node, &mut |child| self.calls(child))
+        statements::children(node, &mut |child| self.calls(child, pinned))
+    }
+
+    /// The same of a query, UPDATE or DELETE, where its conditions restrict keys.
+    fn level(&mut self, node: &mut Node) -> Result<(), Stop> {
+        let pinned = Pinned::of(node, self.context);
+        let mut made = Made::take(node);
+        made.nodes().try_for_each(|part| self.calls(part, &Pinned::default()))?;
+        statements::children(node, &mut |child| self.calls(child, &pinned))?;
+        made.put(node);
+        Ok(())
     }
 
     fn call_statement(&mut self, statement: &CallStmt) -> Result<(), Stop> {

@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod scope;
 mod stand_in;
+mod pinned;
 mod follower;
 
 pub use follower::{block, call, instead};

@@ -52,6 +52,25 @@ impl Partial {
     }
 }
 
+/// How `count(DISTINCT x)` comes about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Distinct {
+    /// Each shard counts, if no other has values of its own.
+    Counted,
+    /// The values are shipped.
+    Shipped,
+}
+
+/// A level whose rows are a part's.
+enum Rewritten {
+    /// With the part, and the column whose values each shard counts.
+    Level(Box<SelectStmt>, Partial, Option<Box<Node>>),
+    /// What each shard counts it would count several times, or not alone.
+    Finer,
+    /// Its aggregates cannot be combined.
+    Not,
+}
+
 /// Rewrites the expressions of one level.
 struct Rewriter<'e, 'p, 'c> {
     engine: &'e Engine<'p, 'c>,
@@ -60,6 +79,11 @@ struct Rewriter<'e, 'p, 'c> {
     /// FROM items of the level.
     items: BTreeSet<String>,
     failed: bool,
+    distinct: Distinct,
+    /// Columns whose values each shard counts.
+    counted: Vec<Node>,
+    /// How many of the partial's keys are those of a plain GROUP BY; more of them make finer groups.
+    grouped: Option<usize>,
 }
 
 impl Engine<'_, '_> {
@@ -69,21 +93,56 @@ impl Engine<'_, '_> {
     pub fn aggregate(
         &mut self,
         select: &mut SelectStmt,
-        from: &[&Node],
-        conditions: &[Node],
-        mut correlated: Vec<Node>,
+        rows: &mut super::level::Level,
+        (units, conditions): (&[usize], &[usize]),
+        correlated: &[usize],
     ) -> Result<bool, Stop> {
         let mut items = BTreeSet::new();
-        for unit in from {
-            items.extend(Content::of(&mut (*unit).clone())?.items);
+        for unit in rows.lend(units, &[]).0 {
+            items.extend(Content::of(unit)?.items);
         }
         let item = self.known.fresh("partial");
+        let correlated = rows.conditions(correlated);
+        for distinct in [Distinct::Counted, Distinct::Shipped] {
+            let (level, partial, counted) =
+                match self.rewritten(select, (&item, &items), correlated.clone(), distinct)? {
+                    Rewritten::Level(level, partial, counted) => (level, partial, counted),
+                    Rewritten::Finer => continue,
+                    Rewritten::Not => return Ok(false),
+                };
+            let apart = match &counted {
+                // One that distributes with each value once: no two shards have the same.
+                Some(column) => {
+                    let outputs = vec![node::target(column.as_ref().clone(), "")];
+                    let all = vec![Wrapped { node: None }];
+                    self.rows_once(rows.lend(units, conditions), outputs, all)?.is_some()
+                }
+                None => true,
+            };
+            if apart {
+                return self.partial(select, level, rows, (units, conditions), (&item, &partial, counted));
+            }
+        }
+        Ok(false)
+    }
+
+    /// A level over a part that is not made yet.
+    fn rewritten(
+        &self,
+        select: &SelectStmt,
+        (item, items): (&str, &BTreeSet<String>),
+        mut correlated: Vec<Node>,
+        distinct: Distinct,
+    ) -> Result<Rewritten, Stop> {
         let mut rewriter = Rewriter {
             engine: self,
             builder: Builder::new(self.context),
-            partial: Partial { item: item.clone(), keys: Vec::new(), aggregates: Vec::new() },
-            items,
+            partial: Partial { item: item.to_owned(), keys: Vec::new(), aggregates: Vec::new() },
+            items: items.clone(),
             failed: false,
+            distinct,
+            counted: Vec::new(),
+            grouped: None,
         };
         let mut level = select.clone();
         rewriter.level(&mut level)?;
@@ -94,13 +153,29 @@ impl Engine<'_, '_> {
             })?;
         }
         level.where_clause = super::condition::all(correlated);
-        let Rewriter { partial, failed, .. } = rewriter;
+        let Rewriter { partial, failed, counted, grouped, .. } = rewriter;
+        let finer = grouped != Some(partial.keys.len()) || partial.aggregates.len() != 1;
+        if !counted.is_empty() && finer {
+            return Ok(Rewritten::Finer);
+        }
         if failed
             || !partial.keys.iter().all(|(key, _)| engine::shippable(key))
             || (partial.keys.is_empty() && partial.aggregates.is_empty())
         {
-            return Ok(false);
+            return Ok(Rewritten::Not);
         }
+        Ok(Rewritten::Level(Box::new(level), partial, counted.into_iter().next().map(Box::new)))
+    }
+
+    /// Puts the part there.
+    fn partial(
+        &mut self,
+        select: &mut SelectStmt,
+        mut level: Box<SelectStmt>,
+        rows: &mut super::level::Level,
+        (units, conditions): (&[usize], &[usize]),
+        (item, partial, counted): (&str, &Partial, Option<Box<Node>>),
+    ) -> Result<bool, Stop> {
         let arguments = partial.aggregates.iter().flat_map(|(call, _)| {
             call.args.iter().filter_map(|node| node.node.as_ref()).chain(names::inner(&call.agg_filter))
         });
@@ -111,21 +186,27 @@ impl Engine<'_, '_> {
             .chain(arguments)
             .map(|value| node::target(value.clone(), ""))
             .collect();
-        let Some((mut part, target)) = self.rows(from, conditions, sources)? else { return Ok(false) };
+        let Some(target) = self.rows(rows.lend(units, conditions), sources)? else { return Ok(false) };
         let keys = partial.keys.iter().map(|(key, name)| node::target(key.clone(), name));
         let aggregates =
             partial.aggregates.iter().map(|(call, name)| node::target(Node::FuncCall(Box::new(call.clone())), name));
-        part.target_list = keys.chain(aggregates).collect();
-        let ordinals = (1..).take(partial.keys.len());
-        part.group_clause = ordinals.map(|position| node::wrap(node::integer(position))).collect();
+        let (from, conditions) = rows.take(units, conditions);
+        let mut part = match counted {
+            None => engine::select(from, conditions, keys.chain(aggregates).collect()),
+            Some(column) => {
+                let values = keys.chain(std::iter::once(node::target(*column, "c"))).collect();
+                counts(engine::select(from, conditions, values), partial, &self.known.fresh("d"))
+            }
+        };
+        part.group_clause = ordinals(partial.keys.len());
         let part = self.parts.add(part, target)?;
         for (key, name) in &partial.keys {
             if let Some(type_oid) = self.known.type_of(key) {
-                self.known.types.insert((item.clone(), name.clone()), type_oid);
+                self.known.types.insert((item.to_owned(), name.clone()), type_oid);
             }
         }
-        level.from_clause = vec![node::wrap(Node::RangeVar(node::relation("pg_temp", &part, &item)))];
-        *select = level;
+        level.from_clause = vec![node::wrap(Node::RangeVar(node::relation("pg_temp", &part, item)))];
+        *select = *level;
         self.all_sublinks(select)?;
         Ok(true)
     }
@@ -142,6 +223,21 @@ impl Engine<'_, '_> {
         }
         Ok(found)
     }
+}
+
+/// The values of the last column of some rows, each once, counted for each group of the other columns. PostgreSQL would sort all rows for
+/// `count(DISTINCT c)`; so it can hash them, and in parallel.
+fn counts(mut rows: SelectStmt, partial: &Partial, item: &str) -> SelectStmt {
+    rows.group_clause = ordinals(partial.keys.len() + 1);
+    let names = partial.keys.iter().map(|(_, name)| node::target(node::column(&[item, name]), name));
+    let count = Node::FuncCall(Box::new(node::call("count", vec![node::column(&[item, "c"])])));
+    let count = partial.aggregates.iter().map(|(_, name)| node::target(count.clone(), name));
+    let outputs = names.chain(count).collect();
+    node::select(outputs, vec![node::wrap(node::subselect(Node::SelectStmt(Box::new(rows)), item, &[]))])
+}
+
+fn ordinals(count: usize) -> Vec<Wrapped> {
+    (1..).take(count).map(|position| node::wrap(node::integer(position))).collect()
 }
 
 fn aggregates(call: &FuncCall, builder: &Builder<'_>) -> Result<bool, Stop> {
@@ -170,12 +266,16 @@ impl Rewriter<'_, '_, '_> {
         for item in level.group_clause.iter_mut().filter_map(|item| item.node.as_mut()) {
             self.group(item, &targets)?;
         }
+        let plain = |item: &Wrapped| !matches!(item.node, Some(Node::GroupingSet(_)));
+        self.grouped = level.group_clause.iter().all(plain).then_some(self.partial.keys.len());
+        self.failed |= self.grouped.is_none() && !self.partial.keys.iter().all(|(key, _)| super::group::lasts(key));
         let mut rest = Node::SelectStmt(Box::new(SelectStmt {
-            group_clause: Vec::new(),
-            with_clause: None,
-            limit_count: None,
-            limit_offset: None,
-            ..level.clone()
+            target_list: std::mem::take(&mut level.target_list),
+            distinct_clause: std::mem::take(&mut level.distinct_clause),
+            having_clause: level.having_clause.take(),
+            window_clause: std::mem::take(&mut level.window_clause),
+            sort_clause: std::mem::take(&mut level.sort_clause),
+            ..SelectStmt::default()
         }));
         edit::children(&mut rest, &mut |child| self.node(child))?;
         let Node::SelectStmt(rest) = rest else { return Ok(()) };
@@ -291,6 +391,14 @@ impl Rewriter<'_, '_, '_> {
             }
         }
         let argument = call.args.first().and_then(|node| node.node.as_ref());
+        if let (Distinct::Counted, "count", Some(column @ Node::ColumnRef(_))) = (self.distinct, name, argument)
+            && (call.agg_distinct, call.func_variadic, call.args.len()) == (true, false, 1)
+            && call.agg_order.is_empty()
+            && call.agg_filter.is_none()
+        {
+            self.counted.push(column.clone());
+            return Ok(Some(combine::counted(self.partial.aggregate(call.clone()))));
+        }
         let type_oid = argument.and_then(|argument| self.engine.known.type_of(argument));
         combine::combine(name, call, type_oid, &mut self.partial)
     }

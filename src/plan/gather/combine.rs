@@ -28,8 +28,7 @@ pub fn combine(
     Ok(match name {
         "count" => {
             let count = if call.agg_star { call.clone() } else { with_argument(call, "count", |x| x) };
-            let count = partial.aggregate(count);
-            Some(cast(or_zero(aggregate("sum", count)), "int8"))
+            Some(counted(partial.aggregate(count)))
         }
         "min" | "max" | "bool_and" | "bool_or" | "every" | "bit_and" | "bit_or" | "bit_xor" => {
             let column = partial.aggregate(call.clone());
@@ -46,6 +45,11 @@ pub fn combine(
         }
         _ => None,
     })
+}
+
+/// What counts of different rows come to.
+pub fn counted(counts: Node) -> Node {
+    cast(or_zero(aggregate("sum", counts)), "int8")
 }
 
 /// Each value once for each group and shard: the parts are grouped by the arguments too.

@@ -1,4 +1,5 @@
-//! Numbers of sequences in rows to be stored: drawn on the merge server, once for each row, as the query's last step.
+//! Numbers of sequences in rows to be stored: drawn on the merge server, once for each row. In output columns that is the query's last step;
+//! elsewhere no piece of the query may run on a shard, so that tables are shipped whole and all of it runs there.
 
 use pg_query::protobuf::SelectStmt;
 
@@ -9,33 +10,47 @@ use crate::plan::function::Call;
 use crate::plan::ir::Stop;
 use crate::sql::Node;
 
-/// Whether a query draws numbers, and in its output columns only, outside of sub-selects: what is there is computed when all rows are
-/// together. `nextval` alone: what others say depends on who drew before.
+/// Where a query draws numbers by `nextval`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drawn {
+    /// Nowhere; or it asks sequences other things, which depend on who drew before.
+    Not,
+    /// In its output columns only, outside of sub-selects: what is there is computed when all rows are together.
+    InOutput,
+    /// In other places.
+    Elsewhere,
+}
+
+/// Where this query does.
 ///
 /// # Errors
 /// For a function that is not known well enough.
-pub fn only_in_output(select: &SelectStmt, context: &Context<'_>) -> Result<bool, Stop> {
-    let drawn = |content: &Content| -> Result<Option<bool>, Stop> {
-        let builder = Builder::new(context);
-        let mut found = None;
+pub fn drawn(select: &SelectStmt, context: &Context<'_>) -> Result<Drawn, Stop> {
+    let builder = Builder::new(context);
+    let asked = |content: &Content| -> Result<(bool, bool), Stop> {
+        let (mut draws, mut others) = (false, false);
         for (schema, name) in &content.functions {
             if builder.call(schema.as_deref(), name)?.0 == Call::Sequence {
-                found = Some(found.unwrap_or(true) && name == "nextval");
+                draws |= name == "nextval";
+                others |= name != "nextval";
             }
         }
-        Ok(found)
+        Ok((draws, others))
     };
     let mut rest = select.clone();
-    let mut any = false;
-    for target in std::mem::take(&mut rest.target_list) {
-        let Some(mut node) = target.node else { return Ok(false) };
+    let mut found = Drawn::Not;
+    for mut node in std::mem::take(&mut rest.target_list).into_iter().filter_map(|target| target.node) {
         let content = Content::of(&mut node)?;
-        match drawn(&content)? {
-            Some(plain) if !plain || content.sublinks => return Ok(false),
-            Some(_) => any = true,
-            None => {}
+        match asked(&content)? {
+            (_, true) => return Ok(Drawn::Not),
+            (true, false) if content.sublinks || found == Drawn::Elsewhere => found = Drawn::Elsewhere,
+            (true, false) => found = Drawn::InOutput,
+            (false, false) => {}
         }
     }
-    let elsewhere = drawn(&Content::of(&mut Node::SelectStmt(Box::new(rest)))?)?;
-    Ok(any && elsewhere.is_none())
+    match asked(&Content::of(&mut Node::SelectStmt(Box::new(rest)))?)? {
+        (_, true) => Ok(Drawn::Not),
+        (true, false) => Ok(Drawn::Elsewhere),
+        (false, false) => Ok(found),
+    }
 }

@@ -196,22 +196,46 @@ impl Engine<'_, '_> {
         result
     }
 
-    /// The route of the rows of some FROM items under some conditions, if they distribute.
-    pub fn rows(
+    /// The route of the rows of some FROM items under some conditions, if they distribute. The nodes are lent to the prover, which
+    /// costs less than copies, and are in their places again afterwards.
+    pub fn rows(&self, lent: Lent<'_>, outputs: Vec<Wrapped>) -> Result<Option<Target>, Stop> {
+        self.rows_once(lent, outputs, Vec::new())
+    }
+
+    /// The same of each row once, if `distinct` says so as a SELECT does.
+    pub fn rows_once(
         &self,
-        from: &[&Node],
-        conditions: &[Node],
+        (mut items, mut conditions): Lent<'_>,
         outputs: Vec<Wrapped>,
-    ) -> Result<Option<(SelectStmt, Target)>, Stop> {
+        distinct: Vec<Wrapped>,
+    ) -> Result<Option<Target>, Stop> {
         let outputs = if outputs.is_empty() { vec![node::target(node::yes(), "row")] } else { outputs };
-        let select = select(from, conditions.to_vec(), outputs);
-        Ok(self.parts.target(&select)?.map(|target| (select, target)))
+        let from = items.iter_mut().map(|item| node::taken(item)).collect();
+        let mut asked = select(from, conditions.iter_mut().map(|condition| node::taken(condition)).collect(), outputs);
+        asked.distinct_clause = distinct;
+        let target = self.parts.target(&asked);
+        for (place, item) in items.into_iter().zip(asked.from_clause) {
+            item.node.into_iter().for_each(|node| *place = node);
+        }
+        let back = match asked.where_clause.and_then(|condition| condition.node) {
+            Some(Node::BoolExpr(all)) if conditions.len() > 1 => {
+                all.args.into_iter().filter_map(|node| node.node).collect()
+            }
+            only => only.into_iter().collect::<Vec<Node>>(),
+        };
+        for (place, condition) in conditions.into_iter().zip(back) {
+            *place = condition;
+        }
+        target
     }
 }
 
+/// FROM items and conditions on their rows.
+pub type Lent<'n> = (Vec<&'n mut Node>, Vec<&'n mut Node>);
+
 /// Rows of some FROM items under some conditions.
-pub fn select(from: &[&Node], conditions: Vec<Node>, outputs: Vec<Wrapped>) -> SelectStmt {
-    let mut select = node::select(outputs, from.iter().map(|item| node::wrap((*item).clone())).collect());
+pub fn select(from: Vec<Node>, conditions: Vec<Node>, outputs: Vec<Wrapped>) -> SelectStmt {
+    let mut select = node::select(outputs, from.into_iter().map(node::wrap).collect());
     select.where_clause = super::condition::all(conditions);
     select
 }

@@ -5,15 +5,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pg_query::protobuf::{Node as Wrapped, RawStmt};
+use pg_query::protobuf::{Node as Wrapped, RawStmt, SelectStmt};
 
 use super::site::{Found, Sites, has_erased, sets};
 use super::unmatched::{self, Apart};
-use super::{Gather, plan};
+use super::{Gather, columns, plan};
 use crate::catalog::{Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
-use crate::plan::{Access, Context, Output, Route, Several, Target, quoted, sequence, statement};
+use crate::plan::{Access, Context, Output, Refusal, Route, Several, Target, quoted, sequence, statement};
 use crate::sql::{self, Node, edit, names};
 
 /// The alias of rows that stand in a text: what has it is not looked through again.
@@ -115,10 +115,16 @@ pub fn instead(route: Result<Route, Stop>, node: &Node, text: &str, context: &Co
                 let target = Target::Fetched(Box::new(fetched));
                 Ok(Route { access: Access::Write, target, output: Output::Rows })
             }
-            None => Err(Stop::Refuse(refusal)),
+            None => Err(Stop::Refuse(why_not(node, context).unwrap_or(refusal))),
         },
         route => route,
     }
+}
+
+/// Why a MERGE that inserts rows cannot be taken apart.
+fn why_not(node: &Node, context: &Context<'_>) -> Option<Refusal> {
+    let Node::MergeStmt(merge) = node else { return None };
+    if unmatched::inserts(merge) { columns::reason(merge, context) } else { None }
 }
 
 /// As few sources as it takes.
@@ -178,10 +184,25 @@ fn attempt(node: &Node, chosen: &dyn Fn(usize) -> bool, context: &Context<'_>) -
 /// A MERGE in several parts.
 fn merged(node: &Node, context: &Context<'_>) -> Option<Fetched> {
     let Node::MergeStmt(merge) = node else { return None };
-    let Apart { source, matches, writes } = unmatched::apart(merge, context)?;
+    let mut merge = columns::of(merge, context)?;
+    let mut found = Vec::new();
+    let shared = unmatched::shares_with(&merge)?;
+    if shared {
+        let mut sites = Sites::new(context, &|_| true);
+        sites.with(merge.with_clause.as_mut()?).ok()?;
+        found = sites.found;
+        // What is left of it is asked anew by each part.
+        if !unmatched::steady_with(merge.with_clause.as_ref()?, context)? {
+            return None;
+        }
+    }
     let mut sites = Sites::new(context, &|_| true);
-    sites.place(|| Found::Query(Box::new(source)));
-    sites.place(|| Found::Later(Box::new(Node::SelectStmt(Box::new(matches)))));
+    sites.found = found;
+    let Apart { source, reads, writes } = unmatched::apart(&merge, sites.found.len(), shared, context)?;
+    let later = |select: SelectStmt| Found::Later(Box::new(Node::SelectStmt(Box::new(select))));
+    let source = if sites.found.is_empty() { Found::Query(Box::new(source)) } else { later(source) };
+    sites.place(|| source);
+    sites.found.extend(reads.into_iter().map(later));
     let mut trees = Vec::with_capacity(writes.len());
     for mut tree in writes {
         sites.statement(&mut tree).ok()?;
@@ -228,9 +249,11 @@ fn later(node: Node, sources: &[Source], context: &Context<'_>) -> Option<Source
         return Some(source);
     }
     let mut builder = Builder::new(context);
+    builder.text = Some(&text);
     builder.write(node).ok()?;
     if let Some(returned) = builder.returned.take().filter(|returned| !returned.open) {
-        source.columns = returned.columns.into_iter().map(|(name, _)| name.unwrap_or_default()).collect();
+        let named = |(name, _): (Option<String>, _)| name.unwrap_or_else(|| "?column?".to_owned());
+        source.columns = returned.columns.into_iter().map(named).collect();
     }
     Some(source)
 }

@@ -1,7 +1,7 @@
 //! GROUP BY a primary key lets a query use the table's other columns. Copies have no primary key: the columns are added to GROUP BY,
 //! which changes no group.
 
-use pg_query::protobuf::{Node as Wrapped, SelectStmt};
+use pg_query::protobuf::{AExprKind, Node as Wrapped, SelectStmt};
 
 use super::node;
 use super::qualify::Known;
@@ -78,5 +78,31 @@ fn is(item: &Wrapped, table: &str, column: &str) -> bool {
         [only] => *only == column,
         [.., qualifier, last] => *qualifier == table && *last == column,
         [] => false,
+    }
+}
+
+/// Whether an expression is certain to stay one about columns. Where PostgreSQL finds that one is a constant, grouping sets leave it as it is in
+/// outputs but the first, instead of NULL (up to 17): a column in its place would not do. *Source*: set_upper_references, setrefs.c.
+pub fn lasts(node: &Node) -> bool {
+    let operands =
+        |all: &[&Node]| all.iter().any(|node| lasts(node)) && all.iter().all(|node| lasts(node) || plain(node));
+    match node {
+        Node::ColumnRef(_) => true,
+        Node::AExpr(e) if e.kind() == AExprKind::AexprOp => {
+            operands(&[&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).collect::<Vec<_>>())
+        }
+        Node::FuncCall(call) => operands(&call.args.iter().filter_map(|node| node.node.as_ref()).collect::<Vec<_>>()),
+        Node::TypeCast(cast) => names::inner(&cast.arg).is_some_and(lasts),
+        Node::CollateClause(clause) => names::inner(&clause.arg).is_some_and(lasts),
+        _ => false,
+    }
+}
+
+/// A constant that is not NULL.
+fn plain(node: &Node) -> bool {
+    match node {
+        Node::AConst(_) => !names::is_null(node),
+        Node::TypeCast(cast) => names::inner(&cast.arg).is_some_and(plain),
+        _ => false,
     }
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pg_query::protobuf::{AExprKind, JoinExpr, JoinType, SelectStmt};
 
-use super::condition;
-use super::engine::Engine;
+use super::engine::{Engine, Lent};
 use super::reference::{self, Content, Reference};
+use super::{condition, node};
 use crate::plan::ir::Stop;
 use crate::sql::{Node, names};
 
@@ -37,8 +37,29 @@ pub struct Level {
 }
 
 impl Level {
-    pub fn nodes(&self, units: &[usize]) -> Vec<&Node> {
-        units.iter().filter_map(|at| self.units.get(*at)).collect()
+    /// Units and conditions, to be put back.
+    pub fn lend(&mut self, units: &[usize], conditions: &[usize]) -> Lent<'_> {
+        let mut sorted = conditions.to_vec();
+        sorted.sort_unstable();
+        let own = |at: usize, chosen: &[usize]| chosen.binary_search(&at).is_ok();
+        let items = self.units.iter_mut().enumerate().filter(|(at, _)| own(*at, units)).map(|(_, unit)| unit);
+        let nodes = self.conditions.iter_mut().enumerate().filter(|(at, _)| own(*at, &sorted));
+        (items.collect(), nodes.map(|(_, condition)| &mut condition.node).collect())
+    }
+
+    /// Units and conditions, to be kept. What more than one may keep is copied.
+    pub fn take(&mut self, units: &[usize], conditions: &[usize]) -> (Vec<Node>, Vec<Node>) {
+        let mut items = Vec::with_capacity(units.len());
+        for at in units {
+            items.extend(self.units.get_mut(*at).map(node::taken));
+        }
+        let mut nodes = Vec::with_capacity(conditions.len());
+        for at in conditions {
+            let Some(condition) = self.conditions.get_mut(*at) else { continue };
+            let several = condition.items.is_empty();
+            nodes.push(if several { condition.node.clone() } else { node::taken(&mut condition.node) });
+        }
+        (items, nodes)
     }
 
     pub fn implied(&self, at: usize) -> bool {

@@ -16,11 +16,11 @@ mod label;
 mod clock;
 mod part;
 mod view;
-mod survey;
+pub mod survey;
 mod row;
 mod group;
 mod whole;
-mod condition;
+pub mod condition;
 mod types;
 mod qualify;
 mod reference;
@@ -39,11 +39,12 @@ mod default;
 mod draw;
 mod plan;
 mod site;
+mod columns;
 mod unmatched;
 mod fetch;
 
 pub use default::{Defaults, NOW_SETTING};
-pub use draw::only_in_output as draws;
+pub use draw::{Drawn, drawn};
 pub use fetch::{
     Chunk, Fetched, ROWS_ALIAS as FETCHED_ALIAS, Source, instead as fetch_instead, rows_text, writes_in_with,
 };

@@ -27,6 +27,11 @@ pub fn column(fields: &[&str]) -> Node {
     Node::ColumnRef(ColumnRef { fields: fields.iter().map(|field| name(field)).collect(), location: 0 })
 }
 
+/// A node out of its place, where something that costs nothing stands then.
+pub fn taken(place: &mut Node) -> Node {
+    std::mem::replace(place, Node::Integer(Integer { ival: 0 }))
+}
+
 /// A whole number.
 pub fn integer(value: i32) -> Node {
     Node::AConst(AConst { isnull: false, location: 0, val: Some(Val::Ival(Integer { ival: value })) })

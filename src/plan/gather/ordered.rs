@@ -91,9 +91,11 @@ impl Engine<'_, '_> {
             labels.push(format!("k{}", labels.len() + 1));
             values.push(value);
         }
+        let same = values.is_empty();
         let fresh = engine::distinct(&labels).split_off(level.names.len());
         core.target_list.extend(values.into_iter().zip(fresh).map(|(value, name)| node::target(value, &name)));
-        let Some(copies) = edit::print_owned(core) else { return Ok(None) };
+        let copies = if same { Some(text.clone()) } else { edit::print_owned(core) };
+        let Some(copies) = copies else { return Ok(None) };
         let part =
             Part { name: "ordered".to_owned(), text, target, lookups: Vec::new(), reducers: Vec::new(), wave: 0 };
         Ok(Some(Ordered { part, copies, columns, keys, limit, offset }))

@@ -26,7 +26,10 @@ impl Engine<'_, '_> {
             return Ok(false);
         }
         let Some(mut level) = Level::new(select) else { return Ok(false) };
-        let Some(target) = self.parts.target(&level.core)? else { return Ok(false) };
+        let Some(target) = self.parts.target(&level.core)? else {
+            level.undo(select);
+            return Ok(false);
+        };
         if top && self.parts.made.is_empty() {
             self.parts.ordered = self.ordered(select, &level, &content)?;
         }
@@ -74,19 +77,15 @@ pub struct Level {
 }
 
 impl Level {
-    fn new(select: &SelectStmt) -> Option<Level> {
-        let mut core = select.clone();
-        core.sort_clause.clear();
-        core.limit_count = None;
-        core.limit_offset = None;
-        core.limit_option = LimitOption::Default as i32;
+    /// Takes what it needs out of `select`, if it is one.
+    fn new(select: &mut SelectStmt) -> Option<Level> {
         let all = matches!(select.distinct_clause.as_slice(), [only] if only.node.is_none());
-        core.distinct_clause.clear();
         let outputs: Vec<(String, Node)> = select.target_list.iter().filter_map(label::labelled).collect();
         if outputs.len() != select.target_list.len() || !outputs.iter().all(|(_, value)| engine::shippable(value)) {
             return None;
         }
-        let mut level = Level { core, names: Vec::new(), order: Vec::new(), distinct: Vec::new() };
+        let mut level =
+            Level { core: SelectStmt::default(), names: Vec::new(), order: Vec::new(), distinct: Vec::new() };
         let mut values = outputs;
         for item in &select.sort_clause {
             let Some(Node::SortBy(by)) = &item.node else { return None };
@@ -104,9 +103,37 @@ impl Level {
         }
         let labels: Vec<String> = values.iter().map(|(label, _)| label.clone()).collect();
         level.names = engine::distinct(&labels);
-        level.core.target_list =
-            values.into_iter().zip(&level.names).map(|((_, value), name)| node::target(value, name)).collect();
+        let outputs = values.into_iter().zip(&level.names).map(|((_, value), name)| node::target(value, name));
+        level.core = SelectStmt {
+            target_list: outputs.collect(),
+            from_clause: std::mem::take(&mut select.from_clause),
+            where_clause: select.where_clause.take(),
+            group_clause: std::mem::take(&mut select.group_clause),
+            group_distinct: select.group_distinct,
+            having_clause: select.having_clause.take(),
+            window_clause: std::mem::take(&mut select.window_clause),
+            with_clause: select.with_clause.take(),
+            limit_option: LimitOption::Default as i32,
+            locking_clause: select.locking_clause.clone(),
+            op: select.op,
+            ..SelectStmt::default()
+        };
         Some(level)
+    }
+
+    /// What it has been made of is whole again.
+    fn undo(self, select: &mut SelectStmt) {
+        let SelectStmt { from_clause, where_clause, group_clause, having_clause, window_clause, with_clause, .. } =
+            self.core;
+        *select = SelectStmt {
+            from_clause,
+            where_clause,
+            group_clause,
+            having_clause,
+            window_clause,
+            with_clause,
+            ..std::mem::take(select)
+        };
     }
 
     pub fn ordinal(&self, at: usize) -> Wrapped {

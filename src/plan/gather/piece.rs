@@ -37,24 +37,23 @@ impl Engine<'_, '_> {
         let mut clusters = self.clusters(&mut level)?;
         if clusters.len() == level.units.len()
             && self.is_aggregate(select)?
-            && let Some(together) = self.together(&level, &clusters)?
+            && let Some(together) = self.together(&mut level, &clusters)?
         {
             let left: Vec<usize> = (0..level.conditions.len())
                 .filter(|at| !together.conditions.contains(at) && !level.implied(*at))
                 .collect();
-            let conditions = level.conditions(&together.conditions);
             if left.iter().all(|at| level.correlated(*at, &together.items))
-                && self.aggregate(select, &level.nodes(&together.units), &conditions, level.conditions(&left))?
+                && self.aggregate(select, &mut level, (&together.units, &together.conditions), &left)?
             {
                 return Ok(());
             }
         }
         let mut apart = BTreeSet::new();
-        while let Some(joined) = self.join_two(&level, &mut clusters, &mut apart)? {
+        while let Some(joined) = self.join_two(&mut level, &mut clusters, &mut apart)? {
             clusters.push(joined);
         }
         for cluster in &mut clusters {
-            self.with_sublinks(&level, cluster)?;
+            self.with_sublinks(&mut level, cluster)?;
         }
         self.assemble(select, &mut level, &clusters)
     }
@@ -86,8 +85,8 @@ impl Engine<'_, '_> {
         select.from_clause.clear();
         let mut shipped = BTreeMap::new();
         for cluster in clusters {
-            let (nodes, conditions) = (level.nodes(&cluster.units), level.conditions(&cluster.conditions));
-            let item = self.ship(&nodes, conditions, (&cluster.items, cluster.target.clone()), &needed)?;
+            let (nodes, conditions) = level.take(&cluster.units, &cluster.conditions);
+            let item = self.ship(nodes, conditions, (&cluster.items, cluster.target.clone()), &needed)?;
             if let Some(first) = cluster.units.first() {
                 shipped.insert(*first, item);
             }
@@ -104,7 +103,7 @@ impl Engine<'_, '_> {
     }
 
     /// All units in one, with every condition that can be decided on the shards.
-    fn together(&self, level: &Level, clusters: &[Cluster]) -> Result<Option<Cluster>, Stop> {
+    fn together(&self, level: &mut Level, clusters: &[Cluster]) -> Result<Option<Cluster>, Stop> {
         let scattered = || clusters.iter().filter(|cluster| cluster.target == Target::Scatter);
         let all = clusters.iter().fold(0, |mask, cluster| mask | cluster.mask);
         let alone = |of: &Cluster| !self.may_be_together(level, of, all & !of.mask);
@@ -122,7 +121,10 @@ impl Engine<'_, '_> {
     fn hoist(&mut self, item: &mut Node) -> Result<(), Stop> {
         let Node::JoinExpr(_) = item else { return Ok(()) };
         let content = Content::of(item)?;
-        if content.closed() && self.steady(&content)? && self.rows(&[item], &[], Vec::new())?.is_some() {
+        if content.closed()
+            && self.steady(&content)?
+            && self.rows((vec![&mut *item], Vec::new()), Vec::new())?.is_some()
+        {
             return Ok(());
         }
         let Node::JoinExpr(join) = item else { return Ok(()) };
@@ -177,24 +179,29 @@ impl Engine<'_, '_> {
     }
 
     /// The rows of some units under all conditions on them, if they distribute.
-    fn cluster(&self, level: &Level, mut units: Vec<usize>, items: BTreeSet<String>) -> Result<Option<Cluster>, Stop> {
+    fn cluster(
+        &self,
+        level: &mut Level,
+        mut units: Vec<usize>,
+        items: BTreeSet<String>,
+    ) -> Result<Option<Cluster>, Stop> {
         units.sort_unstable();
         let chosen =
             |condition: &Condition| condition.steady && !condition.sublinks && condition.items.is_subset(&items);
         let conditions: Vec<usize> =
             level.conditions.iter().enumerate().filter(|(_, c)| chosen(c)).map(|(at, _)| at).collect();
-        let found = self.rows(&level.nodes(&units), &level.conditions(&conditions), Vec::new())?;
-        let plain = |unit: &&Node| matches!(unit, Node::RangeVar(name) if name.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty()));
-        let plain = level.nodes(&units).iter().all(plain);
+        let found = self.rows(level.lend(&units, &conditions), Vec::new())?;
+        let plain = |unit: &Node| matches!(unit, Node::RangeVar(name) if name.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty()));
+        let plain = units.iter().filter_map(|at| level.units.get(*at)).all(plain);
         let mask = level.mask(&items);
-        Ok(found.map(|(_, target)| Cluster { units, items, mask, conditions, unique: Vec::new(), plain, target }))
+        Ok(found.map(|target| Cluster { units, items, mask, conditions, unique: Vec::new(), plain, target }))
     }
 
     /// Joins two clusters that distribute together, if that gives no more rows than one of them has; sharded ones first. `apart`: units of
     /// which it is known that they do not.
     fn join_two(
         &self,
-        level: &Level,
+        level: &mut Level,
         clusters: &mut Vec<Cluster>,
         apart: &mut BTreeSet<Vec<usize>>,
     ) -> Result<Option<Cluster>, Stop> {
@@ -268,14 +275,15 @@ impl Engine<'_, '_> {
     }
 
     /// Adds conditions with sub-selects that can be decided on the shards too.
-    fn with_sublinks(&self, level: &Level, cluster: &mut Cluster) -> Result<(), Stop> {
-        for (at, condition) in level.conditions.iter().enumerate() {
+    fn with_sublinks(&self, level: &mut Level, cluster: &mut Cluster) -> Result<(), Stop> {
+        for at in 0..level.conditions.len() {
+            let Some(condition) = level.conditions.get(at) else { continue };
             if !condition.steady || !condition.sublinks || !condition.items.is_subset(&cluster.items) {
                 continue;
             }
             cluster.conditions.push(at);
-            match self.rows(&level.nodes(&cluster.units), &level.conditions(&cluster.conditions), Vec::new())? {
-                Some((_, target)) => cluster.target = target,
+            match self.rows(level.lend(&cluster.units, &cluster.conditions), Vec::new())? {
+                Some(target) => cluster.target = target,
                 None => {
                     cluster.conditions.pop();
                 }
@@ -287,7 +295,7 @@ impl Engine<'_, '_> {
     /// Ships rows of FROM items from where they are (`target`): the item that stands for them. Columns among `needed` move there.
     fn ship(
         &mut self,
-        from: &[&Node],
+        from: Vec<Node>,
         conditions: Vec<Node>,
         (items, target): (&BTreeSet<String>, Target),
         needed: &BTreeSet<Reference>,
@@ -340,8 +348,8 @@ impl Engine<'_, '_> {
                     own.push(filter.clone());
                 }
             }
-            if let Some((_, target)) = self.rows(&[item], &own, Vec::new())? {
-                *item = self.ship(&[item], own, (&content.items, target), needed)?;
+            if let Some(target) = self.rows((vec![&mut *item], own.iter_mut().collect()), Vec::new())? {
+                *item = self.ship(vec![node::taken(item)], own, (&content.items, target), needed)?;
                 return Ok(());
             }
         }
@@ -414,10 +422,10 @@ fn plain_names(select: &mut SelectStmt) -> Result<(), Stop> {
     let [only] = select.from_clause.as_mut_slice() else { return Ok(()) };
     let Some(Node::RangeVar(name)) = &mut only.node else { return Ok(()) };
     let Some(alias) = name.alias.take_if(|alias| alias.colnames.is_empty()) else { return Ok(()) };
-    let mut tree = Node::SelectStmt(Box::new(select.clone()));
-    if Content::of(&mut tree)?.sublinks {
+    if Content::of_select(select)?.sublinks {
         return restore(select, alias);
     }
+    let mut tree = Node::SelectStmt(Box::new(std::mem::take(select)));
     reference::substitute(&mut tree, &mut |node| match reference::of(node)? {
         (item, column) if item == alias.aliasname => Some(node::column(&[column])),
         _ => None,

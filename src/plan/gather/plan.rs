@@ -5,8 +5,9 @@ use std::sync::Arc;
 use pg_query::protobuf::SelectStmt;
 
 use super::clock::Clock;
+use super::draw::{self, Drawn};
 use super::part::{Parts, one_shard};
-use super::{Gather, Value, draw, engine, label, view, whole};
+use super::{Gather, Value, engine, label, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -23,10 +24,14 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
         Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
             if let Several::Refuse(refusal) = &keyed.several
                 && (keyed.touches_home || !one_shard(&keyed))
-                && access != Access::Write
-                && let Ok((gather, _)) = gather(select, &refusal.reason, context, USUAL)
             {
-                keyed.several = Several::Gather(Arc::new(gather));
+                if access == Access::Write {
+                    if locks(&mut Node::SelectStmt(Box::new(select.clone())))? {
+                        keyed.several = Several::Refuse(locked(select));
+                    }
+                } else if let Ok((gather, _)) = gather(select, &refusal.reason, context, USUAL) {
+                    keyed.several = Several::Gather(Arc::new(gather));
+                }
             }
             Ok(Route { access, target: Target::Keyed(keyed), output })
         }
@@ -46,7 +51,7 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
 /// # Errors
 /// When the query is refused.
 pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
-    own(gather(select, reason, context, Allowed { values: false, draws: false }))
+    own(gather(select, reason, context, Allowed { values: false, draws: Drawn::Not }))
 }
 
 /// The same of rows to be stored, which may have numbers of the home shard's sequences: the merge server is one of the home shard.
@@ -54,7 +59,7 @@ pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Res
 /// # Errors
 /// When the query is refused.
 pub fn wherever_drawn(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
-    let draws = draw::only_in_output(select, context)?;
+    let draws = draw::drawn(select, context)?;
     own(gather(select, reason, context, Allowed { values: false, draws }))
 }
 
@@ -71,11 +76,11 @@ fn own(found: Result<(Gather, Access), GatherStop>) -> Result<Option<Gather>, St
 struct Allowed {
     /// Single values may be computed before the rest.
     values: bool,
-    /// It may draw numbers.
-    draws: bool,
+    /// Where it may draw numbers.
+    draws: Drawn,
 }
 
-const USUAL: Allowed = Allowed { values: true, draws: false };
+const USUAL: Allowed = Allowed { values: true, draws: Drawn::Not };
 
 /// Why there is no gather plan.
 enum GatherStop {
@@ -116,28 +121,28 @@ fn gather(
         Err(Stop::Fails) => return Err(GatherStop::Stop(Stop::Fails)),
     }
     let effects = &builder.effects;
+    let draws = allowed.draws != Drawn::Not;
     if effects.locks && !effects.locks_reference && builder.writes.is_empty() {
-        let refusal =
-            Refusal::unsupported("row locks in a query that does not distribute over the shards are not supported");
-        return Err(Stop::from(
-            refusal.hint("Restrict it to one key, or lock rows by their keys in a statement of its own."),
-        )
-        .into());
+        return Err(Stop::from(locked(select)).into());
     }
-    if !builder.writes.is_empty() || effects.sequence && !allowed.draws || effects.transaction_lock || effects.locks {
+    if !builder.writes.is_empty() || effects.sequence && !draws || effects.transaction_lock || effects.locks {
         return Err(GatherStop::NotForIt);
     }
     let count = builder.parameters.len().max(context.declared_types.len());
     let types: Vec<_> = (0..count).map(|index| builder.parameter_type(index)).collect();
     let access = builder.access();
     let mut names = Builder::new(context);
-    functions(&mut tree, &mut names, allowed.draws)?;
+    functions(&mut tree, &mut names, draws)?;
     let mut clock = Clock::new(count + 1);
     label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
     let first_value = if allowed.values { count + 1 + usize::from(clock.used) } else { 0 };
-    let (parts, merge, values) = match pieces(tree, context, &types, first_value) {
-        Ok(found) => found,
-        Err(_) => {
+    let pieces = match allowed.draws {
+        Drawn::Not | Drawn::InOutput => pieces(tree, context, &types, first_value).ok(),
+        Drawn::Elsewhere => None,
+    };
+    let (parts, merge, values) = match pieces {
+        Some(found) => found,
+        None => {
             let mut tree = Node::SelectStmt(Box::new(select.clone()));
             view::expand(&mut tree, context)?;
             label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
@@ -170,6 +175,34 @@ pub fn has_erased(node: &mut Node) -> Result<bool, Stop> {
         Ok(())
     })?;
     Ok(found)
+}
+
+/// Whether a query locks rows, in whatever level.
+fn locks(node: &mut Node) -> Result<bool, Stop> {
+    let mut found = matches!(node, Node::SelectStmt(select) if !select.locking_clause.is_empty());
+    edit::children(node, &mut |child| -> Result<(), Stop> {
+        found |= locks(child)?;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Why rows of several shards cannot be locked by this query. PostgreSQL sorts before it locks, and locks no more rows than it returns.
+/// *Source*: manual of PostgreSQL 15, SELECT, The Locking Clause.
+fn locked(select: &SelectStmt) -> Refusal {
+    let own = !select.locking_clause.is_empty();
+    if own && (select.limit_count.is_some() || select.limit_offset.is_some()) {
+        return Refusal::unsupported(
+            "row locks with LIMIT or OFFSET over several shards are not supported: each shard would lock rows that are not returned",
+        )
+        .hint("Lock the rows of one key at a time, or select the keys first and lock those rows without LIMIT.");
+    }
+    if own && !select.sort_clause.is_empty() {
+        return Refusal::unsupported("row locks with ORDER BY over several shards are not supported")
+            .hint("Leave ORDER BY out and sort the rows when they are there, or lock the rows of one key at a time.");
+    }
+    Refusal::unsupported("row locks in a query that does not distribute over the shards are not supported")
+        .hint("Restrict it to one key, or lock rows by their keys in a statement of its own.")
 }
 
 /// The largest pieces that distribute run on the shards.

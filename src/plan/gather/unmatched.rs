@@ -7,7 +7,7 @@
 
 use pg_query::protobuf::{
     BoolExpr, BoolExprType, BoolTestType, BooleanTest, CaseExpr, CaseWhen, CmdType, InsertStmt, MergeMatchKind,
-    MergeStmt, MergeWhenClause, Node as Wrapped, RangeVar, ResTarget, SelectStmt, SubLink, SubLinkType,
+    MergeStmt, MergeWhenClause, Node as Wrapped, RangeVar, ResTarget, SelectStmt, SubLink, SubLinkType, WithClause,
 };
 
 use super::reference::Content;
@@ -17,37 +17,58 @@ use crate::catalog::Relation;
 use crate::plan::Context;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
+use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
 /// The number of a source's row among them.
 const ROW: &str = "pgbraid_row";
 
+/// What was read for rows of it.
+const READ: &str = "pgbraid_read";
+
 /// The parts of a MERGE.
 pub struct Apart {
-    /// The rows of the source, numbered: source 0.
+    /// The rows of the source, numbered: the first source.
     pub source: SelectStmt,
-    /// The numbers of those that match: source 1; over source 0.
-    pub matches: SelectStmt,
-    /// What is done, over both, in this order.
+    /// What is read over it: the numbers of the rows that match, which is the next source, and values of those that do not, each one more.
+    pub reads: Vec<SelectStmt>,
+    /// What is done, over all of them, in this order.
     pub writes: Vec<Node>,
 }
 
-/// Takes a MERGE apart; `None` if it inserts nothing, or its parts might mean something else than the whole.
-pub fn apart(merge: &MergeStmt, context: &Context<'_>) -> Option<Apart> {
+/// Whether it inserts rows.
+pub fn inserts(merge: &MergeStmt) -> bool {
+    merge.merge_when_clauses.iter().filter_map(clause).any(|clause| clause.command_type() == CmdType::CmdInsert)
+}
+
+/// Whether other parts than the source name its WITH queries, so that what these return must be there for all.
+pub fn shares_with(merge: &MergeStmt) -> Option<bool> {
+    let mut content = Content::default();
+    for mut part in expressions(merge)?.into_iter().filter_map(|part| part.node) {
+        content.add(&mut part).ok()?;
+    }
+    let mut named = merge.with_clause.iter().flat_map(|with| &with.ctes).filter_map(names::cte_name);
+    Some(named.any(|name| content.bare.contains(&name)))
+}
+
+/// Takes a MERGE apart, whose source is the source of this number; `None` if it inserts nothing, or its parts might mean something else
+/// than the whole. `shared`: WITH queries that all parts may name.
+pub fn apart(merge: &MergeStmt, first: usize, shared: bool, context: &Context<'_>) -> Option<Apart> {
     let target = merge.relation.as_ref()?;
     let relation = Builder::new(context).target(Some(target)).ok()?;
     let shown = shown(names::inner(&merge.source_relation)?)?;
     let clauses: Vec<&MergeWhenClause> = merge.merge_when_clauses.iter().map(clause).collect::<Option<_>>()?;
-    let inserts = |clause: &&&MergeWhenClause| clause.command_type() == CmdType::CmdInsert;
-    if merge.returning_clause.is_some() || clauses.iter().filter(inserts).count() == 0 {
+    if merge.returning_clause.is_some() || !inserts(merge) {
         return None;
     }
     let mut rest = merge.clone();
     rest.source_relation = None;
     let with = rest.with_clause.take();
-    if !is_plain(&rest, &shown, with.iter().flat_map(|with| &with.ctes))? || !chooses_once(merge, &clauses, context)? {
+    if means_system(merge)? || !chooses_once(merge, &clauses, context)? {
         return None;
     }
+    let shared = with.clone().filter(|_| shared);
+    rest.with_clause.clone_from(&shared);
     let (matched, unmatched): (Vec<&MergeWhenClause>, Vec<&MergeWhenClause>) =
         clauses.iter().partition(|clause| clause.match_kind() == MergeMatchKind::MergeWhenMatched);
     // What its rows take along goes before what is inserted.
@@ -58,15 +79,17 @@ pub fn apart(merge: &MergeStmt, context: &Context<'_>) -> Option<Apart> {
     if matched.iter().any(|clause| clause.command_type() != CmdType::CmdNothing) {
         let own = |clause: &&MergeWhenClause| node::wrap(Node::MergeWhenClause(Box::new((*clause).clone())));
         rest.merge_when_clauses = matched.iter().map(own).collect();
-        rest.source_relation = node::boxed(of_source(&shown, Some(in_matches())));
+        rest.source_relation = node::boxed(of_source(first, &shown, Some(in_matches(first))));
         writes.push(Node::MergeStmt(Box::new(rest)));
     }
+    let mut reads = Vec::new();
     let mut before: Vec<Node> = Vec::new();
     for clause in unmatched {
         let own = names::inner(&clause.condition);
         if clause.command_type() == CmdType::CmdInsert {
             let conditions = before.iter().cloned().chain(own.cloned()).collect();
-            writes.push(insert(target, &relation, clause, &shown, conditions)?);
+            let rows = Unmatched { first, shown: &shown, condition: chosen(first, condition::all(conditions)) };
+            writes.push(insert(target, &relation, clause, rows, (&mut reads, &shared))?);
         }
         // A row goes to the first clause whose condition holds.
         match own {
@@ -83,10 +106,12 @@ pub fn apart(merge: &MergeStmt, context: &Context<'_>) -> Option<Apart> {
     targets.push(node::target(number, ROW));
     let mut source = node::select(targets, vec![item]);
     source.with_clause = with;
-    let tables = [Node::RangeVar(target.clone()), of_source(&shown, None)].map(node::wrap).to_vec();
+    let tables = [Node::RangeVar(target.clone()), of_source(first, &shown, None)].map(node::wrap).to_vec();
     let mut matches = node::select(vec![node::target(node::column(&[&shown, ROW]), ROW)], tables);
     matches.where_clause.clone_from(&merge.join_condition);
-    Some(Apart { source, matches, writes })
+    matches.with_clause = shared;
+    reads.insert(0, matches);
+    Some(Apart { source, reads, writes })
 }
 
 /// The columns of the source: of a table those that are mentioned.
@@ -140,37 +165,55 @@ fn shown(source: &Node) -> Option<String> {
     }
 }
 
-/// Whether all but the source can do without WITH, the source's rows as a whole, and what only a table has.
-fn is_plain<'w>(rest: &MergeStmt, shown: &str, with: impl Iterator<Item = &'w Wrapped>) -> Option<bool> {
-    let mut parts = vec![*rest.join_condition.clone()?];
-    for clause in rest.merge_when_clauses.iter().map(clause) {
+/// The expressions of all but the source.
+fn expressions(merge: &MergeStmt) -> Option<Vec<Wrapped>> {
+    let mut parts = vec![*merge.join_condition.clone()?];
+    for clause in merge.merge_when_clauses.iter().map(clause) {
         let clause = clause?;
         parts.extend(clause.condition.as_deref().cloned());
         parts.extend(clause.target_list.iter().chain(&clause.values).cloned());
     }
-    let mut content = Content::default();
-    let mut whole = false;
-    for mut part in parts.into_iter().filter_map(|part| part.node) {
-        content.add(&mut part).ok()?;
-        whole |= means_whole(&mut part, shown).ok()?;
-    }
-    let mut named = with.filter_map(names::cte_name);
-    Some(!whole && !named.any(|name| content.bare.contains(&name)))
+    Some(parts)
 }
 
-/// Whether a row as a whole, or a system column, may be meant.
-fn means_whole(node: &mut Node, shown: &str) -> Result<bool, crate::plan::ir::Stop> {
+/// Whether a system column may be meant, or all columns of something.
+fn means_system(merge: &MergeStmt) -> Option<bool> {
     let mut found = false;
-    if let Node::ColumnRef(column) = node {
-        let fields: Vec<Option<&str>> = column.fields.iter().map(names::string).collect();
-        found = matches!(fields.as_slice(), [Some(name)] if *name == shown)
-            || fields.last().is_some_and(|last| last.is_none_or(|name| survey::SYSTEM_COLUMNS.contains(&name)));
+    for mut part in expressions(merge)?.into_iter().filter_map(|part| part.node) {
+        found |= meant(&mut part, false).ok()?;
     }
-    edit::children(node, &mut |child| -> Result<(), crate::plan::ir::Stop> {
-        found |= means_whole(child, shown)?;
+    Some(found)
+}
+
+/// The same of an expression; in a sub-select `*` is its own.
+fn meant(node: &mut Node, within: bool) -> Result<bool, Stop> {
+    let mut found = match node {
+        Node::ColumnRef(column) => column.fields.last().is_some_and(|last| match names::string(last) {
+            Some(name) => survey::SYSTEM_COLUMNS.contains(&name),
+            None => !within,
+        }),
+        _ => false,
+    };
+    let within = within || matches!(node, Node::SubLink(_));
+    edit::children(node, &mut |child| -> Result<(), Stop> {
+        found |= meant(child, within)?;
         Ok(())
     })?;
     Ok(found)
+}
+
+/// Whether WITH queries say the same each time they are asked.
+pub fn steady_with(with: &WithClause, context: &Context<'_>) -> Option<bool> {
+    let builder = Builder::new(context);
+    for cte in with.ctes.iter().filter_map(|cte| cte.node.clone()) {
+        for (schema, name) in Content::of(&mut cte.clone()).ok()?.functions {
+            if !matches!(builder.call(schema.as_deref(), &name).ok()?.0, Call::Steady | Call::Aggregate | Call::Window)
+            {
+                return Some(false);
+            }
+        }
+    }
+    Some(true)
 }
 
 /// Whether conditions that stand in several parts say the same in each.
@@ -181,7 +224,8 @@ fn chooses_once(merge: &MergeStmt, clauses: &[&MergeWhenClause], context: &Conte
     let builder = Builder::new(context);
     for condition in conditions.chain(names::inner(&merge.join_condition)) {
         for (schema, name) in Content::of(&mut condition.clone()).ok()?.functions {
-            if builder.call(schema.as_deref(), &name).ok()?.0 != Call::Steady {
+            if !matches!(builder.call(schema.as_deref(), &name).ok()?.0, Call::Steady | Call::Aggregate | Call::Window)
+            {
                 return Some(false);
             }
         }
@@ -190,18 +234,18 @@ fn chooses_once(merge: &MergeStmt, clauses: &[&MergeWhenClause], context: &Conte
 }
 
 /// The rows of the source as a FROM item.
-fn of_source(shown: &str, condition: Option<Node>) -> Node {
-    let mut rows = super::site::rows(0);
+fn of_source(first: usize, shown: &str, condition: Option<Node>) -> Node {
+    let mut rows = super::site::rows(first);
     rows.where_clause = condition.and_then(node::boxed);
     node::subselect(Node::SelectStmt(Box::new(rows)), shown, &[])
 }
 
 /// `pgbraid_row IN (the numbers of rows that match)`
-fn in_matches() -> Node {
+fn in_matches(first: usize) -> Node {
     Node::SubLink(Box::new(SubLink {
         sub_link_type: SubLinkType::AnySublink as i32,
         testexpr: node::boxed(node::column(&[ROW])),
-        subselect: node::boxed(Node::SelectStmt(Box::new(super::site::rows(1)))),
+        subselect: node::boxed(Node::SelectStmt(Box::new(super::site::rows(first + 1)))),
         ..SubLink::default()
     }))
 }
@@ -222,16 +266,25 @@ fn not(condition: Node) -> Node {
     }))
 }
 
-/// WHEN NOT MATCHED as an INSERT of the source's rows that have no match.
+/// Rows of the source for which a WHEN NOT MATCHED is chosen.
+struct Unmatched<'a> {
+    first: usize,
+    shown: &'a str,
+    condition: Option<Box<Wrapped>>,
+}
+
+/// WHEN NOT MATCHED as an INSERT of the source's rows that have no match. What it finds by sub-selects is read before anything is written.
 fn insert(
     target: &RangeVar,
     relation: &Relation,
     clause: &MergeWhenClause,
-    shown: &str,
-    conditions: Vec<Node>,
+    rows: Unmatched<'_>,
+    (reads, with): (&mut Vec<SelectStmt>, &Option<WithClause>),
 ) -> Option<Node> {
     let mut columns = Vec::new();
     let mut values = Vec::new();
+    let mut read = vec![node::target(node::column(&[rows.shown, ROW]), ROW)];
+    let asks = |value: &Node| Some(Content::of(&mut value.clone()).ok()?.sublinks);
     for (at, value) in clause.values.iter().enumerate() {
         if matches!(value.node, Some(Node::SetToDefault(_))) {
             continue;
@@ -244,13 +297,32 @@ fn insert(
             }
             None => return None,
         });
-        values.push(node::target(value.node.clone()?, ""));
+        let mut value = value.node.clone()?;
+        if asks(&value)? {
+            let name = format!("c{}", read.len());
+            read.push(node::target(value, &name));
+            value = node::column(&[READ, &name]);
+        }
+        values.push(node::target(value, ""));
     }
     if values.is_empty() {
         return None;
     }
-    let mut select = node::select(values, vec![node::wrap(of_source(shown, None))]);
-    select.where_clause = unmatched(condition::all(conditions));
+    let own_condition = names::inner(&clause.condition).map_or(Some(false), asks)?;
+    let mut select = node::select(values, vec![node::wrap(of_source(rows.first, rows.shown, None))]);
+    if read.len() > 1 || own_condition {
+        let mut reading = node::select(read, vec![node::wrap(of_source(rows.first, rows.shown, None))]);
+        reading.where_clause = rows.condition;
+        reading.with_clause.clone_from(with);
+        reads.push(reading);
+        // The numbers of those that match are the one before the first of these.
+        let found = super::site::rows(rows.first + 1 + reads.len());
+        select.from_clause.push(node::wrap(node::subselect(Node::SelectStmt(Box::new(found)), READ, &[])));
+        select.where_clause =
+            node::boxed(condition::equal(node::column(&[rows.shown, ROW]), node::column(&[READ, ROW])));
+    } else {
+        select.where_clause = rows.condition;
+    }
     Some(Node::InsertStmt(Box::new(InsertStmt {
         relation: Some(RangeVar { alias: None, ..target.clone() }),
         cols: columns,
@@ -262,8 +334,8 @@ fn insert(
 
 /// Rows that do not match and meet a condition, which is not evaluated for those that do: PostgreSQL puts conditions in an order of its own,
 /// but not those in a CASE.
-fn unmatched(condition: Option<Box<Wrapped>>) -> Option<Box<Wrapped>> {
-    let first = not(in_matches());
+fn chosen(first: usize, condition: Option<Box<Wrapped>>) -> Option<Box<Wrapped>> {
+    let first = not(in_matches(first));
     let Some(condition) = condition else { return node::boxed(first) };
     let when = CaseWhen { expr: node::boxed(first), result: Some(condition), ..CaseWhen::default() };
     let when = node::wrap(Node::CaseWhen(Box::new(when)));

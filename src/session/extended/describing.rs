@@ -6,7 +6,7 @@ use shardmap::ShardId;
 
 use super::messages::{is_local, known_part, malformed};
 use crate::execute::relay::Plain;
-use crate::plan::Plan;
+use crate::plan::{Plan, PreparedVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::session::failure::Failure;
@@ -31,6 +31,11 @@ impl Session {
     async fn describe_statement(&mut self, name: &[u8]) -> Result<(), Failure> {
         self.settle_parse(Some(name)).await?;
         let prepared = self.current(name).await?;
+        if let Some(Plan::Prepared(PreparedVerb::Execute { name: of, .. })) = prepared.plan()
+            && Box::pin(self.describe_executed(name, of)).await?
+        {
+            return Ok(());
+        }
         if prepared.plan().is_none_or(is_local) {
             self.say(NO_PARAMETERS);
             self.say(NO_DATA);

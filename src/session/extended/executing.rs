@@ -11,11 +11,12 @@ use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, CursorVerb, Output, Plan, TransactionVerb};
+use crate::plan::{Access, CursorVerb, Output, Plan, PreparedVerb, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
+use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
-use crate::session::scatter::rows_of;
+use crate::session::scatter::{is_explain, rows_of};
 use crate::session::statement::{Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
 use crate::session::write::rewritten::RowOrder;
@@ -54,6 +55,7 @@ impl Session {
                 self.send_execute(at, &execute, Audience::Client);
                 self.note_cursor(plan, (shard, replica));
                 if let Plan::SettingQuery(names) = plan {
+                    self.link.servers[at].server.unsettled |= self.transaction.block().is_none();
                     self.pipeline.sets.push((shard, names.clone()));
                 }
             }
@@ -77,7 +79,12 @@ impl Session {
             (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
             (Place::Local, Some(compiled)) => {
                 Box::pin(self.drain()).await?;
-                Box::pin(self.execute_local(&compiled.text, plan)).await?;
+                match plan {
+                    Plan::Prepared(verb @ PreparedVerb::Prepare { .. }) => {
+                        Box::pin(self.execute_prepare(compiled, verb)).await?;
+                    }
+                    plan => Box::pin(self.execute_local(&compiled.text, plan)).await?,
+                }
                 let done = !matches!(plan, Plan::Empty);
                 if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
                     portal.place = Place::Done;
@@ -113,12 +120,8 @@ impl Session {
             Plan::Rows(route) => (route.output, route.access),
             _ => (Output::Rows, Access::Read),
         };
-        let explains =
-            matches!(output, Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml);
-        if explains && execute.rows_max > 0 {
-            return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
-                .with_hint("Fetch all of its rows at once.")
-                .into());
+        if is_explain(output) {
+            return self.execute_explain(shards, access, output, execute).await;
         }
         let order = self.names.portals.get(execute.portal).and_then(|portal| portal.order.clone());
         if access == Access::Write && (execute.rows_max > 0 || reached > 0) {
@@ -134,23 +137,43 @@ impl Session {
             joiner.finish(&mut self.link.client.outbound);
             return if joiner.failed() { Err(Failure::Told) } else { Ok(()) };
         }
-        let failed = match self.explain_many(output, shards, servers.clone()) {
-            Some(mut explain) => {
-                self.relay_in_block(&mut explain).await?;
-                !explain.finish(&mut self.link.client.outbound)
-            }
-            None => {
-                let leader = servers.first().copied().unwrap_or(0);
-                let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
-                self.relay_in_block(&mut scatter).await?;
-                scatter.finish(&mut self.link.client.outbound);
-                scatter.failed()
-            }
-        };
+        let leader = servers.first().copied().unwrap_or(0);
+        let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+        self.relay_in_block(&mut scatter).await?;
+        scatter.finish(&mut self.link.client.outbound);
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
         }
-        if failed { Err(Failure::Told) } else { Ok(()) }
+        if scatter.failed() { Err(Failure::Told) } else { Ok(()) }
+    }
+
+    /// An EXPLAIN; with a row limit its rows are kept for the Executes that follow.
+    async fn execute_explain(
+        &mut self,
+        shards: &[ShardId],
+        access: Access,
+        output: Output,
+        execute: &Execute<'_>,
+    ) -> Result<(), Failure> {
+        if self.deliver_kept(execute) {
+            return Ok(());
+        }
+        let servers = self.send_to_all(shards, &Execute { rows_max: 0, ..*execute })?;
+        let Some(mut explain) = self.explain_many(output, shards, servers.clone()) else { return Ok(()) };
+        self.relay_in_block(&mut explain).await?;
+        let portal = self.names.portals.get_mut(execute.portal);
+        let bound = portal.and_then(|portal| Some((portal.explained.take()?, portal.compiled.clone())));
+        if let Some((parameters, compiled)) = bound.filter(|_| access != Access::Write) {
+            let bound = Some((&parameters, &compiled.types[..]));
+            Box::pin(self.count_scattered(&compiled.text, bound, &servers, &mut explain)).await?;
+        }
+        let mut answer = BytesMut::new();
+        if !explain.finish(&mut answer) {
+            self.link.client.outbound.extend_from_slice(&answer);
+            return Err(Failure::Told);
+        }
+        self.deliver_answer(&answer, execute);
+        Ok(())
     }
 
     /// A write with a row limit: it runs to its end on all shards, and its rows are kept for the Executes that follow.
@@ -173,6 +196,14 @@ impl Session {
             portal.reached = shards.len();
         }
         Ok(())
+    }
+
+    /// What a portal has from an Execute before, if anything; whether it had.
+    pub(in crate::session) fn deliver_kept(&mut self, execute: &Execute<'_>) -> bool {
+        let kept = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
+        let known = kept.is_some();
+        kept.into_iter().for_each(|kept| self.deliver(kept, execute));
+        known
     }
 
     /// As many of the rows that are kept as an Execute asks for; the rest stays with the portal.
@@ -221,9 +252,7 @@ impl Session {
             (hoard.rows, hoard.overflow, hoard.inner.failed())
         };
         if overflow {
-            return Err(Report::error("53200", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
-                .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
-                .into());
+            return Err(too_many_returned(bytes_max).into());
         }
         if failed {
             self.link.client.outbound.extend_from_slice(&end);
@@ -347,6 +376,7 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         self.pass_on_hidden_error(&plain)?;
+        Box::pin(self.settle_settings()).await?;
         if self.transaction.block().is_none() {
             self.give_back().await;
         }
@@ -365,9 +395,17 @@ impl Session {
         self.pass_on_hidden_error(&plain)?;
         let text = String::from_utf8_lossy(text).trim().to_owned();
         let tag = begin_tag(&text);
-        self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
+        let before = self.pipeline.settings_before.take().unwrap_or_else(|| self.settings.clone());
+        let settings = std::mem::replace(&mut self.settings, before.clone());
+        self.transaction.begin(BlockKind::Explicit, text, read_only, before.clone());
         if let Some(block) = self.transaction.block_mut() {
             block.writes = std::mem::take(&mut self.pipeline.writes);
+            if settings != before {
+                // What was SET before BEGIN is part of the transaction too.
+                block.log.push(settings.script_from(&before));
+                block.log.set_settings(settings.clone());
+                block.log.set_effective(settings);
+            }
         }
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())

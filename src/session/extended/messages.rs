@@ -10,11 +10,13 @@ use shardmap::ShardId;
 
 use super::binding::Binding;
 use crate::execute::relay::Plain;
-use crate::plan::{Access, CursorVerb, Destination, Output, Plan, Route};
+use crate::plan::{Access, CursorVerb, Destination, Output, Plan, PreparedVerb, Route};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::Session;
+use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::Embeds;
+use crate::session::scatter::is_explain;
 use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
 use crate::wire::frontend::{Bind, Malformed};
@@ -110,6 +112,12 @@ impl Session {
         if bind.more_bytes > 0 && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
             return Ok(Bound::WholeNeeded);
         }
+        if let Plan::Prepared(PreparedVerb::Execute { name, arguments, tail }) = plan
+            && self.names.statements.contains_key(name.as_bytes())
+        {
+            let tail = prepared.compiled.text.get(tail.clone()).unwrap_or_default();
+            return Box::pin(self.bind_executed(bind, name, (arguments.len(), tail))).await;
+        }
         let (mut order, mut moving) = (None, None);
         let place = match plan {
             Plan::Rows(route) => {
@@ -155,6 +163,11 @@ impl Session {
                 Place::Local
             }
         };
+        let embedded = embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty());
+        let explained = match (plan, &place) {
+            (Plan::Rows(route), Place::Many(_)) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
+            _ => None,
+        };
         let portal = Portal {
             place,
             compiled: prepared.compiled,
@@ -164,6 +177,7 @@ impl Session {
             order,
             moving,
             kept: None,
+            explained,
         };
         self.names.portals.insert(bind.portal.into(), portal);
         Ok(Bound::Done)
@@ -231,13 +245,13 @@ impl Session {
         bind: &Bind<'_>,
         prepared: &Prepared,
     ) -> Result<Destination, Failure> {
-        let arguments = BoundArguments { bind, resolved_types: prepared.resolved_types.as_deref() };
+        let arguments = BoundArguments::new(bind, prepared.resolved_types.as_deref());
         match self.destination(route, &arguments)? {
             Destination::NeedsParameterTypes => {}
             destination => return Ok(destination),
         }
         let types = Box::pin(self.ask_types(bind.statement, &prepared.compiled)).await?;
-        let arguments = BoundArguments { bind, resolved_types: Some(&types) };
+        let arguments = BoundArguments::new(bind, Some(&types));
         match self.destination(route, &arguments)? {
             Destination::NeedsParameterTypes => Err(Report::error("0A000", "the type of a parameter cannot be told")
                 .with_hint("Cast the parameter, for instance $1::bigint.")
@@ -374,6 +388,17 @@ pub(super) fn is_local(plan: &Plan) -> bool {
         | Plan::Discard(_)
         | Plan::Prepared(_) => true,
     }
+}
+
+/// *Source*: postgres.c, exec_bind_message.
+pub(in crate::session) fn check_parameters(bind: &Bind<'_>, wanted: usize) -> Result<(), Failure> {
+    let given = bind.parameter_count();
+    if given == wanted {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(bind.statement);
+    let text = format!("bind message supplies {given} parameters, but prepared statement \"{name}\" requires {wanted}");
+    Err(Report::error("08P01", text).into())
 }
 
 pub(in crate::session) fn malformed(malformed: Malformed) -> Failure {

@@ -6,6 +6,7 @@ pub mod parsing;
 pub mod binding;
 pub mod describing;
 pub mod executing;
+mod executed;
 pub mod sync;
 pub mod volley;
 pub mod long_bind;

@@ -42,8 +42,11 @@ impl Session {
         Ok(())
     }
 
-    /// The implicit transaction is over: if it failed, what SET did in it is undone.
+    /// The implicit transaction is over: if it failed, what SET did in it is undone, and servers that ran it are not used again.
     fn end_pipeline(&mut self) {
+        if !self.pipeline.skipping && self.transaction.is_idle() {
+            self.link.servers.iter_mut().for_each(|enlisted| enlisted.server.unsettled = false);
+        }
         if let (true, Some(settings)) = (self.pipeline.skipping, self.pipeline.settings_before.take()) {
             self.settings = settings;
             self.reported.pending.clear();

@@ -150,7 +150,7 @@ impl Session {
         resolved_types: Option<&[u32]>,
         home: ShardId,
     ) -> Option<(QueryKind, Course, Access)> {
-        let arguments = BoundArguments { bind: &volley.bind, resolved_types };
+        let arguments = BoundArguments::new(&volley.bind, resolved_types);
         let destination = route.resolve(&**self.gateway.map.load(), home, &arguments).ok()?;
         let course = match destination {
             Destination::One(shard) => Course::On(shard),
@@ -306,8 +306,8 @@ impl Session {
 
     fn keep_portal(&mut self, planned: VolleyPlan, place: Place) {
         let VolleyPlan { compiled, name: statement, binary_rows, .. } = planned;
-        let (order, moving, kept) = (None, None, None);
-        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, order, moving, kept };
+        let (order, moving, kept, explained) = (None, None, None, None);
+        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, order, moving, kept, explained };
         self.names.portals.insert(Name::default(), portal);
     }
 }

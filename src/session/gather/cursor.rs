@@ -55,7 +55,7 @@ impl Session {
         let permit = self.held_permit()?;
         let held = HeldName::Cursor(name.to_owned());
         let columns = gathering.described.columns.in_formats(formats);
-        let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&declare) };
+        let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&declare), keeps: false };
         let merged = self.run_gather(gathering, run).await?;
         if let Some(server) = merged.held {
             let savepoints = self.savepoints();
@@ -103,6 +103,8 @@ impl Session {
         while let Some(at) = self.merges.iter().position(|held| held.kept == Kept::Hold) {
             let Held { name, mut server, savepoints, columns, permit, .. } = self.merges.remove(at);
             let mut others = std::mem::take(&mut self.link.servers);
+            // What the block has SET stays as well, and the cursor until the connection ends.
+            server.server.unsettled = true;
             server.server.send_query(b"COMMIT", Audience::Gateway);
             self.link.servers.push(server);
             let mut silence = Silence::default();

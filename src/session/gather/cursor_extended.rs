@@ -16,7 +16,7 @@ use crate::execute::relay::Plain;
 use crate::plan::{CursorVerb, Destination, Gather, Plan};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
-use crate::session::extended::messages::{BIND_COMPLETE, no_portal};
+use crate::session::extended::messages::{BIND_COMPLETE, check_parameters, no_portal};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::gather::run::Gathering;
@@ -300,26 +300,19 @@ impl Session {
         &mut self.link.servers[at].server
     }
 
-    /// Puts it back.
+    /// Puts it back, unless it is in the middle of an answer: then it is told to stop, and closed.
     async fn park(&mut self, used: Used) {
         let Some(server) = self.link.servers.pop() else { return };
         let Used { name, savepoints, kept, columns, permit } = used;
-        if kept == Kept::Session {
+        let stops = server.server.is_broken() || !server.server.expects.is_empty();
+        if kept == Kept::Session || stops {
             self.cancel.remove(&server.server.cancel_key()).await;
+        }
+        if stops {
+            return;
         }
         self.merges.push(Held { name, server, savepoints, kept, columns, permit });
     }
-}
-
-/// *Source*: postgres.c, exec_bind_message.
-fn check_parameters(bind: &Bind<'_>, wanted: usize) -> Result<(), Failure> {
-    let given = bind.parameter_count();
-    if given == wanted {
-        return Ok(());
-    }
-    let name = String::from_utf8_lossy(bind.statement);
-    let text = format!("bind message supplies {given} parameters, but prepared statement \"{name}\" requires {wanted}");
-    Err(Report::error("08P01", text).into())
 }
 
 /// *Source*: portalcmds.c, PerformPortalFetch.

@@ -11,7 +11,6 @@ use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::sql::{Node, ast, names};
-use crate::wire::frame;
 use crate::wire::reply::{self, Report};
 
 /// Microseconds from the Unix epoch to that of PostgreSQL, 2000-01-01.
@@ -48,14 +47,13 @@ struct Shown {
 }
 
 impl Session {
-    /// Answers such an EXPLAIN; `tells`: the client wants its column described.
+    /// What answers such an EXPLAIN, without the description of its column.
     pub(super) async fn gather_explain(
         &mut self,
         text: &[u8],
         gathering: &Gathering,
         wire: Wire,
-        tells: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<bytes::BytesMut, Failure> {
         let unfit = || Report::error("0A000", "this EXPLAIN over several shards is not supported");
         let Some(explain) = Explain::of(text) else { return Err(unfit().into()) };
         if explain.analyze && gathering.described.gather.put.is_some() {
@@ -67,16 +65,12 @@ impl Session {
             .into());
         }
         let lines = self.gather_plan(&explain, gathering, wire).await?;
-        let out = &mut self.link.client.outbound;
-        if tells {
-            let columns = gathering.described.columns.in_formats(&[]);
-            frame::write(out, b'T', |to| to.extend_from_slice(columns.body()));
-        }
+        let mut answer = bytes::BytesMut::new();
         for line in lines {
-            reply::text_row(out, &[line.as_bytes()]);
+            reply::text_row(&mut answer, &[line.as_bytes()]);
         }
-        reply::complete(out, "EXPLAIN");
-        Ok(())
+        reply::complete(&mut answer, "EXPLAIN");
+        Ok(answer)
     }
 
     /// The plan of a gather, a row for each string.
@@ -110,7 +104,7 @@ impl Session {
         }
         let merge_plan = if explain.analyze && ordered.is_none() {
             let text = explain.with(&gather.merge).ok_or_else(unfit)?;
-            let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&text) };
+            let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&text), keeps: false };
             self.measured = Some(Box::default());
             let merged = self.run_gather(gathering, run).await;
             let measured = self.measured.take().unwrap_or_default();

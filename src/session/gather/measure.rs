@@ -7,7 +7,10 @@ use std::time::Instant;
 use bytes::BytesMut;
 
 use super::explain::Explain;
+use super::ship::PART_PORTAL;
+use crate::catalog::Oid;
 use crate::execute::explain::ExplainMany;
+use crate::execute::link::Enlisted;
 use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::execute::ship::{Sent, Shipment};
 use crate::pool::expect::{Audience, Step};
@@ -15,7 +18,8 @@ use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::gather::run::{Gathering, without_traces};
 use crate::session::life::Session;
-use crate::wire::frame;
+use crate::session::parameters::Parameters;
+use crate::wire::{frame, reply};
 
 /// By part and shard.
 #[derive(Debug, Default)]
@@ -67,17 +71,24 @@ impl Session {
         self.counted(count).map(|sent| sent.get(at).copied().unwrap_or_default())
     }
 
-    /// Of an EXPLAIN ANALYZE of a query that has no parameters: runs it on these servers and drops its rows.
+    /// Of an EXPLAIN ANALYZE: runs its query on these servers, by Bind with such parameters of these types, and drops its rows.
     pub(in crate::session) async fn count_scattered(
         &mut self,
         text: &[u8],
+        bound: Option<(&Parameters, &[Oid])>,
         servers: &[usize],
         explain: &mut ExplainMany,
     ) -> Result<(), Failure> {
         let Some(of) = Explain::of(text).filter(|of| of.analyze && explain.went_well()) else { return Ok(()) };
         let Some(query) = of.query() else { return Ok(()) };
         for at in servers {
-            self.link.servers[*at].server.send_query(query.as_bytes(), Audience::Joiner);
+            let enlisted = &mut self.link.servers[*at];
+            match bound {
+                None => enlisted.server.send_query(query.as_bytes(), Audience::Joiner),
+                Some((parameters, types)) => {
+                    send_counted(enlisted, query.as_bytes(), types, &parameters.bind_rest(&[]))
+                }
+            }
         }
         let mut count = Count::new(self.link.servers.len());
         self.relay_in_block(&mut count).await?;
@@ -93,6 +104,22 @@ impl Session {
         frame::write(&mut self.link.client.outbound, b'E', |out| out.extend_from_slice(&body));
         Err(Failure::Told)
     }
+}
+
+/// Sends what is to be counted. The portal is not the client's own, which may still have rows.
+fn send_counted(enlisted: &mut Enlisted, query: &[u8], types: &[Oid], rest: &[u8]) {
+    let server = &mut enlisted.server;
+    server.unnamed = None;
+    let types = server.oids.declared(types);
+    reply::parse(&mut server.outbound, b"", query, &types);
+    server.expects.push(Step::Parse(None), Audience::Gateway);
+    reply::bind(&mut server.outbound, PART_PORTAL, b"", rest, 0);
+    server.expects.push(Step::Bind, Audience::Gateway);
+    reply::execute(&mut server.outbound, PART_PORTAL, 0);
+    server.expects.push(Step::Execute, Audience::Joiner);
+    reply::named(&mut server.outbound, b'C', b'P', PART_PORTAL);
+    server.expects.push(Step::Close, Audience::Gateway);
+    Wire::Extended.end_messages(enlisted);
 }
 
 /// Counts rows and lets nothing through.

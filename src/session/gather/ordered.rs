@@ -146,7 +146,7 @@ impl Session {
 
     /// How this run goes, if it can.
     fn way<'a>(&self, gathering: &'a Gathering, run: Run<'_>) -> Option<Way<'a>> {
-        if run.rows_max > 0 || run.statement.is_some() {
+        if run.rows_max > 0 || run.statement.is_some() || run.keeps {
             return None;
         }
         let (ordered, known) = self.ordered_streams(gathering)?;

@@ -29,7 +29,7 @@ impl Session {
         wire: Wire,
     ) -> Result<(), Failure> {
         let (_, copy) = copy_texts(text, &gathering.described.gather.merge).ok_or_else(uncopied)?;
-        let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&copy) };
+        let run = Run { wire, tells_columns: false, rows_max: 0, statement: Some(&copy), keeps: false };
         let merged = self.run_gather(gathering, run).await?;
         let tag = merged.tag.unwrap_or_default();
         if let Some(server) = merged.held {

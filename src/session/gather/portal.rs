@@ -55,7 +55,8 @@ pub enum Kept {
     Block,
     /// A cursor WITH HOLD of the block that is under way: when it commits, it outlives it.
     Hold,
-    /// A cursor that has outlived its block: its rows are on the merge server, whose transaction has ended.
+    /// A cursor that has outlived its block: its rows are on the merge server, whose transaction has ended, and which is closed with
+    /// the cursor.
     Session,
 }
 
@@ -152,6 +153,9 @@ impl Session {
         if let Some(at) = self.held_position(&name) {
             return self.go_on(at, execute, gathering).await;
         }
+        if self.deliver_kept(execute) {
+            return Ok(());
+        }
         let portal = self.names.portals.get_mut(execute.portal);
         let again = portal.is_some_and(|portal| std::mem::replace(&mut portal.reached, 1) > 0);
         let (text, output) = self.portal_text(execute.portal);
@@ -165,15 +169,12 @@ impl Session {
             return Ok(());
         }
         if output != Output::Rows {
-            if execute.rows_max > 0 && !is_copy(output) {
-                return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
-                    .with_hint("Fetch all of its rows at once.")
-                    .into());
+            if is_copy(output) {
+                return Box::pin(self.copy_gathered(&text, gathering, Wire::Extended)).await;
             }
-            return match is_copy(output) {
-                true => Box::pin(self.copy_gathered(&text, gathering, Wire::Extended)).await,
-                false => Box::pin(self.gather_explain(&text, gathering, Wire::Extended, false)).await,
-            };
+            let answer = Box::pin(self.gather_explain(&text, gathering, Wire::Extended)).await?;
+            self.deliver_answer(&answer, execute);
+            return Ok(());
         }
         if let Some(make) = &gathering.described.gather.make {
             return Box::pin(self.execute_make(gathering, make)).await;
@@ -182,7 +183,13 @@ impl Session {
             return Box::pin(self.execute_put(execute, gathering, put)).await;
         }
         let permit = if execute.rows_max > 0 { Some(self.held_permit()?) } else { None };
-        let run = Run { wire: Wire::Extended, tells_columns: false, rows_max: execute.rows_max, statement: None };
+        let run = Run {
+            wire: Wire::Extended,
+            tells_columns: false,
+            rows_max: execute.rows_max,
+            statement: None,
+            keeps: false,
+        };
         let merged = self.run_gather(gathering, run).await?;
         match (merged.held, permit) {
             (Some(server), Some(permit)) => {
@@ -325,11 +332,6 @@ impl Session {
             .filter(|enlisted| !enlisted.server.is_broken() && enlisted.server.expects.status != Status::Idle)
         {
             enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
-            result = self.link.relay(&mut Silence::default()).await.map(|_| ());
-        } else if held.kept == Kept::Session
-            && let Some(enlisted) = self.link.servers.first_mut().filter(|enlisted| !enlisted.server.is_broken())
-        {
-            enlisted.server.send_query(b"CLOSE ALL", Audience::Gateway);
             result = self.link.relay(&mut Silence::default()).await.map(|_| ());
         }
         self.cancel.remove(&key).await;

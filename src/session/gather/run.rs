@@ -4,7 +4,7 @@
 //! end: its temporary tables leave nothing behind, not even a flush. It is taken last and given back before any other server is waited for,
 //! and held over the end of a statement (cursors, suspended portals) only within a bound, so that no clients can wait for each other in a circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -14,6 +14,7 @@ use super::described::{Described, Wire};
 use super::inline;
 use super::ship::Shipping;
 use crate::execute::fault::LinkFault;
+use crate::execute::hoard::Hoard;
 use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
 use crate::execute::ship::{ShipError, Silence};
@@ -27,6 +28,7 @@ use crate::session::parameters::Parameters;
 use crate::session::statement::BoundArguments;
 use crate::session::steps::Steps;
 use crate::session::transaction::snapshot_reads::Moment;
+use crate::wire::frame;
 use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report, Status};
 
@@ -58,6 +60,8 @@ pub(in crate::session) struct Run<'a> {
     pub rows_max: i32,
     /// Instead of a portal of the merge query's: a statement with it, such as DECLARE.
     pub statement: Option<&'a str>,
+    /// Its rows are kept, not passed on.
+    pub keeps: bool,
 }
 
 /// How it ended.
@@ -67,6 +71,8 @@ pub(in crate::session) struct Merged {
     pub tag: Option<Vec<u8>>,
     /// The merge server, when it has more to say.
     pub held: Option<Enlisted>,
+    /// The rows, if they are kept.
+    pub kept: VecDeque<Box<[u8]>>,
 }
 
 impl Session {
@@ -90,7 +96,10 @@ impl Session {
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
         if output != Output::Rows {
-            Box::pin(self.gather_explain(text, &gathering, Wire::Simple, true)).await?;
+            let answer = Box::pin(self.gather_explain(text, &gathering, Wire::Simple)).await?;
+            let columns = gathering.described.columns.in_formats(&[]);
+            frame::write(&mut self.link.client.outbound, b'T', |to| to.extend_from_slice(columns.body()));
+            self.link.client.outbound.extend_from_slice(&answer);
             return Ok(Ended::NotReady);
         }
         self.gather_query(&gathering).await
@@ -101,7 +110,7 @@ impl Session {
         if let Some(put) = &gathering.described.gather.put {
             return Box::pin(self.put_simple(gathering, put)).await;
         }
-        let run = Run { wire: Wire::Simple, tells_columns: true, rows_max: 0, statement: None };
+        let run = Run { wire: Wire::Simple, tells_columns: true, rows_max: 0, statement: None, keeps: false };
         let merged = self.run_gather(gathering, run).await?;
         if let Some(tag) = merged.tag {
             reply::complete(&mut self.link.client.outbound, &String::from_utf8_lossy(&tag));
@@ -128,7 +137,7 @@ impl Session {
             && matches!(self.moment(Access::Read)?, Moment::Usual)
             && let Some(tag) = Box::pin(self.run_ordered(gathering, run)).await?
         {
-            return Ok(Merged { tag: Some(tag), held: None });
+            return Ok(Merged { tag: Some(tag), held: None, kept: VecDeque::new() });
         }
         let places = self.part_places(gathering, &gathering.described.gather.parts)?;
         let held = match self.moment(Access::Read)? {
@@ -153,14 +162,15 @@ impl Session {
             result = Err(failure);
         }
         let ended = match &result {
-            Ok(tag) => tag.is_some() && run.statement.is_none(),
+            Ok((tag, _)) => tag.is_some() && run.statement.is_none(),
             Err(_) => true,
         };
         if ended {
             steps.end().await;
             self.drop_merge(&key).await?;
         }
-        Ok(Merged { tag: result?, held: if ended { None } else { self.link.servers.pop() } })
+        let (tag, kept) = result?;
+        Ok(Merged { tag, held: if ended { None } else { self.link.servers.pop() }, kept })
     }
 
     /// Ends the transaction of a merge server and gives it back. Where one server is in the middle of an answer, as after a failure, it
@@ -195,7 +205,7 @@ impl Session {
         let body = [&b"\0\0"[..], &rest].concat();
         let bind = Bind::read(&body).map_err(crate::session::extended::messages::malformed)?;
         let types = &gathering.described.types;
-        let arguments = BoundArguments { bind: &bind, resolved_types: Some(types) };
+        let arguments = BoundArguments::new(&bind, Some(types));
         let place = |part: &Part| {
             let route = Route { access: Access::Read, target: part.target.clone(), output: Output::Rows };
             let destination = self.destination(&route, &arguments)?;
@@ -262,7 +272,7 @@ impl Session {
         gathering: &Gathering,
         run: Run<'_>,
         places: &[Vec<usize>],
-    ) -> Result<Option<Vec<u8>>, Failure> {
+    ) -> Result<(Option<Vec<u8>>, VecDeque<Box<[u8]>>), Failure> {
         let merge = self.link.servers.len().saturating_sub(1);
         self.begin_merge(merge).await?;
         let mut parameters = gathering.parameters.clone();
@@ -341,7 +351,7 @@ impl Session {
         parameters: &Parameters,
         run: Run<'_>,
         merge: usize,
-    ) -> Result<Option<Vec<u8>>, Failure> {
+    ) -> Result<(Option<Vec<u8>>, VecDeque<Box<[u8]>>), Failure> {
         let (text, types) = match inline::of(gathering, &run) {
             Some(inline) => (inline.text.as_str(), &inline.types),
             None => (run.statement.unwrap_or(&gathering.described.gather.merge), &gathering.described.types),
@@ -368,8 +378,17 @@ impl Session {
         let columns = gathering.described.columns.in_formats(&gathering.result_formats);
         let mut joiner = Merge::new(merge, columns, run.tells_columns);
         joiner.captured = run.statement.filter(|text| text.starts_with("EXPLAIN")).map(|_| Vec::new());
-        self.link.relay(&mut joiner).await?;
-        self.conclude_merge(joiner)
+        if !run.keeps {
+            self.link.relay(&mut joiner).await?;
+            return Ok((self.conclude_merge(joiner)?, VecDeque::new()));
+        }
+        let bytes_max = self.gateway.config.load().limits.held_bytes_max;
+        let mut hoard = Hoard::new(joiner, bytes_max);
+        self.link.relay(&mut hoard).await?;
+        if hoard.overflow {
+            return Err(too_many_returned(bytes_max).into());
+        }
+        Ok((self.conclude_merge(hoard.inner)?, hoard.rows))
     }
 
     /// What a run of the merge query came to (of an EXPLAIN, what it says); errors are told.
@@ -399,6 +418,12 @@ impl Session {
             .into(),
         }
     }
+}
+
+/// More rows than may be kept for Executes with a row limit.
+pub(in crate::session) fn too_many_returned(bytes_max: usize) -> Report {
+    Report::error("53200", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
+        .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
 }
 
 /// An ErrorResponse's body without what tells of texts that are not the client's: positions, and contexts that name temporary tables.

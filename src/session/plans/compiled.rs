@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
@@ -178,7 +179,7 @@ impl Plans {
             declared_types: types,
             utf8: scope.scope.utf8 && utf8,
         };
-        let statements = plan::compile(&readable, &context).ok();
+        let statements = timed(|| plan::compile(&readable, &context)).ok();
         let compiled = Arc::new(self.compiled(text, types, (scope.id, catalog), statements));
         self.keep(scope.id, &compiled);
         compiled
@@ -198,7 +199,7 @@ impl Plans {
         }
         let Scope { search_path, role, utf8, .. } = &scope.scope;
         let context = plan::Context { catalog, rules, search_path, role, declared_types: &[], utf8: *utf8 };
-        let (statements, sharing) = match plan::compile_shared(text, &lifted.literals, &context) {
+        let (statements, sharing) = match timed(|| plan::compile_shared(text, &lifted.literals, &context)) {
             Ok((statements, sharing)) => (Some(statements), sharing),
             Err(_) => (None, Sharing::Never),
         };
@@ -234,6 +235,14 @@ impl Plans {
             self.cache.insert(key, compiled.clone());
         }
     }
+}
+
+/// Planning, with the time it takes for the metrics.
+fn timed<T>(work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let made = work();
+    metrics::histogram!("pgbraid_planning_seconds").record(begun.elapsed().as_secs_f64());
+    made
 }
 
 /// The text as UTF-8 with every byte in its place, and whether it was UTF-8. Bytes of other encodings become `$`, which no

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
+
 use crate::execute::fault::ServerFault;
 use crate::execute::link::Enlisted;
-use crate::execute::relay::Plain;
-use crate::pool::expect::Audience;
+use crate::execute::relay::{Frame, Handling, Joiner, Plain};
+use crate::pool::expect::{Audience, Step};
 use crate::pool::settings::Settings;
 use crate::session::failure::Failure;
+use crate::session::gather::portal::{HeldName, Kept};
 use crate::session::life::Session;
 use crate::topology;
 use crate::txn::commits::{Active, on_server};
@@ -16,6 +19,7 @@ use crate::txn::pause::{Point, pause};
 use crate::txn::protocol::{self, Failed, Roles, Verdict};
 use crate::txn::resolve::{self, Decision};
 use crate::txn::state::Block;
+use crate::wire::fields;
 use crate::wire::reply::Report;
 
 /// A decision whose COMMIT was cut off is asked for this long, while the client waits. Rows that say committed are kept longer:
@@ -31,8 +35,13 @@ impl Session {
     /// # Errors
     /// Nothing is committed; or, if the message says so, whether it is could not be found out in time.
     pub(in crate::session) async fn commit_block(&mut self) -> Result<(), Failure> {
+        let with_hold: Vec<HeldName> =
+            self.merges.iter().filter(|held| held.kept == Kept::Hold).map(|held| held.name.clone()).collect();
         let held = if self.merges.is_empty() { Ok(()) } else { Box::pin(self.keep_held_cursors()).await };
         let Some(block) = self.transaction.end() else { return held };
+        if held.is_ok() {
+            self.doubt_settings(block.log.settings());
+        }
         let may_have = |enlisted: &&Enlisted| block.writes.include(enlisted.shard) && !enlisted.replica;
         let result = match self.link.servers.iter().filter(may_have).count() {
             _ if held.is_err() => held,
@@ -41,7 +50,13 @@ impl Session {
         };
         match &result {
             Ok(()) => self.adopt_committed(block.log.settings()),
-            Err(_) => Box::pin(self.roll_back_open()).await?,
+            Err(_) => {
+                for name in &with_hold {
+                    // One that does not roll back is closed.
+                    let _ = Box::pin(self.end_held(name)).await;
+                }
+                Box::pin(self.roll_back_open()).await?;
+            }
         }
         self.names.portals.clear();
         self.names.cursors.clear();
@@ -78,10 +93,16 @@ impl Session {
     }
 
     async fn confirm_commit(&mut self) -> Result<(), Failure> {
-        let mut plain = Plain { show_side_effects: true, ..Plain::default() };
-        self.link.relay(&mut plain).await?;
-        self.note(&plain);
-        self.pass_on_hidden_error(&plain)
+        let plain = Plain { show_side_effects: true, ..Plain::default() };
+        let mut commit = Commit { plain, rolled_back: false };
+        self.link.relay(&mut commit).await?;
+        self.note(&commit.plain);
+        self.pass_on_hidden_error(&commit.plain)?;
+        match commit.rolled_back {
+            // The server's transaction had failed without the gateway's knowing.
+            true => Err(Report::error("40000", "the transaction was rolled back by a shard").into()),
+            false => Ok(()),
+        }
     }
 
     async fn commit_several(&mut self, block: &Block) -> Result<(), Failure> {
@@ -200,6 +221,13 @@ impl Session {
         }
     }
 
+    /// Servers that commit keep what was SET in the block, also if the block does not commit as a whole.
+    fn doubt_settings(&mut self, settings: &Arc<Settings>) {
+        for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.begun) {
+            enlisted.server.unsettled |= !Arc::ptr_eq(&enlisted.server.settings, settings);
+        }
+    }
+
     /// The session's settings have become these, on its servers too.
     fn adopt_committed(&mut self, settings: &Arc<Settings>) {
         let changed = |before: &Arc<Settings>| !Arc::ptr_eq(before, settings);
@@ -207,10 +235,31 @@ impl Session {
             self.settings = settings.clone();
         }
         for enlisted in &mut self.link.servers {
-            if enlisted.begun && changed(&enlisted.server.settings) {
-                enlisted.server.settings = settings.clone();
+            if enlisted.begun {
+                enlisted.server.unsettled = false;
+                if changed(&enlisted.server.settings) {
+                    enlisted.server.settings = settings.clone();
+                }
             }
         }
+    }
+}
+
+/// Answers to COMMIT.
+struct Commit {
+    plain: Plain,
+    /// One was ROLLBACK. *Source*: xact.c, EndTransactionBlock: so it is for a transaction that has failed.
+    rolled_back: bool,
+}
+
+impl Joiner for Commit {
+    fn admits(&self, server: usize, expected: Option<Step>) -> bool {
+        self.plain.admits(server, expected)
+    }
+
+    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
+        self.rolled_back |= frame.tag == b'C' && fields::tag(frame.body) == b"ROLLBACK";
+        self.plain.frame(frame, client)
     }
 }
 

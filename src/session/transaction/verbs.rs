@@ -173,7 +173,7 @@ impl Session {
         if !self.explicit_block() {
             return Err(not_in_block("SAVEPOINT"));
         }
-        self.tell_servers(&text).await?;
+        self.tell_savepoint(&text).await?;
         if let Some(block) = self.transaction.block_mut() {
             block.log.savepoint(name.to_owned(), text);
         }
@@ -185,7 +185,7 @@ impl Session {
         if !self.explicit_block() {
             return Err(not_in_block("RELEASE SAVEPOINT"));
         }
-        self.tell_servers(&text).await?;
+        self.tell_savepoint(&text).await?;
         if self.transaction.block_mut().is_some_and(|block| !block.log.release(name)) {
             return Err(no_savepoint(name));
         }
@@ -204,7 +204,7 @@ impl Session {
                 Report::error("25P02", "a server of this transaction was lost, so it can only be rolled back").into()
             );
         }
-        self.tell_servers(&text).await?;
+        self.tell_savepoint(&text).await?;
         if self.transaction.block_mut().is_some_and(|block| !block.log.rollback_to(name)) {
             return Err(no_savepoint(name));
         }
@@ -249,6 +249,20 @@ impl Session {
     /// and the first error.
     pub(in crate::session) async fn tell_servers(&mut self, text: &str) -> Result<(), Failure> {
         self.tell(text, Audible::First).await
+    }
+
+    /// The same for what makes and ends savepoints: once one server has done it and another has not, a name may mean another
+    /// savepoint to each of them, and only the whole block can be rolled back.
+    async fn tell_savepoint(&mut self, text: &str) -> Result<(), Failure> {
+        let told = self.tell_servers(text).await;
+        let first = self.link.servers.first().filter(|_| self.link.servers.len() > 1);
+        if told.is_err()
+            && first.is_some_and(|enlisted| enlisted.server.expects.status == Status::Open)
+            && let Some(block) = self.transaction.block_mut()
+        {
+            block.lost_server = true;
+        }
+        told
     }
 
     async fn tell(&mut self, text: &str, notices: Audible) -> Result<(), Failure> {

@@ -36,6 +36,8 @@ impl Session {
     pub(super) async fn explain_simple(&mut self, text: &[u8], route: &Route) -> Result<Ended, Failure> {
         let at = self.enlist_any(crate::plan::Access::Read).await?;
         let columns = self.ask_of(at, &[text], &[], Wire::Simple).await?.pop().and_then(|(_, columns)| columns);
+        // A server that is not in the block is none of its own.
+        self.give_back_if_idle().await;
         let own = self.begin_own_block();
         let lines = Box::pin(self.steps(text, route, Given::Nothing)).await?;
         if let Some(columns) = columns.map(Columns::new) {
@@ -50,13 +52,14 @@ impl Session {
         bind: &Bind<'_>,
         compiled: &std::sync::Arc<Compiled>,
         route: &Route,
+        execute: &crate::wire::frontend::Execute<'_>,
     ) -> Result<(), Failure> {
         self.drain().await?;
         let types = self.types_bound(bind, compiled).await?;
         self.begin_behind_pipeline();
         self.drain().await?;
         let lines = Box::pin(self.steps(&compiled.text, route, Given::Bound(bind, &types))).await?;
-        self.link.client.outbound.extend_from_slice(&answer(&lines));
+        self.deliver_answer(&answer(&lines), execute);
         Ok(())
     }
 
@@ -105,7 +108,7 @@ impl Session {
         let shards = match given {
             Given::Nothing => self.sources(moving, &NoArguments)?,
             Given::Bound(bind, types) => {
-                let arguments = crate::session::statement::BoundArguments { bind, resolved_types: Some(types) };
+                let arguments = crate::session::statement::BoundArguments::new(bind, Some(types));
                 self.sources(moving, &arguments)?
             }
         };

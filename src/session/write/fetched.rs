@@ -12,7 +12,7 @@ use crate::plan::{
     Access, Chunk, Destination, FETCHED_ALIAS, Fetched, Gather, Route, Target, literal, quoted, rows_text,
 };
 use crate::pool::expect::{Audience, Step};
-use crate::session::ask::EXACT;
+use crate::session::ask::{EXACT, Values};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::gather::run::{Gathering, Run};
@@ -201,7 +201,8 @@ impl Session {
         let gathering = Gathering { described, parameters: given.parameters(), result_formats: Vec::new() };
         let statement =
             format!("CREATE TEMPORARY TABLE pgbraid_rows ({}) ON COMMIT DROP AS {}", list.join(", "), gather.merge);
-        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&statement) };
+        let run =
+            Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(&statement), keeps: false };
         let merged = self.run_gather(&gathering, run).await?;
         let Some(server) = merged.held else {
             return Err(Report::error("XX000", "the rows that were fetched are lost").into());
@@ -275,6 +276,12 @@ impl Session {
             }
             self.show_columns(&settled.text, given, &mut rows).await?;
         }
+        if let (Destination::Move, Target::Moved(_)) = (&settled.destination, &settled.route.target) {
+            let (moved, changed) = self.moved_rows(&settled.route, given).await?;
+            rows.changed = changed;
+            rows.take(&moved);
+            return Ok(rows);
+        }
         let (shards, split) = self.shards_of(&settled)?;
         let places = self.enlist_many(&shards, settled.route.access).await?;
         for (shard, at) in shards.iter().zip(&places) {
@@ -286,10 +293,7 @@ impl Session {
         }
         let (harvested, changed) = self.harvest_counted(too_much).await?;
         rows.changed = if settled.route.access == Access::Write { changed } else { 0 };
-        for at in 0..rows.shown.len() {
-            let values = harvested.iter().map(|row| row.get(at).and_then(|value| value.as_deref()));
-            rows.arrays.push(format!("{}::pg_catalog.text[]", literal(&array_text(values))));
-        }
+        rows.take(&harvested);
         Ok(rows)
     }
 
@@ -329,6 +333,14 @@ impl Session {
 }
 
 impl Rows {
+    /// Its rows, of the columns that are shown.
+    fn take(&mut self, harvested: &[Values]) {
+        for at in 0..self.shown.len() {
+            let values = harvested.iter().map(|row| row.get(at).and_then(|value| value.as_deref()));
+            self.arrays.push(format!("{}::pg_catalog.text[]", literal(&array_text(values))));
+        }
+    }
+
     fn show(&mut self, name: &str, type_name: &str) {
         let at = self.shown.len() + 1;
         self.shown.push(format!("{FETCHED_ALIAS}.c{at}::{type_name} AS {}", quoted(name)));

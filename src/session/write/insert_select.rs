@@ -113,7 +113,7 @@ impl Session {
             Store::Home => CopyTarget::Home,
         };
         let parts = self.gather_servers(&target).await?;
-        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(text) };
+        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: Some(text), keeps: false };
         let merged = self.run_gather(gathering, run).await?;
         let Some(server) = merged.held else {
             return Err(Report::error("XX000", "the rows to be stored were lost").into());

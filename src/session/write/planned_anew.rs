@@ -43,9 +43,7 @@ impl Session {
             let route = planned_route(&compiled)?.clone();
             let destination = match given {
                 Given::Nothing => self.destination(&route, &NoArguments)?,
-                Given::Bound(bind, types) => {
-                    self.destination(&route, &BoundArguments { bind, resolved_types: Some(types) })?
-                }
+                Given::Bound(bind, types) => self.destination(&route, &BoundArguments::new(bind, Some(types)))?,
             };
             match (&destination, &route.target) {
                 (Destination::Compute, _) | (Destination::Move, Target::Computed(_)) => {
@@ -180,16 +178,20 @@ impl Session {
         if let Some(put) = &gather.put {
             return self.put_rows(&gathering, put, simple, returned).await;
         }
-        if let Returned::Kept(_) = returned {
-            return Err(Report::error("0A000", "a row limit on a query over rows that it writes is not supported")
-                .with_hint("Execute it without a row limit.")
-                .into());
-        }
         if let Some(columns) = columns {
             frame::write(&mut self.link.client.outbound, b'T', |to| to.extend_from_slice(columns.body()));
         }
-        let run = Run { wire: Wire::Simple, tells_columns: false, rows_max: 0, statement: None };
+        let run = Run {
+            wire: Wire::Simple,
+            tells_columns: false,
+            rows_max: 0,
+            statement: None,
+            keeps: matches!(returned, Returned::Kept(_)),
+        };
         let merged = self.run_gather(&gathering, run).await?;
+        if let Returned::Kept(rows) = returned {
+            rows.extend(merged.kept);
+        }
         let mut end = BytesMut::new();
         reply::complete(&mut end, &String::from_utf8_lossy(&merged.tag.unwrap_or_default()));
         Ok(end)

@@ -8,10 +8,12 @@ use bytes::BytesMut;
 use crate::execute::hoard::Hoard;
 use crate::execute::relay::Joiner;
 use crate::session::failure::Failure;
+use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
 use crate::session::statement::{Place, Undelivered};
+use crate::wire::fields::tag;
+use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::Execute;
-use crate::wire::reply::Report;
 
 /// Where rows go that a write returns.
 pub(in crate::session) enum Returned {
@@ -43,9 +45,7 @@ impl Session {
         let mut hoard = Hoard::new(joiner, bytes_max);
         self.relay_in_block(&mut hoard).await?;
         if hoard.overflow {
-            return Err(Report::error("53200", format!("the rows returned exceed held_bytes_max ({bytes_max})"))
-                .with_hint("Fetch them without a row limit, or raise held_bytes_max in [limits].")
-                .into());
+            return Err(too_many_returned(bytes_max).into());
         }
         kept.append(&mut hoard.rows);
         Ok(hoard.inner)
@@ -56,7 +56,9 @@ impl Session {
         match returned {
             Returned::Client => self.link.client.outbound.extend_from_slice(&end),
             Returned::Kept(rows) => {
-                let returns = !rows.is_empty();
+                // Of a query PostgreSQL keeps the rows even if there are none.
+                let returns =
+                    !rows.is_empty() || tag(end.get(HEADER_BYTES..).unwrap_or_default()).starts_with(b"SELECT");
                 self.deliver(Undelivered { rows, end, returns }, execute);
                 if let Some(portal) = self.names.portals.get_mut(execute.portal) {
                     portal.place = Place::Done;
@@ -64,6 +66,22 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Gives what an Execute asks for of an answer that is all there, rows and CommandComplete. The portal has the rest.
+    pub(in crate::session) fn deliver_answer(&mut self, answer: &[u8], execute: &Execute<'_>) {
+        let (mut rows, mut end) = (std::collections::VecDeque::new(), bytes::BytesMut::new());
+        let mut rest = answer;
+        while let Some(size) = rest.get(1..5).and_then(|size| <[u8; 4]>::try_from(size).ok()) {
+            let size = usize::try_from(u32::from_be_bytes(size)).unwrap_or(usize::MAX).saturating_add(1);
+            let Some((message, after)) = rest.split_at_checked(size) else { break };
+            match message.first() {
+                Some(b'D') => rows.extend(message.get(5..).map(Box::from)),
+                _ => end.extend_from_slice(message),
+            }
+            rest = after;
+        }
+        self.deliver(Undelivered { rows, end, returns: false }, execute);
     }
 
     /// Another Execute of such a write; whether it was one.

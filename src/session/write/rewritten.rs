@@ -263,7 +263,7 @@ impl Session {
             let text = computed.apply(&done.text, &values);
             let compiled = self.compiled(&text, types).await?;
             let route = planned_route(&compiled)?.clone();
-            let arguments = BoundArguments { bind, resolved_types: Some(types) };
+            let arguments = BoundArguments::new(bind, Some(types));
             let destination = self.destination(&route, &arguments)?;
             done = Final { text, route, destination };
         }

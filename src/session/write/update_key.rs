@@ -55,7 +55,7 @@ impl Session {
         let moving = move_of(route)?;
         let prepared = self.current(bind.statement).await?;
         let types = self.types_of(bind, &prepared).await?;
-        let arguments = BoundArguments { bind, resolved_types: Some(&types) };
+        let arguments = BoundArguments::new(bind, Some(&types));
         let shards = self.sources(moving, &arguments)?;
         let first = shards.first().copied().unwrap_or(self.default_shard);
         let at = self.enlist_for(first, Access::Write).await?;
@@ -71,13 +71,8 @@ impl Session {
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
         if route.output != Output::Rows {
-            if execute.rows_max > 0 {
-                return Err(Report::error("0A000", "EXPLAIN over several shards with a row limit is not supported")
-                    .with_hint("Fetch all of its rows at once.")
-                    .into());
-            }
             let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
-            return Box::pin(self.explain_bound(&bind, compiled, route)).await;
+            return Box::pin(self.explain_bound(&bind, compiled, route, execute)).await;
         }
         if let Target::Fetched(_) | Target::Computed(_) = &route.target {
             return Box::pin(self.execute_fetched(bound, compiled, route, execute)).await;
@@ -92,7 +87,7 @@ impl Session {
         }
         // What that has sent to servers is answered before others are waited for.
         self.drain().await?;
-        let arguments = BoundArguments { bind: &bind, resolved_types: Some(&types) };
+        let arguments = BoundArguments::new(&bind, Some(&types));
         let mut returned = Returned::of(execute);
         let end = self.take_and_put(moving, &arguments, Sent::Bound(&bind, &types), &mut returned).await?;
         self.conclude_returned(end, returned, execute);
@@ -110,7 +105,7 @@ impl Session {
         match given {
             Given::Nothing => self.take_and_put(moving, &NoArguments, Sent::Query, returned).await,
             Given::Bound(bind, types) => {
-                let arguments = BoundArguments { bind, resolved_types: Some(types) };
+                let arguments = BoundArguments::new(bind, Some(types));
                 self.take_and_put(moving, &arguments, Sent::Bound(bind, types), returned).await
             }
         }
@@ -129,19 +124,50 @@ impl Session {
         sent: Sent<'_>,
         returned: &mut Returned,
     ) -> Result<BytesMut, Failure> {
-        self.check_movable()?;
         let shards = self.sources(moving, arguments)?;
-        let places = self.enlist_many(&shards, Access::Write).await?;
+        let parts = self.take(moving, &shards, sent).await?;
+        self.put(moving, parts, &shards, (sent, returned)).await
+    }
+
+    /// The same; the rows that it returns are the gateway's, as text, and it is told how many are changed.
+    pub(super) async fn moved_rows(&mut self, route: &Route, given: Given<'_>) -> Result<(Vec<Values>, u64), Failure> {
+        let moving = move_of(route)?;
+        let (shards, sent) = match given {
+            Given::Nothing => (self.sources(moving, &NoArguments)?, Sent::Query),
+            Given::Bound(bind, types) => {
+                (self.sources(moving, &BoundArguments::new(bind, Some(types)))?, Sent::Bound(bind, types))
+            }
+        };
+        let parts = self.take(moving, &shards, sent).await?;
+        let targets: Vec<ShardId> = parts.iter().map(|(shard, _)| *shard).collect();
+        let places = self.enlist_many(&targets, Access::Write).await?;
+        for (at, (_, text)) in places.iter().zip(&parts) {
+            self.send_part(*at, text, sent, true);
+        }
+        self.harvest_counted(too_much).await
+    }
+
+    /// Takes the rows from these shards; returns what puts them, for each shard that gets some.
+    async fn take(
+        &mut self,
+        moving: &Move,
+        shards: &[ShardId],
+        sent: Sent<'_>,
+    ) -> Result<Vec<(ShardId, String)>, Failure> {
+        self.check_movable()?;
+        let places = self.enlist_many(shards, Access::Write).await?;
         for at in &places {
             self.send_part(*at, &moving.take, sent, true);
         }
-        let rows = self.harvest(too_much).await?;
-        let mut by_shard: BTreeMap<ShardId, Vec<Values>> = BTreeMap::new();
-        for row in rows {
-            by_shard.entry(self.shard_of_row(moving, &row)?).or_default().push(row);
+        let mut by_shard: BTreeMap<ShardId, Vec<String>> = BTreeMap::new();
+        for row in self.harvest(too_much).await? {
+            by_shard.entry(self.shard_of_row(moving, &row)?).or_default().push(row_text(&row));
         }
         pause(Point::Moving).await;
-        self.put(moving, by_shard, &shards, (sent, returned)).await
+        let part = |(shard, rows): (ShardId, Vec<String>)| {
+            (shard, format!("{}VALUES {}{}", moving.put, rows.join(", "), moving.returning))
+        };
+        Ok(by_shard.into_iter().map(part).collect())
     }
 
     /// Rows travel as text, which must come back as what it was.
@@ -193,17 +219,10 @@ impl Session {
     async fn put(
         &mut self,
         moving: &Move,
-        by_shard: BTreeMap<ShardId, Vec<Values>>,
+        mut parts: Vec<(ShardId, String)>,
         shards: &[ShardId],
         (sent, returned): (Sent<'_>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
-        let mut parts: Vec<(ShardId, String)> = by_shard
-            .into_iter()
-            .map(|(shard, rows)| {
-                let rows: Vec<String> = rows.iter().map(row_text).collect();
-                (shard, format!("{}VALUES {}{}", moving.put, rows.join(", "), moving.returning))
-            })
-            .collect();
         if parts.is_empty() {
             // The columns of RETURNING are to be described all the same.
             let shard = shards.first().copied().unwrap_or(self.default_shard);

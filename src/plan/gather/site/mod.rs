@@ -5,6 +5,6 @@ mod walk;
 mod with;
 mod setval;
 
-pub use clause::has_erased;
+pub use clause::{has_erased, source_of};
 pub use setval::sets;
 pub use walk::{Found, Sites, rows};
