@@ -19,6 +19,7 @@ use crate::session::plans::compiled::Embeds;
 use crate::session::scatter::is_explain;
 use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
+use crate::session::write::rewritten::RowOrder;
 use crate::wire::frontend::{Bind, Malformed};
 use crate::wire::reply::Report;
 
@@ -163,9 +164,23 @@ impl Session {
                 Place::Local
             }
         };
-        let embedded = embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty());
-        let explained = match (plan, &place) {
-            (Plan::Rows(route), Place::Many(_)) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
+        self.note_portal(bind, prepared, embeds.as_ref(), (place, order, moving));
+        Ok(Bound::Done)
+    }
+
+    /// Notes a portal that has been bound: where it is, the order of its rows if they are parted, and its Bind if rows are to move.
+    fn note_portal(
+        &mut self,
+        bind: &Bind<'_>,
+        prepared: Prepared,
+        embeds: Option<&Embeds>,
+        (place, order, moving): (Place, Option<RowOrder>, Option<Box<[u8]>>),
+    ) {
+        let embedded = embeds.is_some_and(|embeds| !embeds.parameters.is_empty());
+        let explained = match (prepared.plan(), &place) {
+            (Some(Plan::Rows(route)), Place::Many(_)) if is_explain(route.output) && !embedded => {
+                Some(Parameters::of(bind))
+            }
             _ => None,
         };
         let portal = Portal {
@@ -180,7 +195,6 @@ impl Session {
             explained,
         };
         self.names.portals.insert(bind.portal.into(), portal);
-        Ok(Bound::Done)
     }
 
     /// *Source*: portalmem.c, CreatePortal.
