@@ -372,8 +372,7 @@ struct Head {
     whole: bool,
 }
 
-/// The frame behind the run, in which nothing has been changed yet; `None` if more of it must come first. `holds_rows`: long rows are
-/// held like other frames.
+/// The frame behind the run, in which nothing has been changed yet; `None` if more of it must come first.
 #[inline]
 fn head(server: &mut Server, run: usize, holds_rows: bool) -> Result<Option<Head>, ServerFault> {
     let bytes = &server.inbound[run..];

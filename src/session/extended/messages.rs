@@ -121,34 +121,13 @@ impl Session {
         }
         let (mut order, mut moving) = (None, None);
         let place = match plan {
-            Plan::Rows(route) => {
-                let destination = self.bound_destination(route, bind, &prepared).await?;
-                self.count_rows(route, &destination);
-                self.note_locks(&prepared.compiled.text);
-                if bind.more_bytes > 0 && !matches!(destination, Destination::Any | Destination::One(_)) {
-                    return Ok(Bound::WholeNeeded);
+            Plan::Rows(route) => match self.bind_rows(route, bind, &prepared, embeds.as_ref()).await? {
+                Some(rows) => {
+                    (order, moving) = (rows.order, rows.moving);
+                    rows.place
                 }
-                if route.output == Output::CopyBinary && !matches!(destination, Destination::Gather(_)) {
-                    self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
-                }
-                check_embedded(&destination, embeds.as_ref())?;
-                match destination {
-                    Destination::Move => {
-                        moving = Some(bind.whole());
-                        Box::pin(self.bind_moving(route, bind)).await?
-                    }
-                    Destination::Split(_) | Destination::Compute => {
-                        let bound = Box::pin(self.bind_rewritten((route, destination), bind, &prepared)).await?;
-                        order = bound.1;
-                        bound.0
-                    }
-                    Destination::Gather(gather) => {
-                        self.begin_if_own(&self.moment(route.access)?);
-                        Box::pin(self.bind_gather(&gather, bind, &prepared, route.output)).await?
-                    }
-                    destination => self.place(destination, route.access, (bind, embeds.as_ref())).await?,
-                }
-            }
+                None => return Ok(Bound::WholeNeeded),
+            },
             Plan::Cursor(verb) => match Box::pin(self.bind_cursor(verb, bind, &prepared)).await? {
                 Some(place) => place,
                 None => return Ok(Bound::WholeNeeded),
@@ -164,25 +143,7 @@ impl Session {
                 Place::Local
             }
         };
-        self.note_portal(bind, prepared, embeds.as_ref(), (place, order, moving));
-        Ok(Bound::Done)
-    }
-
-    /// Notes a portal that has been bound: where it is, the order of its rows if they are parted, and its Bind if rows are to move.
-    fn note_portal(
-        &mut self,
-        bind: &Bind<'_>,
-        prepared: Prepared,
-        embeds: Option<&Embeds>,
-        (place, order, moving): (Place, Option<RowOrder>, Option<Box<[u8]>>),
-    ) {
-        let embedded = embeds.is_some_and(|embeds| !embeds.parameters.is_empty());
-        let explained = match (prepared.plan(), &place) {
-            (Some(Plan::Rows(route)), Place::Many(_)) if is_explain(route.output) && !embedded => {
-                Some(Parameters::of(bind))
-            }
-            _ => None,
-        };
+        let explained = explained(plan, &place, embeds.as_ref(), bind);
         let portal = Portal {
             place,
             compiled: prepared.compiled,
@@ -195,6 +156,45 @@ impl Session {
             explained,
         };
         self.names.portals.insert(bind.portal.into(), portal);
+        Ok(Bound::Done)
+    }
+
+    /// Binds a statement whose rows live somewhere; `None` when the whole message is needed.
+    async fn bind_rows(
+        &mut self,
+        route: &Route,
+        bind: &Bind<'_>,
+        prepared: &Prepared,
+        embeds: Option<&Embeds>,
+    ) -> Result<Option<BoundRows>, Failure> {
+        let destination = self.bound_destination(route, bind, prepared).await?;
+        self.count_rows(route, &destination);
+        self.note_locks(&prepared.compiled.text);
+        if bind.more_bytes > 0 && !matches!(destination, Destination::Any | Destination::One(_)) {
+            return Ok(None);
+        }
+        if route.output == Output::CopyBinary && !matches!(destination, Destination::Gather(_)) {
+            self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
+        }
+        check_embedded(&destination, embeds)?;
+        let (mut order, mut moving) = (None, None);
+        let place = match destination {
+            Destination::Move => {
+                moving = Some(bind.whole());
+                Box::pin(self.bind_moving(route, bind)).await?
+            }
+            Destination::Split(_) | Destination::Compute => {
+                let bound = Box::pin(self.bind_rewritten((route, destination), bind, prepared)).await?;
+                order = bound.1;
+                bound.0
+            }
+            Destination::Gather(gather) => {
+                self.begin_if_own(&self.moment(route.access)?);
+                Box::pin(self.bind_gather(&gather, bind, prepared, route.output)).await?
+            }
+            destination => self.place(destination, route.access, (bind, embeds)).await?,
+        };
+        Ok(Some(BoundRows { place, order, moving }))
     }
 
     /// *Source*: portalmem.c, CreatePortal.
@@ -380,6 +380,13 @@ impl Session {
     }
 }
 
+/// Where a statement is bound whose rows live somewhere; the rest as in [`Portal`].
+struct BoundRows {
+    place: Place,
+    order: Option<RowOrder>,
+    moving: Option<Box<[u8]>>,
+}
+
 /// What became of a Bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
@@ -438,6 +445,15 @@ pub(in crate::session) fn no_statement(name: &[u8]) -> Failure {
 /// *Source*: postgres.c, exec_execute_message.
 pub(in crate::session) fn no_portal(name: &[u8]) -> Failure {
     Report::error("34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name))).into()
+}
+
+/// What an EXPLAIN that several shards answer was given: what each of them sends is counted with it.
+fn explained(plan: &Plan, place: &Place, embeds: Option<&Embeds>, bind: &Bind<'_>) -> Option<Parameters> {
+    let embedded = embeds.is_some_and(|embeds| !embeds.parameters.is_empty());
+    match (plan, place) {
+        (Plan::Rows(route), Place::Many(_)) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
+        _ => None,
+    }
 }
 
 /// Numbers of types inside values are translated in a Bind that goes out as it came.
