@@ -2,7 +2,7 @@
 //!
 //! A plan is made once per statement text (see `session`'s cache) and is independent of the map and of parameter values;
 //! [`Route::resolve`] turns it into shards at Bind. A statement's way: [`compile`] -> `statement` picks the planner for its kind;
-//! queries and DML go `builder` (`select`, `from`, `insert`, `write`: names -> terms and facts, `ir`) -> `prove` (facts -> pins, and whether the query distributes) ->
+//! queries and DML go `builder` (`select`, `from`, `write`: names -> terms and facts, `ir`) -> `prove` (facts -> pins, and whether the query distributes) ->
 //! `finish` (the route or the refusal).
 
 use std::ops::Range;
