@@ -395,18 +395,7 @@ impl Session {
         self.pass_on_hidden_error(&plain)?;
         let text = String::from_utf8_lossy(text).trim().to_owned();
         let tag = begin_tag(&text);
-        let before = self.pipeline.settings_before.take().unwrap_or_else(|| self.settings.clone());
-        let settings = std::mem::replace(&mut self.settings, before.clone());
-        self.transaction.begin(BlockKind::Explicit, text, read_only, before.clone());
-        if let Some(block) = self.transaction.block_mut() {
-            block.writes = std::mem::take(&mut self.pipeline.writes);
-            if settings != before {
-                // What was SET before BEGIN is part of the transaction too.
-                block.log.push(settings.script_from(&before));
-                block.log.set_settings(settings.clone());
-                block.log.set_effective(settings);
-            }
-        }
+        self.take_pipeline_in(BlockKind::Explicit, text, read_only);
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())
     }

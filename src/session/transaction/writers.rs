@@ -58,12 +58,10 @@ impl Session {
         if self.transaction.block().is_some() {
             return;
         }
-        let writes = std::mem::take(&mut self.pipeline.writes);
-        self.begin_own_block();
+        self.take_pipeline_in(BlockKind::Implicit, "BEGIN".to_owned(), false);
         if let Some(block) = self.transaction.block_mut() {
             let used = self.link.servers.iter().map(|enlisted| enlisted.shard);
-            used.for_each(|shard| block.touched.add(shard, writes.include(shard)));
-            block.writes = writes;
+            used.for_each(|shard| block.touched.add(shard, block.writes.include(shard)));
         }
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| !enlisted.begun) {
             enlisted.begun = true;
@@ -72,6 +70,20 @@ impl Session {
             } else {
                 enlisted.server.send_query(b"BEGIN", Audience::Gateway);
             }
+        }
+    }
+
+    /// Begins a block of which everything since the last Sync is a part: what was written, and what was SET.
+    pub(in crate::session) fn take_pipeline_in(&mut self, kind: BlockKind, begin: String, read_only: bool) {
+        let before = self.pipeline.settings_before.take().unwrap_or_else(|| self.settings.clone());
+        let settings = std::mem::replace(&mut self.settings, before.clone());
+        self.transaction.begin(kind, begin, read_only, before.clone());
+        let Some(block) = self.transaction.block_mut() else { return };
+        block.writes = std::mem::take(&mut self.pipeline.writes);
+        if settings != before {
+            block.log.push(settings.script_from(&before));
+            block.log.set_settings(settings.clone());
+            block.log.set_effective(settings);
         }
     }
 
