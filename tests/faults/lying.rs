@@ -36,7 +36,12 @@ enum Lie {
     RolledBack,
     /// It was cancelled.
     Cancelled,
+    /// The next BEGIN fails, as one does that is cancelled.
+    NoBegin,
 }
+
+/// A Query message.
+const BEGIN: &[u8] = b"Q\0\0\0\x0aBEGIN\0";
 
 /// What the statements have in their texts whose answers may be lies: the gateway has connections of its own to the shard
 /// (the catalog's, the recovery's), which are told the truth.
@@ -66,6 +71,7 @@ impl Proxy {
                 let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 let asked = Arc::new(AtomicBool::new(false));
                 let asks = asked.clone();
+                let begins = lie.clone();
                 thread::spawn(move || {
                     let known = Cell::new(false);
                     pass(from_client, to_server, |bytes| {
@@ -73,14 +79,24 @@ impl Proxy {
                         let later = known.get() && ASKED_LATER.iter().any(|text| has(text));
                         known.set(known.get() || has(ASKED));
                         asks.store(has(ASKED) || later, Ordering::SeqCst);
-                        (bytes.to_vec(), false)
+                        let no_begin = known.get() && begins.load(Ordering::SeqCst) == Lie::NoBegin as u8;
+                        match bytes.windows(BEGIN.len()).position(|part| part == BEGIN).filter(|_| no_begin) {
+                            Some(at) => {
+                                begins.store(0, Ordering::SeqCst);
+                                let fails = frame(b'Q', b"SELECT 1/0\0");
+                                ([&bytes[..at], &fails, &bytes[at + BEGIN.len()..]].concat(), false)
+                            }
+                            None => (bytes.to_vec(), false),
+                        }
                     });
                 });
                 let lie = lie.clone();
                 thread::spawn(move || {
                     pass(server, client, |bytes| match asked.load(Ordering::SeqCst) {
-                        true => twisted(lie.swap(0, Ordering::SeqCst), bytes),
-                        false => (bytes.to_vec(), false),
+                        true if lie.load(Ordering::SeqCst) != Lie::NoBegin as u8 => {
+                            twisted(lie.swap(0, Ordering::SeqCst), bytes)
+                        }
+                        _ => (bytes.to_vec(), false),
                     });
                 });
             }
@@ -242,5 +258,37 @@ fn a_savepoint_that_not_all_servers_have_made_is_not_rolled_back_to() {
         assert_eq!(client.query(second).sqlstate(), "57014");
         assert_eq!(client.query("ROLLBACK TO a").sqlstate(), "25P02", "{second}");
         client.run("ROLLBACK");
+    }
+}
+
+#[test]
+fn a_write_on_several_shards_of_which_one_has_not_begun_changes_nothing() {
+    let stage = Stage::new("");
+    let (key, other) = (key_on(1), key_on(0));
+    let (proxy, gateway) = behind_proxy("begin", &stage);
+    let mut client = Client::connect(&gateway.login()).unwrap();
+    client.run(&format!("INSERT INTO rows VALUES ({key}, 1, 'x'), ({other}, 1, 'x')"));
+    let insert = format!("INSERT INTO rows VALUES ({other}, 2, 'changed'), ({key}, 2, 'changed')");
+    let update = |key| format!("UPDATE rows SET v = 'changed' WHERE customer_id = {key}");
+    let scripts = [
+        vec!["UPDATE rows SET v = 'changed'".to_owned()],
+        vec![insert],
+        vec!["BEGIN".into(), update(other), update(key)],
+        vec!["BEGIN".into(), update(other), "DELETE FROM rows WHERE v <> 'changed'".into()],
+        vec![format!("{}; {}", update(other), update(key))],
+    ];
+    for script in scripts {
+        // The shard's connection that is lent next.
+        client.run(&format!("SELECT id FROM rows WHERE customer_id = {key}"));
+        let (last, first) = script.split_last().unwrap();
+        first.iter().for_each(|text| client.run(text));
+        proxy.tell(Lie::NoBegin);
+        assert_eq!(client.query(last).sqlstate(), "22012", "{script:?}");
+        assert!(proxy.told());
+        client.query("ROLLBACK");
+        for shard in 0..2 {
+            let rows = "SELECT count(*) FILTER (WHERE v = 'x') || ' ' || count(*) FROM rows";
+            assert_eq!(stage.shard(shard).value(rows), "1 1", "{script:?} on shard {shard}");
+        }
     }
 }
