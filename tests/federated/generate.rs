@@ -475,11 +475,11 @@ impl Generator {
     }
 
     /// Of equal numbers that are written differently (0.0, 0.00), INTERSECT returns those of the side that the planner takes for the
-    /// smaller one. *Source*: prepunion.c, generate_nonunion_paths.
+    /// smaller one, and EXCEPT those that come first. *Source*: prepunion.c, generate_nonunion_paths; nodeSetOp.c, setop_fill_hash_table.
     fn operator(&mut self, types: &[Type]) -> &'static str {
         match self.choices.one_of(&["UNION ALL", "UNION", "INTERSECT", "EXCEPT", "EXCEPT ALL", "INTERSECT ALL"]) {
-            "INTERSECT" if types.contains(&Type::Num) => "EXCEPT",
-            "INTERSECT ALL" if types.contains(&Type::Num) => "EXCEPT ALL",
+            "INTERSECT" | "EXCEPT" if types.contains(&Type::Num) => "UNION",
+            "INTERSECT ALL" | "EXCEPT ALL" if types.contains(&Type::Num) => "UNION ALL",
             operator => operator,
         }
     }
