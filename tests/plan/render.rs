@@ -248,7 +248,9 @@ fn ordered(ordered: &Ordered) -> String {
     };
     let (limit, offset) = (amount("limit", ordered.limit), amount("offset", ordered.offset));
     let columns = ordered.columns;
-    format!("    or {columns} columns by ({}){limit}{offset} of: {}\n", keys.join(", "), ordered.part.text)
+    let copies =
+        if ordered.copies == ordered.part.text { String::new() } else { format!("        copied: {}\n", ordered.copies) };
+    format!("    or {columns} columns by ({}){limit}{offset} of: {}\n{copies}", keys.join(", "), ordered.part.text)
 }
 
 fn source(source: &KeySource) -> Option<String> {

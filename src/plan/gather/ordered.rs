@@ -82,19 +82,11 @@ impl Engine<'_, '_> {
         core.sort_clause = level.sorted(Level::ordinal);
         let columns = select.target_list.len();
         let (Some(keys), Some(text)) = (self.sort_keys(level, columns), edit::print(&core)) else { return Ok(None) };
-        let mut labels = level.names.clone();
-        let mut values = Vec::new();
-        for key in keys.iter().filter(|key| key.column < columns) {
-            let Some((_, value)) = core.target_list.get(key.column).and_then(super::label::labelled) else {
-                return Ok(None);
-            };
-            labels.push(format!("k{}", labels.len() + 1));
-            values.push(value);
-        }
-        let same = values.is_empty();
-        let fresh = engine::distinct(&labels).split_off(level.names.len());
-        core.target_list.extend(values.into_iter().zip(fresh).map(|(value, name)| node::target(value, &name)));
-        let copies = if same { Some(text.clone()) } else { edit::print_owned(core) };
+        let copies = if keys.iter().any(|key| key.column < columns) {
+            with_copies(core, level, &keys, columns).and_then(edit::print_owned)
+        } else {
+            Some(text.clone())
+        };
         let Some(copies) = copies else { return Ok(None) };
         let part =
             Part { name: "ordered".to_owned(), text, target, lookups: Vec::new(), reducers: Vec::new(), wave: 0 };
@@ -115,7 +107,7 @@ impl Engine<'_, '_> {
                 SortByNulls::SortbyNullsLast => false,
                 SortByNulls::Undefined => return None,
             };
-            let (_, value) = super::label::labelled(level.core.target_list.get(*column)?)?;
+            let value = output(&level.core, *column)?;
             let bytewise = self.bytewise(&value);
             let place = if *column < columns { copy } else { *column };
             copy += usize::from(*column < columns);
@@ -133,6 +125,35 @@ impl Engine<'_, '_> {
             .and_then(|(item, column)| self.known.tables.get(item)?.columns.iter().find(|known| known.name == column));
         column.is_some_and(|column| column.bytewise)
     }
+}
+
+/// A sorted query with a copy of each of the client's columns that it is sorted by behind its columns.
+fn with_copies(mut core: SelectStmt, level: &Level, keys: &[SortKey], columns: usize) -> Option<SelectStmt> {
+    let keys: Vec<&SortKey> = keys.iter().filter(|key| key.column < columns).collect();
+    let mut labels = level.names.clone();
+    labels.extend((1..=keys.len()).map(|nth| format!("k{}", level.names.len() + nth)));
+    let fresh = engine::distinct(&labels).split_off(level.names.len());
+    if core.limit_count.is_none() {
+        let values: Option<Vec<Node>> = keys.iter().map(|key| output(&core, key.column)).collect();
+        core.target_list.extend(values?.into_iter().zip(&fresh).map(|(value, name)| node::target(value, name)));
+        return Some(core);
+    }
+    // Copied are the few rows that are left: if each row had one before it is sorted, the shard would have to build a row of its own
+    // for each that it reads, of which it keeps hardly any. That takes twice as long as reading, comparing and forgetting it does.
+    let item = "first";
+    let column = |name: &String| node::column(&[item, name]);
+    let mut targets: Vec<_> = level.names.iter().map(|name| node::target(column(name), name)).collect();
+    for (key, name) in keys.into_iter().zip(&fresh) {
+        targets.push(node::target(column(level.names.get(key.column)?), name));
+    }
+    let sort_clause = core.sort_clause.clone();
+    let rows = node::subselect(Node::SelectStmt(Box::new(core)), item, &level.names);
+    Some(SelectStmt { sort_clause, ..node::select(targets, vec![node::wrap(rows)]) })
+}
+
+/// What an output column is computed from.
+fn output(core: &SelectStmt, column: usize) -> Option<Node> {
+    super::label::labelled(core.target_list.get(column)?).map(|(_, value)| value)
 }
 
 /// Of LIMIT or OFFSET; an error for what is no constant and no parameter.
