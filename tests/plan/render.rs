@@ -248,8 +248,11 @@ fn ordered(ordered: &Ordered) -> String {
     };
     let (limit, offset) = (amount("limit", ordered.limit), amount("offset", ordered.offset));
     let columns = ordered.columns;
-    let copies =
-        if ordered.copies == ordered.part.text { String::new() } else { format!("        copied: {}\n", ordered.copies) };
+    let copies = if ordered.copies == ordered.part.text {
+        String::new()
+    } else {
+        format!("        copied: {}\n", ordered.copies)
+    };
     format!("    or {columns} columns by ({}){limit}{offset} of: {}\n{copies}", keys.join(", "), ordered.part.text)
 }
 
