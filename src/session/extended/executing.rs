@@ -11,7 +11,7 @@ use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, CursorVerb, Output, Plan, PreparedVerb, TransactionVerb};
+use crate::plan::{Access, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
@@ -353,16 +353,27 @@ impl Session {
                 self.transaction_verb(text, verb).await?;
             }
             Plan::Setting(verb) => self.setting(text, verb).await?,
-            Plan::Discard(verb) => {
-                self.settle_implicit().await?;
-                self.discard(*verb, text).await?;
-            }
+            Plan::Discard(verb) => self.execute_discard(*verb, text).await?,
             Plan::Prepared(verb) => self.deallocate(verb)?,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
             Plan::Cursor(CursorVerb::Close(None)) => self.execute_close_all().await?,
             Plan::Rows(_) | Plan::Cursor(_) | Plan::SettingQuery(_) => return Err(no_portal(b"")),
         }
         Ok(())
+    }
+
+    async fn execute_discard(&mut self, verb: DiscardVerb, text: &[u8]) -> Result<(), Failure> {
+        if self.wrote_outside_block() {
+            match verb {
+                // Source: xact.c, PreventInTransactionBlock, XACT_FLAGS_PIPELINING.
+                DiscardVerb::All => {
+                    return Err(Report::error("25001", "DISCARD ALL cannot be executed within a pipeline").into());
+                }
+                DiscardVerb::Other => self.begin_behind_pipeline(),
+            }
+        }
+        self.settle_implicit().await?;
+        self.discard(verb, text).await
     }
 
     /// Ends the implicit transaction that earlier messages of the pipeline have begun on servers outside a block: what comes
