@@ -8,7 +8,7 @@ use super::life::{Ended, Session};
 use super::own_statements::made_now;
 use super::plans::compiled::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Access, Destination, Plan, PreparedVerb};
 use crate::pool::expect::Audience;
 use crate::pool::server::{Server, statement_name};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shardmap::ShardId;
 
 use super::messages::{is_local, known_part, malformed};
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Plan, PreparedVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, statement_name};

@@ -9,6 +9,7 @@ use super::messages::{known_part, malformed, no_portal};
 use crate::execute::chorus::Chorus;
 use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
+use crate::execute::plain::Plain;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, TransactionVerb};
@@ -383,7 +384,7 @@ impl Session {
             enlisted.needs_sync = false;
             enlisted.server.send_sync(Audience::Gateway);
         }
-        let mut plain = crate::execute::relay::Plain::default();
+        let mut plain = Plain::default();
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         self.pass_on_hidden_error(&plain)?;
@@ -401,7 +402,7 @@ impl Session {
             enlisted.server.send_flush();
             enlisted.begun = true;
         }
-        let mut plain = crate::execute::relay::Plain::default();
+        let mut plain = Plain::default();
         self.relay_in_block(&mut plain).await?;
         self.pass_on_hidden_error(&plain)?;
         let text = String::from_utf8_lossy(text).trim().to_owned();

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use shardmap::ShardId;
 
 use super::binding::Binding;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, PreparedVerb, Route};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;

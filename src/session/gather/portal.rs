@@ -7,7 +7,6 @@ use super::described::Wire;
 use super::run::{Gathering, PORTAL, Run};
 use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
-use crate::execute::relay::without_table_oids;
 use crate::execute::ship::Silence;
 use crate::plan::{Gather, Output, Plan};
 use crate::pool::expect::{Audience, Step};
@@ -23,6 +22,7 @@ use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report, Status};
 use crate::wire::row_description::Columns;
+use crate::wire::row_description::without_table_oids;
 
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
 const HELD_MAX: usize = 8;

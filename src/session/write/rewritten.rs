@@ -5,7 +5,8 @@ use std::sync::Arc;
 use shardmap::ShardId;
 
 use crate::execute::interleave::Interleave;
-use crate::execute::relay::{HELD_FRAME_BYTES, Plain};
+use crate::execute::plain::Plain;
+use crate::execute::relay::HELD_FRAME_BYTES;
 use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
