@@ -49,8 +49,7 @@ pub use fetch::{
     Chunk, Fetched, ROWS_ALIAS as FETCHED_ALIAS, Source, instead as fetch_instead, rows_text, writes_in_with,
 };
 pub use ordered::{Amount, Ordered, SortKey};
-pub use part::one_shard;
-pub use plan::{instead, wherever, wherever_drawn};
+pub use plan::{instead, where_refused, wherever, wherever_drawn};
 pub use reference::Content;
 pub use value::Value;
 
