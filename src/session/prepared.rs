@@ -124,7 +124,7 @@ impl Session {
             | Destination::All
             | Destination::Split(_)
             | Destination::Compute
-            | Destination::Move
+            | Destination::Stepwise
             | Destination::NeedsParameterTypes => {
                 let values = arguments.iter().map(|value| value.clone().unwrap_or_default()).collect::<Vec<_>>();
                 return Box::pin(self.execute_with(&prepared.compiled, &values, alone)).await;

@@ -41,14 +41,6 @@ impl Session {
         if matches!(place, Place::Done) && self.deliver_rest(&execute) {
             return Ok(());
         }
-        let moving = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.moving.take());
-        if let (Some(bound), Some(compiled), Plan::Rows(route)) = (&moving, &compiled, plan) {
-            Box::pin(self.execute_moving(bound, compiled, route, &execute)).await?;
-            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
-                portal.place = Place::Done;
-            }
-            return Ok(());
-        }
         match (place, &compiled) {
             (Place::One { shard, replica }, _) => {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
@@ -60,15 +52,19 @@ impl Session {
                     self.pipeline.sets.push((shard, names.clone()));
                 }
             }
-            (Place::Many(shards), _) => Box::pin(self.execute_many(&shards, &execute, plan)).await?,
+            (Place::Many { shards, order }, _) => Box::pin(self.execute_many(&shards, order, &execute, plan)).await?,
+            (Place::Stepwise { bind, .. }, Some(compiled)) => {
+                self.portal_done(execute.portal);
+                if let Plan::Rows(route) = plan {
+                    Box::pin(self.execute_stepwise(&bind, compiled, route, &execute)).await?;
+                }
+            }
             (Place::Gather(gathering), Some(compiled)) if matches!(plan, Plan::Cursor(_)) => {
                 if let Plan::Cursor(CursorVerb::Declare { name, hold, .. }) = plan {
                     let declare = self.execute_declare(&compiled.text, (name, *hold), &gathering);
                     Box::pin(declare).await?;
                 }
-                if let Some(portal) = self.names.portals.get_mut(execute.portal) {
-                    portal.place = Place::Done;
-                }
+                self.portal_done(execute.portal);
             }
             (Place::Fetch(formats), Some(compiled)) => {
                 if let Plan::Cursor(verb) = plan {
@@ -86,18 +82,23 @@ impl Session {
                     }
                     plan => Box::pin(self.execute_local(&compiled.text, plan)).await?,
                 }
-                let done = !matches!(plan, Plan::Empty);
-                if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
-                    portal.place = Place::Done;
+                if !matches!(plan, Plan::Empty) {
+                    self.portal_done(execute.portal);
                 }
             }
-            (Place::Local | Place::Done | Place::Fetch(_), _) => {
+            (Place::Local | Place::Done | Place::Fetch(_) | Place::Stepwise { .. }, _) => {
                 // Source: pquery.c, PortalRun and postgres.c, exec_execute_message.
                 let name = String::from_utf8_lossy(execute.portal);
                 return Err(Report::error("55000", format!("portal \"{name}\" cannot be run")).into());
             }
         }
         Ok(())
+    }
+
+    fn portal_done(&mut self, name: &[u8]) {
+        if let Some(portal) = self.names.portals.get_mut(name) {
+            portal.place = Place::Done;
+        }
     }
 
     fn send_execute(&mut self, at: usize, execute: &Execute<'_>, audience: Audience) {
@@ -114,7 +115,13 @@ impl Session {
         enlisted.server.expects.push(Step::Execute, audience);
     }
 
-    async fn execute_many(&mut self, shards: &[ShardId], execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
+    async fn execute_many(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+        plan: &Plan,
+    ) -> Result<(), Failure> {
         self.drain().await?;
         let reached = self.names.portals.get(execute.portal).map_or(0, |portal| portal.reached);
         let (output, access) = match plan {
@@ -124,7 +131,6 @@ impl Session {
         if is_explain(output) {
             return self.execute_explain(shards, access, output, execute).await;
         }
-        let order = self.names.portals.get(execute.portal).and_then(|portal| portal.order.clone());
         if access == Access::Write && (execute.rows_max > 0 || reached > 0) {
             return self.execute_kept(shards, order, execute).await;
         }
