@@ -7,7 +7,7 @@ use pg_query::protobuf::SelectStmt;
 use super::clock::Clock;
 use super::draw::{self, Drawn};
 use super::part::{Parts, refused};
-use super::{Gather, Value, engine, label, view, whole};
+use super::{Gather, Sink, Value, engine, label, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -168,8 +168,7 @@ fn gather(
         now_parameter: clock.used.then_some(count + 1),
         values,
         parameters: count,
-        put: None,
-        make: None,
+        sink: Sink::Asker,
         reason: [" is not supported yet", " are not supported yet"]
             .iter()
             .find_map(|end| reason.strip_suffix(end))

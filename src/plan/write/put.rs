@@ -7,7 +7,7 @@ use super::insert::plain_values;
 use super::wanted::default_text;
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
 use crate::plan::builder::Builder;
-use crate::plan::gather::{self, Defaults};
+use crate::plan::gather::{self, Defaults, Sink};
 use crate::plan::ir::Stop;
 use crate::plan::rewrite::quoted;
 use crate::plan::{Access, Context, Gather, Route};
@@ -109,7 +109,7 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     let plain = insert.on_conflict_clause.is_none() && !returns && relation.guarded.is_none();
     // Its rows stay on the merge server until they are put.
     gather.ordered = None;
-    gather.put = Some(Put {
+    gather.sink = Sink::Put(Box::new(Put {
         table: format!("{}.{}", quoted(&relation.schema), quoted(&relation.name)),
         relation: relation.name.clone(),
         columns: given.iter().map(name).collect(),
@@ -121,7 +121,7 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
         store,
         insert: (!plain).then_some(text),
         returns,
-    });
+    }));
     Ok(Some(gather))
 }
 

@@ -82,7 +82,7 @@ impl Session {
         self.drain().await?;
         let Compiled { text, types, .. } = &*prepared.compiled;
         let copied = if is_copy(output) { super::output::copied_query(text)? } else { String::new() };
-        let text = match &gather.make {
+        let text = match gather.make() {
             _ if is_copy(output) => copied.as_bytes(),
             Some(make) => make.query.as_bytes(),
             None => text,
@@ -111,14 +111,14 @@ impl Session {
 
     /// Describe of such a portal.
     pub(in crate::session) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
-        let Gather { put, make, .. } = &*gathering.described.gather;
+        let gather = &gathering.described.gather;
         let output = self.portal_text(portal).1;
         let compiled = self.names.portals.get(portal).map(|portal| portal.compiled.clone());
         let declares = compiled.is_some_and(|compiled| matches!(compiled.plan(), Some(Plan::Cursor(_))));
         if declares
             || is_copy(output)
-            || make.is_some()
-            || output == Output::Rows && put.as_ref().is_some_and(|put| !put.returns)
+            || gather.make().is_some()
+            || output == Output::Rows && gather.put().is_some_and(|put| !put.returns)
         {
             self.say(NO_DATA);
             return;
@@ -176,10 +176,10 @@ impl Session {
             self.deliver_answer(&answer, execute);
             return Ok(());
         }
-        if let Some(make) = &gathering.described.gather.make {
+        if let Some(make) = gathering.described.gather.make() {
             return Box::pin(self.execute_make(gathering, make)).await;
         }
-        if let Some(put) = &gathering.described.gather.put {
+        if let Some(put) = gathering.described.gather.put() {
             return Box::pin(self.execute_put(execute, gathering, put)).await;
         }
         let permit = if execute.rows_max > 0 { Some(self.held_permit()?) } else { None };

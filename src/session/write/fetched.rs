@@ -201,12 +201,12 @@ impl Session {
         let runnable = Box::pin(self.plan_anew(text, given, rounds)).await?;
         let mut rows = Rows::default();
         match &runnable.destination {
-            Destination::Gather(gather) if gather.put.is_some() && !returns => {
+            Destination::Gather(gather) if gather.put().is_some() && !returns => {
                 let end = Box::pin(self.run_planned_anew(runnable, given, (None, &mut Returned::Client))).await?;
                 rows.changed = changed(&end);
                 return Ok(rows);
             }
-            Destination::Gather(gather) if gather.put.is_none() => {
+            Destination::Gather(gather) if gather.put().is_none() => {
                 return self.fetch_query(&runnable.text, gather, given).await;
             }
             _ => {}

@@ -170,7 +170,7 @@ impl Session {
             Given::Bound(bind, _) => (bind.result_formats(), false),
         };
         let gathering = Gathering { described, parameters: given.parameters(), result_formats };
-        if let Some(put) = &gather.put {
+        if let Some(put) = gather.put() {
             return self.put_rows(&gathering, put, simple, returned).await;
         }
         if let Some(columns) = columns {
