@@ -4,9 +4,13 @@
 connections of their own: of the slowest, in the same round, the one asked before or after the other in turn, as who comes first fills caches.
 """
 
+import os
 import re
 import threading
 import time
+
+from servers import psql, say, url
+from wire import Wire
 
 SCHEMA = """DROP TABLE IF EXISTS bench_orders;
 CREATE TABLE bench_orders (customer_id int, id int, status text, total numeric(12,2), created_at timestamptz, PRIMARY KEY (customer_id, id));
@@ -39,11 +43,11 @@ PARTS = {
 }
 
 
-def shard_wires(run, folder):
+def shard_wires(folder):
     """Connections to the demo's shards, as its configuration has them."""
-    with open(run.os.path.join(folder, "shards", "pgbraid.toml")) as file:
+    with open(os.path.join(folder, "shards", "pgbraid.toml")) as file:
         found = re.findall(r'primary = "postgres://(\w+):(\w+)@127.0.0.1:(\d+)/', file.read())
-    return [run.Wire(int(port), "shop", user=user, password=password) for user, password, port in found]
+    return [Wire(int(port), "shop", user=user, password=password) for user, password, port in found]
 
 
 def slowest(wires, statement):
@@ -63,46 +67,42 @@ def slowest(wires, statement):
     return max(taken)
 
 
-def load(run, port, sizes):
+def fill(targets, sizes, path):
     """The rows, made by one Postgres and carried over by COPY."""
-    for statement in SCHEMA.strip().split(";\n"):
-        if statement.strip(";\n "):
-            run.psql(run.url(port), statement)
-
-
-def fill(run, targets, sizes, path):
     direct = next(target for target in targets if target.name == "direct")
     for target in targets:
-        load(run, target.port, sizes)
+        for statement in SCHEMA.strip().split(";\n"):
+            if statement.strip(";\n "):
+                psql(url(target.port), statement)
     rows = sizes.federated_rows
-    run.psql(run.url(direct.port), ROWS.format(customers=max(rows // 10, 1), first=1, last=rows))
-    lines = run.psql(run.url(direct.port), f"COPY (SELECT {COLUMNS} FROM bench_orders) TO STDOUT")
+    psql(url(direct.port), ROWS.format(customers=max(rows // 10, 1), first=1, last=rows))
+    lines = psql(url(direct.port), f"COPY (SELECT {COLUMNS} FROM bench_orders) TO STDOUT")
     with open(path, "w") as file:
         file.writelines(line + "\n" for line in lines)
     for target in targets:
         if target is not direct:
             with open(path) as file:
-                run.psql(run.url(target.port), "COPY bench_orders FROM STDIN", stdin=file)
-        run.psql(run.url(target.port), "ANALYZE bench_orders")
+                psql(url(target.port), "COPY bench_orders FROM STDIN", stdin=file)
+        psql(url(target.port), "ANALYZE bench_orders")
 
 
-def measure(run, targets, sizes, folder):
+def measure(targets, sizes, folder):
     """Seconds of each query; of streams, the gateway's CPU for each row."""
     targets = [target for target in targets if target.name in ("direct", "pgbraid")]
-    run.say("loading orders")
-    fill(run, targets, sizes, run.os.path.join(folder, "orders"))
+    say("loading orders")
+    fill(targets, sizes, os.path.join(folder, "orders"))
     results = {}
-    wires = shard_wires(run, folder) if any(target.name == "pgbraid" for target in targets) else []
+    wires = shard_wires(folder) if any(target.name == "pgbraid" for target in targets) else []
     for turn in range(sizes.rounds + 1):
         for case, statement, streams in CASES:
             for target in targets:
                 part = PARTS.get(case) if target.name == "pgbraid" else None
                 own = slowest(wires, part) if part and turn % 2 else None
-                wire = run.Wire(target.port, "shop")
+                wire = Wire(target.port, "shop")
                 wire.socket.settimeout(600)
-                before, start = target.cpu(), run.time.monotonic()
+                before, start = target.cpu(), time.monotonic()
                 wire.stream(statement)
-                seconds, after = run.time.monotonic() - start, target.cpu()
+                seconds, after = time.monotonic() - start, target.cpu()
                 wire.close()
                 own = slowest(wires, part) if part and not own else own
                 # The first turn fills caches: of pages, plans and connections.
@@ -116,5 +116,5 @@ def measure(run, targets, sizes, folder):
                 if streams and target.process:
                     got["cpu_us_per_row"] = (sum(after) - sum(before)) / sizes.federated_rows * 1e6
                 results.setdefault(f"federated: {case}", {}).setdefault(target.name, []).append(got)
-                run.say(f"  {case} {target.name:9} {got['ms']:9.1f} ms")
+                say(f"  {case} {target.name:9} {got['ms']:9.1f} ms")
     return results

@@ -14,6 +14,9 @@ import subprocess
 import tempfile
 import time
 
+from servers import COPIED_SETTINGS, ROOT, postgres_ids, psql, say, start_direct, start_pgbraid, url
+from wire import Wire
+
 SHARDS = 4
 LAYOUTS = ("order", "own")
 QUERIES = range(1, 23)
@@ -21,35 +24,35 @@ QUERIES = range(1, 23)
 INDEXES = ("lineitem (l_partkey, l_suppkey)", "orders (o_custkey)", "partsupp (ps_suppkey)")
 
 
-def generator(root):
+def generator():
     """The program that knows rows and queries."""
     words = ["cargo", "build", "--release", "--bench", "tpch", "--message-format=json-render-diagnostics"]
-    done = subprocess.run(words, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     built = [json.loads(line) for line in done.stdout.splitlines() if '"executable":"' in line]
     # The gateway is built too, for tests and benchmarks to start.
     return next(one["executable"] for one in built if one["target"]["name"] == "tpch")
 
 
-def load(run, url, program, rows):
+def load(server, program, rows):
     """Tables, rows from files in the folder `rows`, indexes, statistics."""
     for statement in output(program, "schema").split(";\n"):
         if statement.strip():
-            run.psql(url, statement)
+            psql(server, statement)
     for table in output(program, "tables").split():
         with open(os.path.join(rows, table)) as file:
-            run.psql(url, f"COPY {table} FROM STDIN (DELIMITER '|')", stdin=file)
-        run.psql(url, f"ANALYZE {table}")
+            psql(server, f"COPY {table} FROM STDIN (DELIMITER '|')", stdin=file)
+        psql(server, f"ANALYZE {table}")
     for index in INDEXES:
-        run.psql(url, f"CREATE INDEX ON {index}")
+        psql(server, f"CREATE INDEX ON {index}")
 
 
 def output(program, *words):
     return subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout
 
 
-def best_seconds(run, port, query, rounds):
+def best_seconds(port, query, rounds):
     """Of several; a query is not given more rounds than fit into ten seconds."""
-    wire = run.Wire(port, "shop")
+    wire = Wire(port, "shop")
     wire.socket.settimeout(600)
     wire.stream(query)
     best, begun = math.inf, time.monotonic()
@@ -72,9 +75,9 @@ def cpu_us(pid):
     return spent / 1000
 
 
-def parse_us(run, port, pid, query, times=20):
+def parse_us(port, pid, query, times=20):
     """The gateway's CPU for a Parse: of a text that is new each time, and of one that is known."""
-    wire = run.Wire(port, "shop")
+    wire = Wire(port, "shop")
     least = {}
     for nth in range(2 * times):
         name = "known_us" if nth >= times else "plan_us"
@@ -89,48 +92,48 @@ def parse_us(run, port, pid, query, times=20):
     return least
 
 
-def servers_folder(run, name, folder):
+def servers_folder(name, folder):
     """A folder that servers can write to."""
     place = tempfile.mkdtemp(prefix=f"tpch-{name}-", dir=folder)
     os.chmod(place, 0o755)
     if os.getuid() == 0:
-        os.chown(place, *run.postgres_ids())
+        os.chown(place, *postgres_ids())
     return place
 
 
-def measure(run, folder, first_port, binary, scale, rounds, smoke):
+def measure(folder, first_port, binary, scale, rounds, smoke):
     """Case -> target -> runs with their metrics, as the other parts give them."""
-    program = generator(run.ROOT)
+    program = generator()
     ports, pids, settings = {}, {}, {}
     for nth, layout in enumerate(LAYOUTS):
         port = first_port + 4 + 2 * nth
-        place = servers_folder(run, layout, folder)
-        process = run.start_pgbraid(place, port, binary, SHARDS, output(program, "config", layout))
+        place = servers_folder(layout, folder)
+        process = start_pgbraid(place, port, binary, SHARDS, output(program, "config", layout))
         pids[f"pgbraid {layout}"] = process.pid
         ports[f"pgbraid {layout}"] = port
-        settings = settings or {name: run.psql(run.url(port), f"SHOW {name}")[0] for name in run.COPIED_SETTINGS}
-    place = servers_folder(run, "direct", folder)
+        settings = settings or {name: psql(url(port), f"SHOW {name}")[0] for name in COPIED_SETTINGS}
+    place = servers_folder("direct", folder)
     ports["direct"] = first_port + 8
-    run.start_direct(place, ports["direct"], settings)
+    start_direct(place, ports["direct"], settings)
     rows = tempfile.mkdtemp(prefix="tpch-rows", dir=folder)
     output(program, "rows", rows, str(scale))
     for name, port in ports.items():
-        run.say(f"  loading TPC-H at scale {scale}: {name}")
-        load(run, run.url(port), program, rows)
+        say(f"  loading TPC-H at scale {scale}: {name}")
+        load(url(port), program, rows)
     shutil.rmtree(rows)
     results, ratios = {}, {name: [] for name in ports}
     for number in QUERIES:
         query = output(program, "query", str(number))
-        seconds = {name: best_seconds(run, port, query, 1 if smoke else rounds) for name, port in ports.items()}
+        seconds = {name: best_seconds(port, query, 1 if smoke else rounds) for name, port in ports.items()}
         runs = {}
         for name in sorted(ports):
             ratio = seconds[name] / seconds["direct"]
             ratios[name].append(ratio)
             runs[name] = [{"best_ms": seconds[name] * 1000, "ratio": ratio}]
             if name in pids:
-                runs[name][0].update(parse_us(run, ports[name], pids[name], query))
+                runs[name][0].update(parse_us(ports[name], pids[name], query))
         results[f"TPC-H {number}"] = runs
-        run.say(f"  TPC-H {number:2} " + ", ".join(f"{name} {seconds[name] * 1000:.0f} ms" for name in sorted(ports)))
+        say(f"  TPC-H {number:2} " + ", ".join(f"{name} {seconds[name] * 1000:.0f} ms" for name in sorted(ports)))
     mean = lambda values: math.exp(sum(math.log(value) for value in values) / len(values))
     results["TPC-H geometric mean, worst"] = {
         name: [{"ratio": mean(of), "worst_ratio": max(of)}] for name, of in sorted(ratios.items())

@@ -7,11 +7,18 @@ set -euo pipefail
 
 purpose=${1:-demo}
 packages=()
+wished=()
 
 need() { # need PACKAGE CHECK...: the package is missing when the check fails
     local package=$1
     shift
     "$@" >/dev/null 2>&1 || packages+=("$package")
+}
+
+wish() { # the same for one that can be done without, where it is not packaged
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || wished+=("$package")
 }
 
 any_file() { compgen -G "$1"; }
@@ -65,6 +72,9 @@ bench)
     need postgresql-contrib has_pgbench
     need pgbouncer any_file '/usr/*bin/pgbouncer'
     need python3 command -v python3
+    # Lays out the code of a release; one is built without it where it is not packaged.
+    wish bolt-16 any_file '/usr/bin/llvm-bolt*'
+    wish libbolt-16-dev any_file '/usr/lib/llvm-*/lib/libbolt_rt_instr.a'
     ;;
 *)
     echo "usage: deploy/setup.sh demo|test|bench|lint" >&2
@@ -72,9 +82,10 @@ bench)
     ;;
 esac
 
-[ ${#packages[@]} -gt 0 ] || exit 0
+[ $((${#packages[@]} + ${#wished[@]})) -gt 0 ] || exit 0
 
 command -v apt-get >/dev/null || {
+    [ ${#packages[@]} -gt 0 ] || exit 0
     echo "setup: missing: ${packages[*]} (names of Debian's packages); please install them" >&2
     exit 1
 }
@@ -83,6 +94,8 @@ as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
         as_root=(sudo)
+    elif [ ${#packages[@]} -eq 0 ]; then
+        exit 0
     else
         echo "setup: missing: ${packages[*]}; please run as root:" >&2
         echo "    env PATH=\"$PATH\" $(realpath "$0") $purpose" >&2
@@ -90,8 +103,8 @@ if [ "$(id -u)" -ne 0 ]; then
     fi
 fi
 
-echo "setup: installing ${packages[*]}" >&2
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive PACKAGES="${packages[*]}" bash -euo pipefail <<'ROOT'
+echo "setup: installing ${packages[*]} ${wished[*]}" >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive PACKAGES="${packages[*]}" WISHED="${wished[*]}" bash -euo pipefail <<'ROOT'
 # No service is to be started by installing its package; see invoke-rc.d(8).
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
@@ -112,7 +125,10 @@ case " $PACKAGES " in
     ;;
 esac
 # shellcheck disable=SC2086 # a list of words
-install $PACKAGES
+[ -z "$PACKAGES" ] || install $PACKAGES
+for package in $WISHED; do
+    install "$package" || echo "setup: going on without $package" >&2
+done
 case " $PACKAGES " in
 *' pgbouncer '*)
     # Its service would take our port at the next boot.

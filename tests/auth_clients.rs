@@ -2,12 +2,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod auth;
+mod postgres;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use auth::{Gateway, Postgres, Scratch, Seen, Table, psql, refusal};
+use auth::{Gateway, Scratch, Seen, Table, psql, refusal};
+use postgres::Postgres;
 
 const USERS: &str = r#"
 [[user]]
@@ -46,10 +48,11 @@ fn passwords_prove_users_and_start_up_settings_arrive() {
 fn refusals_are_worded_as_postgresql_words_them() {
     let scratch = Scratch::new();
     let gateway = Gateway::start(USERS, scratch.path(), None);
-    let hba = "host all old 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 scram-sha-256";
+    let hba = "local all postgres trust\nhost all old 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 scram-sha-256";
     let setup = "SET password_encryption = 'scram-sha-256'; CREATE ROLE app LOGIN PASSWORD 'secret';
         SET password_encryption = md5; CREATE ROLE old LOGIN PASSWORD 'veteran'";
-    let postgres = Postgres::start(hba, None, setup);
+    let postgres = Postgres::start_for_logins(hba, None);
+    postgres.set_up(setup);
     let real = |target: &str, password: Option<&str>| {
         let target = format!("host=127.0.0.1 port={} dbname=postgres {target}", postgres.port);
         refusal(&psql(&target, password, &["-c", ""]))

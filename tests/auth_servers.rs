@@ -2,19 +2,22 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod auth;
+mod postgres;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use auth::{Authority, Postgres, Scratch, write_key};
+use auth::{Authority, Scratch, write_key};
 use pgbraid::auth::{Authenticator, Channel, ClientChannel, Login, ProcessSecret, ServerLogin, log_in};
 use pgbraid::config::{ServerAddress, ServerSecret, ServerTls, SslMode};
 use pgbraid::net::client_config;
 use pgbraid::pool::connect::{ConnectError, Connected, Target, cancel, connect};
+use postgres::{Postgres, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HBA: &str = "
+local all postgres trust
 local all all scram-sha-256
 hostssl all certified 127.0.0.1/32 cert
 hostssl all encrypted 127.0.0.1/32 scram-sha-256
@@ -52,7 +55,9 @@ fn world() -> Arc<World> {
     let (certificate, key) = authority.sign("db.shopmart.example", &["127.0.0.1"]);
     let verifier = postgres_protocol::password::scram_sha_256(b"p'ass");
     let setup = format!("{SETUP}; CREATE ROLE passed LOGIN PASSWORD '{verifier}'");
-    let postgres = Postgres::start(HBA, Some((&certificate, &key, &authority.pem())), &setup);
+    let tls = Tls { certificate: &certificate, key: &key, authority: &authority.pem() };
+    let postgres = Postgres::start_for_logins(HBA, Some(tls));
+    postgres.set_up(&setup);
     let scratch = Scratch::new();
     scratch.write("ca.pem", &authority.pem());
     let world = Arc::new(World { scratch, authority, postgres, verifier });
@@ -265,7 +270,8 @@ async fn certificates_are_checked_as_sslmode_says() {
 
 #[tokio::test]
 async fn a_server_without_tls_is_refused_unless_tls_is_only_preferred() {
-    let postgres = Postgres::start("host all all 127.0.0.1/32 trust", None, "CREATE ROLE free LOGIN");
+    let postgres = Postgres::start_for_logins("local all postgres trust\nhost all all 127.0.0.1/32 trust\n", None);
+    postgres.set_up("CREATE ROLE free LOGIN");
     let world =
         World { scratch: Scratch::new(), authority: Authority::new("unused"), postgres, verifier: String::new() };
     for (mode, accepted) in [(SslMode::Disable, true), (SslMode::Prefer, true), (SslMode::Require, false)] {

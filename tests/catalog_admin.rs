@@ -1,18 +1,18 @@
 //! `init` and `check` on real servers, and the control connections under them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod catalog_support;
+mod postgres;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use catalog_support::Postgres;
 use pgbraid::admin::{InitError, Report, Severity, check, init};
 use pgbraid::config::{
     Auth, Config, Gateway, Limits, Pool, ServerAddress, ServerTls, Shard, Sharding, SslMode, TableRule,
 };
 use pgbraid::topology::{self, ControlError, MapFile};
+use postgres::{Postgres, Tls};
 use shardmap::ShardId;
 
 fn shard(name: &str, primary: ServerAddress) -> Shard {
@@ -230,7 +230,11 @@ async fn a_bucket_function_that_was_changed_is_an_error_until_init() {
 #[tokio::test]
 async fn control_connections_speak_tls_as_the_url_says() {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (server, port) = Postgres::start_with_tls(&signed.cert.pem(), &signed.signing_key.serialize_pem());
+    let hba = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+    let (certificate, key) = (signed.cert.pem(), signed.signing_key.serialize_pem());
+    let server =
+        Postgres::start_for_logins(hba, Some(Tls { certificate: &certificate, key: &key, authority: &certificate }));
+    let port = server.port;
     let alter = "ALTER ROLE postgres PASSWORD 'secret'";
     server.connect("postgres").await.batch_execute(alter).await.unwrap();
     let directory = tempfile::tempdir().unwrap();

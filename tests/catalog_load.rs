@@ -1,7 +1,7 @@
 //! The catalog as read from a real Postgres, and how it follows changes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod catalog_support;
+mod postgres;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use catalog_support::Postgres;
 use pgbraid::catalog::{
     self, Catalog, CatalogHandle, CatalogVersion, ColumnDefault, Connect, ConnectFailure, FunctionKind, KeyType,
     LoadError, Relation, RelationKind, Rules, Volatility,
 };
 use pgbraid::config::TableRule;
+use postgres::Postgres;
 use tokio_postgres::Client;
 
 fn rules() -> Rules {

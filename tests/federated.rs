@@ -24,6 +24,8 @@ mod compare;
 mod data;
 #[path = "federated/describe.rs"]
 mod describe;
+#[path = "federated/from.rs"]
+mod from;
 #[path = "federated/generate.rs"]
 mod generate;
 #[path = "federated/hazards.rs"]

@@ -1,9 +1,9 @@
 //! `pgbraid.bucket` on a real Postgres against `Key::bucket`, bit for bit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod catalog_support;
+mod postgres;
 
-use catalog_support::Postgres;
+use postgres::Postgres;
 use shardmap::{BUCKET_SQL, Key};
 use tokio_postgres::Client;
 

@@ -112,7 +112,7 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             }
             text
         }
-        Ok(Destination::Move) => {
+        Ok(Destination::Stepwise) => {
             if let Target::Fetched(fetched) = &route.target {
                 let mut text = format!("Fetch ({access}): rows are fetched first, what is left runs where they say");
                 for source in &fetched.sources {

@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 
-use super::relay::{Frame, Handling, Joiner, Plain};
+use super::plain::Plain;
+use super::relay::{Frame, Handling, Joiner};
 use crate::pool::expect::Step;
 use crate::wire::fields;
 use crate::wire::frame;

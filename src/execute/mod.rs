@@ -10,6 +10,7 @@ pub mod fault;
 pub mod link;
 mod renumber;
 pub mod relay;
+pub mod plain;
 pub mod scatter;
 pub mod interleave;
 pub mod hoard;

@@ -1,12 +1,9 @@
 //! Forwards what servers answer, frame by frame by header alone, until they owe nothing.
 //!
-//! A [`Joiner`] says what becomes of each frame; the plain one forwards what the client asked for and hides the rest.
+//! A [`Joiner`] says what becomes of each frame.
 //! Whole runs of forwarded frames move as one slice; a buffer that is forwarded whole is not even copied.
 
-use std::sync::Arc;
-
 use bytes::{Buf, BytesMut};
-use memchr::memmem;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -14,9 +11,9 @@ use super::client::ClientIo;
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
 use super::stopped::CANCEL_AGAIN;
-use crate::pool::expect::{Ordinary, StatementId, Step, Verdict};
+use crate::pool::expect::{Ordinary, Step, Verdict};
 use crate::pool::renumber::Untranslated;
-use crate::pool::server::{Partial, STATEMENT_PREFIX, Server, statement_name};
+use crate::pool::server::{Partial, Server};
 use crate::wire::fields;
 use crate::wire::frame::{HEADER_BYTES, Header, LARGEST_MESSAGE_BYTES, consume, whole_frames};
 use crate::wire::reply::Status;
@@ -100,123 +97,6 @@ pub enum RelayEnd {
     Drained,
     /// This server waits for COPY data.
     CopyIn(usize),
-}
-
-/// A parameter that a server reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parameter {
-    /// Its name.
-    pub name: String,
-    /// In the server's spelling.
-    pub value: String,
-    /// The client has got the message.
-    pub told: bool,
-}
-
-/// Forwards what the client asked for, and notes what the session must know.
-#[derive(Debug, Default)]
-pub struct Plain {
-    /// SQLSTATE of the last error.
-    pub error: Option<[u8; 5]>,
-    /// The client has got an error.
-    pub told_error: bool,
-    /// The first error whose answer was hidden, as an ErrorResponse body: something of the gateway's own failed.
-    pub hidden_error: Option<Vec<u8>>,
-    /// Tag of the last CommandComplete.
-    pub tag: Vec<u8>,
-    /// Keep the tags (costs a copy each).
-    pub keep_tags: bool,
-    /// Hide ReadyForQuery: the session sends its own when all is done.
-    pub hide_ready: bool,
-    /// Show notices also of hidden steps: the client asked for what caused them.
-    pub show_side_effects: bool,
-    /// Show rows also of hidden steps.
-    pub show_rows: bool,
-    /// Keep the last row that was hidden.
-    pub keep_row: bool,
-    /// That row, of text values.
-    pub row: Vec<Option<String>>,
-    /// From the last ParameterDescription that was hidden.
-    pub parameter_types: Vec<u32>,
-    /// What the client calls the statements it used, for errors that name them as servers do.
-    pub aliases: Vec<(StatementId, Arc<[u8]>)>,
-    /// By how many characters the text that was sent is longer, before the place of an error, than the client's.
-    pub longer_by: usize,
-    /// Parameters that have changed.
-    pub parameters: Vec<Parameter>,
-    /// Do not note `described` (which costs copies).
-    pub skip_described: bool,
-    /// RowDescription (or none) of each Describe that the client has got an answer to, in order.
-    pub described: Vec<Option<Vec<u8>>>,
-    /// From the last RowDescription that was hidden.
-    pub row_description: Option<Vec<u8>>,
-}
-
-impl Joiner for Plain {
-    fn admits(&self, _: usize, _: Option<Step>) -> bool {
-        true
-    }
-
-    fn passes_rows(&self) -> bool {
-        true
-    }
-
-    fn passes_answers(&self) -> bool {
-        !self.keep_tags && !self.hide_ready && self.skip_described
-    }
-
-    fn holds_rows(&self) -> bool {
-        self.keep_row
-    }
-
-    fn frame(&mut self, frame: Frame<'_>, client: &mut BytesMut) -> Handling {
-        if frame.tag == b'E' {
-            let code = fields::field(frame.body, b'C').and_then(|code| code.try_into().ok());
-            self.error = Some(code.unwrap_or(*b"XX000"));
-            self.told_error |= frame.verdict.forward;
-            if !frame.verdict.forward && self.hidden_error.is_none() {
-                self.hidden_error = Some(frame.body.to_vec());
-            }
-        } else if frame.tag == b'C' && self.keep_tags {
-            self.tag = fields::tag(frame.body).to_vec();
-        } else if frame.tag == b'S'
-            && let Some((name, value)) = fields::parameter(frame.body)
-        {
-            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            // In the middle of a script the client is told at its end. Source: postgres.c, ReportChangedGUCOptions.
-            let told = frame.verdict.forward && !self.hide_ready;
-            self.parameters.push(Parameter { name: text(name), value: text(value), told });
-        }
-        match frame.tag {
-            b'D' if self.keep_row && !frame.verdict.forward => self.row = fields::text_row(frame.body),
-            b't' if !frame.verdict.forward => {
-                let types = frame.body.get(2..).unwrap_or_default().as_chunks::<4>().0;
-                self.parameter_types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
-            }
-            b'Z' | b'S' if self.hide_ready => return Handling::Drop,
-            b'N' if self.show_side_effects => return Handling::Forward,
-            b'T' | b'n'
-                if !(self.skip_described && frame.verdict.forward)
-                    && matches!(frame.verdict.step, Some(Step::DescribeStatement | Step::DescribePortal)) =>
-            {
-                let columns = (frame.tag == b'T').then(|| without_table_oids(frame.body));
-                if frame.verdict.forward {
-                    self.described.push(columns);
-                } else {
-                    self.row_description = columns;
-                }
-            }
-            b'T' | b'D' if self.show_rows => return Handling::Forward,
-            _ => {}
-        }
-        let ours = frame.tag == b'E' && (self.longer_by > 0 || memmem::find(frame.body, STATEMENT_PREFIX).is_some());
-        if frame.verdict.forward && ours {
-            let body = moved_back(&renamed(frame.body, &self.aliases), self.longer_by);
-            crate::wire::frame::write(client, b'E', |out| out.extend_from_slice(&body));
-            return Handling::Drop;
-        }
-        if frame.verdict.forward { Handling::Forward } else { Handling::Drop }
-    }
 }
 
 impl Link {
@@ -454,53 +334,6 @@ pub(super) struct Pumped {
     /// Something was handled.
     pub(super) moved: bool,
     copy_in: bool,
-}
-
-/// A RowDescription's body without what may differ between shards and over time: OIDs of tables, numbers of columns, and the
-/// formats, which Bind decides. Types have the home shard's numbers (see `pool::renumber`).
-pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
-    let mut copy = body.to_vec();
-    let mut at = 2;
-    // Name, terminator, table OID (4), attribute number (2), type OID (4), size (2), typmod (4), format (2).
-    while let Some(end) = copy.get(at..).and_then(|rest| memchr::memchr(0, rest)) {
-        let field = at + end + 1;
-        for range in [field..field + 6, field + 16..field + 18] {
-            if let Some(bytes) = copy.get_mut(range) {
-                bytes.fill(0);
-            }
-        }
-        at = field + 18;
-    }
-    copy
-}
-
-/// An ErrorResponse's body with the client's names of statements in place of the servers'.
-fn renamed(body: &[u8], aliases: &[(StatementId, Arc<[u8]>)]) -> Vec<u8> {
-    let mut body = body.to_vec();
-    for (id, name) in aliases {
-        let theirs = format!("\"{}\"", statement_name(*id));
-        if let Some(at) = memmem::find(&body, theirs.as_bytes()) {
-            body.splice(at + 1..at + theirs.len() - 1, name.iter().copied());
-        }
-    }
-    body
-}
-
-/// An ErrorResponse's body with its position (field `P`) moved back.
-fn moved_back(body: &[u8], by: usize) -> Vec<u8> {
-    let mut moved = Vec::with_capacity(body.len());
-    for (code, value) in fields::fields(body) {
-        moved.push(code);
-        match std::str::from_utf8(value).ok().and_then(|text| text.parse::<usize>().ok()) {
-            Some(position) if code == b'P' => {
-                moved.extend_from_slice(position.saturating_sub(by).to_string().as_bytes())
-            }
-            _ => moved.extend_from_slice(value),
-        }
-        moved.push(0);
-    }
-    moved.push(0);
-    moved
 }
 
 /// Keeps what a ParameterStatus says.

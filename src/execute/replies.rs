@@ -5,7 +5,8 @@ use bytes::BytesMut;
 
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
-use super::relay::{Frame, Handling, Joiner, Plain, RelayEnd};
+use super::plain::Plain;
+use super::relay::{Frame, Handling, Joiner, RelayEnd};
 use crate::pool::expect::Step;
 use crate::wire::fields;
 

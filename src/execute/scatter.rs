@@ -3,12 +3,13 @@
 
 use bytes::BytesMut;
 
-use super::relay::{Frame, Handling, Joiner, without_table_oids};
+use super::relay::{Frame, Handling, Joiner};
 use crate::pool::expect::Step;
 use crate::wire::copy::{Join, JoinFormat};
 use crate::wire::fields::{tag, tag_rows};
 use crate::wire::frame;
 use crate::wire::reply::{self, Report};
+use crate::wire::row_description::without_table_oids;
 
 /// One statement on several shards.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ pub use copy::{CopyIn, CopyTarget};
 pub use ddl::make::Make;
 pub use ddl::materialize::{DEFINITION, Materialize};
 pub use gather::{
-    Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, SortKey, Source, Value,
+    Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, Sink, SortKey, Source, Value,
     rows_text,
 };
 pub use literal::{LiteralKey, Literals};

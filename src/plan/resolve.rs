@@ -46,7 +46,7 @@ impl Route {
         match target {
             Target::Computed(computed) => match &computed.when {
                 When::Always => Ok(Destination::Compute),
-                When::Anew => Ok(Destination::Move),
+                When::Anew => Ok(Destination::Stepwise),
                 When::Several(target) => Ok(match self.resolve_target(target, map, home, arguments)? {
                     Destination::Many(_) | Destination::All | Destination::Split(_) => Destination::Compute,
                     single => single,
@@ -57,16 +57,16 @@ impl Route {
                     Ok(Destination::One(shard)) => Destination::One(shard),
                     Ok(Destination::NeedsParameterTypes) => Destination::NeedsParameterTypes,
                     // A new key that is NULL, too: the rows tell.
-                    Ok(_) | Err(_) => Destination::Move,
+                    Ok(_) | Err(_) => Destination::Stepwise,
                 }),
-                None => Ok(Destination::Move),
+                None => Ok(Destination::Stepwise),
             },
             Target::Fetched(fetched) => match &fetched.stays {
                 Some(target) => Ok(match self.resolve_target(target, map, home, arguments) {
                     Ok(single) => single,
-                    Err(_) => Destination::Move,
+                    Err(_) => Destination::Stepwise,
                 }),
-                None => Ok(Destination::Move),
+                None => Ok(Destination::Stepwise),
             },
             Target::Any | Target::Unknown => Ok(Destination::Any),
             Target::Home => Ok(Destination::One(home)),

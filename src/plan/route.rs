@@ -193,8 +193,10 @@ pub enum Destination {
     Split(Vec<ShardId>),
     /// Values of the statement must be computed first; then it is planned anew.
     Compute,
-    /// Rows are taken from their shards and put on others, or fetched for the text.
-    Move,
+    /// Step by step, by way of the gateway. Which steps, the target says: rows are taken from their shards and put on others
+    /// ([`Target::Moved`]), or fetched for the text ([`Target::Fetched`]), or values are computed for it ([`Target::Computed`],
+    /// [`When::Anew`](super::When::Anew)).
+    Stepwise,
     /// Parts of it on the shards, the rest on a merge server.
     Gather(Arc<Gather>),
     /// The type of this parameter must be asked of a server first (`ParameterDescription`), then resolve again.
@@ -212,7 +214,7 @@ impl Destination {
             Destination::All
             | Destination::Split(_)
             | Destination::Compute
-            | Destination::Move
+            | Destination::Stepwise
             | Destination::Gather(_)
             | Destination::NeedsParameterTypes => None,
         }

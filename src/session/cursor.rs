@@ -96,7 +96,7 @@ impl Session {
                 | Destination::All
                 | Destination::Split(_)
                 | Destination::Compute
-                | Destination::Move
+                | Destination::Stepwise
                 | Destination::NeedsParameterTypes => {
                     Err(Report::error("0A000", "a cursor over several shards is not supported yet")
                         .with_hint("Restrict the query to one key, or fetch all rows with a SELECT.")
@@ -129,7 +129,9 @@ impl Session {
 
     fn portal_of_several(&self, name: &str) -> bool {
         let portal = self.names.portals.get(name.as_bytes());
-        portal.is_some_and(|portal| matches!(portal.place, Place::Many(_) | Place::Every(_) | Place::Gather(_)))
+        portal.is_some_and(|portal| {
+            matches!(portal.place, Place::Many { .. } | Place::Every(_) | Place::Gather(_) | Place::Stepwise { .. })
+        })
     }
 
     /// Only the server of a cursor knows what a FETCH from it returns.
@@ -143,7 +145,7 @@ impl Session {
     fn cursor_shard(&self, name: &str) -> Option<(ShardId, bool)> {
         let portal = || match self.names.portals.get(name.as_bytes())?.place {
             Place::One { shard, replica } => Some((shard, replica)),
-            Place::Many(_) | Place::Every(_) | Place::Gather(_) | Place::Fetch(_) => None,
+            Place::Many { .. } | Place::Every(_) | Place::Gather(_) | Place::Fetch(_) | Place::Stepwise { .. } => None,
             Place::Cursor | Place::Local | Place::Done => None,
         };
         self.names.cursors.get(name).copied().or_else(portal)

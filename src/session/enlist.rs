@@ -10,7 +10,7 @@ use super::gateway::{Role, Welcome, WelcomeKey};
 use super::life::Session;
 use crate::config::Reads;
 use crate::execute::link::Enlisted;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Access, Destination, Route, Target, check_setting};
 use crate::pool::expect::Audience;
 use crate::pool::lend::{Lent, ServerPool};

@@ -5,7 +5,7 @@
 
 use super::failure::Failure;
 use super::life::Session;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::Access;
 use crate::pool::expect::Audience;
 

@@ -8,7 +8,7 @@ use super::life::{Ended, Session};
 use super::own_statements::made_now;
 use super::plans::compiled::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Access, Destination, Plan, PreparedVerb};
 use crate::pool::expect::Audience;
 use crate::pool::server::{Server, statement_name};
@@ -124,7 +124,7 @@ impl Session {
             | Destination::All
             | Destination::Split(_)
             | Destination::Compute
-            | Destination::Move
+            | Destination::Stepwise
             | Destination::NeedsParameterTypes => {
                 let values = arguments.iter().map(|value| value.clone().unwrap_or_default()).collect::<Vec<_>>();
                 return Box::pin(self.execute_with(&prepared.compiled, &values, alone)).await;

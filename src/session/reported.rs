@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::gateway::Welcome;
 use super::life::Session;
-use crate::execute::relay::{Parameter, Plain};
+use crate::execute::plain::{Parameter, Plain};
 use crate::wire::reply;
 
 /// Parameters the client has been told, as far as the gateway must know them.

@@ -4,7 +4,7 @@
 use super::failure::Failure;
 use super::life::Session;
 use crate::catalog::sequences::{DRAWN, Drawn, Position, spread, to_spread};
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::pool::expect::Audience;
 
 impl Session {

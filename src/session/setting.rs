@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::Session;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Access, DiscardVerb, SettingName, SettingVerb};
 use crate::pool::expect::Audience;
 use crate::pool::settings::{Change, Settings, assignment, literal};

@@ -10,7 +10,8 @@ use super::probe::not_understood;
 use super::script::padded;
 use super::statement::NoArguments;
 use super::type_numbers::Protocol;
-use crate::execute::relay::{Joiner, Plain};
+use crate::execute::plain::Plain;
+use crate::execute::relay::Joiner;
 use crate::plan::{Access, Arguments, Destination, Output, Plan, Planned, Route, Target, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::wire::fields::field;
@@ -159,7 +160,7 @@ impl Session {
         self.count_rows(route, &destination);
         match &destination {
             Destination::Split(order) => return Box::pin(self.split(text, route, order)).await,
-            Destination::Move => return Box::pin(self.move_rows(text, route)).await,
+            Destination::Stepwise => return Box::pin(self.stepwise(text, route)).await,
             Destination::Compute => return Box::pin(self.compute(text, route, alone)).await,
             _ => {}
         }
@@ -183,7 +184,7 @@ impl Session {
             Destination::One(shard) => self.enlist_for(shard, access).await?,
             Destination::Many(shards) => return Box::pin(self.scatter_at(text, &shards, access, output)).await,
             Destination::All => return Box::pin(self.replicated(text)).await,
-            Destination::Split(_) | Destination::Move | Destination::Compute => {
+            Destination::Split(_) | Destination::Stepwise | Destination::Compute => {
                 return Err(Report::error("XX000", "where the statement runs could not be decided").into());
             }
             Destination::Gather(gather) => {

@@ -9,6 +9,7 @@ use super::gather::run::Gathering;
 use super::kept::{Kept, Name};
 use super::parameters::Parameters;
 use super::plans::compiled::Compiled;
+use super::write::rewritten::RowOrder;
 use crate::catalog::Oid;
 use crate::plan::{Argument, Arguments, Plan};
 use crate::wire::frontend::{Bind, BoundValue};
@@ -61,10 +62,6 @@ pub struct Portal {
     pub binary_rows: bool,
     /// On several shards: how many of them have given all their rows.
     pub reached: usize,
-    /// Of an INSERT whose rows are parted between shards: the shard of each row.
-    pub order: Option<super::write::rewritten::RowOrder>,
-    /// Of an UPDATE that moves rows: the body of its Bind.
-    pub moving: Option<Box<[u8]>>,
     /// Of a write or an EXPLAIN that was run with a row limit.
     pub kept: Option<Undelivered>,
     /// Of an EXPLAIN that several shards answer.
@@ -93,7 +90,21 @@ pub enum Place {
         replica: bool,
     },
     /// On servers of these shards, asked in this order.
-    Many(Vec<ShardId>),
+    Many {
+        /// The shards.
+        shards: Vec<ShardId>,
+        /// Of an INSERT whose rows are parted between them: the shard of each row.
+        order: Option<RowOrder>,
+    },
+    /// A write that the gateway runs step by step: on one server of this shard, which describes it and never executes it.
+    Stepwise {
+        /// The shard.
+        shard: ShardId,
+        /// On a replica's server.
+        replica: bool,
+        /// The body of its Bind.
+        bind: Arc<[u8]>,
+    },
     /// On servers of all shards, each doing the same write.
     Every(Vec<ShardId>),
     /// To be read from shards and finished on a merge server.

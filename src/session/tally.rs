@@ -84,7 +84,7 @@ pub(super) fn kind_of(route: &Route, destination: &Destination) -> QueryKind {
         (Destination::Any, _) => QueryKind::AnyShard,
         (Destination::One(_), Target::Home) => QueryKind::Home,
         (Destination::One(_) | Destination::NeedsParameterTypes, _) => QueryKind::OneShard,
-        (Destination::Many(_) | Destination::Split(_) | Destination::Compute | Destination::Move, _) => {
+        (Destination::Many(_) | Destination::Split(_) | Destination::Compute | Destination::Stepwise, _) => {
             QueryKind::Scatter
         }
         (Destination::All, _) => QueryKind::Everywhere,

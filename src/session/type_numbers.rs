@@ -11,7 +11,7 @@ use super::life::Session;
 use super::plans::compiled::Embeds;
 use super::statement::Prepared;
 use crate::catalog::{NUMBERS, Numbers, Oid, OidMap};
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Access, CopyFormat, CopyTarget, Plan};
 use crate::pool::expect::{Audience, Step};
 use crate::sql::tokens;

@@ -13,7 +13,7 @@ use super::commits::Active;
 use super::pause::{Point, pause};
 use crate::execute::fault::ServerFault;
 use crate::execute::link::{Enlisted, Link};
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::execute::replies::Replies;
 use crate::pool::expect::Audience;
 use crate::pool::settings::Settings;

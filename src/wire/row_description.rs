@@ -81,6 +81,21 @@ pub fn same_types(a: &[u8], b: &[u8]) -> bool {
     types(a) == types(b)
 }
 
+/// A body without what may differ between shards and over time: OIDs of tables, numbers of columns, and the formats, which Bind
+/// decides. Types have the home shard's numbers (see `pool::renumber`).
+pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
+    let mut copy = body.to_vec();
+    for at in fields(body) {
+        // Behind the name: table OID (4), attribute number (2), type OID (4), size (2), modifier (4), format (2).
+        for range in [at..at + 6, at + 16..at + 18] {
+            if let Some(bytes) = copy.get_mut(range) {
+                bytes.fill(0);
+            }
+        }
+    }
+    copy
+}
+
 /// Whether rows with this type may travel in binary format between servers: it has one, and it holds no number of a user's type.
 /// *Source*: pg_type.dat, typreceive; arrayfuncs.c, array_recv; rowtypes.c, record_recv.
 pub fn travels_in_binary(oid: u32) -> bool {

@@ -1,9 +1,9 @@
-//! What the tests of logins share: throw-away certificates, a PostgreSQL of their own, a gateway that only says hello, psql.
+//! What the tests of logins share: throw-away certificates, a gateway that only says hello, psql.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -108,110 +108,6 @@ pub fn write_key(scratch: &Scratch, name: &str, pem: &str) -> PathBuf {
     let path = scratch.write(name, pem);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     path
-}
-
-fn binary(name: &str) -> PathBuf {
-    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        installed.map(|entry| entry.path().join("bin").join(name)).filter(|path| path.exists()).collect();
-    found.sort();
-    found.pop().unwrap_or_else(|| PathBuf::from(name))
-}
-
-/// PostgreSQL refuses to run as root: then it is run as `postgres`.
-fn unprivileged(program: &Path) -> Command {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
-    if !root {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
-    command
-}
-
-/// A PostgreSQL that is stopped and removed at the end.
-pub struct Postgres {
-    scratch: Scratch,
-    process: Child,
-    pub port: u16,
-}
-
-impl Postgres {
-    /// `hba`: the lines of pg_hba.conf; the first user is `postgres`, trusted on the Unix socket.
-    pub fn start(hba: &str, tls: Option<(&str, &str, &str)>, setup: &str) -> Self {
-        let scratch = Scratch::new();
-        let data = scratch.path().join("data");
-        let port = free_port();
-        let _ = Command::new("chown").arg("postgres:postgres").arg(scratch.path()).output();
-        let made = unprivileged(&binary("initdb"))
-            .args(["--no-sync", "--username=postgres", "--encoding=UTF8", "--locale=C", "--auth=trust", "-D"])
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        std::fs::write(data.join("pg_hba.conf"), format!("local all postgres trust\n{hba}\n")).unwrap();
-        let mut settings = format!(
-            "listen_addresses='127.0.0.1'\nport={port}\nunix_socket_directories='{}'\nfsync=off\n",
-            scratch.path().display()
-        );
-        if let Some((certificate, key, authority)) = tls {
-            std::fs::write(data.join("server.crt"), certificate).unwrap();
-            std::fs::write(data.join("ca.crt"), authority).unwrap();
-            let key_file = data.join("server.key");
-            std::fs::write(&key_file, key).unwrap();
-            std::fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-            let _ = Command::new("chown").arg("postgres:postgres").arg(&key_file).output();
-            settings.push_str("ssl=on\nssl_ca_file='ca.crt'\n");
-        }
-        let conf = data.join("postgresql.conf");
-        std::fs::write(&conf, std::fs::read_to_string(&conf).unwrap() + &settings).unwrap();
-        let log = std::fs::File::create(scratch.path().join("log")).unwrap();
-        let process =
-            unprivileged(&binary("postgres")).arg("-D").arg(&data).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let server = Self { scratch, process, port };
-        server.wait_until_ready();
-        server.run_sql(setup);
-        server
-    }
-
-    fn wait_until_ready(&self) {
-        let pid_file = self.scratch.path().join("data/postmaster.pid");
-        for _ in 0..600 {
-            // The eighth line. *Source*: src/include/utils/pidfile.h.
-            if std::fs::read_to_string(&pid_file)
-                .is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
-            {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!(
-            "PostgreSQL did not start: {}",
-            std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
-        );
-    }
-
-    pub fn socket_directory(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    fn run_sql(&self, sql: &str) {
-        let target = format!("host={} port={} user=postgres dbname=postgres", self.scratch.path().display(), self.port);
-        let output = psql(&target, None, &["-v", "ON_ERROR_STOP=1", "-c", sql]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        // Under setpriv the pid is PostgreSQL's own: setpriv replaces itself.
-        let _ = Command::new("kill").args(["-QUIT", &self.process.id().to_string()]).status();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Runs psql with a connection string. No settings of the caller's environment reach it.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod files;
+#[path = "../postgres/mod.rs"]
 mod postgres;
 
 use std::convert::Infallible;
@@ -202,22 +203,22 @@ async fn stored_key(client: &Client, statement: &Statement, value: &[u8]) -> Opt
 
 #[tokio::test]
 async fn text_and_csv_files_split_apart_make_the_same_table() {
-    let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let postgres = Postgres::start(&[]);
+    let client = postgres.connect("postgres").await;
     check_many(&client, files::line_file()).await;
 }
 
 #[tokio::test]
 async fn binary_files_split_apart_make_the_same_table() {
-    let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let postgres = Postgres::start(&[]);
+    let client = postgres.connect("postgres").await;
     check_many(&client, files::binary_file()).await;
 }
 
 #[tokio::test]
 async fn keys_are_what_the_column_stores() {
-    let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let postgres = Postgres::start(&[]);
+    let client = postgres.connect("postgres").await;
     let numbers = [
         "1",
         "-7",
@@ -308,8 +309,8 @@ async fn copied_out(client: &Client, statement: &str) -> Vec<Bytes> {
 
 #[tokio::test]
 async fn streams_of_several_tables_join_into_one_that_can_be_copied_in() {
-    let postgres = Postgres::start();
-    let client = postgres.connect().await;
+    let postgres = Postgres::start(&[]);
+    let client = postgres.connect("postgres").await;
     // The name of the column makes the CSV header two lines.
     let setup = "CREATE TABLE none (\"a\nb\" int, c text); CREATE TABLE one (LIKE none); CREATE TABLE two (LIKE none);
         CREATE TABLE back (LIKE none); INSERT INTO one VALUES (1, 'x'), (NULL, E'\\n'); INSERT INTO two VALUES (2, '')";

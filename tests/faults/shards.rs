@@ -50,8 +50,9 @@ fn a_server_lost_while_rows_are_gathered_for_the_first_of_two_steps_ends_the_sta
         client.run(&format!("INSERT INTO rows VALUES ({key}, 1, 'x')"));
     }
     let query = "SELECT count(DISTINCT a.v) FROM rows a JOIN rows b ON a.id = b.customer_id WHERE b.id > (SELECT avg(DISTINCT id) FROM rows)";
-    // The merge server takes its turn on either shard.
-    for _ in 0..4 {
+    assert_eq!(client.value(query), "0");
+    // Each gather takes its merge server on the next shard. On the one that is not lost it stands in a COPY, which nobody would end.
+    for gathers_between in [1, 2, 1, 2] {
         let mut holder = stage.shard(1);
         holder.run("BEGIN; LOCK TABLE rows");
         let lost = std::thread::scope(|scope| {
@@ -63,7 +64,9 @@ fn a_server_lost_while_rows_are_gathered_for_the_first_of_two_steps_ends_the_sta
         });
         assert_eq!((lost.sqlstate(), lost.status), ("08006", Some('I')), "{:?}", lost.error);
         holder.run("ROLLBACK");
-        assert_eq!(client.value(query), "0");
+        for _ in 0..gathers_between {
+            assert_eq!(client.value(query), "0");
+        }
     }
 }
 

@@ -205,13 +205,13 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         Ok(Destination::One(shard)) => format!("{access}{}{keys}{output}\n", shards(&[shard])),
         Ok(Destination::Many(many)) => format!("{access} scatter{}{keys}{output}\n", shards(&many)),
         Ok(Destination::Split(rows)) => format!("{access} rows{}{keys}{output}\n", shards(&rows)),
-        Ok(Destination::Move) if matches!(route.target, Target::Fetched(_)) => {
+        Ok(Destination::Stepwise) if matches!(route.target, Target::Fetched(_)) => {
             format!("{access} {}", fetched(&route.target))
         }
-        Ok(Destination::Move) if matches!(route.target, Target::Computed(_)) => {
+        Ok(Destination::Stepwise) if matches!(route.target, Target::Computed(_)) => {
             format!("{access} anew after {}{output}\n", computed(&route.target, text))
         }
-        Ok(Destination::Move) => format!("{access} move: {}\n", moved(&route.target)),
+        Ok(Destination::Stepwise) => format!("{access} move: {}\n", moved(&route.target)),
         Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),
         Ok(Destination::All) => format!("{access} all{output}\n"),
         Ok(Destination::Gather(gather)) => {
@@ -293,13 +293,13 @@ fn copy_in(copy: &CopyIn) -> String {
 
 /// Where a gather's rows go, if not to the client.
 fn stores(gather: &pgbraid::plan::Gather) -> String {
-    let put = gather.put.as_ref().map(|put| {
+    let put = gather.put().map(|put| {
         let columns = put.columns.join(", ");
         let defaults: Vec<String> = put.defaults.iter().map(|(column, text)| format!("{column} = {text}")).collect();
         let defaults = if defaults.is_empty() { String::new() } else { format!(" defaults {}", defaults.join(", ")) };
         let insert = put.insert.as_ref().map(|(head, tail)| format!(" by {head}...{tail}")).unwrap_or_default();
         format!("    put: {} ({columns}){defaults} {:?}{insert}\n", put.table, put.store)
     });
-    let make = gather.make.as_ref().map(|make| format!("    make: {}\n", make.create));
+    let make = gather.make().map(|make| format!("    make: {}\n", make.create));
     put.or(make).unwrap_or_default()
 }

@@ -127,7 +127,7 @@ fn made(
     let statement = Wrapped { node: Some(Node::CreateTableAsStmt(Box::new(empty))) };
     let raw = RawStmt { stmt: Some(Box::new(statement)), ..RawStmt::default() };
     gather.ordered = None;
-    gather.make = Some(Make {
+    gather.sink = gather::Sink::Make(Box::new(Make {
         create: edit::print_statement(raw).ok_or_else(unfit)?,
         query: edit::print(select).ok_or_else(unfit)?,
         schema: schema.to_owned(),
@@ -135,14 +135,14 @@ fn made(
         table,
         columns: names::strings(&into.col_names).unwrap_or_default().into_iter().map(str::to_owned).collect(),
         materialize: None,
-    });
+    }));
     let target = Target::Gather(Arc::new(gather));
     Ok(Plan::Rows(Route { access: Access::Write, target, output: Output::Rows }))
 }
 
 /// Whether later statements of a script may mean the table.
 pub fn makes(gather: &Gather) -> bool {
-    gather.make.is_some()
+    gather.make().is_some()
 }
 
 /// A query whose rows cannot be stored in this way.

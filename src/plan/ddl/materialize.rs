@@ -107,7 +107,7 @@ fn gathered(
         return Err(statement::rows(&query, None, context).err().unwrap_or_else(unfit));
     };
     gather.ordered = None;
-    gather.make = Some(Make {
+    gather.sink = gather::Sink::Make(Box::new(Make {
         create,
         query,
         // None: the first one of the search path that there is.
@@ -116,7 +116,7 @@ fn gathered(
         table: quoted(name),
         columns: Vec::new(),
         materialize: Some(what),
-    });
+    }));
     let target = Target::Gather(std::sync::Arc::new(gather));
     Ok(Plan::Rows(Route { access: Access::Write, target, output: Output::Rows }))
 }

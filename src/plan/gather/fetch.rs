@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{Node as Wrapped, RawStmt, SelectStmt};
 
+use super::part::refused;
 use super::site::{Found, Sites, has_erased, sets};
 use super::unmatched::{self, Apart};
 use super::{Gather, columns, plan};
 use crate::catalog::{Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
-use crate::plan::{Access, Context, Output, Refusal, Route, Several, Target, quoted, sequence, statement};
+use crate::plan::{Access, Context, Output, Refusal, Route, Target, quoted, sequence, statement};
 use crate::sql::{self, Node, edit, names};
 
 /// The alias of rows that stand in a text: what has it is not looked through again.
@@ -99,12 +100,9 @@ pub fn instead(route: Result<Route, Stop>, node: &Node, text: &str, context: &Co
     }
     match route {
         Ok(Route { access: Access::Write, target: Target::Keyed(keyed), output }) => {
-            let several = match &keyed.several {
-                Several::Refuse(_) => keyed.touches_home || !super::one_shard(&keyed),
-                Several::Scatter | Several::Split(_) | Several::Gather(_) => false,
-            };
+            let refused = refused(&keyed).is_some();
             let mut target = Target::Keyed(keyed);
-            if several && let Some(mut fetched) = fetched(node, context) {
+            if refused && let Some(mut fetched) = fetched(node, context) {
                 fetched.stays = Some(Box::new(target));
                 target = Target::Fetched(Box::new(fetched));
             }
@@ -341,10 +339,7 @@ fn plannable(text: &str, context: &Context<'_>) -> bool {
     match &route.target {
         Target::Unknown | Target::Fetched(_) => false,
         // One key is on one shard, whichever the value is that will stand there.
-        Target::Keyed(keyed) => match keyed.several {
-            Several::Refuse(_) => super::one_shard(keyed) && !keyed.touches_home,
-            Several::Scatter | Several::Split(_) | Several::Gather(_) => true,
-        },
+        Target::Keyed(keyed) => refused(keyed).is_none(),
         Target::Any
         | Target::Home
         | Target::Scatter

@@ -49,8 +49,7 @@ pub use fetch::{
     Chunk, Fetched, ROWS_ALIAS as FETCHED_ALIAS, Source, instead as fetch_instead, rows_text, writes_in_with,
 };
 pub use ordered::{Amount, Ordered, SortKey};
-pub use part::one_shard;
-pub use plan::{instead, wherever, wherever_drawn};
+pub use plan::{instead, where_refused, wherever, wherever_drawn};
 pub use reference::Content;
 pub use value::Value;
 
@@ -73,12 +72,21 @@ pub struct Gather {
     pub ordered: Option<Ordered>,
     /// Parameters of the client's.
     pub parameters: usize,
-    /// Where its rows go, if not to the client.
-    pub put: Option<Put>,
-    /// The table to be made for them.
-    pub make: Option<Make>,
+    /// Where its rows go.
+    pub sink: Sink,
     /// Why it is needed, for EXPLAIN: "an aggregate over several shards".
     pub reason: String,
+}
+
+/// Where the rows of a [`Gather`] go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// To the client, or to the gateway itself.
+    Asker,
+    /// Into a table.
+    Put(Box<Put>),
+    /// Into a table that is made for them.
+    Make(Box<Make>),
 }
 
 /// Rows that are read from shards and shipped to the merge server.
@@ -113,6 +121,22 @@ pub struct Reducer {
 }
 
 impl Gather {
+    /// The table that its rows are stored in.
+    pub fn put(&self) -> Option<&Put> {
+        match &self.sink {
+            Sink::Put(put) => Some(put),
+            Sink::Asker | Sink::Make(_) => None,
+        }
+    }
+
+    /// The table that is made for its rows.
+    pub fn make(&self) -> Option<&Make> {
+        match &self.sink {
+            Sink::Make(make) => Some(make),
+            Sink::Asker | Sink::Put(_) => None,
+        }
+    }
+
     /// How many waves there are.
     pub fn waves(&self) -> usize {
         self.parts

@@ -6,7 +6,7 @@ use super::{Ordered, Part};
 use crate::catalog::{Oid, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
-use crate::plan::{Access, Context, KeySource, Keyed, Several, Target};
+use crate::plan::{Access, Context, KeySource, Keyed, Refusal, Several, Target};
 use crate::sql::edit;
 
 /// The parts of one statement.
@@ -97,8 +97,16 @@ impl<'c> Parts<'c> {
     }
 }
 
+/// Why a statement whose keys are on several shards is refused, if it is and they may be.
+pub fn refused(keyed: &Keyed) -> Option<&Refusal> {
+    match &keyed.several {
+        Several::Refuse(refusal) if keyed.touches_home || !one_shard(keyed) => Some(refusal),
+        Several::Refuse(_) | Several::Scatter | Several::Split(_) | Several::Gather(_) => None,
+    }
+}
+
 /// Whether it runs on one shard whatever the parameters are.
-pub fn one_shard(keyed: &Keyed) -> bool {
+fn one_shard(keyed: &Keyed) -> bool {
     let scalar = |source: &KeySource| !matches!(source, KeySource::ParameterArray { .. });
     match keyed.pins.split_first() {
         Some((first, others)) => {

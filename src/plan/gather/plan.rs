@@ -6,8 +6,8 @@ use pg_query::protobuf::SelectStmt;
 
 use super::clock::Clock;
 use super::draw::{self, Drawn};
-use super::part::{Parts, one_shard};
-use super::{Gather, Value, engine, label, view, whole};
+use super::part::{Parts, refused};
+use super::{Gather, Sink, Value, engine, label, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -19,28 +19,38 @@ use crate::sql::{Node, edit, erase, names};
 ///
 /// # Errors
 /// The refusal, where it is not.
-pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Context<'_>) -> Result<Route, Stop> {
+pub fn instead(mut route: Result<Route, Stop>, select: &SelectStmt, context: &Context<'_>) -> Result<Route, Stop> {
+    if let Ok(Route { access: Access::Write, target: Target::Keyed(keyed), .. }) = &mut route {
+        if refused(keyed).is_some() && locks(&mut Node::SelectStmt(Box::new(select.clone())))? {
+            keyed.several = Several::Refuse(locked(select));
+        }
+        return route;
+    }
+    where_refused(route, |refusal| if_for_it(gather(select, &refusal.reason, context, USUAL)))
+}
+
+/// The same for any statement. `gathered`: what is made of it, and how it touches the shards; `None` if the refusal stands.
+///
+/// # Errors
+/// The refusal, where it stands, or that of `gathered`.
+pub fn where_refused(
+    route: Result<Route, Stop>,
+    gathered: impl FnOnce(&Refusal) -> Result<Option<(Gather, Access)>, Stop>,
+) -> Result<Route, Stop> {
     match route {
         Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
-            if let Several::Refuse(refusal) = &keyed.several
-                && (keyed.touches_home || !one_shard(&keyed))
+            if let Some(refusal) = refused(&keyed)
+                && let Ok(Some((gather, _))) = gathered(refusal)
             {
-                if access == Access::Write {
-                    if locks(&mut Node::SelectStmt(Box::new(select.clone())))? {
-                        keyed.several = Several::Refuse(locked(select));
-                    }
-                } else if let Ok((gather, _)) = gather(select, &refusal.reason, context, USUAL) {
-                    keyed.several = Several::Gather(Arc::new(gather));
-                }
+                keyed.several = Several::Gather(Arc::new(gather));
             }
             Ok(Route { access, target: Target::Keyed(keyed), output })
         }
-        Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context, USUAL) {
-            Ok((gather, access)) => {
+        Err(Stop::Refuse(refusal)) => match gathered(&refusal)? {
+            Some((gather, access)) => {
                 Ok(Route { access, target: Target::Gather(Arc::new(gather)), output: Output::Rows })
             }
-            Err(GatherStop::NotForIt) => Err(Stop::Refuse(refusal)),
-            Err(GatherStop::Stop(stop)) => Err(stop),
+            None => Err(Stop::Refuse(refusal)),
         },
         route => route,
     }
@@ -51,7 +61,8 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
 /// # Errors
 /// When the query is refused.
 pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
-    own(gather(select, reason, context, Allowed { values: false, draws: Drawn::Not }))
+    let found = if_for_it(gather(select, reason, context, Allowed { values: false, draws: Drawn::Not }))?;
+    Ok(found.map(|(gather, _)| gather))
 }
 
 /// The same of rows to be stored, which may have numbers of the home shard's sequences: the merge server is one of the home shard.
@@ -60,12 +71,13 @@ pub fn wherever(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Res
 /// When the query is refused.
 pub fn wherever_drawn(select: &SelectStmt, reason: &str, context: &Context<'_>) -> Result<Option<Gather>, Stop> {
     let draws = draw::drawn(select, context)?;
-    own(gather(select, reason, context, Allowed { values: false, draws }))
+    let found = if_for_it(gather(select, reason, context, Allowed { values: false, draws }))?;
+    Ok(found.map(|(gather, _)| gather))
 }
 
-fn own(found: Result<(Gather, Access), GatherStop>) -> Result<Option<Gather>, Stop> {
+fn if_for_it(found: Result<(Gather, Access), GatherStop>) -> Result<Option<(Gather, Access)>, Stop> {
     match found {
-        Ok((gather, _)) => Ok(Some(gather)),
+        Ok(found) => Ok(Some(found)),
         Err(GatherStop::NotForIt) => Ok(None),
         Err(GatherStop::Stop(stop)) => Err(stop),
     }
@@ -156,8 +168,7 @@ fn gather(
         now_parameter: clock.used.then_some(count + 1),
         values,
         parameters: count,
-        put: None,
-        make: None,
+        sink: Sink::Asker,
         reason: [" is not supported yet", " are not supported yet"]
             .iter()
             .find_map(|end| reason.strip_suffix(end))

@@ -1,18 +1,16 @@
 //! INSERT ... SELECT whose rows go to other shards than those they are read from: the query is gathered, and the merge server keeps what it
 //! gives in a table of its own, from where each row goes to its shard.
 
-use std::sync::Arc;
-
 use pg_query::protobuf::{InsertStmt, Node as Wrapped, OverridingKind, RangeVar, RawStmt, ResTarget, SelectStmt};
 
 use super::insert::plain_values;
 use super::wanted::default_text;
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
 use crate::plan::builder::Builder;
-use crate::plan::gather::{self, Defaults};
+use crate::plan::gather::{self, Defaults, Sink};
 use crate::plan::ir::Stop;
 use crate::plan::rewrite::quoted;
-use crate::plan::{Access, Context, Gather, Keyed, Output, Route, Several, Target};
+use crate::plan::{Access, Context, Gather, Route};
 use crate::sql::{self, Node, clock, edit, names, tokens};
 
 /// What becomes of the rows of a [`Gather`] that are not the client's.
@@ -60,25 +58,7 @@ pub enum Store {
 /// The refusal, where it is not.
 pub fn instead(route: Result<Route, Stop>, node: &Node, context: &Context<'_>) -> Result<Route, Stop> {
     let Node::InsertStmt(insert) = node else { return route };
-    match route {
-        Ok(Route { access, target: Target::Keyed(mut keyed), output }) => {
-            if let Keyed { several: Several::Refuse(_), touches_home, .. } = &keyed
-                && (*touches_home || !gather::one_shard(&keyed))
-                && let Ok(Some(gather)) = planned(insert, context)
-            {
-                keyed.several = Several::Gather(Arc::new(gather));
-            }
-            Ok(Route { access, target: Target::Keyed(keyed), output })
-        }
-        Err(Stop::Refuse(refusal)) => match planned(insert, context) {
-            Ok(Some(gather)) => {
-                let target = Target::Gather(Arc::new(gather));
-                Ok(Route { access: Access::Write, target, output: Output::Rows })
-            }
-            Ok(None) | Err(_) => Err(Stop::Refuse(refusal)),
-        },
-        route => route,
-    }
+    gather::where_refused(route, |_| Ok(planned(insert, context).ok().flatten().map(|gather| (gather, Access::Write))))
 }
 
 /// `None` if it is refused for other reasons than where rows live.
@@ -129,7 +109,7 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     let plain = insert.on_conflict_clause.is_none() && !returns && relation.guarded.is_none();
     // Its rows stay on the merge server until they are put.
     gather.ordered = None;
-    gather.put = Some(Put {
+    gather.sink = Sink::Put(Box::new(Put {
         table: format!("{}.{}", quoted(&relation.schema), quoted(&relation.name)),
         relation: relation.name.clone(),
         columns: given.iter().map(name).collect(),
@@ -141,7 +121,7 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
         store,
         insert: (!plain).then_some(text),
         returns,
-    });
+    }));
     Ok(Some(gather))
 }
 

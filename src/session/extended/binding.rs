@@ -61,7 +61,7 @@ impl Session {
                 self.drain().await?;
             }
         }
-        Ok(Place::Many(shards))
+        Ok(Place::Many { shards, order: None })
     }
 
     /// Sends Bind to a server that is made to hold the statement; the client gets the answer if `forward`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shardmap::ShardId;
 
 use super::messages::{is_local, known_part, malformed};
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Plan, PreparedVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, statement_name};
@@ -82,8 +82,10 @@ impl Session {
             }
             Place::Fetch(formats) => return Box::pin(self.describe_fetch_portal(name, &formats)).await,
             Place::Cursor => return Box::pin(self.describe_cursor(name)).await,
-            Place::One { shard, replica } => self.portal_server(shard, Some(replica), name)?,
-            Place::Many(shards) | Place::Every(shards) => {
+            Place::One { shard, replica } | Place::Stepwise { shard, replica, .. } => {
+                self.portal_server(shard, Some(replica), name)?
+            }
+            Place::Many { shards, .. } | Place::Every(shards) => {
                 // All of them owe their BindComplete; the first one's answers go to the client.
                 self.drain().await?;
                 self.portal_server(shards.first().copied().unwrap_or(ShardId(0)), None, name)?
@@ -167,8 +169,12 @@ impl Session {
                 self.say(CLOSE_COMPLETE);
                 return Ok(());
             }
-            Some(Place::One { shard, replica }) => vec![(shard, Some(replica))],
-            Some(Place::Many(shards) | Place::Every(shards)) => shards.into_iter().map(|shard| (shard, None)).collect(),
+            Some(Place::One { shard, replica } | Place::Stepwise { shard, replica, .. }) => {
+                vec![(shard, Some(replica))]
+            }
+            Some(Place::Many { shards, .. } | Place::Every(shards)) => {
+                shards.into_iter().map(|shard| (shard, None)).collect()
+            }
         };
         self.drain().await?;
         for (nth, (shard, replica)) in shards.into_iter().enumerate() {

@@ -9,9 +9,10 @@ use super::messages::{known_part, malformed, no_portal};
 use crate::execute::chorus::Chorus;
 use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
+use crate::execute::plain::Plain;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, CursorVerb, Output, Plan, PreparedVerb, TransactionVerb};
+use crate::plan::{Access, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
@@ -40,14 +41,6 @@ impl Session {
         if matches!(place, Place::Done) && self.deliver_rest(&execute) {
             return Ok(());
         }
-        let moving = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.moving.take());
-        if let (Some(bound), Some(compiled), Plan::Rows(route)) = (&moving, &compiled, plan) {
-            Box::pin(self.execute_moving(bound, compiled, route, &execute)).await?;
-            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
-                portal.place = Place::Done;
-            }
-            return Ok(());
-        }
         match (place, &compiled) {
             (Place::One { shard, replica }, _) => {
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
@@ -59,15 +52,19 @@ impl Session {
                     self.pipeline.sets.push((shard, names.clone()));
                 }
             }
-            (Place::Many(shards), _) => Box::pin(self.execute_many(&shards, &execute, plan)).await?,
+            (Place::Many { shards, order }, _) => Box::pin(self.execute_many(&shards, order, &execute, plan)).await?,
+            (Place::Stepwise { bind, .. }, Some(compiled)) => {
+                self.portal_done(execute.portal);
+                if let Plan::Rows(route) = plan {
+                    Box::pin(self.execute_stepwise(&bind, compiled, route, &execute)).await?;
+                }
+            }
             (Place::Gather(gathering), Some(compiled)) if matches!(plan, Plan::Cursor(_)) => {
                 if let Plan::Cursor(CursorVerb::Declare { name, hold, .. }) = plan {
                     let declare = self.execute_declare(&compiled.text, (name, *hold), &gathering);
                     Box::pin(declare).await?;
                 }
-                if let Some(portal) = self.names.portals.get_mut(execute.portal) {
-                    portal.place = Place::Done;
-                }
+                self.portal_done(execute.portal);
             }
             (Place::Fetch(formats), Some(compiled)) => {
                 if let Plan::Cursor(verb) = plan {
@@ -85,18 +82,23 @@ impl Session {
                     }
                     plan => Box::pin(self.execute_local(&compiled.text, plan)).await?,
                 }
-                let done = !matches!(plan, Plan::Empty);
-                if let Some(portal) = self.names.portals.get_mut(execute.portal).filter(|_| done) {
-                    portal.place = Place::Done;
+                if !matches!(plan, Plan::Empty) {
+                    self.portal_done(execute.portal);
                 }
             }
-            (Place::Local | Place::Done | Place::Fetch(_), _) => {
+            (Place::Local | Place::Done | Place::Fetch(_) | Place::Stepwise { .. }, _) => {
                 // Source: pquery.c, PortalRun and postgres.c, exec_execute_message.
                 let name = String::from_utf8_lossy(execute.portal);
                 return Err(Report::error("55000", format!("portal \"{name}\" cannot be run")).into());
             }
         }
         Ok(())
+    }
+
+    fn portal_done(&mut self, name: &[u8]) {
+        if let Some(portal) = self.names.portals.get_mut(name) {
+            portal.place = Place::Done;
+        }
     }
 
     fn send_execute(&mut self, at: usize, execute: &Execute<'_>, audience: Audience) {
@@ -113,7 +115,13 @@ impl Session {
         enlisted.server.expects.push(Step::Execute, audience);
     }
 
-    async fn execute_many(&mut self, shards: &[ShardId], execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
+    async fn execute_many(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+        plan: &Plan,
+    ) -> Result<(), Failure> {
         self.drain().await?;
         let reached = self.names.portals.get(execute.portal).map_or(0, |portal| portal.reached);
         let (output, access) = match plan {
@@ -123,7 +131,6 @@ impl Session {
         if is_explain(output) {
             return self.execute_explain(shards, access, output, execute).await;
         }
-        let order = self.names.portals.get(execute.portal).and_then(|portal| portal.order.clone());
         if access == Access::Write && (execute.rows_max > 0 || reached > 0) {
             return self.execute_kept(shards, order, execute).await;
         }
@@ -353,16 +360,27 @@ impl Session {
                 self.transaction_verb(text, verb).await?;
             }
             Plan::Setting(verb) => self.setting(text, verb).await?,
-            Plan::Discard(verb) => {
-                self.settle_implicit().await?;
-                self.discard(*verb, text).await?;
-            }
+            Plan::Discard(verb) => self.execute_discard(*verb, text).await?,
             Plan::Prepared(verb) => self.deallocate(verb)?,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
             Plan::Cursor(CursorVerb::Close(None)) => self.execute_close_all().await?,
             Plan::Rows(_) | Plan::Cursor(_) | Plan::SettingQuery(_) => return Err(no_portal(b"")),
         }
         Ok(())
+    }
+
+    async fn execute_discard(&mut self, verb: DiscardVerb, text: &[u8]) -> Result<(), Failure> {
+        if self.wrote_outside_block() {
+            match verb {
+                // Source: xact.c, PreventInTransactionBlock, XACT_FLAGS_PIPELINING.
+                DiscardVerb::All => {
+                    return Err(Report::error("25001", "DISCARD ALL cannot be executed within a pipeline").into());
+                }
+                DiscardVerb::Other => self.begin_behind_pipeline(),
+            }
+        }
+        self.settle_implicit().await?;
+        self.discard(verb, text).await
     }
 
     /// Ends the implicit transaction that earlier messages of the pipeline have begun on servers outside a block: what comes
@@ -372,7 +390,7 @@ impl Session {
             enlisted.needs_sync = false;
             enlisted.server.send_sync(Audience::Gateway);
         }
-        let mut plain = crate::execute::relay::Plain::default();
+        let mut plain = Plain::default();
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         self.pass_on_hidden_error(&plain)?;
@@ -390,7 +408,7 @@ impl Session {
             enlisted.server.send_flush();
             enlisted.begun = true;
         }
-        let mut plain = crate::execute::relay::Plain::default();
+        let mut plain = Plain::default();
         self.relay_in_block(&mut plain).await?;
         self.pass_on_hidden_error(&plain)?;
         let text = String::from_utf8_lossy(text).trim().to_owned();

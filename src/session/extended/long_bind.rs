@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::messages::{Bound, known_part, malformed};
 use crate::execute::fault::LinkFault;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{CursorVerb, KeySource, Plan, Target};
 use crate::session::failure::Failure;
 use crate::session::life::Session;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use shardmap::ShardId;
 
 use super::binding::Binding;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, PreparedVerb, Route};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
@@ -19,7 +19,6 @@ use crate::session::plans::compiled::Embeds;
 use crate::session::scatter::is_explain;
 use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
-use crate::session::write::rewritten::RowOrder;
 use crate::wire::frontend::{Bind, Malformed};
 use crate::wire::reply::Report;
 
@@ -119,13 +118,9 @@ impl Session {
             let tail = prepared.compiled.text.get(tail.clone()).unwrap_or_default();
             return Box::pin(self.bind_executed(bind, name, (arguments.len(), tail))).await;
         }
-        let (mut order, mut moving) = (None, None);
         let place = match plan {
             Plan::Rows(route) => match self.bind_rows(route, bind, &prepared, embeds.as_ref()).await? {
-                Some(rows) => {
-                    (order, moving) = (rows.order, rows.moving);
-                    rows.place
-                }
+                Some(place) => place,
                 None => return Ok(Bound::WholeNeeded),
             },
             Plan::Cursor(verb) => match Box::pin(self.bind_cursor(verb, bind, &prepared)).await? {
@@ -150,8 +145,6 @@ impl Session {
             statement: self.names.statements.name(bind.statement).unwrap_or_default(),
             binary_rows: bind.asks_for_binary(),
             reached: 0,
-            order,
-            moving,
             kept: None,
             explained,
         };
@@ -166,7 +159,7 @@ impl Session {
         bind: &Bind<'_>,
         prepared: &Prepared,
         embeds: Option<&Embeds>,
-    ) -> Result<Option<BoundRows>, Failure> {
+    ) -> Result<Option<Place>, Failure> {
         let destination = self.bound_destination(route, bind, prepared).await?;
         self.count_rows(route, &destination);
         self.note_locks(&prepared.compiled.text);
@@ -177,16 +170,10 @@ impl Session {
             self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
         }
         check_embedded(&destination, embeds)?;
-        let (mut order, mut moving) = (None, None);
         let place = match destination {
-            Destination::Move => {
-                moving = Some(bind.whole());
-                Box::pin(self.bind_moving(route, bind)).await?
-            }
+            Destination::Stepwise => Box::pin(self.bind_stepwise(route, bind)).await?,
             Destination::Split(_) | Destination::Compute => {
-                let bound = Box::pin(self.bind_rewritten((route, destination), bind, prepared)).await?;
-                order = bound.1;
-                bound.0
+                Box::pin(self.bind_rewritten((route, destination), bind, prepared)).await?
             }
             Destination::Gather(gather) => {
                 self.begin_if_own(&self.moment(route.access)?);
@@ -194,7 +181,7 @@ impl Session {
             }
             destination => self.place(destination, route.access, (bind, embeds)).await?,
         };
-        Ok(Some(BoundRows { place, order, moving }))
+        Ok(Some(place))
     }
 
     /// *Source*: portalmem.c, CreatePortal.
@@ -292,13 +279,13 @@ impl Session {
                 self.note_write_everywhere().await?;
                 let place = Box::pin(self.bind_many(self.gateway.each_shard().collect(), Access::Write, bind)).await?;
                 Ok(match place {
-                    Place::Many(shards) => Place::Every(shards),
+                    Place::Many { shards, .. } => Place::Every(shards),
                     place => place,
                 })
             }
             Destination::Split(_)
             | Destination::Compute
-            | Destination::Move
+            | Destination::Stepwise
             | Destination::Gather(_)
             | Destination::NeedsParameterTypes => Err(Failure::Told),
         }
@@ -380,13 +367,6 @@ impl Session {
     }
 }
 
-/// Where a statement is bound whose rows live somewhere; the rest as in [`Portal`].
-struct BoundRows {
-    place: Place,
-    order: Option<RowOrder>,
-    moving: Option<Box<[u8]>>,
-}
-
 /// What became of a Bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
@@ -451,14 +431,14 @@ pub(in crate::session) fn no_portal(name: &[u8]) -> Failure {
 fn explained(plan: &Plan, place: &Place, embeds: Option<&Embeds>, bind: &Bind<'_>) -> Option<Parameters> {
     let embedded = embeds.is_some_and(|embeds| !embeds.parameters.is_empty());
     match (plan, place) {
-        (Plan::Rows(route), Place::Many(_)) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
+        (Plan::Rows(route), Place::Many { .. }) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
         _ => None,
     }
 }
 
 /// Numbers of types inside values are translated in a Bind that goes out as it came.
 fn check_embedded(destination: &Destination, embeds: Option<&Embeds>) -> Result<(), Failure> {
-    let rewritten = matches!(destination, Destination::Move | Destination::Split(_) | Destination::Compute);
+    let rewritten = matches!(destination, Destination::Stepwise | Destination::Split(_) | Destination::Compute);
     let embedded = rewritten && embeds.is_some_and(|embeds| !embeds.parameters.is_empty());
     if embedded { Err(crate::session::type_numbers::not_rewritten()) } else { Ok(()) }
 }

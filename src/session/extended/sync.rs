@@ -1,6 +1,6 @@
 //! Sync: the end of a pipeline, on every server that has had a part in it.
 
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::pool::expect::Audience;
 use crate::pool::server::Server;
 use crate::session::failure::Failure;

@@ -159,7 +159,7 @@ impl Session {
             | Destination::All
             | Destination::Split(_)
             | Destination::Compute
-            | Destination::Move
+            | Destination::Stepwise
             | Destination::Gather(_)
             | Destination::NeedsParameterTypes => return None,
         };
@@ -306,8 +306,7 @@ impl Session {
 
     fn keep_portal(&mut self, planned: VolleyPlan, place: Place) {
         let VolleyPlan { compiled, name: statement, binary_rows, .. } = planned;
-        let (order, moving, kept, explained) = (None, None, None, None);
-        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, order, moving, kept, explained };
+        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, kept: None, explained: None };
         self.names.portals.insert(Name::default(), portal);
     }
 }

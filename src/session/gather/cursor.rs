@@ -8,7 +8,7 @@ use super::output::{only, print};
 use super::portal::{Held, HeldName, Kept};
 use super::run::{Gathering, Run, without_traces};
 use crate::execute::merge::Fetched;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::execute::ship::Silence;
 use crate::plan::{CursorVerb, Gather};
 use crate::pool::expect::Audience;

@@ -12,7 +12,7 @@ use super::cursor::texts;
 use super::portal::{Held, HeldName, Kept};
 use crate::execute::hoard::Hoard;
 use crate::execute::merge::{Fetched, Merge};
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{CursorVerb, Destination, Gather, Plan};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;

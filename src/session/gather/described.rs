@@ -150,7 +150,7 @@ impl Session {
             return Ok(None);
         }
         let mut texts: Vec<(&str, &Columns)> = gather.parts.iter().map(|part| part.text.as_str()).zip(parts).collect();
-        let stored = gather.put.as_ref().map(crate::session::write::insert_select::stored_columns);
+        let stored = gather.put().map(crate::session::write::insert_select::stored_columns);
         let mut stored_columns = Columns::default();
         if let Some(stored) = &stored {
             let at = self.enlist_any(Access::Read).await?;

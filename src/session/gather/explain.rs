@@ -56,7 +56,7 @@ impl Session {
     ) -> Result<bytes::BytesMut, Failure> {
         let unfit = || Report::error("0A000", "this EXPLAIN over several shards is not supported");
         let Some(explain) = Explain::of(text) else { return Err(unfit().into()) };
-        if explain.analyze && gathering.described.gather.put.is_some() {
+        if explain.analyze && gathering.described.gather.put().is_some() {
             return Err(Report::error(
                 "0A000",
                 "EXPLAIN ANALYZE of an INSERT over several shards is not supported yet",
@@ -124,7 +124,7 @@ impl Session {
         } else {
             None
         };
-        let stores = gather.put.as_ref().map(|put| put.relation.clone());
+        let stores = gather.put().map(|put| put.relation.clone());
         let node = ordered.map_or("Gather", crate::plan::Ordered::name);
         let merge = ordered.is_none().then(|| gather.merge.clone());
         let shown = Shown { node, reason: gather.reason.clone(), parts, merge, merge_plan, stores };

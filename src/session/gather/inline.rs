@@ -8,7 +8,7 @@ use super::ship::{Owing, Shipping};
 use crate::catalog::Oid;
 use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::execute::ship::{ShipError, Silence};
-use crate::plan::{Gather, Part, quoted};
+use crate::plan::{Gather, Part, Sink, quoted};
 use crate::pool::expect::Step;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
@@ -121,7 +121,7 @@ impl Session {
 /// Whether this run goes this way.
 pub(super) fn of<'a>(gathering: &'a Gathering, run: &Run<'_>) -> Option<&'a Inline> {
     let plan = &gathering.described.gather;
-    let to_client = run.statement.is_none() && plan.put.is_none() && plan.make.is_none();
+    let to_client = run.statement.is_none() && plan.sink == Sink::Asker;
     gathering.described.inline.as_ref().filter(|_| to_client)
 }
 
@@ -327,8 +327,7 @@ mod tests {
             now_parameter: None,
             values: Vec::new(),
             parameters: 1,
-            put: None,
-            make: None,
+            sink: Sink::Asker,
             ordered: None,
             reason: String::new(),
         };

@@ -7,7 +7,6 @@ use super::described::Wire;
 use super::run::{Gathering, PORTAL, Run};
 use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
-use crate::execute::relay::without_table_oids;
 use crate::execute::ship::Silence;
 use crate::plan::{Gather, Output, Plan};
 use crate::pool::expect::{Audience, Step};
@@ -23,6 +22,7 @@ use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report, Status};
 use crate::wire::row_description::Columns;
+use crate::wire::row_description::without_table_oids;
 
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
 const HELD_MAX: usize = 8;
@@ -82,7 +82,7 @@ impl Session {
         self.drain().await?;
         let Compiled { text, types, .. } = &*prepared.compiled;
         let copied = if is_copy(output) { super::output::copied_query(text)? } else { String::new() };
-        let text = match &gather.make {
+        let text = match gather.make() {
             _ if is_copy(output) => copied.as_bytes(),
             Some(make) => make.query.as_bytes(),
             None => text,
@@ -111,14 +111,14 @@ impl Session {
 
     /// Describe of such a portal.
     pub(in crate::session) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
-        let Gather { put, make, .. } = &*gathering.described.gather;
+        let gather = &gathering.described.gather;
         let output = self.portal_text(portal).1;
         let compiled = self.names.portals.get(portal).map(|portal| portal.compiled.clone());
         let declares = compiled.is_some_and(|compiled| matches!(compiled.plan(), Some(Plan::Cursor(_))));
         if declares
             || is_copy(output)
-            || make.is_some()
-            || output == Output::Rows && put.as_ref().is_some_and(|put| !put.returns)
+            || gather.make().is_some()
+            || output == Output::Rows && gather.put().is_some_and(|put| !put.returns)
         {
             self.say(NO_DATA);
             return;
@@ -176,10 +176,10 @@ impl Session {
             self.deliver_answer(&answer, execute);
             return Ok(());
         }
-        if let Some(make) = &gathering.described.gather.make {
+        if let Some(make) = gathering.described.gather.make() {
             return Box::pin(self.execute_make(gathering, make)).await;
         }
-        if let Some(put) = &gathering.described.gather.put {
+        if let Some(put) = gathering.described.gather.put() {
             return Box::pin(self.execute_put(execute, gathering, put)).await;
         }
         let permit = if execute.rows_max > 0 { Some(self.held_permit()?) } else { None };

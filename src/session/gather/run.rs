@@ -18,7 +18,7 @@ use crate::execute::hoard::Hoard;
 use crate::execute::link::Enlisted;
 use crate::execute::merge::Merge;
 use crate::execute::ship::{ShipError, Silence};
-use crate::plan::{Access, Destination, Gather, Output, Part, Route};
+use crate::plan::{Access, Destination, Gather, Output, Part, Route, Sink};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{CancelServer, Server};
 use crate::session::failure::Failure;
@@ -83,7 +83,7 @@ impl Session {
         gather: &Arc<Gather>,
         output: Output,
     ) -> Result<Ended, Failure> {
-        if let (Some(make), Output::Rows) = (&gather.make, output) {
+        if let (Some(make), Output::Rows) = (gather.make(), output) {
             return Box::pin(self.make_simple(gather, make)).await;
         }
         match output {
@@ -107,7 +107,7 @@ impl Session {
 
     /// The same with what is needed at hand.
     pub(super) async fn gather_query(&mut self, gathering: &Gathering) -> Result<Ended, Failure> {
-        if let Some(put) = &gathering.described.gather.put {
+        if let Some(put) = gathering.described.gather.put() {
             return Box::pin(self.put_simple(gathering, put)).await;
         }
         let run = Run { wire: Wire::Simple, tells_columns: true, rows_max: 0, statement: None, keeps: false };
@@ -132,8 +132,7 @@ impl Session {
 
     async fn run_steps(&mut self, gathering: &Gathering, run: Run<'_>, steps: &Steps) -> Result<Merged, Failure> {
         let plan = &gathering.described.gather;
-        if plan.put.is_none()
-            && plan.make.is_none()
+        if plan.sink == Sink::Asker
             && matches!(self.moment(Access::Read)?, Moment::Usual)
             && let Some(tag) = Box::pin(self.run_ordered(gathering, run)).await?
         {
@@ -145,8 +144,8 @@ impl Session {
             Moment::Usual | Moment::Own(_) => None,
         };
         let places = self.enlist_parts(&places).await?;
-        let draws = gathering.described.gather.put.as_ref().is_some_and(|put| put.draws);
-        if gathering.described.gather.put.is_some() || gathering.described.gather.make.is_some() {
+        let draws = plan.put().is_some_and(|put| put.draws);
+        if plan.sink != Sink::Asker {
             // Defaults may be drawn on the merge server.
             self.note_drawn_elsewhere();
         }
@@ -285,7 +284,7 @@ impl Session {
         if inline.is_none() {
             self.make_tables(gathering, &parameters, merge);
         }
-        if let Some(put) = &gathering.described.gather.put {
+        if let Some(put) = gathering.described.gather.put() {
             self.make_put_table(gathering, put, &parameters.bind_rest(&[]), merge);
         }
         let bytes_max = self.gateway.config.load().limits.shipped_bytes_max as u64;

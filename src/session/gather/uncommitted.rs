@@ -41,7 +41,7 @@ impl Session {
             .with_hint("Commit the DDL first.")
             .into());
         }
-        let draws = gather.put.as_ref().is_some_and(|put| put.draws);
+        let draws = gather.put().is_some_and(|put| put.draws);
         match changed {
             Some(name) if draws || names_a_table(&gather.merge, name) => Err(not_mergeable(name)),
             _ => Ok(()),

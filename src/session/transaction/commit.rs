@@ -7,7 +7,8 @@ use bytes::BytesMut;
 
 use crate::execute::fault::ServerFault;
 use crate::execute::link::Enlisted;
-use crate::execute::relay::{Frame, Handling, Joiner, Plain};
+use crate::execute::plain::Plain;
+use crate::execute::relay::{Frame, Handling, Joiner};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::settings::Settings;
 use crate::session::failure::Failure;

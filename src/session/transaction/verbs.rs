@@ -1,7 +1,7 @@
 //! Transaction control: BEGIN is answered here and travels lazily; its end goes to every enlisted shard.
 
 use crate::execute::fault::LinkFault;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{Access, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::session::failure::Failure;

@@ -10,13 +10,12 @@ use crate::session::gather::explain::Explain;
 use crate::session::gather::run::Gathering;
 use crate::session::life::{Ended, Session};
 use crate::session::plans::compiled::Compiled;
-use crate::session::statement::NoArguments;
 use crate::wire::frame;
 use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
 
-use super::fetched::Given;
+use super::stepwise::Given;
 
 /// A statement and what is known of its plan.
 struct Step {
@@ -105,13 +104,7 @@ impl Session {
 
     /// The rows are taken everywhere alike: one shard's plan stands for all.
     async fn moved_steps(&mut self, explain: &Explain, moving: &Move, given: Given<'_>) -> Result<Vec<Step>, Failure> {
-        let shards = match given {
-            Given::Nothing => self.sources(moving, &NoArguments)?,
-            Given::Bound(bind, types) => {
-                let arguments = crate::session::statement::BoundArguments::new(bind, Some(types));
-                self.sources(moving, &arguments)?
-            }
-        };
+        let shards = self.sources(moving, given)?;
         let shard = shards.first().copied().unwrap_or(self.default_shard);
         let at = self.enlist(shard, crate::plan::Access::Read).await?;
         let text = explain.with(&moving.take).ok_or_else(unfit)?;

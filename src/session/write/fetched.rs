@@ -8,53 +8,24 @@ use bytes::BytesMut;
 
 use super::planned_anew::part_text;
 use super::returned::Returned;
+use super::stepwise::{Given, RowFormats};
 use crate::plan::{
     Access, Chunk, Destination, FETCHED_ALIAS, Fetched, Gather, Route, Target, literal, quoted, rows_text,
 };
-use crate::pool::expect::{Audience, Step};
+use crate::pool::expect::Audience;
 use crate::session::ask::{EXACT, Values};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::gather::run::{Gathering, Run};
 use crate::session::life::{Ended, Session};
-use crate::session::parameters::Parameters;
-use crate::session::plans::compiled::Compiled;
-use crate::session::statement::Place;
 use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::fields::{tag, tag_rows};
 use crate::wire::frame::HEADER_BYTES;
-use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
 
 /// Rows within rows at the most: WITH queries that write and themselves need rows.
 const ROUNDS_MAX: usize = 6;
-
-/// The portal of what runs in place of the client's statement.
-const PORTAL: &[u8] = b"pgbraid_fetching";
-
-/// Parameters of the client's, with their types.
-#[derive(Clone, Copy)]
-pub(super) enum Given<'a> {
-    Nothing,
-    Bound(&'a Bind<'a>, &'a [u32]),
-}
-
-impl Given<'_> {
-    pub(super) fn types(&self) -> &[u32] {
-        match self {
-            Given::Nothing => &[],
-            Given::Bound(_, types) => types,
-        }
-    }
-
-    pub(super) fn parameters(&self) -> Parameters {
-        match self {
-            Given::Nothing => Parameters::default(),
-            Given::Bound(bind, _) => Parameters::of(bind),
-        }
-    }
-}
 
 /// What was fetched.
 #[derive(Default)]
@@ -97,38 +68,8 @@ impl Session {
         self.settle(own, &end, true).await
     }
 
-    /// Binds such a statement on one server, which describes it and never executes it.
-    pub(super) async fn bind_fetched(&mut self, bind: &Bind<'_>) -> Result<Place, Failure> {
-        let prepared = self.current(bind.statement).await?;
-        self.types_of(bind, &prepared).await?;
-        let at = self.enlist(self.default_shard, Access::Write).await?;
-        self.bind_on(at, (bind, None)).await
-    }
-
-    /// Executes what [`Session::bind_fetched`] bound.
-    pub(super) async fn execute_fetched(
-        &mut self,
-        bound: &[u8],
-        compiled: &Arc<Compiled>,
-        route: &Route,
-        execute: &Execute<'_>,
-    ) -> Result<(), Failure> {
-        self.drain().await?;
-        let bind = Bind::read(bound).map_err(crate::session::extended::messages::malformed)?;
-        let types = self.types_bound(&bind, compiled).await?;
-        // All it does is one transaction, which its Sync ends.
-        self.begin_behind_pipeline();
-        // What that has sent to servers is answered before others are waited for.
-        self.drain().await?;
-        let given = Given::Bound(&bind, &types);
-        let mut returned = Returned::of(execute);
-        let end = Box::pin(self.fetch_and_run(&compiled.text, route, given, (None, &mut returned))).await?;
-        self.conclude_returned(end, returned, execute);
-        Ok(())
-    }
-
     /// All of such a statement; what ends its answer is returned.
-    async fn fetch_and_run(
+    pub(super) async fn fetch_and_run(
         &mut self,
         text: &[u8],
         route: &Route,
@@ -143,8 +84,8 @@ impl Session {
             // It is planned anew, with values that are computed first.
             _ => (String::from_utf8_lossy(text).into_owned(), 0, None),
         };
-        let settled = Box::pin(self.settled(text, given, ROUNDS_MAX)).await?;
-        let end = Box::pin(self.run_settled(settled, given, answer)).await?;
+        let runnable = Box::pin(self.plan_anew(text, given, ROUNDS_MAX)).await?;
+        let end = Box::pin(self.run_planned_anew(runnable, given, answer)).await?;
         let Some(words) = part_of else { return Ok(end) };
         let mut whole = BytesMut::new();
         reply::complete(&mut whole, &format!("{words} {}", before + changed(&end)));
@@ -175,7 +116,7 @@ impl Session {
             {
                 let text = filled(&source.text, &found);
                 let rows = match &source.gather {
-                    Some(gather) => self.fetch_query(&text, gather, given).await?,
+                    Some(gather) => self.fetch_query(text.as_bytes(), gather, given).await?,
                     None => Box::pin(self.fetch_write(text, given, !source.columns.is_empty(), rounds)).await?,
                 };
                 bytes += rows.arrays.iter().map(String::len).sum::<usize>();
@@ -194,8 +135,8 @@ impl Session {
     }
 
     /// The rows of a query.
-    async fn fetch_query(&mut self, text: &str, gather: &Arc<Gather>, given: Given<'_>) -> Result<Rows, Failure> {
-        let described = self.described(text.as_bytes(), given.types(), gather, Wire::Simple).await?;
+    async fn fetch_query(&mut self, text: &[u8], gather: &Arc<Gather>, given: Given<'_>) -> Result<Rows, Failure> {
+        let described = self.described(text, given.types(), gather, Wire::Simple).await?;
         let names: Vec<String> = described.columns.named().into_iter().map(|(name, _, _)| name).collect();
         let list: Vec<_> = (1..=names.len()).map(|at| format!("c{at}")).collect();
         let gathering = Gathering { described, parameters: given.parameters(), result_formats: Vec::new() };
@@ -257,50 +198,47 @@ impl Session {
         returns: bool,
         rounds: usize,
     ) -> Result<Rows, Failure> {
-        let settled = Box::pin(self.settled(text, given, rounds)).await?;
+        let runnable = Box::pin(self.plan_anew(text, given, rounds)).await?;
         let mut rows = Rows::default();
-        match &settled.destination {
-            Destination::Gather(gather) if gather.put.is_some() && !returns => {
-                let end = Box::pin(self.run_settled(settled, given, (None, &mut Returned::Client))).await?;
+        match &runnable.destination {
+            Destination::Gather(gather) if gather.put().is_some() && !returns => {
+                let end = Box::pin(self.run_planned_anew(runnable, given, (None, &mut Returned::Client))).await?;
                 rows.changed = changed(&end);
                 return Ok(rows);
             }
-            Destination::Gather(gather) if gather.put.is_none() => {
-                return self.fetch_query(&settled.text, gather, given).await;
+            Destination::Gather(gather) if gather.put().is_none() => {
+                return self.fetch_query(&runnable.text, gather, given).await;
             }
             _ => {}
         }
         if returns {
-            if settled.route.access == Access::Write {
+            if runnable.route.access == Access::Write {
                 self.check_movable()?;
             }
-            self.show_columns(&settled.text, given, &mut rows).await?;
+            self.show_columns(&runnable.text, given, &mut rows).await?;
         }
-        if let (Destination::Move, Target::Moved(_)) = (&settled.destination, &settled.route.target) {
-            let (moved, changed) = self.moved_rows(&settled.route, given).await?;
+        if let (Destination::Stepwise, Target::Moved(moving)) = (&runnable.destination, &runnable.route.target) {
+            let (moved, changed) = self.moved_rows(moving, given).await?;
             rows.changed = changed;
             rows.take(&moved);
             return Ok(rows);
         }
-        let (shards, split) = self.shards_of(&settled)?;
-        let places = self.enlist_many(&shards, settled.route.access).await?;
+        let (shards, split) = self.shards_of(&runnable)?;
+        let places = self.enlist_many(&shards, runnable.route.access).await?;
         for (shard, at) in shards.iter().zip(&places) {
-            let own = part_text(&settled, &split, *shard)?;
-            match given {
-                Given::Nothing => self.link.servers[*at].server.send_query(&own, Audience::Joiner),
-                Given::Bound(bind, types) => self.send_fetching(*at, &own, types, bind, false),
-            }
+            let own = part_text(&runnable, &split, *shard)?;
+            self.send_step(*at, &own, given, RowFormats::Text);
         }
         let (harvested, changed) = self.harvest_counted(too_much).await?;
-        rows.changed = if settled.route.access == Access::Write { changed } else { 0 };
+        rows.changed = if runnable.route.access == Access::Write { changed } else { 0 };
         rows.take(&harvested);
         Ok(rows)
     }
 
     /// Has a server say which columns a statement returns.
-    async fn show_columns(&mut self, text: &str, given: Given<'_>, rows: &mut Rows) -> Result<(), Failure> {
+    async fn show_columns(&mut self, text: &[u8], given: Given<'_>, rows: &mut Rows) -> Result<(), Failure> {
         let at = self.enlist_any(Access::Write).await?;
-        let mut answers = self.ask_of(at, &[text.as_bytes()], given.types(), Wire::Simple).await?;
+        let mut answers = self.ask_of(at, &[text], given.types(), Wire::Simple).await?;
         let columns = answers.pop().and_then(|(_, columns)| columns).unwrap_or_default();
         let columns = Columns::new(columns).named();
         if let Some((name, _, _)) = columns.iter().find(|(_, oid, _)| *oid >= FIRST_NORMAL_OID) {
@@ -320,15 +258,6 @@ impl Session {
             rows.show(name, &type_name.unwrap_or_default());
         }
         Ok(())
-    }
-
-    pub(super) fn send_fetching(&mut self, at: usize, text: &[u8], types: &[u32], bind: &Bind<'_>, results: bool) {
-        let server = self.send_part_as(at, PORTAL, text, types, bind, results);
-        reply::execute(&mut server.outbound, PORTAL, 0);
-        server.expects.push(Step::Execute, Audience::Joiner);
-        reply::named(&mut server.outbound, b'C', b'P', PORTAL);
-        server.expects.push(Step::Close, Audience::Gateway);
-        server.send_flush();
     }
 }
 

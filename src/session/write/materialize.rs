@@ -2,7 +2,7 @@
 //! it by `pgbraid.refreshed()`; then it is dropped. `plan/ddl/materialize` says what the views are.
 
 use crate::catalog::RelationKind;
-use crate::execute::relay::Plain;
+use crate::execute::plain::Plain;
 use crate::plan::{DEFINITION, Make, Materialize, Put, Store, literal, quoted};
 use crate::pool::expect::Audience;
 use crate::session::failure::Failure;

@@ -1,13 +1,14 @@
 //! Writes that are more than their own text sent to the shards: rows parted and values computed first ([`rewritten`]), rows that change their
 //! shard ([`update_key`]), rows of a query over several shards ([`insert_select`], [`create_as`]), writes that need rows of other shards ([`fetched`],
-//! [`planned_anew`]). What they return with a row limit is kept by [`returned`]; EXPLAIN of them is [`explain`].
+//! [`planned_anew`]); the latter and those that change their shard run step by step ([`stepwise`]). What they return with a row limit is kept by [`returned`]; EXPLAIN of them is [`explain`].
 
 pub mod rewritten;
 mod returned;
 mod explain;
-pub mod update_key;
+mod stepwise;
+mod update_key;
 pub mod insert_select;
 pub mod create_as;
 mod materialize;
-pub mod fetched;
+mod fetched;
 mod planned_anew;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use shardmap::ShardId;
 
-use super::fetched::{Given, too_much};
+use super::fetched::too_much;
 use super::returned::Returned;
-use super::rewritten::{computed_of, distinct, planned_route, split_of, undecided};
+use super::rewritten::{Runnable, computed_of, distinct, planned_route, split_of, undecided};
+use super::stepwise::{Given, RowFormats};
 use crate::execute::chorus::Chorus;
 use crate::execute::interleave::Interleave;
 use crate::execute::put::Announce;
@@ -21,38 +22,32 @@ use crate::session::gather::described::Wire;
 use crate::session::gather::run::{Gathering, Run};
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
-use crate::session::statement::{BoundArguments, NoArguments};
 use crate::wire::copy::JoinFormat;
 use crate::wire::frame;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
 
-/// A statement as it is to run.
-pub(super) struct Settled {
-    pub(super) text: String,
-    pub(super) route: Route,
-    pub(super) destination: Destination,
-}
-
 impl Session {
     /// A statement with all that must be known before it runs.
-    pub(super) async fn settled(&mut self, text: String, given: Given<'_>, rounds: usize) -> Result<Settled, Failure> {
+    pub(super) async fn plan_anew(
+        &mut self,
+        text: String,
+        given: Given<'_>,
+        rounds: usize,
+    ) -> Result<Runnable, Failure> {
         let mut text = text;
         for round in (0..rounds).rev() {
             let compiled = self.compiled(text.as_bytes(), given.types()).await?;
             let route = planned_route(&compiled)?.clone();
-            let destination = match given {
-                Given::Nothing => self.destination(&route, &NoArguments)?,
-                Given::Bound(bind, types) => self.destination(&route, &BoundArguments::new(bind, Some(types)))?,
-            };
+            let destination = self.destination(&route, &*given.arguments())?;
             match (&destination, &route.target) {
-                (Destination::Compute, _) | (Destination::Move, Target::Computed(_)) => {
+                (Destination::Compute, _) | (Destination::Stepwise, Target::Computed(_)) => {
                     text = self.with_values(&text, &route, given).await?
                 }
-                (Destination::Move, Target::Fetched(fetched)) => {
+                (Destination::Stepwise, Target::Fetched(fetched)) => {
                     text = Box::pin(self.fetch(fetched, given, round)).await?.0;
                 }
-                _ => return Ok(Settled { text, route, destination }),
+                _ => return Ok(Runnable { text: text.into_bytes(), route, destination }),
             }
         }
         Err(undecided())
@@ -64,20 +59,17 @@ impl Session {
         let at = self.computing(computed).await?;
         let mut values = Vec::new();
         for (query, _) in computed.queries() {
-            match given {
-                Given::Nothing => self.link.servers[at].server.send_query(query.as_bytes(), Audience::Joiner),
-                Given::Bound(bind, types) => self.send_fetching(at, query.as_bytes(), types, bind, false),
-            }
+            self.send_step(at, query.as_bytes(), given, RowFormats::Text);
             values.extend(self.harvest(too_much).await?.into_iter().next().unwrap_or_default());
         }
         String::from_utf8(computed.apply(text.as_bytes(), &values)).map_err(|_| undecided())
     }
 
-    pub(super) fn shards_of(&self, settled: &Settled) -> Result<(Vec<ShardId>, Option<Vec<ShardId>>), Failure> {
-        if let Destination::Split(order) = &settled.destination {
+    pub(super) fn shards_of(&self, runnable: &Runnable) -> Result<(Vec<ShardId>, Option<Vec<ShardId>>), Failure> {
+        if let Destination::Split(order) = &runnable.destination {
             return Ok((distinct(order), Some(order.clone())));
         }
-        let shards = settled.destination.shards(self.default_shard).ok_or_else(|| {
+        let shards = runnable.destination.shards(self.default_shard).ok_or_else(|| {
             Report::error("0A000", "this write cannot be part of a statement over several shards")
                 .with_hint("Use a statement of its own, in the same transaction.")
         })?;
@@ -85,18 +77,21 @@ impl Session {
     }
 
     /// Runs the client's statement as it has become; what ends its answer is returned. `columns`: as the client is to be told them.
-    pub(super) async fn run_settled(
+    pub(super) async fn run_planned_anew(
         &mut self,
-        settled: Settled,
+        runnable: Runnable,
         given: Given<'_>,
         (columns, returned): (Option<Columns>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
         let mut end = BytesMut::new();
-        let failed = match &settled.destination {
+        let failed = match &runnable.destination {
             Destination::Gather(gather) => {
-                return self.run_gathered(&settled.text, gather, given, (columns, returned)).await;
+                return self.run_gathered(&runnable.text, gather, given, (columns, returned)).await;
             }
-            Destination::Move => return self.run_moved(&settled.route, given, returned).await,
+            Destination::Stepwise => {
+                let Target::Moved(moving) = &runnable.route.target else { return Err(undecided()) };
+                return self.take_and_put(moving, given, returned).await;
+            }
             Destination::All => {
                 self.enlist_all().await?;
                 self.note_write_everywhere().await?;
@@ -106,7 +101,7 @@ impl Session {
                     if chorus.inner.error().is_some() {
                         break;
                     }
-                    part.for_each(|at| self.send_final(at, settled.text.as_bytes(), given));
+                    part.for_each(|at| self.send_final(at, &runnable.text, given));
                     chorus = self.relay_returned(chorus, returned).await?;
                 }
                 if chorus.inner.error().is_none() {
@@ -115,10 +110,10 @@ impl Session {
                 !chorus.inner.finish(&mut end)
             }
             _ => {
-                let (shards, split) = self.shards_of(&settled)?;
-                let places = self.enlist_many(&shards, settled.route.access).await?;
+                let (shards, split) = self.shards_of(&runnable)?;
+                let places = self.enlist_many(&shards, runnable.route.access).await?;
                 for (shard, at) in shards.iter().zip(&places) {
-                    let own = part_text(&settled, &split, *shard)?;
+                    let own = part_text(&runnable, &split, *shard)?;
                     self.send_final(*at, &own, given);
                 }
                 let (leader, count) = (places.first().copied().unwrap_or(0), self.link.servers.len());
@@ -164,18 +159,18 @@ impl Session {
     /// The same by way of a merge server.
     async fn run_gathered(
         &mut self,
-        text: &str,
+        text: &[u8],
         gather: &Arc<Gather>,
         given: Given<'_>,
         (columns, returned): (Option<Columns>, &mut Returned),
     ) -> Result<BytesMut, Failure> {
-        let described = self.described(text.as_bytes(), given.types(), gather, Wire::Simple).await?;
+        let described = self.described(text, given.types(), gather, Wire::Simple).await?;
         let (result_formats, simple) = match given {
             Given::Nothing => (Vec::new(), true),
             Given::Bound(bind, _) => (bind.result_formats(), false),
         };
         let gathering = Gathering { described, parameters: given.parameters(), result_formats };
-        if let Some(put) = &gather.put {
+        if let Some(put) = gather.put() {
             return self.put_rows(&gathering, put, simple, returned).await;
         }
         if let Some(columns) = columns {
@@ -206,7 +201,7 @@ impl Session {
                 server.send_bound(text, &[], &rest, Audience::Joiner);
                 server.send_sync(Audience::Gateway);
             }
-            Given::Bound(bind, types) => self.send_fetching(at, text, types, bind, true),
+            Given::Bound(..) => self.send_step(at, text, given, RowFormats::Bound),
         }
     }
 
@@ -220,10 +215,10 @@ impl Session {
 }
 
 /// What one shard gets of a statement.
-pub(super) fn part_text(settled: &Settled, split: &Option<Vec<ShardId>>, shard: ShardId) -> Result<Vec<u8>, Failure> {
-    let text = settled.text.as_bytes();
+pub(super) fn part_text(runnable: &Runnable, split: &Option<Vec<ShardId>>, shard: ShardId) -> Result<Vec<u8>, Failure> {
+    let text = &runnable.text;
     match split {
-        Some(order) => Ok(split_of(&settled.route)?.text(text, |row| order.get(row) == Some(&shard))),
+        Some(order) => Ok(split_of(&runnable.route)?.text(text, |row| order.get(row) == Some(&shard))),
         None => Ok(text.to_vec()),
     }
 }

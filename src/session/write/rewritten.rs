@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use shardmap::ShardId;
 
+use super::stepwise::RowFormats;
 use crate::execute::interleave::Interleave;
-use crate::execute::relay::{HELD_FRAME_BYTES, Plain};
+use crate::execute::plain::Plain;
+use crate::execute::relay::HELD_FRAME_BYTES;
 use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
@@ -28,10 +30,10 @@ const TEXT: u32 = 25;
 const PORTAL: &[u8] = b"pgbraid_values";
 
 /// A statement as it is to run.
-struct Final {
-    text: Vec<u8>,
-    route: Route,
-    destination: Destination,
+pub(super) struct Runnable {
+    pub(super) text: Vec<u8>,
+    pub(super) route: Route,
+    pub(super) destination: Destination,
 }
 
 /// By row of a statement, the shard that stores it.
@@ -142,23 +144,24 @@ impl Session {
 
     // The extended protocol
 
-    /// Binds a statement whose text must change first. Also gives the order of its rows, if it is parted.
+    /// Binds a statement whose text must change first.
     pub(in crate::session) async fn bind_rewritten(
         &mut self,
         (route, destination): (&Route, Destination),
         bind: &Bind<'_>,
         prepared: &Prepared,
-    ) -> Result<(Place, Option<RowOrder>), Failure> {
+    ) -> Result<Place, Failure> {
         self.settle_parse(None).await?;
         self.drain().await?;
         let types = self.types_of(bind, prepared).await?;
-        let Final { text, route, destination } = self.computed(route, destination, bind, prepared, &types).await?;
+        let Runnable { text, route, destination } =
+            self.compute_bound(route, destination, bind, prepared, &types).await?;
         let every = destination == Destination::All;
         let single = matches!(destination, Destination::One(_) | Destination::Any);
         let (shards, order) = match destination {
             Destination::Split(order) => (distinct(&order), Some(order)),
             Destination::All => (self.all_shards(), None),
-            Destination::Gather(_) | Destination::Move => return Err(computed_and_merged()),
+            Destination::Gather(_) | Destination::Stepwise => return Err(computed_and_merged()),
             other => (other.shards(self.default_shard).ok_or_else(undecided)?, None),
         };
         let split = match &order {
@@ -174,15 +177,14 @@ impl Session {
                 split.zip(order.as_ref()).map(|(split, order)| split.text(&text, |row| order.get(row) == Some(shard)));
             self.send_text_bind(*at, own.as_deref().unwrap_or(&text), &types, bind, nth == 0);
         }
-        let place = match shards.first() {
+        Ok(match shards.first() {
             _ if every => Place::Every(shards),
             Some(shard) if single => {
                 let server = places.first().and_then(|at| self.link.servers.get(*at));
                 Place::One { shard: *shard, replica: server.is_some_and(|found| found.replica) }
             }
-            Some(_) | None => Place::Many(shards),
-        };
-        Ok((place, order.map(Into::into)))
+            Some(_) | None => Place::Many { shards, order: order.map(Into::into) },
+        })
     }
 
     pub(super) fn all_shards(&self) -> Vec<ShardId> {
@@ -228,15 +230,15 @@ impl Session {
     }
 
     /// The statement with all values computed that must be, and where it then runs.
-    async fn computed(
+    async fn compute_bound(
         &mut self,
         route: &Route,
         destination: Destination,
         bind: &Bind<'_>,
         prepared: &Prepared,
         types: &[u32],
-    ) -> Result<Final, Failure> {
-        let mut done = Final { text: prepared.compiled.text.to_vec(), route: route.clone(), destination };
+    ) -> Result<Runnable, Failure> {
+        let mut done = Runnable { text: prepared.compiled.text.to_vec(), route: route.clone(), destination };
         for _ in 0..ROUNDS_MAX {
             if done.destination != Destination::Compute {
                 return Ok(done);
@@ -251,7 +253,8 @@ impl Session {
             }
             let mut values = Vec::new();
             for (query, count) in computed.queries() {
-                let server = self.send_text_as(at, PORTAL, query.as_bytes(), types, bind, (Audience::Gateway, false));
+                let server =
+                    self.send_text_as(at, PORTAL, query.as_bytes(), types, bind, (Audience::Gateway, RowFormats::Text));
                 reply::execute(&mut server.outbound, PORTAL, 0);
                 server.expects.push(Step::Execute, Audience::Gateway);
                 reply::named(&mut server.outbound, b'C', b'P', PORTAL);
@@ -265,7 +268,7 @@ impl Session {
             let route = planned_route(&compiled)?.clone();
             let arguments = BoundArguments::new(bind, Some(types));
             let destination = self.destination(&route, &arguments)?;
-            done = Final { text, route, destination };
+            done = Runnable { text, route, destination };
         }
         if done.destination == Destination::Compute { Err(undecided()) } else { Ok(done) }
     }
@@ -273,31 +276,18 @@ impl Session {
     /// Parses a text under no name and binds it to the client's portal.
     fn send_text_bind(&mut self, at: usize, text: &[u8], types: &[u32], bind: &Bind<'_>, forward: bool) {
         let audience = if forward { Audience::Client } else { Audience::Gateway };
-        self.send_text_as(at, bind.portal, text, types, bind, (audience, true));
+        self.send_text_as(at, bind.portal, text, types, bind, (audience, RowFormats::Bound));
     }
 
-    /// The same for a part of what the gateway does in its place; `results`: in the client's formats, else as text.
-    pub(super) fn send_part_as(
+    /// Parses a text under no name and binds it. The values of parameters that it does not use are left out.
+    pub(super) fn send_text_as(
         &mut self,
         at: usize,
         portal: &[u8],
         text: &[u8],
         types: &[u32],
         bind: &Bind<'_>,
-        results: bool,
-    ) -> &mut crate::pool::server::Server {
-        self.send_text_as(at, portal, text, types, bind, (Audience::Joiner, results))
-    }
-
-    /// The values of parameters that a text does not use are left out.
-    fn send_text_as(
-        &mut self,
-        at: usize,
-        portal: &[u8],
-        text: &[u8],
-        types: &[u32],
-        bind: &Bind<'_>,
-        (audience, results): (Audience, bool),
+        (audience, formats): (Audience, RowFormats),
     ) -> &mut crate::pool::server::Server {
         let used = std::str::from_utf8(text).map(tokens::parameters).unwrap_or_default();
         let mut is_used = vec![false; bind.count()];
@@ -309,7 +299,7 @@ impl Session {
         let of = |(index, used): (usize, &bool)| if *used { types.get(index).copied().unwrap_or(0) } else { TEXT };
         let types: Vec<u32> = is_used.iter().enumerate().map(of).collect();
         let keeps = |index: usize| is_used.get(index).copied().unwrap_or(false);
-        let rest = bind.with_values(keeps, results);
+        let rest = bind.with_values(keeps, formats == RowFormats::Bound);
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         let server: &mut crate::pool::server::Server = &mut enlisted.server;

@@ -1,12 +1,14 @@
 //! A real Postgres for a test: its own directory, a Unix socket (no port to collide on), stopped when dropped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pgbraid::config::{ServerAddress, ServerTls, SslMode};
+use pgbraid::demo::postgres::{Account, Binaries};
 use tokio_postgres::{Client, NoTls};
 
 /// A running server. Any local user is let in.
@@ -14,37 +16,44 @@ pub struct Postgres {
     directory: PathBuf,
     process: Child,
     /// Also the number in the socket's name.
-    port: u16,
+    pub port: u16,
+}
+
+/// What a server shows its clients, as PEM.
+pub struct Tls<'a> {
+    pub certificate: &'a str,
+    pub key: &'a str,
+    /// Who signs clients' certificates.
+    pub authority: &'a str,
 }
 
 impl Postgres {
     /// Starts a server with these further settings (`name=value`).
     pub fn start(settings: &[&str]) -> Postgres {
-        Postgres::start_in(made_by_postgres(), settings)
+        Postgres::start_in(new_directory(), settings)
     }
 
-    /// Starts a server that lets users in over TCP by TLS and SCRAM only, on a free port, which is returned.
-    pub fn start_with_tls(certificate: &str, key: &str) -> (Postgres, u16) {
-        let directory = made_by_postgres();
-        let hba = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
-        for (name, text) in [("server.crt", certificate), ("server.key", key), ("hba.conf", hba)] {
+    /// Starts a server that listens to TCP too, on a free port. `hba`: all of its pg_hba.conf.
+    pub fn start_for_logins(hba: &str, tls: Option<Tls<'_>>) -> Postgres {
+        let directory = new_directory();
+        let file = |name: &str, text: &str| {
             let path = directory.join(name);
             std::fs::write(&path, text).unwrap();
+            // As PostgreSQL demands of keys. Source: be-secure-common.c, check_ssl_key_file_permissions.
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-            let owner = std::fs::metadata(&directory).unwrap();
-            std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
-        }
+            give_to_postgres(&path);
+            path.display().to_string()
+        };
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let file = |setting: &str, name: &str| format!("{setting}={}", directory.join(name).display());
-        let settings = [
-            "ssl=on".to_owned(),
-            file("ssl_cert_file", "server.crt"),
-            file("ssl_key_file", "server.key"),
-            file("hba_file", "hba.conf"),
-            "listen_addresses=127.0.0.1".to_owned(),
-            format!("port={port}"),
-        ];
-        (Postgres::start_in(directory, &settings.each_ref().map(String::as_str)), port)
+        let mut settings = vec!["listen_addresses=127.0.0.1".to_owned(), format!("port={port}")];
+        settings.push(format!("hba_file={}", file("hba.conf", hba)));
+        if let Some(Tls { certificate, key, authority }) = tls {
+            settings.push("ssl=on".to_owned());
+            settings.push(format!("ssl_cert_file={}", file("server.crt", certificate)));
+            settings.push(format!("ssl_key_file={}", file("server.key", key)));
+            settings.push(format!("ssl_ca_file={}", file("ca.crt", authority)));
+        }
+        Postgres::start_in(directory, &settings.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     fn start_in(directory: PathBuf, settings: &[&str]) -> Postgres {
@@ -96,6 +105,19 @@ impl Postgres {
         }
     }
 
+    /// Runs SQL as the superuser.
+    pub fn set_up(&self, sql: &str) {
+        let mut command = as_postgres("psql");
+        command.args(["-X", "-q", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-c", sql, "-h"]).arg(&self.directory);
+        let output = command.args(["-p", &self.port.to_string()]).output().unwrap();
+        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Where its socket is.
+    pub fn socket_directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// A connection to a database, as a user.
     pub async fn connect_as(&self, user: &str, database: &str) -> Client {
         let mut config = tokio_postgres::Config::new();
@@ -112,7 +134,7 @@ impl Postgres {
 
     /// A hot standby of this server.
     pub fn replica(&self) -> Postgres {
-        let directory = made_by_postgres();
+        let directory = new_directory();
         let data = directory.join("data");
         let mut command = as_postgres("pg_basebackup");
         command.args(["-U", "postgres", "-R", "-c", "fast", "--no-sync", "-D"]).arg(&data);
@@ -139,36 +161,30 @@ impl Drop for Postgres {
     }
 }
 
-/// A PostgreSQL program: of Debian's newest version, else from the PATH.
+/// One of PostgreSQL's programs.
 fn program(name: &str) -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin").join(name)).collect();
-    found.retain(|path| path.exists());
-    found.sort();
-    found.pop().unwrap_or_else(|| PathBuf::from(name))
+    Binaries::find().unwrap().program(name)
 }
 
-/// Postgres refuses to run as root.
+/// One of PostgreSQL's programs, run as somebody else if need be: Postgres refuses to run as root.
 fn as_postgres(name: &str) -> Command {
-    run_as_postgres(&program(name))
-}
-
-fn run_as_postgres(program: &Path) -> Command {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    let mut command = if id.stdout == b"0\n" {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
+    let mut command = Command::new(program(name));
+    if let Some(account) = Account::for_servers().unwrap() {
+        command.uid(account.uid).gid(account.gid);
+    }
     command.current_dir("/").env("LC_ALL", "C.UTF-8");
     command
 }
 
 /// A new directory that the server may write to.
-fn made_by_postgres() -> PathBuf {
-    let output = run_as_postgres(Path::new("mktemp")).args(["-d", "/tmp/pgbraid-test.XXXXXXXX"]).output().unwrap();
-    assert!(output.status.success(), "mktemp: {}", String::from_utf8_lossy(&output.stderr));
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+fn new_directory() -> PathBuf {
+    let directory = tempfile::Builder::new().prefix("pgbraid-test.").tempdir().unwrap().keep();
+    give_to_postgres(&directory);
+    directory
+}
+
+fn give_to_postgres(path: &Path) {
+    if let Some(account) = Account::for_servers().unwrap() {
+        chown(path, Some(account.uid), Some(account.gid)).unwrap();
+    }
 }
