@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use pg_query::protobuf::SelectStmt;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::draw::{self, Drawn};
 use super::part::{Parts, one_shard};
-use super::{Gather, Value, engine, label, view, whole};
+use super::{Gather, Value, engine, label, row, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -33,7 +33,17 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
                     keyed.several = Several::Gather(Arc::new(gather));
                 }
             }
+            if keyed.several == Several::Scatter
+                && !one_shard(&keyed)
+                && let Some(gather) = one_moment(select, access, context)
+            {
+                keyed.several = Several::Gather(gather);
+            }
             Ok(Route { access, target: Target::Keyed(keyed), output })
+        }
+        Ok(Route { access, target: Target::Scatter, output }) => {
+            let target = one_moment(select, access, context).map_or(Target::Scatter, Target::Gather);
+            Ok(Route { access, target, output })
         }
         Err(Stop::Refuse(refusal)) => match gather(select, &refusal.reason, context, USUAL) {
             Ok((gather, access)) => {
@@ -44,6 +54,14 @@ pub fn instead(route: Result<Route, Stop>, select: &SelectStmt, context: &Contex
         },
         route => route,
     }
+}
+
+/// The gather of a query that distributes, but that tells the time: each shard would tell its own.
+fn one_moment(select: &SelectStmt, access: Access, context: &Context<'_>) -> Option<Arc<Gather>> {
+    if access == Access::Write || !clock::is_told(select) {
+        return None;
+    }
+    gather(select, "telling one time for all shards", context, USUAL).ok().map(|(gather, _)| Arc::new(gather))
 }
 
 /// The gather of a query whose rows the gateway itself wants, wherever they are; `None` if it is not for that.
@@ -111,7 +129,7 @@ fn gather(
     if has_erased(&mut tree)? {
         return Err(GatherStop::NotForIt);
     }
-    view::expand(&mut tree, context)?;
+    row::expand_views(&mut tree, context).and_then(|()| view::expand(&mut tree, context))?;
     let Node::SelectStmt(expanded) = &tree else { return Err(GatherStop::NotForIt) };
     let mut builder = Builder::new(context);
     builder.gathering = true;
@@ -144,7 +162,7 @@ fn gather(
         Some(found) => found,
         None => {
             let mut tree = Node::SelectStmt(Box::new(select.clone()));
-            view::expand(&mut tree, context)?;
+            row::expand_views(&mut tree, context).and_then(|()| view::expand(&mut tree, context))?;
             label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
             tables(tree, context, &types).map(|(parts, merge)| (parts, merge, Vec::new()))?
         }

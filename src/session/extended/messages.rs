@@ -227,10 +227,10 @@ impl Session {
         self.bind_on(at, (bind, None)).await.map(Some)
     }
 
-    /// A prepared statement, compiled anew if the catalog has changed since.
+    /// A prepared statement, compiled anew if the catalog has changed since, or what its names and literals mean.
     pub(in crate::session) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if self.is_current(prepared.compiled.version) {
+        if self.is_current(prepared.compiled.version) && self.is_in_scope(&prepared.compiled) {
             return Ok(prepared);
         }
         Box::pin(self.compiled_anew(name, prepared)).await

@@ -435,12 +435,21 @@ pub(in crate::session) fn without_traces(body: &[u8]) -> BytesMut {
             continue;
         }
         kept.extend_from_slice(&[code]);
-        kept.extend_from_slice(value);
+        match value.strip_prefix(OWN_PORTAL.as_bytes()) {
+            Some(rest) if code == b'W' => {
+                kept.extend_from_slice(b"unnamed portal");
+                kept.extend_from_slice(rest);
+            }
+            _ => kept.extend_from_slice(value),
+        }
         kept.extend_from_slice(&[0]);
     }
     kept.extend_from_slice(&[0]);
     kept
 }
+
+/// How the context of an error in a parameter begins. *Source*: postgres.c, bind_param_error_callback.
+const OWN_PORTAL: &str = "portal \"pgbraid_part\"";
 
 #[cfg(test)]
 mod tests {
