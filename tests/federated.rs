@@ -28,6 +28,8 @@ mod describe;
 mod generate;
 #[path = "federated/hazards.rs"]
 mod hazards;
+#[path = "federated/meant.rs"]
+mod meant;
 #[path = "federated/moved.rs"]
 mod moved;
 #[path = "wire/login.rs"]

@@ -112,7 +112,9 @@ fn options<'t>(copy: &'t CopyStmt, context: &Context<'_>) -> Result<Options<'t>,
 fn is_well_formed(option: &DefElem) -> bool {
     let argument = names::inner(&option.arg);
     match option.defname.as_str() {
-        "format" => matches!(argument, Some(Node::String(text)) if matches!(text.sval.as_str(), "text" | "csv" | "binary")),
+        "format" => {
+            matches!(argument, Some(Node::String(text)) if matches!(text.sval.as_str(), "text" | "csv" | "binary"))
+        }
         "delimiter" | "null" | "quote" | "escape" | "encoding" => matches!(argument, Some(Node::String(_))),
         "header" | "freeze" => {
             matches!(argument, None | Some(Node::String(_) | Node::Integer(_) | Node::Boolean(_)))

@@ -97,8 +97,7 @@ pub fn type_modifiers(name: &ast::TypeName) -> Option<Vec<i32>> {
 /// intervaltypmodin; gram.y, opt_interval.
 pub fn has_plain_modifiers(name: &ast::TypeName) -> bool {
     /// YEAR, MONTH, DAY, HOUR, MINUTE, SECOND alone, what lies between two of them, and all (datetime.h, timestamp.h).
-    const FIELDS: [i32; 14] =
-        [4, 2, 8, 1024, 2048, 4096, 6, 1032, 3080, 7176, 3072, 7168, 6144, 0x7FFF];
+    const FIELDS: [i32; 14] = [4, 2, 8, 1024, 2048, 4096, 6, 1032, 3080, 7176, 3072, 7168, 6144, 0x7FFF];
     let named = strings(&name.names).unwrap_or_default();
     let built_in = matches!(named.as_slice(), ["pg_catalog", _]);
     let simple = |node: &Wrapped| match node.node.as_ref() {

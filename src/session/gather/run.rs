@@ -459,5 +459,7 @@ mod tests {
     fn positions_and_contexts_of_copies_do_not_reach_the_client() {
         let body = b"SERROR\0C22012\0Mdivision by zero\0P7\0WCOPY part1, line 1\0\0";
         assert_eq!(&without_traces(body)[..], b"SERROR\0C22012\0Mdivision by zero\0\0");
+        let body = b"C22P02\0Wportal \"pgbraid_part\" parameter $1 = '...'\0\0";
+        assert_eq!(&without_traces(body)[..], b"C22P02\0Wunnamed portal parameter $1 = '...'\0\0");
     }
 }

@@ -182,7 +182,10 @@ impl Plans {
             declared_types: types,
             utf8: scope.scope.utf8 && utf8,
         };
-        let statements = timed(|| plan::compile(&readable, &context)).ok();
+        let mut statements = timed(|| plan::compile(&readable, &context)).ok();
+        if !utf8 {
+            statements.iter_mut().for_each(|statements| plan::unreadable::refuse(statements));
+        }
         let compiled = Arc::new(self.compiled(text, types, (scope.id, catalog), statements));
         self.keep(scope.id, &compiled);
         compiled
@@ -269,7 +272,13 @@ mod tests {
     use crate::session::plans::shapes::Lookup;
 
     fn named(schema: &str) -> Scope {
-        Scope { database: "shop".to_owned(), search_path: vec![schema.to_owned()], role: String::new(), utf8: true, literals: String::new() }
+        Scope {
+            database: "shop".to_owned(),
+            search_path: vec![schema.to_owned()],
+            role: String::new(),
+            utf8: true,
+            literals: String::new(),
+        }
     }
 
     fn public() -> Arc<Scoped> {
