@@ -224,10 +224,10 @@ const IN_LATIN1: &[(&[u8], &str)] = &[
 #[test]
 fn characters_of_other_encodings_are_never_lost_on_their_way_to_the_shards() {
     let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut maker = Client::connect(&login::of(cluster.url())).unwrap();
+    maker.run("CREATE TABLE words (customer_id int8, v int4, t text)");
+    maker.run("INSERT INTO words SELECT c, c, CASE c WHEN 1 THEN U&'\\00e9' ELSE 'e' END FROM generate_series(1, 9) c");
     let mut client = Client::connect(&login::of(cluster.url()).with("client_encoding", "LATIN1")).unwrap();
-    client.run("CREATE TABLE words (customer_id int8, v int4, t text)");
-    client
-        .run("INSERT INTO words SELECT c, c, CASE c WHEN 1 THEN U&'\\00e9' ELSE 'e' END FROM generate_series(1, 9) c");
     for (sql, wanted) in IN_LATIN1 {
         for by_name in [false, true] {
             let asked = String::from_utf8_lossy(sql);
@@ -246,4 +246,31 @@ fn characters_of_other_encodings_are_never_lost_on_their_way_to_the_shards() {
         }
     }
     assert_eq!(client.value("SELECT count(*) FROM words"), "9");
+}
+
+#[test]
+fn a_statement_whose_columns_have_changed_is_refused_each_time_until_it_is_prepared_anew() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE at (customer_id int8, v int4)");
+    client.run("INSERT INTO at SELECT c, c FROM generate_series(1, 8) c");
+    for sql in
+        ["SELECT * FROM at ORDER BY customer_id", "SELECT max(v) FROM at", "SELECT * FROM at WHERE customer_id = 1"]
+    {
+        let name = sql.len().to_string();
+        let described = crate::client::target(b'D', b'S', name.as_bytes());
+        client.send(&[parse(name.as_bytes(), sql.as_bytes(), &[]), described, frame(b'S', b"")].concat());
+        assert_eq!(Answer::of(client.receive_ready()).error, None);
+        client.run("ALTER TABLE at ALTER COLUMN v TYPE int8");
+        for _ in 0..3 {
+            let (code, message) = again(&mut client, sql).error.unwrap();
+            assert_eq!(
+                (code.as_str(), message.as_str()),
+                ("0A000", "cached plan must not change result type"),
+                "{sql}"
+            );
+        }
+        client.run("ALTER TABLE at ALTER COLUMN v TYPE int4");
+        assert!(!rows(again(&mut client, sql)).is_empty(), "{sql}");
+    }
 }
