@@ -211,7 +211,13 @@ impl Parts {
         let rules = Rules::default();
         let plans = Plans::new(100);
         let (database, search_path) = ("shop".to_owned(), vec!["public".to_owned()]);
-        let scope = Scopes::default().scoped(Scope { database, search_path, role: String::new(), utf8: true });
+        let scope = Scopes::default().scoped(Scope {
+            database,
+            search_path,
+            role: String::new(),
+            utf8: true,
+            literals: String::new(),
+        });
         let mut lifted = Lifted::default();
         assert!(lifted.read(SELECT.as_bytes()));
         plans.learn(SELECT, &lifted, &scope, &catalog, &rules);

@@ -30,6 +30,8 @@ mod from;
 mod generate;
 #[path = "federated/hazards.rs"]
 mod hazards;
+#[path = "federated/meant.rs"]
+mod meant;
 #[path = "federated/moved.rs"]
 mod moved;
 #[path = "wire/login.rs"]

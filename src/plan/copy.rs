@@ -70,6 +70,9 @@ fn options<'t>(copy: &'t CopyStmt, context: &Context<'_>) -> Result<Options<'t>,
     let mut options = Options::default();
     for node in &copy.options {
         let Some(Node::DefElem(element)) = &node.node else { continue };
+        if !is_well_formed(element) {
+            return Err(Stop::Fails);
+        }
         let text = || names::option_text(element).unwrap_or_default();
         match element.defname.as_str() {
             "format" => options.format = Some(text()),
@@ -102,6 +105,23 @@ fn options<'t>(copy: &'t CopyStmt, context: &Context<'_>) -> Result<Options<'t>,
             .into());
     }
     Ok(options)
+}
+
+/// It has an argument of a kind that PostgreSQL takes, so that it can be printed. A server says what is wrong with others. *Source*: copy.c,
+/// ProcessCopyOptions.
+fn is_well_formed(option: &DefElem) -> bool {
+    let argument = names::inner(&option.arg);
+    match option.defname.as_str() {
+        "format" => {
+            matches!(argument, Some(Node::String(text)) if matches!(text.sval.as_str(), "text" | "csv" | "binary"))
+        }
+        "delimiter" | "null" | "quote" | "escape" | "encoding" => matches!(argument, Some(Node::String(_))),
+        "header" | "freeze" => {
+            matches!(argument, None | Some(Node::String(_) | Node::Integer(_) | Node::Boolean(_)))
+        }
+        "force_quote" | "force_not_null" | "force_null" => matches!(argument, Some(Node::AStar(_) | Node::List(_))),
+        _ => true,
+    }
 }
 
 fn relation(copy: &CopyStmt, builder: &Builder<'_>) -> Result<std::sync::Arc<Relation>, Stop> {

@@ -168,6 +168,9 @@ impl<'a> Builder<'a> {
                 Some(Node::List(list)) => list.items.as_slice(),
                 _ => &[],
             };
+            if !definitions.iter().chain(&range.coldeflist).all(is_defined_plainly) {
+                return Err(Stop::Fails);
+            }
             columns.extend(definitions.iter().chain(&range.coldeflist).filter_map(defined_column));
             open &= definitions.is_empty() && range.coldeflist.is_empty();
             if columns.is_empty() && range.functions.len() == 1 {
@@ -360,6 +363,13 @@ fn rename(columns: &mut Vec<(Option<String>, Option<Term>)>, alias: Option<&Alia
             Some(column) => column.0 = Some(name),
             None => columns.push((Some(name), None)),
         }
+    }
+}
+
+fn is_defined_plainly(node: &Wrapped) -> bool {
+    match &node.node {
+        Some(Node::ColumnDef(column)) => column.type_name.as_ref().is_none_or(names::has_plain_modifiers),
+        _ => true,
     }
 }
 

@@ -41,6 +41,7 @@ mod sequence;
 mod session;
 mod statement;
 mod shared;
+pub mod unreadable;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use builder::STACK_BYTES_MAX;

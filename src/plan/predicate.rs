@@ -255,6 +255,10 @@ impl<'a> Builder<'a> {
                 return self.sublink(link, Vec::new(), false, parts);
             }
             Node::FuncCall(call) => return self.function(node, call, parts),
+            // A server says so.
+            Node::TypeCast(cast) if !cast.type_name.as_ref().is_none_or(names::has_plain_modifiers) => {
+                return Err(Stop::Fails);
+            }
             Node::CurrentOfExpr(_) => {
                 parts.local.get_or_insert_with(|| "a cursor is on one shard".to_owned());
             }

@@ -36,11 +36,11 @@ pub enum Change {
 }
 
 impl Settings {
-    /// Of a start-up packet.
+    /// Of a start-up packet, in which names may be spelled as in `TimeZone`.
     pub fn from_startup(pairs: &[(String, String)]) -> Self {
         let mut settings = Settings::default();
         for (name, value) in pairs {
-            settings.entry(name).startup = Some(value.clone());
+            settings.entry(&name.to_ascii_lowercase()).startup = Some(value.clone());
         }
         settings
     }

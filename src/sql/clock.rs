@@ -17,6 +17,19 @@ pub struct Clock {
     pub returned: bool,
 }
 
+/// Constants that mean a moment when they are read as a date or time (datetime.c, `datetktbl`).
+const MOMENTS: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
+
+/// Whether a constant may mean a moment, alone or with more around it, as in `today 08:00` or `[now,)`: PostgreSQL reads it when it
+/// parses the text, so that what has been prepared once tells that moment for ever.
+pub fn has_moment(text: &str) -> bool {
+    /// Longer ones are no dates (datetime.h, `MAXDATELEN`); of arrays and ranges there may be two.
+    const LONGEST: usize = 2 * 128;
+    let is_moment = |word: &str| MOMENTS.iter().any(|moment| word.eq_ignore_ascii_case(moment));
+    let mentions = |text: &str| text.split(|char: char| !char.is_ascii_alphabetic()).any(is_moment);
+    mentions(text) && super::tokens::strings(text).any(|one| one.len() <= LONGEST && mentions(one))
+}
+
 /// All of them. *Source*: manual of PostgreSQL 15, 9.9.5. `clock_timestamp` and `timeofday` differ at each call anyway.
 pub fn find(text: &str) -> Vec<Clock> {
     let tokens = pg_query::scan_tokens(text).unwrap_or_default();
@@ -92,6 +105,19 @@ impl<'t> Word<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn constants_that_tell_a_moment_are_known() {
+        for text in
+            ["SELECT 'now'", "SELECT date ' Today '", "a < 'tomorrow 08:00'", "a <@ '[yesterday,)'", "E'\\x20now'"]
+        {
+            assert!(has_moment(text), "{text}");
+        }
+        for text in ["SELECT now()", "SELECT 'new', today", "SELECT 'known'", "SELECT 'nowhere' AS \"now\""] {
+            assert!(!has_moment(text), "{text}");
+        }
+        assert!(!has_moment(&format!("SELECT 'now{}'", " and then".repeat(40))));
+    }
 
     #[test]
     fn the_time_is_found_where_it_is_asked_for_and_nowhere_else() {

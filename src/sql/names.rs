@@ -92,6 +92,24 @@ pub fn type_modifiers(name: &ast::TypeName) -> Option<Vec<i32>> {
         .collect()
 }
 
+/// Whether its modifiers are such as PostgreSQL takes: constants and names; of an interval, a range of fields that its grammar has. The
+/// printer reads others as what they are not, or gives up the process. *Source*: parse_type.c, typenameTypeMod; timestamp.c,
+/// intervaltypmodin; gram.y, opt_interval.
+pub fn has_plain_modifiers(name: &ast::TypeName) -> bool {
+    /// YEAR, MONTH, DAY, HOUR, MINUTE, SECOND alone, what lies between two of them, and all (datetime.h, timestamp.h).
+    const FIELDS: [i32; 14] = [4, 2, 8, 1024, 2048, 4096, 6, 1032, 3080, 7176, 3072, 7168, 6144, 0x7FFF];
+    let named = strings(&name.names).unwrap_or_default();
+    let built_in = matches!(named.as_slice(), ["pg_catalog", _]);
+    let simple = |node: &Wrapped| match node.node.as_ref() {
+        Some(Node::ColumnRef(column)) => !built_in && column.fields.len() == 1,
+        Some(node) => matches!(constant(node), Some(Val::Ival(_))) || (!built_in && constant(node).is_some()),
+        None => false,
+    };
+    let interval = matches!(named.as_slice(), ["pg_catalog", "interval"]) && !name.typmods.is_empty();
+    name.typmods.iter().all(simple)
+        && (!interval || type_modifiers(name).is_some_and(|all| all.first().is_some_and(|one| FIELDS.contains(one))))
+}
+
 /// The argument of an option as text: a name, a string, a number or a Boolean; empty when there is none.
 pub fn option_text(element: &ast::DefElem) -> Option<String> {
     let Some(node) = inner(&element.arg) else { return Some(String::new()) };

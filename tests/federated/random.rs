@@ -36,7 +36,21 @@ enum Around {
 struct Way {
     protocol: Protocol,
     around: Around,
+    /// A setting with its value; `None`: as they come.
+    setting: Option<(&'static str, &'static str)>,
 }
+
+/// What decides how values are written, and what constants mean.
+const SETTINGS: &[(&str, &str)] = &[
+    ("TimeZone", "'Asia/Kolkata'"),
+    ("TimeZone", "'America/St_Johns'"),
+    ("DateStyle", "'SQL, DMY'"),
+    ("DateStyle", "'German'"),
+    ("IntervalStyle", "'iso_8601'"),
+    ("IntervalStyle", "'postgres_verbose'"),
+    ("extra_float_digits", "0"),
+    ("bytea_output", "'escape'"),
+];
 
 impl Way {
     fn of(seed: u64) -> Way {
@@ -47,9 +61,12 @@ impl Way {
             3 => Around::Block("BEGIN"),
             _ => Around::Nothing,
         };
+        // Rows are not moved under all of them.
+        let changes = seed.is_multiple_of(5) && !matches!(around, Around::Block(_));
+        let setting = changes.then(|| SETTINGS[(seed / 5 % SETTINGS.len() as u64) as usize]);
         match (around, protocol) {
-            (Around::Parameters, Protocol::Simple) => Way { protocol: Protocol::Text, around },
-            _ => Way { protocol, around },
+            (Around::Parameters, Protocol::Simple) => Way { protocol: Protocol::Text, around, setting },
+            _ => Way { protocol, around, setting },
         }
     }
 }
@@ -123,6 +140,17 @@ fn parameters_that_are_not_used_are_left_out() {
 static BLOCKS: Mutex<()> = Mutex::new(());
 
 fn run(both: &mut Both, made: &Made, way: Way) -> Outcome {
+    let set = |both: &mut Both, what: String| {
+        [&mut both.postgres, &mut both.gateway].into_iter().for_each(|client| client.run(&what));
+    };
+    let Some((name, value)) = way.setting else { return run_by_itself(both, made, way) };
+    set(both, format!("SET {name} TO {value}"));
+    let outcome = run_by_itself(both, made, way);
+    set(both, format!("RESET {name}"));
+    outcome
+}
+
+fn run_by_itself(both: &mut Both, made: &Made, way: Way) -> Outcome {
     let Around::Block(begin) = way.around else { return both.compare_statement(&made.statement, way.protocol) };
     let _one = BLOCKS.lock().unwrap();
     for client in [&mut both.postgres, &mut both.gateway] {

@@ -25,7 +25,7 @@ impl Generator {
             Text => (self.choices.one_of(&["new", "paid", "DE", "Ärger", "", "customer 3"]).to_owned(), "text"),
             Bool => (self.choices.one_of(&["true", "false", "NULL"]).to_owned(), "bool"),
             Date => (format!("2026-01-0{}", n % 6 + 1), "date"),
-            Ts => (format!("2026-01-01 0{n}:00Z"), "timestamptz"),
+            Ts => (format!("2026-01-01 0{n}:00{}", self.choices.one_of(&["Z", "Z", ""])), "timestamptz"),
             Float => ((f64::from(n) * 0.25).to_string(), "float8"),
             Uuid => (format!("a0eebc99-9c0b-4ef8-bb6d-6bb9bd38000{n}"), "uuid"),
             Bytes => (format!("\\x0{n}"), "bytea"),

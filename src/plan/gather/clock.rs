@@ -1,9 +1,8 @@
 //! `now()` and what is computed from it: one moment for all servers, handed to them as a parameter.
 
-use pg_query::protobuf::{FuncCall, SqlValueFunctionOp as Op};
+use pg_query::protobuf::{FuncCall, SelectStmt, SqlValueFunctionOp as Op, TypeCast, TypeName};
 
 use super::node;
-use crate::plan::Refusal;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
@@ -15,8 +14,22 @@ pub struct Clock {
     pub used: bool,
 }
 
-/// Constants that mean a moment when they are read as a date or time (datetime.c, `datetktbl`).
-const MOMENTS: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
+/// Whether rows of a query may hold the time of the transaction's start. What conditions compare with it is not looked at: as long as it
+/// takes to ask all shards, rows come and go.
+pub fn is_told(select: &SelectStmt) -> bool {
+    let mut tree = Node::SelectStmt(Box::new(select.clone()));
+    let mut clock = Clock::new(1);
+    without_conditions(&mut tree).and_then(|()| clock.replace(&mut tree)).is_ok() && clock.used
+}
+
+fn without_conditions(node: &mut Node) -> Result<(), Stop> {
+    match node {
+        Node::SelectStmt(select) => select.where_clause = None,
+        Node::JoinExpr(join) => join.quals = None,
+        _ => {}
+    }
+    edit::children(node, &mut without_conditions)
+}
 
 impl Clock {
     /// A clock that is read from parameter `parameter`, counted from 1.
@@ -43,7 +56,7 @@ impl Clock {
     /// Replaces them in `node` and below.
     ///
     /// # Errors
-    /// For a constant such as 'now' that is read as a moment by each server.
+    /// None of its own; those of a walk.
     pub fn replace(&mut self, node: &mut Node) -> Result<(), Stop> {
         if let Some(value) = self.value(node)? {
             *node = value;
@@ -78,22 +91,33 @@ impl Clock {
                 }
             }
             Node::TypeCast(cast) => {
-                let constant = names::inner(&cast.arg).and_then(names::string_constant).map(str::trim);
-                let moment = constant.is_some_and(|text| MOMENTS.iter().any(|word| text.eq_ignore_ascii_case(word)));
-                let type_name = cast.type_name.as_ref().and_then(names::plain_type);
-                match type_name {
-                    Some(("date" | "time" | "timetz" | "timestamp" | "timestamptz", false)) if moment => {
-                        Err(Refusal::unsupported(
-                            "a constant that means the current time is not supported over several shards",
-                        )
-                        .hint("Use now() or current_date.")
-                        .into())
-                    }
-                    _ => Ok(None),
+                if let Some(moment) = self.constant(cast) {
+                    cast.arg = node::boxed(moment);
                 }
+                Ok(None)
             }
             _ => Ok(None),
         }
+    }
+
+    /// What a constant such as 'now' means that is cast to a date or time. Other ones of such words are left to the servers: they are text, or no
+    /// times, as PostgreSQL says then, or are read by each shard when it parses the text.
+    fn constant(&mut self, cast: &TypeCast) -> Option<Node> {
+        let constant = names::inner(&cast.arg).and_then(names::string_constant)?.trim().to_ascii_lowercase();
+        let plain = TypeName { typmods: Vec::new(), ..cast.type_name.clone()? };
+        let (type_name, is_array) = names::plain_type(&plain)?;
+        let has_day = matches!(type_name, "date" | "timestamp" | "timestamptz");
+        if is_array || !(has_day || matches!(type_name, "time" | "timetz")) {
+            return None;
+        }
+        let days = match constant.as_str() {
+            "now" => return Some(self.moment()),
+            "today" if has_day => 0,
+            "tomorrow" if has_day => 1,
+            "yesterday" if has_day => -1,
+            _ => return None,
+        };
+        Some(node::plus(self.cast("date", -1), days))
     }
 
     fn since_midnight(&mut self, call: &mut FuncCall) -> Result<(), Stop> {

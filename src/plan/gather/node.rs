@@ -70,6 +70,17 @@ pub fn cast(argument: Node, type_name: &[&str], modifiers: &[i32]) -> Node {
     Node::TypeCast(Box::new(TypeCast { arg: boxed(argument), type_name: Some(type_name), location: 0 }))
 }
 
+/// `argument + number`.
+pub fn plus(argument: Node, number: i32) -> Node {
+    Node::AExpr(Box::new(pg_query::protobuf::AExpr {
+        kind: pg_query::protobuf::AExprKind::AexprOp as i32,
+        name: vec![name("pg_catalog"), name("+")],
+        lexpr: boxed(argument),
+        rexpr: boxed(integer(number)),
+        ..pg_query::protobuf::AExpr::default()
+    }))
+}
+
 /// `value AS label`; no label when it is empty.
 pub fn target(value: Node, label: &str) -> Wrapped {
     let target = ResTarget { name: label.to_owned(), val: boxed(value), ..ResTarget::default() };

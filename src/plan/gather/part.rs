@@ -9,6 +9,9 @@ use crate::plan::ir::Stop;
 use crate::plan::{Access, Context, KeySource, Keyed, Refusal, Several, Target};
 use crate::sql::edit;
 
+/// Columns that a table can have, so also a part's. *Source*: htup_details.h, `MaxHeapAttributeNumber`.
+const COLUMNS_MAX: usize = 1600;
+
 /// The parts of one statement.
 pub struct Parts<'c> {
     context: &'c Context<'c>,
@@ -85,6 +88,9 @@ impl<'c> Parts<'c> {
 
     /// Makes a query a part that runs there, and gives its name. The same text is the same part.
     pub fn add(&mut self, select: SelectStmt, target: Target) -> Result<String, Stop> {
+        if select.target_list.len() > COLUMNS_MAX {
+            return Err(super::engine::unfit());
+        }
         let outline = super::once::outline(&select);
         let text = edit::print_owned(select).ok_or_else(super::plan::unprintable)?;
         if let Some(known) = self.made.iter().find(|part| part.text == text) {
@@ -106,7 +112,7 @@ pub fn refused(keyed: &Keyed) -> Option<&Refusal> {
 }
 
 /// Whether it runs on one shard whatever the parameters are.
-fn one_shard(keyed: &Keyed) -> bool {
+pub fn one_shard(keyed: &Keyed) -> bool {
     let scalar = |source: &KeySource| !matches!(source, KeySource::ParameterArray { .. });
     match keyed.pins.split_first() {
         Some((first, others)) => {

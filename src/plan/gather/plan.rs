@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use pg_query::protobuf::SelectStmt;
 
-use super::clock::Clock;
+use super::clock::{self, Clock};
 use super::draw::{self, Drawn};
-use super::part::{Parts, refused};
-use super::{Gather, Sink, Value, engine, label, view, whole};
+use super::part::{Parts, one_shard, refused};
+use super::{Gather, Sink, Value, engine, label, row, view, whole};
 use crate::catalog::Oid;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -26,7 +26,8 @@ pub fn instead(mut route: Result<Route, Stop>, select: &SelectStmt, context: &Co
         }
         return route;
     }
-    where_refused(route, |refusal| if_for_it(gather(select, &refusal.reason, context, USUAL)))
+    let route = where_refused(route, |refusal| if_for_it(gather(select, &refusal.reason, context, USUAL)))?;
+    Ok(at_one_moment(route, select, context))
 }
 
 /// The same for any statement. `gathered`: what is made of it, and how it touches the shards; `None` if the refusal stands.
@@ -54,6 +55,31 @@ pub fn where_refused(
         },
         route => route,
     }
+}
+
+/// A query that distributes, but that tells the time, is gathered: each shard would tell its own.
+fn at_one_moment(mut route: Route, select: &SelectStmt, context: &Context<'_>) -> Route {
+    match &mut route.target {
+        Target::Keyed(keyed) if keyed.several == Several::Scatter && !one_shard(keyed) => {
+            if let Some(gather) = one_moment(select, route.access, context) {
+                keyed.several = Several::Gather(gather);
+            }
+        }
+        Target::Scatter => {
+            if let Some(gather) = one_moment(select, route.access, context) {
+                route.target = Target::Gather(gather);
+            }
+        }
+        _ => {}
+    }
+    route
+}
+
+fn one_moment(select: &SelectStmt, access: Access, context: &Context<'_>) -> Option<Arc<Gather>> {
+    if access == Access::Write || !clock::is_told(select) {
+        return None;
+    }
+    gather(select, "telling one time for all shards", context, USUAL).ok().map(|(gather, _)| Arc::new(gather))
 }
 
 /// The gather of a query whose rows the gateway itself wants, wherever they are; `None` if it is not for that.
@@ -123,7 +149,7 @@ fn gather(
     if has_erased(&mut tree)? {
         return Err(GatherStop::NotForIt);
     }
-    view::expand(&mut tree, context)?;
+    row::expand_views(&mut tree, context).and_then(|()| view::expand(&mut tree, context))?;
     let Node::SelectStmt(expanded) = &tree else { return Err(GatherStop::NotForIt) };
     let mut builder = Builder::new(context);
     builder.gathering = true;
@@ -156,7 +182,7 @@ fn gather(
         Some(found) => found,
         None => {
             let mut tree = Node::SelectStmt(Box::new(select.clone()));
-            view::expand(&mut tree, context)?;
+            row::expand_views(&mut tree, context).and_then(|()| view::expand(&mut tree, context))?;
             label::everywhere(&mut tree).and_then(|()| clock.replace(&mut tree))?;
             tables(tree, context, &types).map(|(parts, merge)| (parts, merge, Vec::new()))?
         }

@@ -3,12 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use pg_query::protobuf::{AExpr, AExprKind, CaseExpr, CaseWhen, RangeVar, SelectStmt};
+use pg_query::protobuf::{AExpr, AExprKind, Alias, CaseExpr, CaseWhen, RangeVar, SelectStmt};
 
 use super::node;
 use super::survey;
+use super::view;
 use super::whole::Tables;
-use crate::catalog::Relation;
+use crate::catalog::{Relation, RelationKind};
+use crate::plan::Context;
+use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
@@ -17,7 +20,31 @@ use crate::sql::{Node, edit, names};
 pub fn expand(node: &mut Node, tables: &Tables) -> Result<(), Stop> {
     let mut names = Names::default();
     names.node(node, tables)?;
-    Rows { names: &names }.node(node)
+    Rows { names: &names, of_views: false }.node(node)
+}
+
+/// The same of views, before sub-selects stand in their places, whose rows have no type.
+pub fn expand_views(node: &mut Node, context: &Context<'_>) -> Result<(), Stop> {
+    let mut tables = Tables::new();
+    let mut has_views = false;
+    view::number(node)?;
+    view::relations(node, &Builder::new(context), &mut |item, relation| {
+        has_views |= is_view(relation);
+        if let Node::RangeVar(name) = item {
+            tables.insert(name.location, relation.clone());
+        }
+        Ok(())
+    })?;
+    if !has_views {
+        return Ok(());
+    }
+    let mut names = Names::default();
+    names.node(node, &tables)?;
+    Rows { names: &names, of_views: true }.node(node)
+}
+
+fn is_view(relation: &Relation) -> bool {
+    matches!(relation.kind, RelationKind::View { .. })
 }
 
 /// A table and the names of its columns where it is shown.
@@ -39,14 +66,14 @@ impl Names {
                 self.columns.insert(target.name.clone());
             }
             Node::CommonTableExpr(cte) => self.given(&cte.aliascolnames),
-            Node::RangeSubselect(item) => self.given(item.alias.as_ref().map_or(&[], |alias| &alias.colnames)),
+            Node::RangeSubselect(item) => self.other(item.alias.as_ref()),
             Node::RangeFunction(item) => {
                 if let Some(alias) = &item.alias {
                     self.columns.insert(alias.aliasname.clone());
                     self.given(&alias.colnames);
                 }
             }
-            Node::JoinExpr(join) => self.given(join.alias.as_ref().map_or(&[], |alias| &alias.colnames)),
+            Node::JoinExpr(join) => self.other(join.alias.as_ref()),
             _ => {}
         }
         edit::children(node, &mut |child| self.node(child, tables))
@@ -56,8 +83,19 @@ impl Names {
         self.columns.extend(names.iter().filter_map(names::string).map(str::to_owned));
     }
 
+    /// Something else than a table.
+    fn other(&mut self, alias: Option<&Alias>) {
+        if let Some(alias) = alias {
+            self.given(&alias.colnames);
+            self.shown.insert(alias.aliasname.clone(), None);
+        }
+    }
+
     fn table(&mut self, name: &RangeVar, tables: &Tables) {
-        let Some(relation) = tables.get(&name.location) else { return };
+        let Some(relation) = tables.get(&name.location) else {
+            self.shown.insert(survey::visible(name).to_owned(), None);
+            return;
+        };
         let given = name.alias.as_ref().map_or(&[][..], |alias| &alias.colnames);
         let mut columns: Vec<_> = given.iter().filter_map(names::string).map(str::to_owned).collect();
         columns.extend(relation.columns.iter().skip(columns.len()).map(|column| column.name.clone()));
@@ -76,6 +114,8 @@ impl Names {
 
 struct Rows<'n> {
     names: &'n Names,
+    /// And of nothing else.
+    of_views: bool,
 }
 
 impl Rows<'_> {
@@ -142,6 +182,9 @@ impl Rows<'_> {
             return None;
         }
         let (relation, columns) = self.names.shown.get(name)?.as_ref()?;
+        if self.of_views && !is_view(relation) {
+            return None;
+        }
         let row = node::row(columns.iter().map(|column| node::column(&[name, column])));
         Some(unless_missing(name, node::cast(row, &[&relation.schema, &relation.name], &[])))
     }

@@ -214,23 +214,26 @@ impl Session {
         self.bind_on(at, (bind, None)).await.map(Some)
     }
 
-    /// A prepared statement, compiled anew if the catalog has changed since.
+    /// A prepared statement, compiled anew if the catalog has changed since, or what its names and literals mean.
     pub(in crate::session) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
         let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
-        if self.is_current(prepared.compiled.version) {
+        if self.is_current(prepared.compiled.version) && self.is_in_scope(&prepared.compiled) {
             return Ok(prepared);
         }
         Box::pin(self.compiled_anew(name, prepared)).await
     }
 
-    async fn compiled_anew(&mut self, name: &[u8], prepared: Prepared) -> Result<Prepared, Failure> {
-        let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
-        let prepared = Prepared { compiled, resolved_types: None, ..prepared };
+    async fn compiled_anew(&mut self, name: &[u8], before: Prepared) -> Result<Prepared, Failure> {
+        let compiled = self.compiled(&before.compiled.text, &before.compiled.types).await?;
+        let prepared = Prepared { compiled, resolved_types: None, ..before.clone() };
         self.names.statements.insert(name.into(), prepared.clone());
-        if let Some(described) = &prepared.described
-            && !name.is_empty()
-            && self.ask(name, &prepared.compiled).await?.row_description.as_deref() != Some(&**described)
-        {
+        let Some(described) = prepared.described.as_deref().filter(|_| !name.is_empty()) else { return Ok(prepared) };
+        let columns = self.ask(name, &prepared.compiled).await.map(|answer| answer.row_description);
+        if !columns.as_ref().is_ok_and(|columns| columns.as_deref() == Some(described)) {
+            // It is looked at again the next time.
+            self.names.statements.insert(name.into(), before);
+        }
+        if columns?.as_deref() != Some(described) {
             // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
             let mut report = Report::error("0A000", "cached plan must not change result type");
             report.routine = Some("RevalidateCachedQuery");

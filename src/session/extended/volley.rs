@@ -109,6 +109,9 @@ impl Session {
         };
         let catalog = self.catalog.load();
         let config = self.gateway.config.load();
+        if volley.parse.is_none() && !self.is_in_scope(&compiled) {
+            return None;
+        }
         if compiled.version != catalog.version || !self.has_room(&config.limits, &compiled) {
             return None;
         }
@@ -171,7 +174,8 @@ impl Session {
     fn unnamed_again(&self, text: &[u8], types: &[u32]) -> Option<Arc<Compiled>> {
         let known = &self.names.statements.get(&b""[..])?.compiled;
         let (version, settings, scoped) = self.scope.as_ref()?;
-        let same = *known.text == *text
+        let same = !known.fleeting
+            && *known.text == *text
             && *known.types == *types
             && (known.version, known.scope) == (*version, scoped.id)
             && Arc::ptr_eq(settings, self.current_settings());

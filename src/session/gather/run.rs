@@ -434,12 +434,21 @@ pub(in crate::session) fn without_traces(body: &[u8]) -> BytesMut {
             continue;
         }
         kept.extend_from_slice(&[code]);
-        kept.extend_from_slice(value);
+        match value.strip_prefix(OWN_PORTAL.as_bytes()) {
+            Some(rest) if code == b'W' => {
+                kept.extend_from_slice(b"unnamed portal");
+                kept.extend_from_slice(rest);
+            }
+            _ => kept.extend_from_slice(value),
+        }
         kept.extend_from_slice(&[0]);
     }
     kept.extend_from_slice(&[0]);
     kept
 }
+
+/// How the context of an error in a parameter begins. *Source*: postgres.c, bind_param_error_callback.
+const OWN_PORTAL: &str = "portal \"pgbraid_part\"";
 
 #[cfg(test)]
 mod tests {
@@ -449,5 +458,7 @@ mod tests {
     fn positions_and_contexts_of_copies_do_not_reach_the_client() {
         let body = b"SERROR\0C22012\0Mdivision by zero\0P7\0WCOPY part1, line 1\0\0";
         assert_eq!(&without_traces(body)[..], b"SERROR\0C22012\0Mdivision by zero\0\0");
+        let body = b"C22P02\0Wportal \"pgbraid_part\" parameter $1 = '...'\0\0";
+        assert_eq!(&without_traces(body)[..], b"C22P02\0Wunnamed portal parameter $1 = '...'\0\0");
     }
 }

@@ -16,6 +16,7 @@ use crate::catalog::{Catalog, CatalogVersion, Oid, Rules};
 use crate::plan::{self, Gather, Plan, Planned, Sharing, Target};
 use crate::pool::expect::StatementId;
 use crate::session::gather::described::Described;
+use crate::sql::clock;
 use crate::sql::lift::Lifted;
 
 /// Texts longer than this are compiled each time: they hold data rather than a statement that comes again.
@@ -48,6 +49,8 @@ pub struct Compiled {
     pub scope: ScopeId,
     /// Its statements; `None` when it is not SQL: PostgreSQL shall say what is wrong with it.
     pub statements: Option<Vec<Planned>>,
+    /// It has constants that mean the current time: each Parse is to read them anew.
+    pub fleeting: bool,
     /// Which of its values hold numbers of types, once asked because shards have different ones.
     pub embeds: OnceLock<Embeds>,
 }
@@ -179,7 +182,10 @@ impl Plans {
             declared_types: types,
             utf8: scope.scope.utf8 && utf8,
         };
-        let statements = timed(|| plan::compile(&readable, &context)).ok();
+        let mut statements = timed(|| plan::compile(&readable, &context)).ok();
+        if !utf8 {
+            statements.iter_mut().for_each(|statements| plan::unreadable::refuse(statements));
+        }
         let compiled = Arc::new(self.compiled(text, types, (scope.id, catalog), statements));
         self.keep(scope.id, &compiled);
         compiled
@@ -225,12 +231,13 @@ impl Plans {
             version: catalog.version,
             scope,
             statements,
+            fleeting: std::str::from_utf8(text).is_ok_and(clock::has_moment),
             embeds: OnceLock::new(),
         }
     }
 
     fn keep(&self, scope: ScopeId, compiled: &Arc<Compiled>) {
-        if compiled.text.len() <= CACHED_TEXT_BYTES {
+        if compiled.text.len() <= CACHED_TEXT_BYTES && !compiled.fleeting {
             let key = Key { scope, types: compiled.types.clone(), text: compiled.text.clone() };
             self.cache.insert(key, compiled.clone());
         }
@@ -265,7 +272,13 @@ mod tests {
     use crate::session::plans::shapes::Lookup;
 
     fn named(schema: &str) -> Scope {
-        Scope { database: "shop".to_owned(), search_path: vec![schema.to_owned()], role: String::new(), utf8: true }
+        Scope {
+            database: "shop".to_owned(),
+            search_path: vec![schema.to_owned()],
+            role: String::new(),
+            utf8: true,
+            literals: String::new(),
+        }
     }
 
     fn public() -> Arc<Scoped> {

@@ -76,6 +76,15 @@ impl Session {
         (*of == version && Arc::ptr_eq(settings, self.current_settings())).then_some(scope)
     }
 
+    /// What names and literals mean to the session is what they meant when this was compiled.
+    pub(in crate::session) fn is_in_scope(&mut self, compiled: &Compiled) -> bool {
+        if let Some(scope) = self.known_scope(compiled.version) {
+            return scope.id == compiled.scope;
+        }
+        let catalog = self.seen().cloned().unwrap_or_else(|| self.catalog.load().clone());
+        self.scope(&catalog).id == compiled.scope
+    }
+
     /// What names and literals mean to the session now.
     fn scope(&mut self, catalog: &Catalog) -> Arc<Scoped> {
         if let Some(scope) = self.known_scope(catalog.version) {
@@ -104,6 +113,7 @@ impl Session {
             return None;
         }
         if *compiled.text == *text
+            && !compiled.fleeting
             && let Some(scope) = self.known_scope(compiled.version).map(|scope| scope.id)
         {
             self.recent.keep_text(scope, &compiled);

@@ -22,6 +22,29 @@ pub struct Scope {
     pub role: String,
     /// Literals are UTF-8.
     pub utf8: bool,
+    /// What the session made of [`LITERAL_SETTINGS`].
+    pub literals: String,
+}
+
+/// Settings that decide what a server makes of a literal, or of a constant expression, when it parses or plans a text, and which
+/// it does not look at again when it runs what it has prepared: texts prepared under others are others. *Source*: the input functions
+/// of PostgreSQL 15 (datetime.c, timestamp.c, cash.c, xml.c), float.c for `float8out`, plancache.c, which follows
+/// `search_path` and roles by itself. (`array_nulls` may have one value only.)
+const LITERAL_SETTINGS: [&str; 8] = [
+    "timezone",
+    "timezone_abbreviations",
+    "datestyle",
+    "intervalstyle",
+    "extra_float_digits",
+    "lc_monetary",
+    "xmloption",
+    "client_encoding",
+];
+
+/// What settings make of literals, in the words in which they were made.
+fn literals(settings: &Settings) -> String {
+    let made = LITERAL_SETTINGS.iter().filter_map(|name| Some((name, settings.text_of(name)?)));
+    made.map(|(name, text)| format!("{name}={text};")).collect()
 }
 
 impl Scope {
@@ -37,7 +60,7 @@ impl Scope {
         let search_path = names.into_iter().map(|name| if name == "$user" { role.to_owned() } else { name }).collect();
         let guarded = catalog.schemas.values().flat_map(HashMap::values).any(|relation| relation.guarded.is_some());
         let role = if guarded { role.to_owned() } else { String::new() };
-        Scope { database: database.to_owned(), search_path, role, utf8 }
+        Scope { database: database.to_owned(), search_path, role, utf8, literals: literals(settings) }
     }
 }
 

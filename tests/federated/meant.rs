@@ -1,0 +1,276 @@
+//! What constants, times and names mean, whoever asked before and wherever a text runs.
+
+use crate::client::{Answer, Client, bind, execute, frame, parse};
+use crate::compare::Protocol;
+use crate::login;
+use crate::support::{Cluster, Setup};
+use crate::{Both, Outcome, PROTOCOLS, told};
+
+/// A statement under a name, which servers keep for all clients.
+fn named(client: &mut Client, sql: &str) -> Answer {
+    let parsed = parse(sql.len().to_string().as_bytes(), sql.as_bytes(), &[]);
+    let bound = bind(b"", sql.len().to_string().as_bytes(), &[], &[], &[]);
+    client.send(&[parsed, bound, execute(b"", 0), frame(b'S', b"")].concat());
+    Answer::of(client.receive_ready())
+}
+
+/// The same statement, prepared before.
+fn again(client: &mut Client, sql: &str) -> Answer {
+    client.send(
+        &[bind(b"", sql.len().to_string().as_bytes(), &[], &[], &[]), execute(b"", 0), frame(b'S', b"")].concat(),
+    );
+    Answer::of(client.receive_ready())
+}
+
+fn rows(answer: Answer) -> Vec<Vec<String>> {
+    assert_eq!(answer.error, None);
+    let text = |value: Option<Vec<u8>>| value.map_or("NULL".to_owned(), |value| String::from_utf8(value).unwrap());
+    answer.rows.into_iter().map(|row| row.into_iter().map(text).collect()).collect()
+}
+
+/// Settings, and statements whose constants they decide.
+const SETTINGS: &[&str] = &[
+    "SET TimeZone TO 'Asia/Tokyo'",
+    "SET TimeZone TO 'America/St_Johns'",
+    "SET DateStyle TO 'SQL, DMY'",
+    "SET IntervalStyle TO 'sql_standard'",
+    "SET extra_float_digits TO -5",
+];
+
+const CONSTANTS: &[&str] = &[
+    "SELECT count(*), '01-02-2026 02:30'::timestamptz FROM orders WHERE customer_id = 3 AND ts > '01-02-2026 02:30'",
+    "SELECT count(*) AS n, extract(epoch FROM '01-02-2026 02:30'::timestamptz) FROM orders WHERE ts > '01-01-2026 02:30'",
+    "SELECT id, note || 0.1::float8::text FROM orders WHERE ts > '01-01-2026 22:30' ORDER BY customer_id, id LIMIT 3",
+    "SELECT count(*) AS later, interval '-1 2:03'::text FROM orders o JOIN items i ON i.order_id = o.id WHERE o.ts > '01-01-2026 12:30'",
+    "SELECT code, '01-02-2026 02:30'::timestamptz, interval '-1 2:03' FROM countries ORDER BY code",
+];
+
+#[test]
+fn constants_mean_what_the_sessions_own_settings_make_of_them() {
+    let both = Both::start();
+    let (mut failures, mut seen) = (Vec::new(), std::collections::BTreeSet::new());
+    for settings in SETTINGS {
+        let mut both = both.another();
+        for client in [&mut both.postgres, &mut both.gateway] {
+            client.run(settings);
+        }
+        for sql in CONSTANTS {
+            let (wanted, got) = (rows(named(&mut both.postgres, sql)), rows(named(&mut both.gateway, sql)));
+            if wanted != got {
+                failures.push(format!("{settings}; {sql}\n  wanted {wanted:?}\n  got {got:?}"));
+            }
+            seen.insert((*sql, wanted));
+            for protocol in PROTOCOLS {
+                let outcome = both.compare(sql, false, protocol);
+                if !matches!(outcome, Outcome::Alike) {
+                    failures.push(format!("{settings}; [{protocol:?}] {sql}\n  {}", told(&outcome)));
+                }
+            }
+        }
+    }
+    assert!(seen.len() > CONSTANTS.len() * 2, "the settings decide nothing: {seen:?}");
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn a_prepared_statement_leaves_nothing_of_its_settings_to_others() {
+    let cluster = Cluster::with(Setup { shards: 2, config: "[pool]\nmax = 1\n", ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE at (customer_id int8, ts timestamptz)");
+    client.run("INSERT INTO at SELECT c, '2026-01-01 12:00Z' FROM generate_series(1, 8) c");
+    for (sql, wanted) in [
+        ("SELECT count(*) FROM at WHERE ts > '2026-01-01 12:30'", "0"),
+        ("SELECT ts > '2026-01-01 12:30' FROM at WHERE customer_id = 1", "f"),
+    ] {
+        client.run("SET TimeZone TO 'UTC'");
+        client.send(&[parse(sql.len().to_string().as_bytes(), sql.as_bytes(), &[]), frame(b'S', b"")].concat());
+        assert_eq!(Answer::of(client.receive_ready()).error, None);
+        // Its first run is under another setting, on servers that have not seen it.
+        client.run("SET TimeZone TO 'Asia/Tokyo'");
+        assert_ne!(rows(again(&mut client, sql)), [[wanted]], "{sql}");
+        let mut other = Client::connect(&login::of(cluster.url()).with("timezone", "UTC")).unwrap();
+        assert_eq!(rows(named(&mut other, sql)), [[wanted]], "{sql}");
+        let mut third = Client::connect(&login::of(cluster.url()).with("TimeZone", "Asia/Tokyo")).unwrap();
+        assert_ne!(rows(named(&mut third, sql)), [[wanted]], "{sql}");
+    }
+}
+
+#[test]
+fn constants_that_tell_the_time_tell_it_anew_with_each_parse() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE at (customer_id int8, ts timestamptz)");
+    client.run("INSERT INTO at VALUES (1, now()), (2, now()), (3, now()), (4, now())");
+    for sql in [
+        "SELECT 'now'::timestamptz AS t FROM at WHERE customer_id = 1",
+        "SELECT max('now'::timestamptz) AS t FROM at",
+        "SELECT t FROM (SELECT max(ts) AS m, timestamptz 'now' AS t FROM at) x",
+    ] {
+        let before = rows(named(&mut client, sql));
+        let mut other = Client::connect(&login::of(cluster.url())).unwrap();
+        let after = rows(named(&mut other, sql));
+        assert!(after > before, "{sql}: {after:?} after {before:?}");
+    }
+    let days = "SELECT 'now'::timestamptz = now(), date 'today' = current_date, 'tomorrow'::date - current_date, \
+                'yesterday'::timestamp(0)::date - current_date, count(*) FROM at";
+    assert_eq!(rows(client.query(days)), [["t", "t", "1", "-1", "4"]]);
+    client.run("UPDATE at SET ts = now() - interval '1 day'");
+    let between = "SELECT count(*) FROM at WHERE ts < 'today' AND ts >= 'yesterday' OR ts < 'now'";
+    assert_eq!(rows(named(&mut client, between)), [["4"]]);
+}
+
+#[test]
+fn rows_of_all_shards_tell_one_time() {
+    let cluster = Cluster::with(Setup { shards: 3, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE at (customer_id int8)");
+    client.run("INSERT INTO at SELECT generate_series(1, 30)");
+    for sql in [
+        "SELECT now() FROM at",
+        "SELECT x.n FROM (SELECT current_timestamp AS n, customer_id FROM at WHERE customer_id <> 1) x",
+        "SELECT now(), now() FROM at WHERE customer_id IN (1, 2, 3, 4, 5, 6, 7, 8, 9)",
+        "SELECT localtimestamp FROM at WHERE now() > '2020-01-01' LIMIT 20",
+    ] {
+        for block in ["SELECT 1", "BEGIN"] {
+            client.run(block);
+            let mut told = rows(client.query(sql));
+            assert!(told.len() > 8, "{sql}: {told:?}");
+            told.dedup();
+            assert_eq!(told.len(), 1, "{sql}: {told:?}");
+            client.query("ROLLBACK");
+        }
+    }
+}
+
+/// The row of a view has a type, which the sub-select that stands for the view has not.
+const WHOLE_VIEWS: &[&str] = &[
+    "SELECT v FROM by_status v",
+    "SELECT v, count(*) FROM by_status v GROUP BY v",
+    "SELECT (v).n, row_to_json(v), v.* FROM by_status v WHERE v IS NOT NULL",
+    "SELECT o.id, v FROM orders o LEFT JOIN by_status v ON v.n = o.id",
+    "SELECT array_agg(v ORDER BY v.status) FROM by_status v",
+    "SELECT x.v FROM (SELECT v, 1 AS one FROM by_status v) x ORDER BY x.v",
+    "SELECT count(w), count(w.*) FROM (SELECT customer_id FROM orders) o JOIN by_status w ON w.n > o.customer_id",
+    "WITH by_status AS (SELECT max(id) AS m FROM orders) SELECT by_status.m FROM by_status",
+];
+
+#[test]
+fn a_views_row_is_of_the_views_type() {
+    let mut both = Both::start();
+    for client in [&mut both.gateway, &mut both.postgres] {
+        client
+            .run("CREATE VIEW by_status AS SELECT status, count(*) AS n, sum(total) AS s FROM orders GROUP BY status");
+    }
+    let mut failures = Vec::new();
+    for sql in WHOLE_VIEWS {
+        for protocol in [Protocol::Simple, Protocol::Text] {
+            let outcome = both.compare(sql, false, protocol);
+            if !matches!(outcome, Outcome::Alike) {
+                failures.push(format!("[{protocol:?}] {sql}\n  {}", told(&outcome)));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n\n"));
+}
+
+/// What the printer of syntax trees cannot be given: it ends the process.
+const MALFORMED: &[&str] = &[
+    "COPY (SELECT count(*) FROM orders) TO STDOUT WITH (DELIMITER)",
+    "COPY (SELECT count(*) FROM orders) TO STDOUT WITH (FORMAT)",
+    "COPY (SELECT count(*) FROM orders) TO STDOUT WITH (FORMAT 5)",
+    "COPY (SELECT count(*) FROM orders) TO STDOUT WITH (FORMAT nosuch)",
+    "COPY (SELECT count(*) FROM orders) TO STDOUT WITH (HEADER 1.5)",
+    "COPY (SELECT count(*) FROM orders) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE)",
+    "COPY (SELECT count(*) FROM orders) TO STDOUT WITH (FORMAT csv, FORCE_QUOTE 7)",
+    "COPY (SELECT count(*) FROM orders) TO STDOUT WITH (ENCODING)",
+    "SELECT sum(total::numeric(5 + 1)) FROM orders",
+    "SELECT max(ts::pg_catalog.timestamptz(a)) FROM orders",
+    "SELECT max(took::pg_catalog.interval(5)) FROM orders",
+    "SELECT max(took::pg_catalog.interval('x')) FROM orders",
+    "SELECT count(*) FROM json_to_recordset('[{\"a\":1}]') AS x(a numeric(5 + 1)), orders",
+];
+
+#[test]
+fn options_and_modifiers_that_postgres_refuses_are_refused_in_its_words() {
+    let mut both = Both::start();
+    for sql in MALFORMED {
+        let (wanted, got) = (both.postgres.query(sql), both.gateway.query(sql));
+        assert!(wanted.error.is_some(), "{sql}");
+        assert_eq!(got.error, wanted.error, "{sql}: {:?}", got.lost);
+    }
+    assert_eq!(both.gateway.value("SELECT count(*) > 0 FROM orders"), "t");
+}
+
+#[test]
+fn more_partial_totals_than_a_table_has_columns_are_left_to_the_merge_server() {
+    let mut both = Both::start();
+    let totals: Vec<String> = (0..810).map(|n| format!("avg(qty + {n})")).collect();
+    let sql = format!("SELECT gift, {} FROM orders GROUP BY gift", totals.join(", "));
+    let outcome = both.compare(&sql, false, Protocol::Simple);
+    assert!(matches!(outcome, Outcome::Alike), "{}", told(&outcome));
+}
+
+/// Statements in LATIN1, whose byte E9 is no UTF-8: with what they answer, or that they are refused.
+const IN_LATIN1: &[(&[u8], &str)] = &[
+    (b"SELECT count(*) FROM words WHERE t = '\xe9'", "0A000"),
+    (b"SELECT t FROM words WHERE t <= '\xe9' ORDER BY customer_id LIMIT 1", "0A000"),
+    (b"SELECT count(*) FROM words WHERE t = '\xe9' AND customer_id IN (1, 2, 3, 4, 5, 6, 7)", "0A000"),
+    (b"INSERT INTO words SELECT max(customer_id) + 1, '\xe9' FROM words", "0A000"),
+    (b"SELECT count(*) FROM words WHERE t = '\xe9' AND customer_id = 1", "1"),
+    (b"SELECT v FROM words WHERE t = '\xe9'", "1"),
+    (b"SELECT max(t) FROM words WHERE v = 1", "\u{e9}"),
+];
+
+#[test]
+fn characters_of_other_encodings_are_never_lost_on_their_way_to_the_shards() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut maker = Client::connect(&login::of(cluster.url())).unwrap();
+    maker.run("CREATE TABLE words (customer_id int8, v int4, t text)");
+    maker.run("INSERT INTO words SELECT c, c, CASE c WHEN 1 THEN U&'\\00e9' ELSE 'e' END FROM generate_series(1, 9) c");
+    let mut client = Client::connect(&login::of(cluster.url()).with("client_encoding", "LATIN1")).unwrap();
+    for (sql, wanted) in IN_LATIN1 {
+        for by_name in [false, true] {
+            let asked = String::from_utf8_lossy(sql);
+            if by_name {
+                let ends = [execute(b"", 0), frame(b'S', b"")].concat();
+                client.send(&[parse(b"", sql, &[]), bind(b"", b"", &[], &[], &[]), ends].concat());
+            } else {
+                client.send(&frame(b'Q', &[sql, &b"\0"[..]].concat()));
+            }
+            let answer = Answer::of(client.receive_ready());
+            let got = match &answer.error {
+                Some((code, _)) => code.clone(),
+                None => answer.rows[0][0].as_ref().unwrap().iter().map(|byte| char::from(*byte)).collect(),
+            };
+            assert_eq!(got, *wanted, "{asked}: {:?}", answer.error);
+        }
+    }
+    assert_eq!(client.value("SELECT count(*) FROM words"), "9");
+}
+
+#[test]
+fn a_statement_whose_columns_have_changed_is_refused_each_time_until_it_is_prepared_anew() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE at (customer_id int8, v int4)");
+    client.run("INSERT INTO at SELECT c, c FROM generate_series(1, 8) c");
+    for sql in
+        ["SELECT * FROM at ORDER BY customer_id", "SELECT max(v) FROM at", "SELECT * FROM at WHERE customer_id = 1"]
+    {
+        let name = sql.len().to_string();
+        let described = crate::client::target(b'D', b'S', name.as_bytes());
+        client.send(&[parse(name.as_bytes(), sql.as_bytes(), &[]), described, frame(b'S', b"")].concat());
+        assert_eq!(Answer::of(client.receive_ready()).error, None);
+        client.run("ALTER TABLE at ALTER COLUMN v TYPE int8");
+        for _ in 0..3 {
+            let (code, message) = again(&mut client, sql).error.unwrap();
+            assert_eq!(
+                (code.as_str(), message.as_str()),
+                ("0A000", "cached plan must not change result type"),
+                "{sql}"
+            );
+        }
+        client.run("ALTER TABLE at ALTER COLUMN v TYPE int4");
+        assert!(!rows(again(&mut client, sql)).is_empty(), "{sql}");
+    }
+}
