@@ -215,7 +215,7 @@ const IN_LATIN1: &[(&[u8], &str)] = &[
     (b"SELECT count(*) FROM words WHERE t = '\xe9'", "0A000"),
     (b"SELECT t FROM words WHERE t <= '\xe9' ORDER BY customer_id LIMIT 1", "0A000"),
     (b"SELECT count(*) FROM words WHERE t = '\xe9' AND customer_id IN (1, 2, 3, 4, 5, 6, 7)", "0A000"),
-    (b"INSERT INTO words SELECT max(customer_id) + 1, '\xe9' FROM words", "0A000"),
+    (b"INSERT INTO words (customer_id, t) SELECT max(customer_id) + 1, '\xe9' FROM words", "0A000"),
     (b"SELECT count(*) FROM words WHERE t = '\xe9' AND customer_id = 1", "1"),
     (b"SELECT v FROM words WHERE t = '\xe9'", "1"),
     (b"SELECT max(t) FROM words WHERE v = 1", "\u{e9}"),
