@@ -1,6 +1,6 @@
 # make demo                     four real shards, a gateway and a shop's data; ARGS="--shards 2 --port 7000" for options
 # make test                     formatting, lints, tests with real servers, the drivers that people use
-# make release                  a build for production, optimized by a profile; takes two builds' time, prints where it is
+# make release                  a build for production, optimized by profiles; takes two builds' time, prints where it is
 # make bench                    that build next to a direct connection and PgBouncer
 # make lint                     formatting and lints alone
 
