@@ -59,7 +59,7 @@ impl Session {
         (head, rest): (&[u8], &[u8]),
         alone: bool,
     ) -> Result<Ended, Failure> {
-        let Some(prepared) = self.names.statements.get(name.as_bytes()).cloned() else {
+        let Some(prepared) = self.names.statements.copy(name.as_bytes()) else {
             return Err(no_statement(name.as_bytes()));
         };
         let known: Result<Values, ()> = arguments.iter().cloned().collect();

@@ -96,7 +96,22 @@ impl Hash for Name {
 }
 
 /// By the client's names. A client that seeks collisions slows down itself alone.
-type Named<V> = HashMap<Name, V, foldhash::fast::RandomState>;
+type Named<V> = HashMap<Name, Weighed<V>, foldhash::fast::RandomState>;
+
+/// An entry, and what it took when it was added: for as long as it is kept, that is counted, whatever becomes of it.
+#[derive(Debug)]
+pub struct Weighed<V> {
+    entry: V,
+    bytes: usize,
+}
+
+impl<V> Deref for Weighed<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.entry
+    }
+}
 
 /// Entries by name, and how much they take.
 #[derive(Debug)]
@@ -128,8 +143,9 @@ impl<V: Weigh> Kept<V> {
     /// Adds an entry, or replaces it.
     pub fn insert(&mut self, name: Name, entry: V) {
         self.remove(&name);
-        self.bytes += entry.bytes();
-        self.entries.insert(name, entry);
+        let bytes = entry.bytes();
+        self.bytes += bytes;
+        self.entries.insert(name, Weighed { entry, bytes });
     }
 
     /// A name as it is kept.
@@ -137,9 +153,17 @@ impl<V: Weigh> Kept<V> {
         self.entries.get_key_value(name).map(|(name, _)| name.clone())
     }
 
-    /// For changes that do not change what it takes.
+    /// A copy of an entry.
+    pub fn copy(&self, name: &[u8]) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.entries.get(name).map(|weighed| weighed.entry.clone())
+    }
+
+    /// An entry, to be changed. It is counted as before.
     pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut V> {
-        self.entries.get_mut(name)
+        self.entries.get_mut(name).map(|weighed| &mut weighed.entry)
     }
 
     /// Removes an entry.
@@ -147,8 +171,8 @@ impl<V: Weigh> Kept<V> {
         if self.entries.is_empty() {
             return None;
         }
-        let entry = self.entries.remove(name)?;
-        self.bytes -= entry.bytes().min(self.bytes);
+        let Weighed { entry, bytes } = self.entries.remove(name)?;
+        self.bytes -= bytes;
         Some(entry)
     }
 
@@ -167,7 +191,7 @@ impl<V: Weigh> Kept<V> {
         self.entries.retain(|name, entry| {
             let kept = keep(name, entry);
             if !kept {
-                *bytes -= entry.bytes().min(*bytes);
+                *bytes -= entry.bytes;
             }
             kept
         });
@@ -249,6 +273,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     impl Weigh for usize {
@@ -265,6 +290,7 @@ mod tests {
         kept.insert(Name::from(&b"b"[..]), 30);
         kept.insert(Name::from(&b"c"[..]), 400);
         assert_eq!((kept.bytes(), kept.len()), (431, 3));
+        *kept.get_mut(b"c").unwrap() = 5;
         kept.retain(|name, _| name != b"c");
         assert_eq!(kept.remove(b"a"), Some(1));
         assert_eq!(kept.remove(b"a"), None);

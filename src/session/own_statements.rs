@@ -29,7 +29,8 @@ impl Session {
     /// A list of objects; the unnamed statement is none of them. *Source*: prepare.c, pg_prepared_statement.
     async fn prepared_statements(&mut self, at: usize, wire: Wire) -> Result<String, Failure> {
         let named = self.names.statements.iter().filter(|(name, _)| !name.is_empty());
-        let named: Vec<(Name, Prepared)> = named.map(|(name, prepared)| (name.clone(), prepared.clone())).collect();
+        let named: Vec<(Name, Prepared)> =
+            named.map(|(name, prepared)| (name.clone(), Prepared::clone(prepared))).collect();
         let mut rows = Vec::new();
         for (name, prepared) in named {
             let types = match &prepared.resolved_types {

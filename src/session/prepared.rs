@@ -84,10 +84,15 @@ impl Session {
         (before, tail): (usize, &[u8]),
         alone: bool,
     ) -> Result<Ended, Failure> {
-        let Some(prepared) = self.names.statements.get(name.as_bytes()).cloned() else {
+        let Some(prepared) = self.names.statements.copy(name.as_bytes()) else {
             return Err(no_statement(name.as_bytes()));
         };
-        let compiled = self.compiled(&prepared.compiled.text, &prepared.compiled.types).await?;
+        let known = prepared.compiled.clone();
+        let compiled = if self.is_current(known.version) && self.is_in_scope(&known) {
+            known
+        } else {
+            self.compiled(&known.text, &known.types).await?
+        };
         let prepared = Prepared { compiled, ..prepared };
         let Some(Plan::Rows(route)) = prepared.plan() else {
             return Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported")

@@ -28,9 +28,9 @@ impl Session {
     pub(super) async fn setting(&mut self, text: &[u8], verb: &SettingVerb) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();
         let (run, show_rows) = match verb {
-            SettingVerb::Reset { name } | SettingVerb::Set { name, to_default: true, local: false, .. } => {
+            SettingVerb::Reset { name } | SettingVerb::Set { name, to_default: true, .. } => {
                 // A pooled server's own default is not what the client asked for when it connected.
-                (self.startup_assignment(name).unwrap_or_else(|| text.clone()), false)
+                (self.startup_assignment(name, is_local(verb)).unwrap_or_else(|| text.clone()), false)
             }
             SettingVerb::ResetAll => (self.reset_all_script(&text), false),
             SettingVerb::SetConfig { .. } => (text.clone(), true),
@@ -44,7 +44,12 @@ impl Session {
         }
         self.run_setting(&run, show_rows).await?;
         let isolation = self.transaction.block().map(|block| block.log.isolation());
-        self.remember(|settings| changed(settings, verb, &text), is_local(verb), run);
+        let style = self.reported_date_style(verb);
+        let changed = |settings: &Settings| match &style {
+            Some(style) => settings.with("datestyle", Change::Value(style.clone())),
+            None => changed(settings, verb, &text),
+        };
+        self.remember(changed, is_local(verb), run);
         if let (Some("transaction_isolation"), Some(before)) = (named(verb), isolation) {
             self.follow_isolation(before).await?;
         }
@@ -55,6 +60,16 @@ impl Session {
         };
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())
+    }
+
+    /// What became of DateStyle, of which a SET may give a part alone; `None` in the middle of a pipeline, when servers do not say.
+    fn reported_date_style(&self, verb: &SettingVerb) -> Option<String> {
+        let resets = matches!(verb, SettingVerb::Set { to_default: true, .. } | SettingVerb::Reset { .. });
+        if named(verb) != Some("datestyle") || resets || self.link.servers.iter().any(|enlisted| enlisted.needs_sync) {
+            return None;
+        }
+        let told = &self.link.servers.first()?.server.parameters;
+        told.iter().find(|(name, _)| name.eq_ignore_ascii_case("datestyle")).map(|(_, value)| value.clone())
     }
 
     /// Runs it where the session's servers are, or on one taken for it.
@@ -129,8 +144,8 @@ impl Session {
         }
     }
 
-    fn startup_assignment(&self, name: &str) -> Option<String> {
-        self.settings.startup_value(name).map(|value| assignment(name, value, false))
+    fn startup_assignment(&self, name: &str, local: bool) -> Option<String> {
+        self.settings.startup_value(name).map(|value| assignment(name, value, local))
     }
 
     fn reset_all_script(&self, text: &str) -> String {

@@ -108,9 +108,14 @@ mod tests {
 
     #[test]
     fn constants_that_tell_a_moment_are_known() {
-        for text in
-            ["SELECT 'now'", "SELECT date ' Today '", "a < 'tomorrow 08:00'", "a <@ '[yesterday,)'", "E'\\x20now'"]
-        {
+        for text in [
+            "SELECT 'now'",
+            "SELECT date ' Today '",
+            "a < 'tomorrow 08:00'",
+            "a <@ '[yesterday,)'",
+            "E'\\x20now'",
+            "U&'now'",
+        ] {
             assert!(has_moment(text), "{text}");
         }
         for text in ["SELECT now()", "SELECT 'new', today", "SELECT 'known'", "SELECT 'nowhere' AS \"now\""] {

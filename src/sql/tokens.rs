@@ -96,7 +96,8 @@ pub fn copied_query(text: &str) -> Option<String> {
 /// The string constants, as written.
 pub fn strings(text: &str) -> impl Iterator<Item = &str> {
     let tokens = pg_query::scan_tokens(text).unwrap_or_default();
-    tokens.into_iter().filter(|token| token.token == Token::Sconst as i32).filter_map(move |token| {
+    let is_string = |token: i32| token == Token::Sconst as i32 || token == Token::Usconst as i32;
+    tokens.into_iter().filter(move |token| is_string(token.token)).filter_map(move |token| {
         let (start, end) = bounds(text, token.start, token.end)?;
         text.get(start..end)
     })

@@ -35,6 +35,12 @@ const SETTINGS: &[&str] = &[
     "SET DateStyle TO 'SQL, DMY'",
     "SET IntervalStyle TO 'sql_standard'",
     "SET extra_float_digits TO -5",
+    "SET bytea_output TO 'escape'",
+    "SET quote_all_identifiers TO on",
+    // Either sets a part of it, and the servers are lent on.
+    "SET DateStyle TO 'DMY'; SET DateStyle TO 'ISO'",
+    "SET DateStyle TO 'ISO'",
+    "BEGIN; SET LOCAL DateStyle TO 'SQL, DMY'; SET LOCAL DateStyle TO DEFAULT",
 ];
 
 const CONSTANTS: &[&str] = &[
@@ -43,6 +49,8 @@ const CONSTANTS: &[&str] = &[
     "SELECT id, note || 0.1::float8::text FROM orders WHERE ts > '01-01-2026 22:30' ORDER BY customer_id, id LIMIT 3",
     "SELECT count(*) AS later, interval '-1 2:03'::text FROM orders o JOIN items i ON i.order_id = o.id WHERE o.ts > '01-01-2026 12:30'",
     "SELECT code, '01-02-2026 02:30'::timestamptz, interval '-1 2:03' FROM countries ORDER BY code",
+    "SELECT count(*), '\\x4100'::bytea::text, quote_ident('plain') FROM orders WHERE customer_id = 3",
+    "SELECT id, '\\x4100'::bytea::text, quote_ident('plain') FROM orders WHERE customer_id = 5 ORDER BY id",
 ];
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,10 +36,10 @@ impl Gateway {
     pub fn start_through(cluster: &Cluster, ports: &[u16]) -> Gateway {
         let name = unique("gateway");
         let mut table: toml::Table = fs::read_to_string(cluster.config_path()).unwrap().parse().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let gateway = table["gateway"].as_table_mut().unwrap();
         gateway.insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
-        let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let http = format!("127.0.0.1:{}", free_port());
         gateway.insert("http_listen".to_owned(), http.clone().into());
         for (shard, port) in table["shard"].as_array_mut().unwrap().iter_mut().zip(ports) {
             let primary = shard["primary"].as_str().unwrap();
@@ -148,4 +149,18 @@ fn launch(config: &Path, log: &Path, pauses: &Path) -> Child {
     command.args(["serve", "--config"]).arg(config).env("PGBRAID_PAUSE", pauses);
     command.stderr(File::options().create(true).append(true).open(log).unwrap());
     host().launcher.launch(command).unwrap()
+}
+
+/// A port below those that outgoing connections are given, which would take it while the gateway is dead. *Source*: ip(7),
+/// ip_local_port_range.
+fn free_port() -> u16 {
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let nth = std::process::id().wrapping_mul(61).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + (nth % u32::from(PORTS.end - PORTS.start)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

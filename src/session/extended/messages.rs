@@ -216,7 +216,7 @@ impl Session {
 
     /// A prepared statement, compiled anew if the catalog has changed since, or what its names and literals mean.
     pub(in crate::session) async fn current(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
-        let Some(prepared) = self.names.statements.get(name).cloned() else { return Err(no_statement(name)) };
+        let Some(prepared) = self.names.statements.copy(name) else { return Err(no_statement(name)) };
         if self.is_current(prepared.compiled.version) && self.is_in_scope(&prepared.compiled) {
             return Ok(prepared);
         }

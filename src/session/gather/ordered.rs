@@ -188,7 +188,7 @@ impl Session {
     /// Nothing that has been done since the last Sync is lost if the shards' implicit transactions end.
     fn holds_nothing(&self) -> bool {
         let local = |portal: &Portal| matches!(portal.place, Place::Gather(_) | Place::Local | Place::Done);
-        self.pipeline.writes == Default::default() && self.names.portals.values().all(local)
+        self.pipeline.writes == Default::default() && self.names.portals.values().all(|portal| local(portal))
     }
 
     /// Ends the implicit transactions on these servers, so that an error there costs nothing but the statement.

@@ -231,7 +231,7 @@ impl Plans {
             version: catalog.version,
             scope,
             statements,
-            fleeting: std::str::from_utf8(text).is_ok_and(clock::has_moment),
+            fleeting: clock::has_moment(&readable(text).0),
             embeds: OnceLock::new(),
         }
     }

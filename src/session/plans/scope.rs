@@ -28,14 +28,17 @@ pub struct Scope {
 
 /// Settings that decide what a server makes of a literal, or of a constant expression, when it parses or plans a text, and which
 /// it does not look at again when it runs what it has prepared: texts prepared under others are others. *Source*: the input functions
-/// of PostgreSQL 15 (datetime.c, timestamp.c, cash.c, xml.c), float.c for `float8out`, plancache.c, which follows
+/// of PostgreSQL 15 (datetime.c, timestamp.c, cash.c, xml.c), float.c for `float8out`, bytea.c for `byteaout`, ruleutils.c for
+/// `quote_identifier`, all of which are IMMUTABLE, plancache.c, which follows
 /// `search_path` and roles by itself. (`array_nulls` may have one value only.)
-const LITERAL_SETTINGS: [&str; 8] = [
+const LITERAL_SETTINGS: [&str; 10] = [
     "timezone",
     "timezone_abbreviations",
     "datestyle",
     "intervalstyle",
     "extra_float_digits",
+    "bytea_output",
+    "quote_all_identifiers",
     "lc_monetary",
     "xmloption",
     "client_encoding",
