@@ -39,11 +39,13 @@ fi
 steps=$([ -n "$bolt" ] && echo 5 || echo 3)
 [ -n "$bolt" ] || say "llvm-bolt is missing (Debian: bolt-16): the code will not be laid out anew"
 
-# serve BINARY ARGS...: has the benchmarks use a binary that counts.
-serve() {
-    local binary=$1
-    shift
-    benches/run --binary "$binary" --out "$target/counting" "$@" >&2
+counting=$target/pgbraid-counting
+serve() { benches/run --out "$target/counting" "$@" >&2; }
+# Has the benchmarks use the binary that counts.
+count() {
+    serve --binary "$counting" --targets pgbraid --only by-key,transaction --clients 32 --rounds 1 --seconds 3
+    # What is not counted at all is made small instead of fast.
+    serve --binary "$counting" --targets direct,pgbraid --smoke --only stream,copy,stampede,federated
 }
 
 say "1 of $steps: building with counters"
@@ -54,10 +56,8 @@ counted=$target/$(sha256sum "$built" | cut -c1-16).profdata
 if [ ! -s "$counted" ]; then
     say "2 of $steps: counting"
     rm -rf "$target/counts" "$target"/*.profdata
-    cp "$built" "$target/pgbraid-counting"
-    serve "$target/pgbraid-counting" --targets pgbraid --only by-key,transaction --clients 32 --rounds 1 --seconds 3
-    # What is not counted at all is made small instead of fast.
-    serve "$target/pgbraid-counting" --targets direct,pgbraid --smoke --only stream,copy,stampede,federated
+    cp "$built" "$counting"
+    count
     "$profdata" merge --output "$counted" "$target"/counts/*.profraw
 else
     say "2 of $steps: counted before"
@@ -78,14 +78,13 @@ plain=$target/pgbraid-plain
 objcopy --strip-debug "$built" "$plain"
 # Only Rust's functions: those of C, which GCC has split into hot and cold parts, it cannot rewrite.
 lay_out() { "$bolt" "$plain" --funcs='_ZN.*,_R.*' "$@" >>"$target/bolt.log"; }
-lay_out --instrument --instrumentation-file="$target/branches/counted" --instrumentation-file-append-pid -o "$target/pgbraid-counting"
-serve "$target/pgbraid-counting" --targets pgbraid --only by-key,transaction --clients 32 --rounds 1 --seconds 3
-serve "$target/pgbraid-counting" --targets direct,pgbraid --smoke --only stream,copy,stampede,federated
+lay_out --instrument --instrumentation-file="$target/branches/counted" --instrumentation-file-append-pid -o "$counting"
+count
 
 say "5 of $steps: laying out the code"
 "$(dirname "$bolt")/merge-fdata" "$target"/branches/counted.* >"$target/branches/all"
 laid_out=$target/pgbraid
 lay_out --data "$target/branches/all" --reorder-blocks=ext-tsp --reorder-functions=hfsort+ --split-functions --split-all-cold --split-eh \
     -o "$laid_out"
-serve "$laid_out" --targets direct,pgbraid --smoke --only by-key,transaction,stream,copy,stampede,federated
+serve --binary "$laid_out" --targets direct,pgbraid --smoke --only by-key,transaction,stream,copy,stampede,federated
 echo "$laid_out"

@@ -40,7 +40,6 @@ const SETTINGS: &[&str] = &[
     // Either sets a part of it, and the servers are lent on.
     "SET DateStyle TO 'DMY'; SET DateStyle TO 'ISO'",
     "SET DateStyle TO 'ISO'",
-    "BEGIN; SET LOCAL DateStyle TO 'SQL, DMY'; SET LOCAL DateStyle TO DEFAULT",
 ];
 
 const CONSTANTS: &[&str] = &[
@@ -122,9 +121,37 @@ fn constants_that_tell_the_time_tell_it_anew_with_each_parse() {
     let days = "SELECT 'now'::timestamptz = now(), date 'today' = current_date, 'tomorrow'::date - current_date, \
                 'yesterday'::timestamp(0)::date - current_date, count(*) FROM at";
     assert_eq!(rows(client.query(days)), [["t", "t", "1", "-1", "4"]]);
+    // PREPARE reads them, EXECUTE does not.
+    client.run("PREPARE p AS SELECT 'now'::timestamptz FROM at WHERE customer_id = 1");
+    assert_eq!(rows(client.query("EXECUTE p")), rows(client.query("EXECUTE p")));
     client.run("UPDATE at SET ts = now() - interval '1 day'");
     let between = "SELECT count(*) FROM at WHERE ts < 'today' AND ts >= 'yesterday' OR ts < 'now'";
     assert_eq!(rows(named(&mut client, between)), [["4"]]);
+}
+
+#[test]
+fn constants_that_tell_the_time_are_seen_in_every_spelling_and_encoding() {
+    let cluster = Cluster::with(Setup { shards: 1, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url()).with("client_encoding", "LATIN1")).unwrap();
+    for sql in [&b"SELECT length('\xe9'), 'now'::timestamptz"[..], b"SELECT U&'now'::timestamptz"] {
+        let mut ask = || {
+            let ends = [execute(b"", 0), frame(b'S', b"")].concat();
+            client.send(&[parse(b"", sql, &[]), bind(b"", b"", &[], &[], &[]), ends].concat());
+            rows(Answer::of(client.receive_ready()))
+        };
+        let before = ask();
+        assert!(ask() > before, "{}", String::from_utf8_lossy(sql));
+    }
+}
+
+#[test]
+fn the_default_of_a_setting_is_what_the_client_asked_for_when_it_connected_in_a_transaction_too() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url()).with("TimeZone", "Asia/Tokyo")).unwrap();
+    client.run("BEGIN; SET LOCAL TimeZone TO 'UTC'; SET LOCAL TimeZone TO DEFAULT");
+    assert_eq!(client.value("SHOW TimeZone"), "Asia/Tokyo");
+    let midnight = "SELECT '2026-01-01 09:00'::timestamptz = '2026-01-01 00:00Z'::timestamptz";
+    assert_eq!(rows(named(&mut client, midnight)), [["t"]]);
 }
 
 #[test]
