@@ -1,9 +1,14 @@
 //! Backend messages as lines of text.
 //!
 //! Left out on purpose, because one Postgres and several may differ in it rightly: process ids and secrets, OIDs of tables
-//! and of types that users made, and where in PostgreSQL's source an error arose.
+//! and of types that users made, and where in PostgreSQL's source an error arose. The version of the servers, which machines differ in,
+//! is a word.
 
 use std::fmt::Write;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use pgbraid::demo::postgres::Binaries;
 
 use crate::client::{Message, Received, data_row, error_fields, row_description, trim_nul, u16_at, u32_at};
 
@@ -16,6 +21,17 @@ pub fn render(received: &Received) -> String {
     }
 }
 
+/// `server_version` of the installed PostgreSQL, as `postgres --version` has it in "postgres (PostgreSQL) 15.20 (...)".
+fn installed_version() -> &'static str {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    VERSION.get_or_init(|| {
+        let program = Binaries::find().unwrap().program("postgres");
+        let told = Command::new(program).arg("--version").output().unwrap().stdout;
+        let (_, version) = std::str::from_utf8(&told).unwrap().trim().split_once(") ").unwrap();
+        version.to_owned()
+    })
+}
+
 fn render_message(message: &Message) -> String {
     let body = &message.body[..];
     match message.tag {
@@ -24,8 +40,12 @@ fn render_message(message: &Message) -> String {
             other => format!("Authentication {other}"),
         },
         b'S' => {
-            let mut parts = body.split(|byte| *byte == 0).map(text);
-            format!("ParameterStatus {} {}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+            let mut parts = body.split(|byte| *byte == 0);
+            let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            if name == b"server_version" && value == installed_version().as_bytes() {
+                return "ParameterStatus \"server_version\" installed".into();
+            }
+            format!("ParameterStatus {} {}", text(name), text(value))
         }
         b'K' => format!("BackendKeyData pid secret({} bytes)", body.len().saturating_sub(4)),
         b'Z' => format!("ReadyForQuery {}", String::from_utf8_lossy(body)),
