@@ -164,6 +164,7 @@ pub fn seen_in_block(
         search_paths: base.search_paths.clone(),
         routines: HashMap::new(),
         empty_schemas: HashSet::new(),
+        guarded: false,
         oids: base.oids.clone(),
         own_numbers: Arc::new(base.own_numbers.in_block()),
     };
@@ -202,7 +203,8 @@ fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> 
     for (schema, relations) in relations.finish(rules, &elsewhere) {
         catalog.schemas.entry(schema).or_default().extend(relations);
     }
-    let Catalog { schemas, empty_schemas, .. } = &mut catalog;
+    let Catalog { schemas, empty_schemas, guarded, .. } = &mut catalog;
+    *guarded = schemas.values().flat_map(HashMap::values).any(|relation| relation.guarded.is_some());
     empty_schemas.retain(|schema| !schemas.contains_key(schema));
     Ok(catalog)
 }

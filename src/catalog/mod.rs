@@ -51,6 +51,8 @@ pub struct Catalog {
     pub empty_schemas: HashSet<String>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
+    /// Some relation is [`guarded`](Relation::guarded).
+    pub guarded: bool,
     /// Whose defaults each shard draws from a sequence for itself; not read by [`load`].
     pub own_numbers: Arc<OwnNumbers>,
 }

@@ -15,11 +15,20 @@ fn plan(found: &mut Plan) {
             plan(body);
             false
         }
+        // It is kept, and said again to other servers.
+        Plan::Setting(_) => {
+            *found = Plan::Refuse(
+                Refusal::unsupported(
+                    "characters of another encoding than UTF8 in what changes settings are not supported",
+                )
+                .hint("SET client_encoding TO UTF8 first."),
+            );
+            false
+        }
         Plan::Empty
         | Plan::CopyIn(_)
         | Plan::Everywhere(_)
         | Plan::Transaction(_)
-        | Plan::Setting(_)
         | Plan::SettingQuery(_)
         | Plan::Discard(_)
         | Plan::Prepared(_)

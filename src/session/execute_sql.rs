@@ -99,8 +99,8 @@ impl Session {
             let (value, name) = (values.get(number.checked_sub(1)?)?, names.get(number - 1)?);
             Some(format!("CAST({} AS {name})", value.as_deref().map_or_else(|| "NULL".to_owned(), escaped)))
         };
-        let text = String::from_utf8_lossy(&compiled.text);
-        tokens::with_parameters(&text, value)
+        let text = std::str::from_utf8(&compiled.text).ok();
+        text.and_then(|text| tokens::with_parameters(text, value))
             .ok_or_else(|| Failure::from(Report::error("0A000", "EXECUTE of this statement is not supported")))
     }
 

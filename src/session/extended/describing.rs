@@ -179,12 +179,17 @@ impl Session {
         self.drain().await?;
         for (nth, (shard, replica)) in shards.into_iter().enumerate() {
             let at = self.portal_server(shard, replica, name)?;
-            let enlisted = &mut self.link.servers[at];
-            enlisted.needs_sync = true;
-            reply::named(&mut enlisted.server.outbound, b'C', b'P', name);
-            enlisted.server.expects.push(Step::Close, if nth == 0 { Audience::Client } else { Audience::Gateway });
+            self.send_close(at, name, if nth == 0 { Audience::Client } else { Audience::Gateway });
         }
         Ok(())
+    }
+
+    /// Closes a server's portal.
+    pub(super) fn send_close(&mut self, at: usize, name: &[u8], audience: Audience) {
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        reply::named(&mut enlisted.server.outbound, b'C', b'P', name);
+        enlisted.server.expects.push(Step::Close, audience);
     }
 }
 

@@ -53,8 +53,14 @@ impl Session {
                 }
             }
             (Place::Many { shards, order }, _) => Box::pin(self.execute_many(&shards, order, &execute, plan)).await?,
-            (Place::Stepwise { bind, .. }, Some(compiled)) => {
+            (Place::Stepwise { bind, shard, replica }, Some(compiled)) => {
                 self.portal_done(execute.portal);
+                // It has served to describe the rows.
+                self.send_close(
+                    self.portal_server(shard, Some(replica), execute.portal)?,
+                    execute.portal,
+                    Audience::Gateway,
+                );
                 if let Plan::Rows(route) = plan {
                     Box::pin(self.execute_stepwise(&bind, compiled, route, &execute)).await?;
                 }
@@ -370,14 +376,13 @@ impl Session {
     }
 
     async fn execute_discard(&mut self, verb: DiscardVerb, text: &[u8]) -> Result<(), Failure> {
-        if self.wrote_outside_block() {
-            match verb {
-                // Source: xact.c, PreventInTransactionBlock, XACT_FLAGS_PIPELINING.
-                DiscardVerb::All => {
-                    return Err(Report::error("25001", "DISCARD ALL cannot be executed within a pipeline").into());
-                }
-                DiscardVerb::Other => self.begin_behind_pipeline(),
+        match verb {
+            // Source: xact.c, PreventInTransactionBlock, XACT_FLAGS_PIPELINING.
+            DiscardVerb::All if self.wrote_outside_block() || self.in_implicit_block() => {
+                return Err(Report::error("25001", "DISCARD ALL cannot be executed within a pipeline").into());
             }
+            DiscardVerb::Other if self.wrote_outside_block() => self.begin_behind_pipeline(),
+            DiscardVerb::All | DiscardVerb::Other => {}
         }
         self.settle_implicit().await?;
         self.discard(verb, text).await

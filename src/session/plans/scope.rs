@@ -11,6 +11,9 @@ use crate::pool::settings::{SearchPath, Settings};
 /// Different scopes at one time: databases times search paths. One more, and all get new numbers.
 const SCOPES_MAX: usize = 10_000;
 
+/// Bytes of all scopes' texts: statements that SET something are in them as they came.
+const SCOPES_BYTES_MAX: usize = 16 << 20;
+
 /// What the meaning of names and literals depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
@@ -61,9 +64,14 @@ impl Scope {
         };
         let role = settings.role().unwrap_or(user);
         let search_path = names.into_iter().map(|name| if name == "$user" { role.to_owned() } else { name }).collect();
-        let guarded = catalog.schemas.values().flat_map(HashMap::values).any(|relation| relation.guarded.is_some());
-        let role = if guarded { role.to_owned() } else { String::new() };
+        let role = if catalog.guarded { role.to_owned() } else { String::new() };
         Scope { database: database.to_owned(), search_path, role, utf8, literals: literals(settings) }
+    }
+
+    /// What it takes, about.
+    fn bytes(&self) -> usize {
+        let path = self.search_path.iter().map(|name| size_of::<String>() + name.len()).sum::<usize>();
+        size_of::<Scope>() + self.database.len() + path + self.role.len() + self.literals.len()
     }
 }
 
@@ -113,23 +121,32 @@ pub struct Scoped {
 /// The scopes in use.
 #[derive(Debug, Default)]
 pub struct Scopes {
-    known: std::sync::Mutex<HashMap<Scope, Arc<Scoped>>>,
+    known: std::sync::Mutex<Known>,
     last: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    scopes: HashMap<Scope, Arc<Scoped>>,
+    bytes: usize,
 }
 
 impl Scopes {
     /// A scope with its number.
     pub fn scoped(&self, scope: Scope) -> Arc<Scoped> {
-        let mut scopes = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = scopes.get(&scope) {
-            return known.clone();
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(scoped) = known.scopes.get(&scope) {
+            return scoped.clone();
         }
-        if scopes.len() >= SCOPES_MAX {
-            scopes.clear();
+        // Once as key, once as value.
+        let bytes = 2 * scope.bytes();
+        if known.scopes.len() >= SCOPES_MAX || known.bytes + bytes > SCOPES_BYTES_MAX {
+            *known = Known::default();
         }
         let id = ScopeId(self.last.fetch_add(1, Ordering::Relaxed));
         let scoped = Arc::new(Scoped { id, scope: scope.clone() });
-        scopes.insert(scope, scoped.clone());
+        known.bytes += bytes;
+        known.scopes.insert(scope, scoped.clone());
         scoped
     }
 }
@@ -137,6 +154,24 @@ impl Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scopes_are_bounded_by_bytes() {
+        let long = |nth: usize| Scope {
+            database: "shop".to_owned(),
+            search_path: Vec::new(),
+            role: String::new(),
+            utf8: true,
+            literals: format!("timezone=SET timezone /*{}*/ = 'UTC'--{nth};", "x".repeat(1_000_000)),
+        };
+        let scopes = Scopes::default();
+        let first = scopes.scoped(long(0)).id;
+        assert_eq!(first, scopes.scoped(long(0)).id);
+        let others: Vec<ScopeId> = (1..20).map(|nth| scopes.scoped(long(nth)).id).collect();
+        assert!(scopes.known.lock().unwrap().bytes <= SCOPES_BYTES_MAX);
+        let again = scopes.scoped(long(0)).id;
+        assert!(again != first && !others.contains(&again), "a number stands for one scope only");
+    }
 
     #[test]
     fn search_paths_are_split_as_postgresql_does() {
