@@ -294,8 +294,8 @@ impl Stream {
         if read_to > count || count < wanted.columns {
             return None;
         }
-        self.end = row.len();
         let mut at = HEADER_BYTES + 2;
+        self.end = if wanted.columns == 0 { at } else { row.len() };
         for column in 0..read_to {
             let head: &[u8; 4] = row.get(at..)?.first_chunk()?;
             at += 4;

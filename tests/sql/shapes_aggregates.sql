@@ -93,3 +93,32 @@ SELECT CASE WHEN 1 = 2 THEN customer_id ELSE 0 END AS a, CASE WHEN 1 = 2 THEN cu
 SELECT count(DISTINCT o.customer_id) FROM orders o JOIN items i ON i.customer_id = o.customer_id AND i.order_id = o.id WHERE i.quantity > 1;
 SELECT count(DISTINCT customer_id) FILTER (WHERE total > 20), count(DISTINCT customer_id) FROM orders;
 SELECT status, note, count(DISTINCT customer_id) FROM orders GROUP BY 1, 2;
+-- An aggregate in a sub-select over the columns of the query around it is that query's.
+SELECT status, (SELECT count(o.status)) AS n FROM orders o GROUP BY status;
+SELECT id FROM orders GROUP BY id HAVING (SELECT count(orders.id)) > 1;
+-- ordered
+SELECT id FROM orders GROUP BY id ORDER BY (SELECT count(orders.id)) DESC, id;
+SELECT id, EXISTS (SELECT 1 FROM items HAVING count(orders.id) > 1) AS several FROM orders GROUP BY id;
+SELECT status, (SELECT string_agg(o.status, ',')) AS all FROM orders o GROUP BY status;
+SELECT status, (SELECT sum(length(o.status))) AS n FROM orders o GROUP BY status;
+SELECT status, ARRAY(SELECT count(o.status)) AS n, (SELECT count(o.status) FILTER (WHERE o.status > 'n')) AS m FROM orders o GROUP BY status;
+SELECT status, (SELECT x FROM (SELECT count(o.status) AS x) y) AS n FROM orders o GROUP BY status;
+SELECT (SELECT count(o.id)) AS n FROM orders o;
+SELECT (SELECT sum(o.id + i.line) FROM items i) IS NULL AS own FROM orders o;
+SELECT max(o.id), (SELECT count(o.id)) AS n FROM orders o;
+SELECT 1 AS one FROM orders o HAVING (SELECT count(o.id)) > 3;
+SELECT status, (SELECT count(*) FROM items i WHERE i.line < length(o.status)) AS own FROM orders o GROUP BY status;
+SELECT status, (SELECT sum(i.line + length(o.status)) FROM items i) AS own FROM orders o GROUP BY status;
+SELECT c.country, (SELECT count(c.name) FROM countries k WHERE k.code = c.country) AS n FROM customers c GROUP BY c.country;
+-- A DISTINCT aggregate of constants alone, over no rows.
+SELECT count(DISTINCT 1), count(*) FROM orders WHERE total > 1e9;
+SELECT count(DISTINCT 1), array_agg(DISTINCT 1), string_agg(DISTINCT 'x', ','), sum(DISTINCT 5), every(DISTINCT true), max(id) FROM orders WHERE total > 1e9;
+SELECT count(DISTINCT 1), array_agg(DISTINCT 1), string_agg(DISTINCT 'x', ','), sum(DISTINCT 5), every(DISTINCT true), max(id) FROM orders;
+SELECT count(DISTINCT 1::int8), count(DISTINCT 'x'::text), count(*) FROM orders WHERE false;
+SELECT status, count(DISTINCT 1) AS n, count(*) FROM orders GROUP BY status;
+SELECT count(DISTINCT 1) FILTER (WHERE total > 1e9), count(DISTINCT 1) FILTER (WHERE total < 1e9), count(*) FROM orders;
+SELECT count(DISTINCT 1), count(DISTINCT status) FROM orders WHERE total > 1e9;
+-- parameters 7
+SELECT count(DISTINCT $1::int4), count(*) FROM orders WHERE total > 1e9;
+-- parameters 7
+SELECT count(DISTINCT $1), max(status) FROM orders WHERE $1 = 8;

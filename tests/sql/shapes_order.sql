@@ -74,3 +74,40 @@ SELECT customer_id FROM customers ORDER BY customer_id LIMIT $1;
 -- ordered
 -- parameters 3 | 2
 SELECT customer_id FROM customers ORDER BY customer_id LIMIT $1 OFFSET $2;
+-- Rows without columns.
+-- ordered
+SELECT FROM orders ORDER BY id;
+-- ordered
+SELECT FROM orders ORDER BY id, customer_id LIMIT 2;
+SELECT FROM orders;
+-- LIMIT and OFFSET at the ends of their range.
+-- parameters 9223372036854775807 | 2
+-- ordered
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT $1 OFFSET $2;
+-- parameters 3 | 9223372036854775807
+-- ordered
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT $1 OFFSET $2;
+-- parameters 1 | -5
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT $1 OFFSET $2;
+-- parameters -1 | 5
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT $1 OFFSET $2;
+-- parameters -9 | 5
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT $1 OFFSET $2;
+-- parameters null | 1
+-- ordered
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT $1 OFFSET $2;
+-- parameters 2 | null
+-- ordered
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT $1 OFFSET $2;
+-- parameters 2
+-- ordered
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT 1 OFFSET $1;
+-- parameters -2
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT 1 OFFSET $1;
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT 1 OFFSET -5;
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT 9 OFFSET -5;
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT -1 OFFSET -5;
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT -1;
+-- ordered
+SELECT customer_id, id FROM orders ORDER BY id, customer_id LIMIT 9223372036854775807 OFFSET 2;
+SELECT count(*) FROM (SELECT id FROM orders ORDER BY id LIMIT 1 OFFSET -1) o;

@@ -102,3 +102,10 @@ DROP TABLE kinds;
 DROP AGGREGATE product (float8);
 DROP DOMAIN small;
 DROP TYPE mood;
+-- GROUP BY a primary key, and columns of types that nothing can be grouped by.
+CREATE TABLE ungrouped (customer_id int8, id int4, js json[], jp jsonpath, at point[], PRIMARY KEY (customer_id, id));
+INSERT INTO ungrouped SELECT g, g % 3, ARRAY['{}'::json], '$.a', '{"(1,2)"}' FROM generate_series(1, 9) g;
+-- ordered
+SELECT customer_id, id, jp, js, at::text FROM ungrouped GROUP BY customer_id, id ORDER BY id + 0, 1 LIMIT 2;
+SELECT u.customer_id, u.id, u.jp, count(*) FROM ungrouped u JOIN countries c ON length(c.code) = 2 GROUP BY u.customer_id, u.id;
+DROP TABLE ungrouped;

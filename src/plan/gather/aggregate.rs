@@ -343,13 +343,19 @@ impl Rewriter<'_, '_, '_> {
         }
     }
 
-    /// In a sub-select, whose aggregates are its own.
+    /// In a sub-select, whose aggregates are its own, but for those of the level's columns, which may be of the level: no partial row
+    /// stands for the rows that these are about. *Source*: parse_agg.c, transformAggregateCall.
     fn inside(&mut self, node: &mut Node) -> Result<(), Stop> {
         if let Some(column) = self.partial.known_key(node) {
             *node = column;
             return Ok(());
         }
         match node {
+            Node::FuncCall(call) if aggregates(call, &self.builder)? => {
+                let content = Content::of(&mut Node::FuncCall(call.clone()))?;
+                self.failed |= content.outside().iter().any(|item| self.items.contains(*item));
+                edit::children(node, &mut |child| self.inside(child))
+            }
             Node::ColumnRef(_) => {
                 self.column(node);
                 Ok(())

@@ -1,6 +1,6 @@
 //! One aggregate -> what the shards compute of it, and how the merge server makes the same value of that.
 
-use pg_query::protobuf::{CaseExpr, CaseWhen, CoalesceExpr, FuncCall};
+use pg_query::protobuf::{CoalesceExpr, FuncCall};
 
 use super::aggregate::Partial;
 use super::types::{self, oid};
@@ -20,7 +20,7 @@ pub fn combine(
         return Ok(None);
     }
     if call.agg_distinct {
-        return distinct(call, partial).map(Some);
+        return distinct(call, partial);
     }
     if !call.agg_order.is_empty() {
         return Ok(None);
@@ -52,12 +52,15 @@ pub fn counted(counts: Node) -> Node {
     cast(or_zero(aggregate("sum", counts)), "int8")
 }
 
-/// Each value once for each group and shard: the parts are grouped by the arguments too.
-fn distinct(call: &FuncCall, partial: &mut Partial) -> Result<Node, Stop> {
+/// Each value once for each group and shard: the parts are grouped by the arguments too. If all are constants they may be grouped by
+/// nothing, and have a row where there was none.
+fn distinct(call: &FuncCall, partial: &mut Partial) -> Result<Option<Node>, Stop> {
     let mut merged = call.clone();
+    let mut grouped = false;
     let mut replace = |node: &mut Node| {
         if !matches!(node, Node::AConst(_) | Node::ParamRef(_)) {
             *node = partial.key(node);
+            grouped = true;
         }
     };
     let mut arguments = Node::FuncCall(Box::new(merged.clone()));
@@ -71,7 +74,7 @@ fn distinct(call: &FuncCall, partial: &mut Partial) -> Result<Node, Stop> {
     if let Node::FuncCall(arguments) = arguments {
         merged = *arguments;
     }
-    Ok(Node::FuncCall(Box::new(merged)))
+    Ok(grouped.then(|| Node::FuncCall(Box::new(merged))))
 }
 
 /// sum / count, by the operators that PostgreSQL's final functions use (numeric_avg, interval_avg).
@@ -128,7 +131,7 @@ fn spread(name: &str, call: &FuncCall, type_oid: Option<Oid>, partial: &mut Part
     let variance = condition::operator("/", above.clone(), below);
     let value = if name.starts_with("std") { root(variance) } else { variance };
     let zero = cast(node::integer(0), "numeric");
-    Some(case(
+    Some(node::case(
         vec![
             (condition::operator("<=", n, node::integer(fewest)), node::null()),
             (condition::operator("<=", above, node::integer(0)), zero),
@@ -158,15 +161,6 @@ fn cast(value: Node, type_name: &str) -> Node {
 fn or_zero(value: Node) -> Node {
     let args = vec![node::wrap(value), node::wrap(node::integer(0))];
     Node::CoalesceExpr(Box::new(CoalesceExpr { args, ..CoalesceExpr::default() }))
-}
-
-fn case(arms: Vec<(Node, Node)>, otherwise: Node) -> Node {
-    let when = |(condition, result): (Node, Node)| {
-        let when = CaseWhen { expr: node::boxed(condition), result: node::boxed(result), ..CaseWhen::default() };
-        node::wrap(Node::CaseWhen(Box::new(when)))
-    };
-    let args = arms.into_iter().map(when).collect();
-    Node::CaseExpr(Box::new(CaseExpr { args, defresult: node::boxed(otherwise), ..CaseExpr::default() }))
 }
 
 /// Another aggregate over the same rows, its argument changed.

@@ -12,8 +12,12 @@ use crate::catalog::Oid;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
-/// json, xml, point, line, path, polygon, lseg, box, circle and txid_snapshot have no equality to group by (pg_opclass.dat).
-const UNGROUPABLE: [Oid; 9] = [114, 142, 600, 628, 602, 604, 601, 603, 718];
+/// json, xml, point, line, path, polygon, lseg, box, circle, refcursor, jsonpath, txid_snapshot and pg_snapshot have no equality to group by
+/// (pg_opclass.dat), nor have their arrays.
+const UNGROUPABLE: [Oid; 26] = [
+    114, 142, 600, 628, 602, 604, 601, 603, 718, 1790, 4072, 2970, 5038, 199, 143, 1017, 629, 1019, 1027, 1018, 1020,
+    719, 2201, 4073, 2949, 5039,
+];
 
 /// Completes GROUP BY clauses everywhere in `node`.
 pub fn complete(node: &mut Node, tables: &Tables, survey: &Survey) -> Result<(), Stop> {

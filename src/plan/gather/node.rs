@@ -1,8 +1,8 @@
 //! Builds pieces of syntax trees.
 
 use pg_query::protobuf::{
-    AConst, Alias, CoercionForm, ColumnRef, Integer, LimitOption, Node as Wrapped, ParamRef, RangeVar, ResTarget,
-    SelectStmt, SetOperation, String as Name, TypeCast, TypeName, a_const::Val,
+    AConst, Alias, CaseExpr, CaseWhen, CoercionForm, ColumnRef, Integer, LimitOption, Node as Wrapped, ParamRef,
+    RangeVar, ResTarget, SelectStmt, SetOperation, String as Name, TypeCast, TypeName, a_const::Val,
 };
 
 use crate::sql::Node;
@@ -123,6 +123,16 @@ pub fn call(function: &str, arguments: Vec<Node>) -> pg_query::protobuf::FuncCal
         funcformat: CoercionForm::CoerceExplicitCall as i32,
         ..pg_query::protobuf::FuncCall::default()
     }
+}
+
+/// CASE: the result of the first condition that holds.
+pub fn case(arms: Vec<(Node, Node)>, otherwise: Node) -> Node {
+    let when = |(condition, result): (Node, Node)| {
+        let when = CaseWhen { expr: boxed(condition), result: boxed(result), ..CaseWhen::default() };
+        wrap(Node::CaseWhen(Box::new(when)))
+    };
+    let args = arms.into_iter().map(when).collect();
+    Node::CaseExpr(Box::new(CaseExpr { args, defresult: boxed(otherwise), ..CaseExpr::default() }))
 }
 
 /// `ROW(...)`.

@@ -170,17 +170,33 @@ fn position(item: &Node, values: &mut Vec<(String, Node)>, outputs: usize) -> Op
     Some(values.len() - 1)
 }
 
-/// How many rows of each shard suffice: LIMIT and OFFSET together.
+/// Two of them can be added.
+const SUMMED_MAX: i64 = i64::MAX / 2;
+
+/// How many rows of each shard suffice: LIMIT and OFFSET together. `None`: no number does.
 pub fn first_rows(select: &SelectStmt) -> Option<Box<Wrapped>> {
     let limit = names::inner(&select.limit_count)?;
     let Some(offset) = names::inner(&select.limit_offset) else {
         return amount(limit).map(|_| ()).and(node::boxed(limit.clone()));
     };
     match (amount(limit)?, amount(offset)?) {
+        // The error that PostgreSQL has for it comes first. Source: nodeLimit.c, recompute_limits.
+        (_, Some(..=-1)) => None,
         (Some(limit), Some(offset)) => node::boxed(whole_number(limit.checked_add(offset)?)),
-        _ => {
+        (Some(SUMMED_MAX..), None) | (None, Some(SUMMED_MAX..)) => None,
+        known => {
             let wide = |node: &Node| node::cast(node.clone(), &["pg_catalog", "int8"], &[]);
-            node::boxed(condition::operator("+", wide(limit), wide(offset)))
+            // NULL is no limit: where the sum is no number of rows.
+            let unless = |operator, node, bound| (condition::operator(operator, wide(node), bound), node::null());
+            let mut arms = Vec::new();
+            if known.1.is_none() {
+                arms.push(unless("<", offset, node::integer(0)));
+                arms.push(unless(">", offset, whole_number(SUMMED_MAX)));
+            }
+            if known.0.is_none() {
+                arms.push(unless(">", limit, whole_number(SUMMED_MAX)));
+            }
+            node::boxed(node::case(arms, condition::operator("+", wide(limit), wide(offset))))
         }
     }
 }
