@@ -63,6 +63,21 @@ pub fn execute_within(text: &str, behind_as: bool) -> Option<(usize, Range<usize
 
 /// A query for what `COPY ... TO` copies: the query in it, or all of its table's columns or those listed.
 pub fn copied_query(text: &str) -> Option<String> {
+    let (words, listed) = copied(text)?;
+    let listed = listed.and_then(|range| text.get(range));
+    Some(match (words.is_empty(), listed) {
+        (true, query) => query?.to_owned(),
+        (false, columns) => format!("SELECT {} FROM {}", columns.unwrap_or("*"), words.concat()),
+    })
+}
+
+/// Where in `COPY (query) TO` the query is.
+pub fn query_copied(text: &str) -> Option<Range<usize>> {
+    copied(text).filter(|(words, _)| words.is_empty())?.1
+}
+
+/// The words that name what is copied, and where the first parentheses' content is.
+fn copied(text: &str) -> Option<(Vec<&str>, Option<Range<usize>>)> {
     let mut depth = 0usize;
     let mut words = Vec::new();
     let mut opened = None;
@@ -78,7 +93,7 @@ pub fn copied_query(text: &str) -> Option<String> {
             Token::Ascii41 => {
                 depth = depth.checked_sub(1)?;
                 if depth == 0 && listed.is_none() {
-                    listed = text.get(opened?..start);
+                    listed = Some(opened?..start);
                 }
             }
             Token::To if depth == 0 => break,
@@ -87,10 +102,7 @@ pub fn copied_query(text: &str) -> Option<String> {
             _ => {}
         }
     }
-    Some(match (words.is_empty(), listed) {
-        (true, query) => query?.to_owned(),
-        (false, columns) => format!("SELECT {} FROM {}", columns.unwrap_or("*"), words.concat()),
-    })
+    Some((words, listed))
 }
 
 /// The string constants, as written.

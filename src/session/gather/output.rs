@@ -8,7 +8,7 @@ use crate::plan::{Gather, Part, Target};
 use crate::session::failure::Failure;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
-use crate::sql::{self, Node, ast};
+use crate::sql::{self, ast, tokens};
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -68,13 +68,10 @@ pub(super) fn place(part: &Part) -> &'static str {
 
 /// The query of a COPY, and the COPY with another query in its place.
 fn copy_texts(text: &[u8], merge: &str) -> Option<(String, String)> {
-    let mut copy = only(std::str::from_utf8(text).ok()?)?;
-    let merge = only(merge)?;
-    let Some(Node::CopyStmt(statement)) = copy.stmt.as_mut()?.node.as_mut() else { return None };
-    let query = statement.query.take()?;
-    statement.query = merge.stmt;
-    let query = print(ast::RawStmt { stmt: Some(query), ..ast::RawStmt::default() })?;
-    Some((query, print(copy)?))
+    let text = std::str::from_utf8(text).ok()?;
+    let range = tokens::query_copied(text)?;
+    let (head, query, tail) = (text.get(..range.start)?, text.get(range.clone())?, text.get(range.end..)?);
+    Some((query.to_owned(), format!("{head}{merge}{tail}")))
 }
 
 pub(super) fn only(text: &str) -> Option<ast::RawStmt> {
@@ -94,9 +91,12 @@ mod tests {
 
     #[test]
     fn a_copy_keeps_its_options() {
-        let (query, copy) =
-            copy_texts(b"COPY (SELECT count(*) FROM t) TO STDOUT (FORMAT csv, HEADER)", "SELECT 1").unwrap();
-        assert_eq!(query, "SELECT count(*) FROM t");
-        assert_eq!(copy, "COPY (SELECT 1) TO STDOUT WITH (FORMAT CSV, HEADER)");
+        for options in ["(FORMAT csv, HEADER)", "csv header delimiter ';' null 'x'", "(format csv, header on) -- (all)"]
+        {
+            let text = format!("/* (1) */ COPY (SELECT count(*) FROM t /* ) */) TO STDOUT {options}");
+            let (query, copy) = copy_texts(text.as_bytes(), "SELECT 1").unwrap();
+            assert_eq!(query, "SELECT count(*) FROM t /* ) */");
+            assert_eq!(copy, format!("/* (1) */ COPY (SELECT 1) TO STDOUT {options}"));
+        }
     }
 }
