@@ -32,7 +32,7 @@ impl From<Stop> for Unsure {
 /// What is known of the names of a statement.
 #[derive(Default)]
 pub struct Known {
-    /// Tables by the name of their FROM item.
+    /// Tables whose columns have the names that they have, by the name of their FROM item.
     pub tables: HashMap<String, Arc<Relation>>,
     /// Types of columns by item and column.
     pub types: HashMap<(String, String), Oid>,
