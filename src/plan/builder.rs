@@ -225,6 +225,23 @@ impl<'a> Builder<'a> {
         self.path().iter().position(|schema| schema == "pg_catalog").is_none_or(|at| at == 0)
     }
 
+    /// Whether a bare operator over types of pg_catalog can be no other than pg_catalog's.
+    pub fn system_operators(&self) -> bool {
+        self.system_first() && !self.path().iter().any(|schema| self.context.catalog.operators.contains_key(schema))
+    }
+
+    /// The same of `=` over types of keys.
+    pub fn system_equality(&self) -> bool {
+        self.system_first()
+            && !self.path().iter().any(|schema| self.context.catalog.operators.get(schema) == Some(&true))
+    }
+
+    /// Whether a user's function may be meant where one of pg_catalog has the name.
+    pub fn is_overloaded(&self, function: &str) -> bool {
+        let all = self.context.catalog.functions.get(function).map_or(&[][..], Vec::as_slice);
+        all.iter().any(|function| function.schema != "pg_catalog" && self.path().contains(&function.schema))
+    }
+
     /// Plans a view's definition, with no search path and none of the names in force.
     pub fn view(&mut self, relation: &Relation, definition: &str) -> Result<Query, Stop> {
         if self.view_depth >= VIEW_DEPTH_MAX {

@@ -47,7 +47,7 @@ impl<'a> Builder<'a> {
         let columns = match link.sub_link_type() {
             SubLinkType::ExistsSublink => Some(Vec::new()),
             // No operator name: IN.
-            SubLinkType::AnySublink if link.oper_name.is_empty() && self.system_first() => self.test_columns(link),
+            SubLinkType::AnySublink if link.oper_name.is_empty() && self.system_equality() => self.test_columns(link),
             SubLinkType::AnySublink if names::operator(&link.oper_name).is_some_and(|op| self.equals(op)) => {
                 self.test_columns(link)
             }
@@ -96,7 +96,7 @@ impl<'a> Builder<'a> {
     }
 
     fn equals(&self, (name, written): (&str, bool)) -> bool {
-        name == "=" && (written || self.system_first())
+        name == "=" && (written || self.system_equality())
     }
 
     fn is_equality(&self, comparison: &AExpr) -> bool {

@@ -76,3 +76,86 @@ const COLLATIONS: &[&str] = &[
 fn a_written_collation_wins_over_those_of_columns() {
     alike(&mut start(&[]), COLLATIONS);
 }
+
+/// Types that an operator's or a function's arguments have exactly are preferred to those of pg_catalog.
+const CASELESS: &[&str] = &[
+    "CREATE TABLE kv (customer_id varchar NOT NULL, id int, PRIMARY KEY (customer_id, id))",
+    "INSERT INTO kv VALUES ('abc', 100), ('ABC', 101), ('Abc', 102), ('b', 103), ('B', 104)",
+    "CREATE VIEW ids AS SELECT customer_id, id FROM kv WHERE customer_id = 'ABC'",
+    "CREATE VIEW ids_n AS SELECT count(*) AS n FROM kv k JOIN kv l USING (customer_id)",
+    "CREATE FUNCTION cieq(varchar, varchar) RETURNS bool IMMUTABLE LANGUAGE sql
+        AS 'SELECT lower($1::text) OPERATOR(pg_catalog.=) lower($2::text)'",
+    "CREATE OPERATOR h1.= (leftarg = varchar, rightarg = varchar, function = cieq)",
+];
+
+const CASELESS_QUERIES: &[&str] = &[
+    "SELECT id FROM kv WHERE customer_id = 'ABC' ORDER BY id",
+    "SELECT id FROM kv WHERE customer_id IN ('ABC', 'b') ORDER BY id",
+    "SELECT id FROM kv WHERE customer_id = ANY ('{ABC,b}') ORDER BY id",
+    "SELECT id FROM kv WHERE customer_id IN (SELECT 'ABC'::varchar) ORDER BY id",
+    "SELECT k.id, l.id FROM kv k JOIN kv l ON k.customer_id = l.customer_id ORDER BY 1, 2",
+    "SELECT k.id, l.id FROM kv k JOIN kv l USING (customer_id) ORDER BY 1, 2",
+    "SELECT count(*) FROM kv k WHERE EXISTS (SELECT FROM kv l WHERE l.customer_id = k.customer_id AND l.id > k.id)",
+    "SELECT k.id, (SELECT count(*) FROM kv l WHERE l.customer_id = k.customer_id) FROM kv k ORDER BY 1",
+    "SELECT id FROM kv WHERE customer_id OPERATOR(pg_catalog.=) 'ABC' ORDER BY id",
+    "SELECT id FROM ids ORDER BY id",
+    "SELECT count(*), customer_id FROM kv GROUP BY customer_id ORDER BY 2",
+    "SELECT sum(id), avg(id) FROM t WHERE customer_id = 3",
+    "UPDATE kv SET id = id + 10 WHERE customer_id = 'ABC'",
+    "SELECT customer_id, id FROM kv ORDER BY id",
+    "DELETE FROM kv WHERE customer_id IN ('ABC')",
+    "SELECT customer_id, id FROM kv ORDER BY id",
+];
+
+#[test]
+fn a_users_equality_of_keys_is_not_that_of_the_shard_map() {
+    let mut both = start(CASELESS);
+    // Reads are asked by each protocol, writes once.
+    for sql in CASELESS_QUERIES {
+        if sql.starts_with("SELECT") {
+            alike(&mut both, &[sql]);
+        } else {
+            let (wanted, got) = (both.postgres.query(sql), both.gateway.query(sql));
+            assert_eq!((got.error, got.tags), (wanted.error, wanted.tags), "{sql}");
+        }
+    }
+    // A view means pg_catalog's operators, whatever the path.
+    let (code, reason) = both.gateway.query("SELECT n FROM ids_n").error.unwrap();
+    assert_eq!(code, "0A000", "{reason}");
+    for client in [&mut both.gateway, &mut both.postgres] {
+        client.run("SET search_path TO public");
+    }
+    alike(&mut both, &["SELECT n FROM h1.ids_n", "SELECT id FROM h1.kv WHERE customer_id = 'b' ORDER BY id"]);
+}
+
+const OVERLOADS: &[&str] = &[
+    "CREATE VIEW total AS SELECT sum(length(v)) AS s FROM e",
+    "CREATE FUNCTION nz(numeric, int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'",
+    "CREATE OPERATOR h1.= (leftarg = numeric, rightarg = int4, function = nz)",
+    "CREATE FUNCTION h1.length(varchar) RETURNS numeric IMMUTABLE LANGUAGE sql AS 'SELECT 0.3'",
+    "CREATE FUNCTION plus(int, numeric) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT ''+'''",
+    "CREATE OPERATOR h1.+ (leftarg = int4, rightarg = numeric, function = plus)",
+];
+
+const OVERLOADED: &[&str] = &[
+    "SELECT avg(id) FROM t",
+    "SELECT avg(id), n FROM t GROUP BY n ORDER BY n",
+    "SELECT stddev(id), n = 1 FROM t GROUP BY n ORDER BY n",
+    "SELECT id FROM t WHERE customer_id = 3",
+    "SELECT count(*) FROM t WHERE n = 1",
+    "SELECT max(id + n) FROM t",
+    "SELECT sum(length(v)) FROM e",
+    "SELECT x FROM (SELECT sum(length(v))::text x FROM e) q",
+    "SELECT sum(pg_catalog.length(v)), sum(length(v::text)) FROM e",
+];
+
+#[test]
+fn a_users_operators_and_functions_have_their_own_types() {
+    let mut both = start(OVERLOADS);
+    alike(&mut both, OVERLOADED);
+    for client in [&mut both.gateway, &mut both.postgres] {
+        client.run("DROP OPERATOR h1.= (numeric, int4); DROP OPERATOR h1.+ (int4, numeric)");
+    }
+    alike(&mut both, OVERLOADED);
+    alike(&mut both, &["SELECT s FROM total"]);
+}

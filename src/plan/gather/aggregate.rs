@@ -379,11 +379,7 @@ impl Rewriter<'_, '_, '_> {
 
     fn combined(&mut self, call: &FuncCall) -> Result<Option<Node>, Stop> {
         let Some((None | Some("pg_catalog"), name)) = names::qualified(&call.funcname) else { return Ok(None) };
-        let candidates = self.engine.context.catalog.functions.get(name).map_or(&[][..], Vec::as_slice);
-        if candidates
-            .iter()
-            .any(|function| function.schema != "pg_catalog" && self.builder.path().contains(&function.schema))
-        {
+        if self.builder.is_overloaded(name) {
             return Ok(None);
         }
         for part in call

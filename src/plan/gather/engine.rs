@@ -40,7 +40,7 @@ pub fn unfit() -> Stop {
 /// When the statement is not understood; `select` and `parts` are then of no use.
 pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut Parts<'c>) -> Result<Vec<Value>, Stop> {
     let builder = Builder::new(context);
-    if !builder.system_first() {
+    if !builder.system_operators() {
         return Err(unfit());
     }
     let known = qualify::qualify(select, context).map_err(|qualify::Unsure| unfit())?;
