@@ -159,3 +159,45 @@ fn a_users_operators_and_functions_have_their_own_types() {
     alike(&mut both, OVERLOADED);
     alike(&mut both, &["SELECT s FROM total"]);
 }
+
+const ATTRIBUTES: &[&str] = &[
+    "CREATE FUNCTION fullt(t) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1.a || $1.s'",
+    "CREATE FUNCTION a(t) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1'",
+    "CREATE FUNCTION others(t) RETURNS bigint STABLE LANGUAGE sql AS 'SELECT count(*) FROM h1.t'",
+    "CREATE FUNCTION more(t, int DEFAULT 2) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1.id + $2'",
+    "CREATE FUNCTION two(t, int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1.id + $2'",
+    "CREATE VIEW vt AS SELECT * FROM t",
+    "CREATE FUNCTION fullv(vt) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1.a || $1.s'",
+];
+
+const OF_ATTRIBUTES: &[&str] = &[
+    "SELECT max(t.fullt) FROM t",
+    "SELECT max(t.fullt), h1.t.id FROM h1.t GROUP BY t.id ORDER BY 2",
+    "SELECT max(x.fullt || y.v) FROM t x JOIN e y ON x.id = y.id",
+    "SELECT t.fullt FROM t ORDER BY t.fullt, customer_id",
+    "SELECT t.fullt FROM t WHERE customer_id = 3",
+    "SELECT max(t.more) FROM t",
+    "SELECT max(t.two) FROM t",
+    "SELECT max(t.none) FROM t",
+    "SELECT max(t.a), max(a(t)) FROM t",
+    "SELECT max(x.fullt) FROM t x LEFT JOIN e ON e.customer_id = x.id",
+    "SELECT max(x.fullv), count(*) FROM vt x",
+    "SELECT max(x.fullv) FROM vt x JOIN e ON e.id = x.id",
+    "SELECT max(x.fullt) FROM (SELECT 'x' AS fullt FROM t) x",
+];
+
+#[test]
+fn a_function_of_a_row_is_called_in_the_notation_of_a_column() {
+    let mut both = start(ATTRIBUTES);
+    alike(&mut both, OF_ATTRIBUTES);
+    // What the function reads is not all on the shard of the row.
+    for sql in
+        ["SELECT t.others FROM t", "SELECT (t).others FROM t", "SELECT max(t.others) FROM t", "SELECT others(t) FROM t"]
+    {
+        let got = both.gateway.query(sql);
+        if got.error.as_ref().is_none_or(|(code, _)| code != "0A000") {
+            let wanted = both.postgres.query(sql);
+            assert!(got.error == wanted.error && got.rows == wanted.rows, "{sql}: {:?} {:?}", got.error, got.rows);
+        }
+    }
+}
