@@ -366,6 +366,7 @@ async fn the_fingerprint_changes_with_all_that_is_read_and_with_nothing_else() {
         ALTER TABLE t RENAME TO u
         CREATE SCHEMA s
         ALTER TABLE u SET SCHEMA s
+        CREATE OPERATOR @+ (rightarg = numeric, function = numeric_uplus)
         CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'
         ALTER FUNCTION f() IMMUTABLE
         CREATE TRIGGER g BEFORE INSERT ON s.u FOR EACH ROW EXECUTE FUNCTION f()

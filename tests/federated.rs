@@ -38,6 +38,8 @@ mod moved;
 mod login;
 #[path = "federated/ordering.rs"]
 mod ordering;
+#[path = "federated/own.rs"]
+mod own;
 #[path = "federated/random.rs"]
 mod random;
 #[path = "federated/replicas.rs"]

@@ -164,6 +164,7 @@ pub fn seen_in_block(
         search_paths: base.search_paths.clone(),
         routines: HashMap::new(),
         empty_schemas: HashSet::new(),
+        operators: HashMap::new(),
         guarded: false,
         oids: base.oids.clone(),
         own_numbers: Arc::new(base.own_numbers.in_block()),
@@ -174,8 +175,9 @@ pub fn seen_in_block(
 /// Adds the answers to [`QUESTIONS`] to a catalog.
 fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> Result<Catalog, LoadError> {
     let asked = QUESTIONS.len();
-    let [relation_rows, columns, inheritance, cascades, functions, schemas, evaluated, exempt, routines]: [Vec<TextRow>;
-        9] = answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
+    let [relation_rows, columns, inheritance, cascades, functions, schemas, evaluated, exempt, routines, operators]: [Vec<
+        TextRow,
+    >; 10] = answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
     let mut relations = Relations::default();
     for row in &relation_rows {
         relations.add(row)?;
@@ -198,6 +200,9 @@ fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> 
     }
     for row in &schemas {
         catalog.empty_schemas.insert(row.get(0)?);
+    }
+    for row in &operators {
+        catalog.operators.insert(row.get(0)?, row.get(1)?);
     }
     let elsewhere = Elsewhere::read(&evaluated, &exempt)?;
     for (schema, relations) in relations.finish(rules, &elsewhere) {

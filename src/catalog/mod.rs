@@ -49,6 +49,9 @@ pub struct Catalog {
     pub search_paths: BTreeMap<String, String>,
     /// Schemas that exist and hold no relation still count for search paths.
     pub empty_schemas: HashSet<String>,
+    /// Schemas with operators that a bare name may mean instead of one of pg_catalog, over its types; whether there is an `=` of keys among
+    /// them.
+    pub operators: HashMap<String, bool>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
     /// Some relation is [`guarded`](Relation::guarded).

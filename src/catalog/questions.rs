@@ -127,9 +127,24 @@ pub(super) const FUNCTIONS: &str = concat!(
     WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND p.oid >= $first"
 );
 
+/// Schemas with operators over PostgreSQL's own types that may be chosen instead of one of pg_catalog with the same name, as they match the types
+/// more exactly; whether there is an `=` of keys among them (int2, int4, int8, text, varchar, bpchar, uuid). *Source*: manual of PostgreSQL
+/// 15, 10.2.
+pub(super) const OPERATORS: &str = "
+    SELECT n.nspname::text, pg_catalog.bool_or(o.oprname = '='
+        AND o.oprleft IN (20, 21, 23, 25, 1042, 1043, 2950) AND o.oprright IN (20, 21, 23, 25, 1042, 1043, 2950))
+    FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+    LEFT JOIN pg_catalog.pg_type l ON l.oid = o.oprleft JOIN pg_catalog.pg_type r ON r.oid = o.oprright
+    WHERE n.nspname <> 'pg_catalog' AND o.oprleft < 16384 AND o.oprright < 16384
+        AND EXISTS (SELECT FROM pg_catalog.pg_operator s
+            LEFT JOIN pg_catalog.pg_type sl ON sl.oid = s.oprleft JOIN pg_catalog.pg_type sr ON sr.oid = s.oprright
+            WHERE s.oprnamespace = 'pg_catalog'::pg_catalog.regnamespace AND s.oprname = o.oprname
+            AND sl.typcategory IS NOT DISTINCT FROM l.typcategory AND sr.typcategory = r.typcategory)
+    GROUP BY n.nspname";
+
 /// What is asked, in this order. `$first` stands for the least number of relations and functions to be told of.
-pub(super) const QUESTIONS: [&str; 9] =
-    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT, ROUTINES];
+pub(super) const QUESTIONS: [&str; 10] =
+    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT, ROUTINES, OPERATORS];
 
 /// Numbers from here up are users' objects. *Source*: PostgreSQL 15, `access/transam.h`, `FirstNormalObjectId`.
 pub(super) const FIRST_NORMAL_OID: &str = "16384";

@@ -122,6 +122,8 @@ const FINGERPRINT: &str = "
             FROM pg_catalog.pg_proc WHERE oid >= 16384),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
             FROM pg_catalog.pg_trigger WHERE NOT tgisinternal),
+        (SELECT pg_catalog.sum(pg_catalog.hashint8extended(oid::bigint, xmin::text::bigint))
+            FROM pg_catalog.pg_operator WHERE oid >= 16384),
         (SELECT pg_catalog.sum(pg_catalog.hashint8extended(w.oid::bigint, w.xmin::text::bigint))
             FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class c ON c.oid = w.ev_class
             WHERE w.oid >= 16384 AND c.relpersistence <> 't'),
@@ -333,6 +335,7 @@ fn same(a: &Catalog, b: &Catalog) -> bool {
         && a.routines == b.routines
         && a.search_paths == b.search_paths
         && a.empty_schemas == b.empty_schemas
+        && a.operators == b.operators
 }
 
 /// Asks for changes until the last handle is gone; while the server cannot be reached, ever less often.

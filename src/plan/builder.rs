@@ -225,6 +225,34 @@ impl<'a> Builder<'a> {
         self.path().iter().position(|schema| schema == "pg_catalog").is_none_or(|at| at == 0)
     }
 
+    /// Whether a bare operator over types of pg_catalog can be no other than pg_catalog's.
+    pub fn system_operators(&self) -> bool {
+        self.system_first() && !self.path().iter().any(|schema| self.context.catalog.operators.contains_key(schema))
+    }
+
+    /// The same of `=` over types of keys.
+    pub fn system_equality(&self) -> bool {
+        self.system_first()
+            && !self.path().iter().any(|schema| self.context.catalog.operators.get(schema) == Some(&true))
+    }
+
+    /// Whether a user's function may be meant where one of pg_catalog has the name.
+    pub fn is_overloaded(&self, function: &str) -> bool {
+        let all = self.context.catalog.functions.get(function).map_or(&[][..], Vec::as_slice);
+        all.iter().any(|function| function.schema != "pg_catalog" && self.path().contains(&function.schema))
+    }
+
+    /// Whether `x.name` may mean `name(x)`: a user's function takes one value, of a user's type or of any. *Source*: manual of PostgreSQL
+    /// 15, 8.16.5.
+    pub fn is_attribute(&self, name: &str) -> bool {
+        let all = self.context.catalog.routines.get(name).map_or(&[][..], Vec::as_slice);
+        all.iter().filter(|routine| !routine.procedure && self.path().contains(&routine.schema)).any(|routine| {
+            let mut taken = routine.parameters.iter().filter(|parameter| parameter.takes);
+            let first = taken.next().is_some_and(|one| matches!(one.type_name.as_str(), "" | "record" | "anyelement"));
+            first && taken.count() <= routine.defaults
+        })
+    }
+
     /// Plans a view's definition, with no search path and none of the names in force.
     pub fn view(&mut self, relation: &Relation, definition: &str) -> Result<Query, Stop> {
         if self.view_depth >= VIEW_DEPTH_MAX {

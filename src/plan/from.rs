@@ -310,7 +310,7 @@ impl<'a> Builder<'a> {
             let right = side(&self.scopes, middle, end).and_then(|place: Place| self.place_term(place));
             if let (Some(left), Some(right)) = (left, right) {
                 let class = |term: Term| self.terms.get(term.0 as usize).map(|info| info.class);
-                if class(left) == class(right) && self.system_first() {
+                if class(left) == class(right) && self.system_equality() {
                     on.facts.push(Fact::Equal { left, right, strict: true });
                 }
             }

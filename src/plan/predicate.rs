@@ -47,7 +47,7 @@ impl<'a> Builder<'a> {
         let columns = match link.sub_link_type() {
             SubLinkType::ExistsSublink => Some(Vec::new()),
             // No operator name: IN.
-            SubLinkType::AnySublink if link.oper_name.is_empty() && self.system_first() => self.test_columns(link),
+            SubLinkType::AnySublink if link.oper_name.is_empty() && self.system_equality() => self.test_columns(link),
             SubLinkType::AnySublink if names::operator(&link.oper_name).is_some_and(|op| self.equals(op)) => {
                 self.test_columns(link)
             }
@@ -96,7 +96,7 @@ impl<'a> Builder<'a> {
     }
 
     fn equals(&self, (name, written): (&str, bool)) -> bool {
-        name == "=" && (written || self.system_first())
+        name == "=" && (written || self.system_equality())
     }
 
     fn is_equality(&self, comparison: &AExpr) -> bool {
@@ -242,10 +242,17 @@ impl<'a> Builder<'a> {
         self.enter()?;
         match node {
             Node::ParamRef(parameter) => self.count_parameter(parameter.number),
-            Node::ColumnRef(_) => {
-                if let Some((_, Place::System)) = self.place(node) {
+            Node::ColumnRef(column) => match (self.place(node), names::strings(&column.fields).as_deref()) {
+                (Some((_, Place::System)), _) => {
                     parts.local.get_or_insert_with(|| "system columns are each shard's own".to_owned());
                     parts.unsteady.get_or_insert("a system column");
+                }
+                (None, Some([.., _, name])) => self.field(name, parts)?,
+                _ => {}
+            },
+            Node::AIndirection(of) => {
+                for name in of.indirection.iter().filter_map(names::string) {
+                    self.field(name, parts)?;
                 }
             }
             Node::SubLink(link) => {
@@ -283,10 +290,33 @@ impl<'a> Builder<'a> {
             parts.windows.push(partition);
             parts.unsteady.get_or_insert("a window function");
         }
+        if kind == Call::Missing && is_syntax_aggregate(call) {
+            parts.aggregate |= !windowed;
+        } else {
+            self.called(kind, name, windowed, parts);
+        }
+        if kind == Call::Aggregate && !windowed {
+            self.aggregate(call, name, parts)?;
+        }
+        if returns_set && kind == Call::Fresh {
+            parts.local.get_or_insert_with(|| format!("function {name} is volatile"));
+        }
+        walk::children(node, &mut |child| self.expression(child, parts))
+    }
+
+    /// `x.name`, where no column is certain to be meant.
+    fn field(&mut self, name: &str, parts: &mut Parts) -> Result<(), Stop> {
+        if self.is_attribute(name) {
+            let (kind, _) = self.call(None, name)?;
+            self.called(kind, name, true, parts);
+        }
+        Ok(())
+    }
+
+    fn called(&mut self, kind: Call, name: &str, windowed: bool, parts: &mut Parts) {
         self.effects.asks_server |= kind == Call::Identity || name == "current_setting";
         match kind {
             Call::Steady | Call::Window => {}
-            Call::Missing if is_syntax_aggregate(call) => parts.aggregate |= !windowed,
             Call::Missing => {
                 self.effects.changes = true;
                 parts.local.get_or_insert_with(|| format!("function {name} is not known to the gateway"));
@@ -307,17 +337,8 @@ impl<'a> Builder<'a> {
             }
             Call::Sequence => self.effects.sequence = true,
             Call::TransactionLock => self.effects.transaction_lock = true,
-            Call::Aggregate => {
-                if !windowed {
-                    parts.aggregate = true;
-                    self.aggregate(call, name, parts)?;
-                }
-            }
+            Call::Aggregate => parts.aggregate |= !windowed,
         }
-        if returns_set && kind == Call::Fresh {
-            parts.local.get_or_insert_with(|| format!("function {name} is volatile"));
-        }
-        walk::children(node, &mut |child| self.expression(child, parts))
     }
 
     /// An aggregate whose arguments are all of an outer query belongs to that query, which then is an aggregate one without

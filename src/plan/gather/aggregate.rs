@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use pg_query::protobuf::{FuncCall, Node as Wrapped, SelectStmt, a_const::Val};
 
-use super::combine;
 use super::engine::{self, Engine};
 use super::reference::{self, Content};
+use super::{collation, combine};
 use super::{label, node};
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
@@ -32,12 +32,12 @@ impl Partial {
         }
         let name = format!("k{}", self.keys.len() + 1);
         self.keys.push((value.clone(), name.clone()));
-        node::column(&[&self.item, &name])
+        collation::written(value, node::column(&[&self.item, &name]))
     }
 
     fn known_key(&self, value: &Node) -> Option<Node> {
         let (_, name) = self.keys.iter().find(|(key, _)| key == value)?;
-        Some(node::column(&[&self.item, name]))
+        Some(collation::written(value, node::column(&[&self.item, name])))
     }
 
     /// The column of the part with this partial aggregate.
@@ -158,10 +158,11 @@ impl Engine<'_, '_> {
         if !counted.is_empty() && finer {
             return Ok(Rewritten::Finer);
         }
-        if failed
-            || !partial.keys.iter().all(|(key, _)| engine::shippable(key))
-            || (partial.keys.is_empty() && partial.aggregates.is_empty())
-        {
+        let mut columns = true;
+        for (key, _) in &partial.keys {
+            columns &= self.is_column(key)? && !collation::within(key, &self.known)?;
+        }
+        if failed || !columns || (partial.keys.is_empty() && partial.aggregates.is_empty()) {
             return Ok(Rewritten::Not);
         }
         Ok(Rewritten::Level(Box::new(level), partial, counted.into_iter().next().map(Box::new)))
@@ -378,11 +379,7 @@ impl Rewriter<'_, '_, '_> {
 
     fn combined(&mut self, call: &FuncCall) -> Result<Option<Node>, Stop> {
         let Some((None | Some("pg_catalog"), name)) = names::qualified(&call.funcname) else { return Ok(None) };
-        let candidates = self.engine.context.catalog.functions.get(name).map_or(&[][..], Vec::as_slice);
-        if candidates
-            .iter()
-            .any(|function| function.schema != "pg_catalog" && self.builder.path().contains(&function.schema))
-        {
+        if self.builder.is_overloaded(name) {
             return Ok(None);
         }
         for part in call
@@ -405,7 +402,13 @@ impl Rewriter<'_, '_, '_> {
             self.counted.push(column.clone());
             return Ok(Some(combine::counted(self.partial.aggregate(call.clone()))));
         }
-        let type_oid = argument.and_then(|argument| self.engine.known.type_of(argument));
+        let known = &self.engine.known;
+        if let (Some(argument), "min" | "max") = (argument, name)
+            && (collation::within(argument, known)? || !collation::determined(argument, known)?)
+        {
+            return Ok(None);
+        }
+        let type_oid = argument.and_then(|argument| known.type_of(argument));
         combine::combine(name, call, type_oid, &mut self.partial)
     }
 }

@@ -4,7 +4,7 @@ use pg_query::protobuf::{CoalesceExpr, FuncCall};
 
 use super::aggregate::Partial;
 use super::types::{self, oid};
-use super::{condition, node};
+use super::{collation, condition, node};
 use crate::catalog::Oid;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit};
@@ -30,7 +30,12 @@ pub fn combine(
             let count = if call.agg_star { call.clone() } else { with_argument(call, "count", |x| x) };
             Some(counted(partial.aggregate(count)))
         }
-        "min" | "max" | "bool_and" | "bool_or" | "every" | "bit_and" | "bit_or" | "bit_xor" => {
+        "min" | "max" => {
+            let column = partial.aggregate(call.clone());
+            let argument = call.args.first().and_then(|node| node.node.as_ref());
+            Some(aggregate(name, argument.map_or(column.clone(), |argument| collation::written(argument, column))))
+        }
+        "bool_and" | "bool_or" | "every" | "bit_and" | "bit_or" | "bit_xor" => {
             let column = partial.aggregate(call.clone());
             Some(aggregate(name, column))
         }

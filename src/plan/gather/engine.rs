@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, SubLinkType};
 
-use super::node;
 use super::part::Parts;
 use super::qualify::{self, Known};
 use super::reference::{self, Content, Reference};
 use super::survey::SYSTEM_COLUMNS;
 use super::value::{self, Early, Value};
+use super::{collation, node};
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
@@ -40,7 +40,7 @@ pub fn unfit() -> Stop {
 /// When the statement is not understood; `select` and `parts` are then of no use.
 pub fn split<'c>(select: &mut SelectStmt, context: &'c Context<'c>, parts: &mut Parts<'c>) -> Result<Vec<Value>, Stop> {
     let builder = Builder::new(context);
-    if !builder.system_first() {
+    if !builder.system_operators() {
         return Err(unfit());
     }
     let known = qualify::qualify(select, context).map_err(|qualify::Unsure| unfit())?;
@@ -85,6 +85,9 @@ impl Engine<'_, '_> {
         }
         if select.op() != SetOperation::SetopNone {
             for side in [&mut select.larg, &mut select.rarg].into_iter().flatten() {
+                if collation::within_outputs(side, &self.known)? {
+                    return Err(unfit());
+                }
                 self.query(side, false)?;
             }
             return self.sublinks_of(&mut select.limit_count).and_then(|()| self.sublinks_of(&mut select.limit_offset));
@@ -104,7 +107,10 @@ impl Engine<'_, '_> {
 
     /// A query that runs on the shards as it is.
     fn whole(&mut self, select: &mut SelectStmt) -> Result<bool, Stop> {
-        if !select.sort_clause.is_empty() || !shippable_outputs(select) {
+        if !select.sort_clause.is_empty()
+            || !shippable_outputs(select)
+            || !collation::determined_outputs(select, &self.known)?
+        {
             return Ok(false);
         }
         let content = Content::of_select(select)?;
@@ -121,10 +127,15 @@ impl Engine<'_, '_> {
         let part = self.parts.add(outer, target)?;
         let item = self.known.fresh(&part);
         self.note_types(select, &item, &columns);
-        let targets =
-            columns.iter().zip(&labels).map(|(column, label)| node::target(node::column(&[&item, column]), label));
-        *select =
-            node::select(targets.collect(), vec![node::wrap(Node::RangeVar(node::relation("pg_temp", &part, &item)))]);
+        // Of several queries together it is one that columns have.
+        let written: Vec<Option<Node>> = collation::outputs(&select.target_list).cloned().map(Some).collect();
+        let targets = columns.iter().zip(&labels).zip(written.into_iter().chain(std::iter::repeat(None)));
+        let targets = targets.map(|((column, label), value)| {
+            let column = node::column(&[&item, column]);
+            node::target(value.map_or(column.clone(), |value| collation::written(&value, column)), label)
+        });
+        let targets = targets.collect();
+        *select = node::select(targets, vec![node::wrap(Node::RangeVar(node::relation("pg_temp", &part, &item)))]);
         Ok(true)
     }
 
@@ -139,6 +150,11 @@ impl Engine<'_, '_> {
                 self.known.types.insert((item.to_owned(), column.clone()), type_oid);
             }
         }
+    }
+
+    /// Whether a table can have it as a column.
+    pub fn is_column(&self, value: &Node) -> Result<bool, Stop> {
+        Ok(shippable(value) && collation::determined(value, &self.known)?)
     }
 
     /// Whether functions in it give the same wherever and whenever in the statement they are called.

@@ -27,6 +27,7 @@ mod reference;
 mod engine;
 mod combine;
 mod aggregate;
+mod collation;
 mod peel;
 mod ordered;
 mod level;

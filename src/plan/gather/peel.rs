@@ -5,7 +5,7 @@ use pg_query::protobuf::{Float, LimitOption, Node as Wrapped, SelectStmt, SortBy
 
 use super::engine::{self, Engine};
 use super::reference::Content;
-use super::{condition, label, node};
+use super::{collation, condition, label, node};
 use crate::plan::ir::Stop;
 use crate::plan::key;
 use crate::sql::{Node, names};
@@ -25,7 +25,7 @@ impl Engine<'_, '_> {
         if content.functions.iter().any(|(_, name)| name == "statement_timestamp") {
             return Ok(false);
         }
-        let Some(mut level) = Level::new(select) else { return Ok(false) };
+        let Some(mut level) = self.level(select)? else { return Ok(false) };
         let Some(target) = self.parts.target(&level.core)? else {
             level.undo(select);
             return Ok(false);
@@ -44,9 +44,14 @@ impl Engine<'_, '_> {
         }
         level.core.distinct_clause =
             if select.distinct_clause.len() == distinct.len() { distinct } else { select.distinct_clause.clone() };
-        let part = self.parts.add(std::mem::take(&mut level.core), target)?;
+        let core = std::mem::take(&mut level.core);
+        let values: Vec<Node> = collation::outputs(&core.target_list).cloned().collect();
+        let part = self.parts.add(core, target)?;
         let item = self.known.fresh(&part);
-        let column = |at: usize| node::column(&[&item, level.names.get(at).map_or("", String::as_str)]);
+        let column = |at: usize| {
+            let column = node::column(&[&item, level.names.get(at).map_or("", String::as_str)]);
+            values.get(at).map_or(column.clone(), |value| collation::written(value, column))
+        };
         let labels: Vec<String> = select.target_list.iter().map(engine::label).collect();
         select.target_list = labels.iter().enumerate().map(|(at, label)| node::target(column(at), label)).collect();
         select.sort_clause = level.sorted(|_, at| node::wrap(column(at)));
@@ -62,6 +67,20 @@ impl Engine<'_, '_> {
         select.with_clause = None;
         self.all_sublinks(select)?;
         Ok(true)
+    }
+
+    /// One whose columns a table can have.
+    fn level(&self, select: &mut SelectStmt) -> Result<Option<Level>, Stop> {
+        let order = select.sort_clause.iter().filter_map(|item| match &item.node {
+            Some(Node::SortBy(by)) => names::inner(&by.node),
+            _ => None,
+        });
+        for value in order.chain(select.distinct_clause.iter().filter_map(|item| item.node.as_ref())) {
+            if !collation::determined(value, &self.known)? {
+                return Ok(None);
+            }
+        }
+        Ok(if collation::determined_outputs(select, &self.known)? { Level::new(select) } else { None })
     }
 }
 

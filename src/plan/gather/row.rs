@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use pg_query::protobuf::{AExpr, AExprKind, Alias, CaseExpr, CaseWhen, RangeVar, SelectStmt};
+use pg_query::protobuf::{AExpr, AExprKind, Alias, CaseExpr, CaseWhen, ColumnRef, FuncCall, RangeVar, SelectStmt};
 
 use super::node;
 use super::survey;
@@ -23,7 +23,8 @@ pub fn expand(node: &mut Node, tables: &Tables) -> Result<(), Stop> {
     Rows { names: &names, of_views: false }.node(node)
 }
 
-/// The same of views, before sub-selects stand in their places, whose rows have no type.
+/// The same of views, before sub-selects stand in their places, whose rows have no type. A row of any table is written as an argument where
+/// it is one.
 pub fn expand_views(node: &mut Node, context: &Context<'_>) -> Result<(), Stop> {
     let mut tables = Tables::new();
     let mut has_views = false;
@@ -35,11 +36,12 @@ pub fn expand_views(node: &mut Node, context: &Context<'_>) -> Result<(), Stop> 
         }
         Ok(())
     })?;
+    let mut names = Names::default();
+    names.node(node, &tables)?;
+    names.calls(node, &Builder::new(context))?;
     if !has_views {
         return Ok(());
     }
-    let mut names = Names::default();
-    names.node(node, &tables)?;
     Rows { names: &names, of_views: true }.node(node)
 }
 
@@ -77,6 +79,23 @@ impl Names {
             _ => {}
         }
         edit::children(node, &mut |child| self.node(child, tables))
+    }
+
+    /// `x.name` -> `name(x.*)` where `x` is a table without such a column.
+    fn calls(&self, node: &mut Node, builder: &Builder<'_>) -> Result<(), Stop> {
+        if let Node::ColumnRef(column) = node
+            && let Some([.., item, name]) = names::strings(&column.fields).as_deref()
+            && let Some(Some((_, columns))) = self.shown.get(*item)
+            && !columns.iter().any(|column| column == name)
+            && builder.is_attribute(name)
+        {
+            let star = node::wrap(Node::AStar(pg_query::protobuf::AStar {}));
+            let row = Node::ColumnRef(ColumnRef { fields: vec![node::name(item), star], location: 0 });
+            *node =
+                Node::FuncCall(Box::new(FuncCall { funcname: vec![node::name(name)], ..node::call(name, vec![row]) }));
+            return Ok(());
+        }
+        edit::children(node, &mut |child| self.calls(child, builder))
     }
 
     fn given(&mut self, names: &[pg_query::protobuf::Node]) {

@@ -21,14 +21,40 @@ pub mod oid {
     pub const UUID: Oid = 2950;
 }
 
-/// Looks the type of `item.column` up.
-pub type Columns<'l> = &'l dyn Fn(&str, &str) -> Option<Oid>;
+/// Functions whose type is told by their name, if no user's function has it.
+pub const FUNCTIONS: [&str; 16] = [
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "abs",
+    "round",
+    "trunc",
+    "ceil",
+    "ceiling",
+    "floor",
+    "length",
+    "char_length",
+    "row_number",
+    "rank",
+    "dense_rank",
+];
+
+/// What is known besides the expression.
+#[derive(Clone, Copy)]
+pub struct Columns<'l> {
+    /// Looks the type of `item.column` up.
+    pub type_of: &'l dyn Fn(&str, &str) -> Option<Oid>,
+    /// Those of [`FUNCTIONS`] that may be a user's.
+    pub overloaded: &'l [&'static str],
+}
 
 /// The type of an expression, `None` where it is not certain.
 pub fn of(node: &Node, columns: Columns<'_>) -> Option<Oid> {
     match node {
         Node::ColumnRef(column) => match names::strings(&column.fields)?.as_slice() {
-            [item, column] => columns(item, column),
+            [item, column] => (columns.type_of)(item, column),
             _ => None,
         },
         Node::AConst(_) => match names::constant(node)? {
@@ -123,7 +149,12 @@ fn operator(name: &str, left: Oid, right: Oid) -> Option<Oid> {
 }
 
 fn function(call: &FuncCall, columns: Columns<'_>) -> Option<Oid> {
-    let (None | Some("pg_catalog"), name) = names::qualified(&call.funcname)? else { return None };
+    let (schema, name) = names::qualified(&call.funcname)?;
+    match schema {
+        Some("pg_catalog") => {}
+        None if !columns.overloaded.contains(&name) => {}
+        _ => return None,
+    }
     let argument = || of(call.args.first()?.node.as_ref()?, columns);
     match name {
         "count" => Some(oid::INT8),

@@ -126,9 +126,7 @@ impl Engine<'_, '_> {
         let (Some((None | Some("pg_catalog"), name)), None) = (names::qualified(&call.funcname), &call.over) else {
             return Ok(false);
         };
-        let builder = Builder::new(self.context);
-        let users = self.context.catalog.functions.get(name).map_or(&[][..], Vec::as_slice);
-        if users.iter().any(|function| function.schema != "pg_catalog" && builder.path().contains(&function.schema)) {
+        if Builder::new(self.context).is_overloaded(name) {
             return Ok(false);
         }
         let argument = call.args.first().and_then(|node| node.node.as_ref());

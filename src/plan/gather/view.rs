@@ -86,6 +86,9 @@ pub fn expand(node: &mut Node, context: &Context<'_>) -> Result<bool, Stop> {
             if let RelationKind::View { definition } = &relation.kind
                 && let Node::RangeVar(name) = item
             {
+                if !builder.system_operators() {
+                    return Err(ambiguous(relation).into());
+                }
                 found = true;
                 *item = subselect(name, relation, definition)?;
             }
@@ -97,6 +100,15 @@ pub fn expand(node: &mut Node, context: &Context<'_>) -> Result<bool, Stop> {
         }
     }
     Err(Refusal::too_complex().into())
+}
+
+/// Its definition is written for an empty search path, and means pg_catalog's operators.
+fn ambiguous(view: &Relation) -> Refusal {
+    Refusal::unsupported(format!(
+        "view \"{}\" in a query over several shards is not supported where the search path has other operators for PostgreSQL's own types",
+        view.name
+    ))
+    .hint("Take the schema with those operators out of search_path.")
 }
 
 fn subselect(name: &RangeVar, view: &Relation, definition: &str) -> Result<Node, Stop> {

@@ -63,10 +63,13 @@ impl Namer<'_> {
         let relation = self.builder.relation(schema, &name.relname).cloned().ok_or(Unsure)?;
         let columns: Vec<_> =
             relation.columns.iter().map(|column| (column.name.clone(), Some(column.type_oid))).collect();
+        let renamed = !renames.is_empty();
         let columns = retyped(&columns, renames);
         name.schemaname.clone_from(&relation.schema);
         name.alias = Some(Alias { aliasname: alias.clone(), colnames });
-        self.known.tables.insert(alias.clone(), relation.clone());
+        if !renamed {
+            self.known.tables.insert(alias.clone(), relation.clone());
+        }
         self.add(Some(shown), &alias, columns, false, Some(relation));
         Ok(())
     }

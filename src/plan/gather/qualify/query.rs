@@ -32,12 +32,14 @@ impl From<Stop> for Unsure {
 /// What is known of the names of a statement.
 #[derive(Default)]
 pub struct Known {
-    /// Tables by the name of their FROM item.
+    /// Tables whose columns have the names that they have, by the name of their FROM item.
     pub tables: HashMap<String, Arc<Relation>>,
     /// Types of columns by item and column.
     pub types: HashMap<(String, String), Oid>,
     /// WITH queries.
     pub ctes: HashSet<String>,
+    /// Functions that may be a user's, see [`types::FUNCTIONS`].
+    overloaded: Vec<&'static str>,
     used: HashSet<String>,
 }
 
@@ -55,7 +57,8 @@ impl Known {
 
     /// The type of an expression, where it is certain.
     pub fn type_of(&self, node: &Node) -> Option<Oid> {
-        types::of(node, &|item, column| self.types.get(&(item.to_owned(), column.to_owned())).copied())
+        let type_of = |item: &str, column: &str| self.types.get(&(item.to_owned(), column.to_owned())).copied();
+        types::of(node, types::Columns { type_of: &type_of, overloaded: &self.overloaded })
     }
 }
 
@@ -85,9 +88,11 @@ pub struct Namer<'c> {
 /// # Errors
 /// [`Unsure`], with the statement in any state.
 pub fn qualify(select: &mut SelectStmt, context: &Context<'_>) -> Result<Known, Unsure> {
+    let builder = Builder::new(context);
+    let overloaded = types::FUNCTIONS.into_iter().filter(|name| builder.is_overloaded(name)).collect();
     let mut namer = Namer {
-        builder: Builder::new(context),
-        known: Known::default(),
+        builder,
+        known: Known { overloaded, ..Known::default() },
         levels: Vec::new(),
         ctes: Vec::new(),
         recursive: None,
