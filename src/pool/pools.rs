@@ -109,6 +109,13 @@ impl Pools {
         sums.into_values().collect()
     }
 
+    /// Closes all pools, for others to come: sessions find theirs closed and ask again, as after a reload. Servers that are lent are closed when
+    /// they come back.
+    pub fn renew(&self) {
+        let pools = std::mem::take(&mut *self.pools.lock().unwrap_or_else(PoisonError::into_inner));
+        pools.into_values().for_each(|(_, pool)| pool.close());
+    }
+
     /// Closes all pools: idle servers now, lent ones when they come back; waiting clients get an error.
     pub fn close(&self) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);

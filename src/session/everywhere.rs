@@ -28,6 +28,7 @@ impl Session {
         }
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
+            block.changed_logins |= changes_logins(text);
             block.numbered = false;
             block.seen = None;
         }
@@ -81,6 +82,13 @@ impl Session {
 fn names_sequences(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
     ["serial", "identity", "nextval", "like", "sequence"].iter().any(|word| text.contains(word))
+}
+
+/// Whether it may change what servers set when they log in (ALTER ROLE, ALTER DATABASE).
+fn changes_logins(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+    let words: Vec<&str> = text.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_empty()).collect();
+    words.windows(2).any(|pair| matches!(pair, ["alter", "role" | "user" | "database"]))
 }
 
 /// The name in DROP DATABASE [IF EXISTS] name, as the server would fold it.

@@ -36,6 +36,8 @@ pub struct Block {
     pub touched: Touched,
     /// DDL ran in it: the catalog that sessions share does not know yet what it made.
     pub changed_catalog: bool,
+    /// What servers set when they log in has changed: those that are there have not.
+    pub changed_logins: bool,
     /// Its servers have been asked for the numbers of the types made in it.
     pub numbered: bool,
     /// The catalog as it sees it after its last DDL, once asked for.
@@ -134,6 +136,7 @@ impl Transaction {
             writes,
             touched: Touched::default(),
             changed_catalog: false,
+            changed_logins: false,
             numbered: false,
             seen: None,
             lost_server: false,

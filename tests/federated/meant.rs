@@ -309,3 +309,36 @@ fn a_statement_whose_columns_have_changed_is_refused_each_time_until_it_is_prepa
         assert!(!rows(again(&mut client, sql)).is_empty(), "{sql}");
     }
 }
+
+#[test]
+fn what_roles_and_databases_set_counts_for_servers_that_are_there() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let connect = || Client::connect(&login::of(cluster.url())).unwrap();
+    let mut client = connect();
+    client.run("CREATE SCHEMA ns1");
+    client.run("CREATE TABLE public.dup (customer_id int8, v text)");
+    client.run("CREATE TABLE ns1.dup (customer_id int8, v text)");
+    client.run("INSERT INTO public.dup SELECT c, 'public' FROM generate_series(1, 8) c");
+    client.run("INSERT INTO ns1.dup VALUES (1, 'ns1'), (2, 'ns1'), (3, 'ns1')");
+    let counted =
+        |client: &mut Client| rows(client.query("SELECT count(*), min(v), current_setting('TimeZone') FROM dup"));
+    let others: Vec<Client> = (0..4)
+        .map(|_| {
+            let mut other = connect();
+            assert_eq!(counted(&mut other), [["8", "public", "UTC"]]);
+            other
+        })
+        .collect();
+    client.run("ALTER ROLE app SET search_path TO ns1, public");
+    for mut client in others.into_iter().chain([connect(), connect()]) {
+        assert_eq!(counted(&mut client), [["3", "ns1", "UTC"]]);
+        assert_eq!(rows(client.query("SELECT v FROM dup WHERE customer_id = 2")), [["ns1"]]);
+    }
+    client.run("BEGIN");
+    client.run("ALTER DATABASE shop SET TimeZone TO 'Asia/Tokyo'");
+    assert_eq!(counted(&mut connect()), [["3", "ns1", "UTC"]]);
+    client.run("COMMIT");
+    assert_eq!(counted(&mut connect()), [["3", "ns1", "Asia/Tokyo"]]);
+    client.run("ALTER DATABASE shop RESET ALL; ALTER ROLE app RESET search_path");
+    assert_eq!(counted(&mut connect()), [["8", "public", "UTC"]]);
+}

@@ -64,6 +64,9 @@ impl Session {
         if block.changed_catalog {
             Box::pin(self.refresh_catalog()).await;
         }
+        if block.changed_logins {
+            self.gateway.pools.load().renew();
+        }
         self.release().await;
         if self.link.client.gone {
             return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
