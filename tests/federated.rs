@@ -47,6 +47,8 @@ mod replicas;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;
+#[path = "federated/shipped.rs"]
+mod shipped;
 #[path = "federated/smith.rs"]
 mod smith;
 #[path = "federated/suites.rs"]
