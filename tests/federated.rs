@@ -40,6 +40,8 @@ mod login;
 mod ordering;
 #[path = "federated/own.rs"]
 mod own;
+#[path = "federated/owned.rs"]
+mod owned;
 #[path = "federated/random.rs"]
 mod random;
 #[path = "federated/replicas.rs"]
