@@ -66,6 +66,7 @@ const SCHEMA: &str = "
     CREATE TABLE child (customer_id int) INHERITS (base);
     CREATE TABLE torn (x int) INHERITS (base, customers);
     CREATE VIEW big_customers AS SELECT c.customer_id FROM customers c WHERE c.name LIKE 'B%';
+    CREATE VIEW invoked WITH (security_invoker) AS SELECT c.customer_id FROM customers c;
     CREATE MATERIALIZED VIEW report AS SELECT count(*) FROM customers;
     CREATE MATERIALIZED VIEW report_home AS SELECT count(*) FROM settings;
     CREATE SCHEMA void;
@@ -160,7 +161,9 @@ fn where_rows_live(catalog: &Catalog) {
     assert_eq!(kind("pg_catalog.pg_class"), RelationKind::System);
     assert_eq!(kind("information_schema.tables"), RelationKind::System);
     assert_eq!(kind("pgbraid.decision"), RelationKind::System);
-    let RelationKind::View { definition } = kind("big_customers") else { panic!() };
+    let RelationKind::View { definition, owner } = kind("big_customers") else { panic!() };
+    assert_eq!(owner.as_deref(), Some("postgres"));
+    assert!(matches!(kind("invoked"), RelationKind::View { owner: None, .. }), "security_invoker");
     assert_eq!(
         definition.split_whitespace().collect::<Vec<_>>().join(" "),
         "SELECT c.customer_id FROM public.customers c WHERE (c.name ~~ 'B%'::text)"
@@ -272,6 +275,10 @@ async fn rows_that_need_a_look_elsewhere_are_known() {
         "e_array e_check e_default e_domain e_generated e_index e_operator e_pair"
     );
     assert_eq!(names(&|relation| relation.guarded.is_some()), "p_forced p_function p_sub");
+    assert_eq!(
+        names(&|relation| relation.row_security.is_some()),
+        "p_forced p_function p_home p_own p_reference p_sub"
+    );
     let exempt = |name: &str, role: &str| relation(&catalog, name).guarded.as_ref().unwrap().iter().any(|r| r == role);
     assert!(exempt("p_sub", "owner_of_sub") && exempt("p_sub", "postgres"));
     assert!(!exempt("p_sub", "anybody") && !exempt("p_function", "owner_of_sub"));

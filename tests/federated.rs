@@ -40,6 +40,8 @@ mod login;
 mod ordering;
 #[path = "federated/own.rs"]
 mod own;
+#[path = "federated/owned.rs"]
+mod owned;
 #[path = "federated/random.rs"]
 mod random;
 #[path = "federated/replicas.rs"]
@@ -47,6 +49,8 @@ mod replicas;
 #[path = "sql/script.rs"]
 #[allow(dead_code)]
 mod script;
+#[path = "federated/shipped.rs"]
+mod shipped;
 #[path = "federated/smith.rs"]
 mod smith;
 #[path = "federated/suites.rs"]

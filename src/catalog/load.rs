@@ -209,7 +209,7 @@ fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> 
         catalog.schemas.entry(schema).or_default().extend(relations);
     }
     let Catalog { schemas, empty_schemas, guarded, .. } = &mut catalog;
-    *guarded = schemas.values().flat_map(HashMap::values).any(|relation| relation.guarded.is_some());
+    *guarded = schemas.values().flat_map(HashMap::values).any(|relation| relation.row_security.is_some());
     empty_schemas.retain(|schema| !schemas.contains_key(schema));
     Ok(catalog)
 }
@@ -250,6 +250,8 @@ struct Raw {
     name: String,
     relkind: char,
     definition: Option<String>,
+    /// Of a view with its owner's rights.
+    owner: Option<String>,
     rewrites_rows: bool,
     /// Bodies of its triggers that touch nothing but the row.
     stamps: Vec<String>,
@@ -292,6 +294,7 @@ impl Relations {
             columns: Vec::new(),
             primary_key: row.get(6)?,
             stamps: row.get(7)?,
+            owner: row.get(8)?,
             nondeterministic: Vec::new(),
         };
         self.relations.insert(row.get(0)?, raw);
@@ -357,6 +360,7 @@ impl Relations {
                 rewrites_rows,
                 stamps: stamping.contains(&oid),
                 guarded,
+                row_security: elsewhere.exempt(oid),
                 materialized,
             };
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
@@ -395,7 +399,7 @@ impl Relations {
         }
         let ruled = rules.rule(&raw.schema, &raw.name).is_some();
         match raw.relkind {
-            'v' => view(raw.definition.as_deref().unwrap_or_default()),
+            'v' => view(raw.definition.as_deref().unwrap_or_default(), raw.owner.clone()),
             'S' => RelationKind::Sequence,
             // The data of one foreign server, not of a shard: one shard's way to it suffices.
             'f' if !ruled && !self.parents.contains_key(&oid) => RelationKind::Home,
@@ -466,8 +470,8 @@ fn is_system(schema: &str) -> bool {
 }
 
 /// A view, its definition without the semicolon that `pg_get_viewdef` ends it with.
-fn view(definition: &str) -> RelationKind {
-    RelationKind::View { definition: definition.trim().trim_end_matches(';').to_owned() }
+fn view(definition: &str, owner: Option<String>) -> RelationKind {
+    RelationKind::View { definition: definition.trim().trim_end_matches(';').to_owned(), owner }
 }
 
 /// A row of `questions::FUNCTIONS`.

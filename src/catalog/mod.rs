@@ -54,7 +54,7 @@ pub struct Catalog {
     pub operators: HashMap<String, bool>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
-    /// Some relation is [`guarded`](Relation::guarded).
+    /// Some relation has policies of row security.
     pub guarded: bool,
     /// Whose defaults each shard draws from a sequence for itself; not read by [`load`].
     pub own_numbers: Arc<OwnNumbers>,
@@ -90,6 +90,8 @@ pub struct Relation {
     pub stamps: bool,
     /// Its policies of row security may read what is not on the shard, but for these roles, to whom they do not apply.
     pub guarded: Option<Vec<String>>,
+    /// It has row security, but for these roles.
+    pub row_security: Option<Vec<String>>,
     /// Of a materialized view that was made through the gateway: its definition, every name schema-qualified.
     pub materialized: Option<String>,
 }
@@ -114,6 +116,8 @@ pub enum RelationKind {
     View {
         /// The SELECT, with every name schema-qualified.
         definition: String,
+        /// Whose rights and policies apply to what it reads; `None`: those of who asks.
+        owner: Option<String>,
     },
     /// A sequence.
     Sequence,

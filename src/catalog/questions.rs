@@ -67,7 +67,9 @@ pub(super) const RELATIONS: &str = concat!(
             CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k(attnum, position)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
             WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)),
-        coalesce((SELECT pg_catalog.json_agg(s.body) FROM stamping s WHERE s.relation = c.oid), '[]')
+        coalesce((SELECT pg_catalog.json_agg(s.body) FROM stamping s WHERE s.relation = c.oid), '[]'),
+        CASE WHEN c.relkind = 'v' AND NOT EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) o
+            WHERE o.option_name = 'security_invoker' AND o.option_value::bool) THEN pg_catalog.pg_get_userbyid(c.relowner)::text END
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND c.oid >= $first"
 );

@@ -59,7 +59,7 @@ impl<'a> Builder<'a> {
         let relation = self.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
         match &relation.kind {
             RelationKind::Unusable { reason } => return Err(unusable(&relation, reason).into()),
-            RelationKind::View { definition } => {
+            RelationKind::View { definition, .. } => {
                 let mut query = self.view(&relation, definition)?;
                 for (column, known) in query.columns.iter_mut().zip(&relation.columns) {
                     column.name = Some(known.name.clone());

@@ -98,6 +98,7 @@ impl<'a> Builder<'a> {
             rewrites_rows: false,
             stamps: false,
             guarded: None,
+            row_security: None,
             materialized: None,
         };
         Some(Arc::new(Written { relation: Arc::new(relation), sources, open: returned.open }))

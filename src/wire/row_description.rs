@@ -5,6 +5,12 @@
 /// Types from here on are users' and have another number on every server. *Source*: access/transam.h, FirstNormalObjectId.
 const FIRST_NORMAL_OID: u32 = 16384;
 
+/// aclitem, aclitem[], record, record[], pg_node_tree and the regs, whose binary form is a number of the server's own, and the like.
+pub const NOT_IN_BINARY: [u32; 30] = [
+    1033, 1034, 2249, 2287, 194, 24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191, 1008, 2207, 2208,
+    2209, 2210, 2211, 3735, 3770, 4090, 4097, 4192, 3642, 705, 2970,
+];
+
 /// A RowDescription's body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
@@ -99,12 +105,7 @@ pub fn without_table_oids(body: &[u8]) -> Vec<u8> {
 /// Whether rows with this type may travel in binary format between servers: it has one, and it holds no number of a user's type.
 /// *Source*: pg_type.dat, typreceive; arrayfuncs.c, array_recv; rowtypes.c, record_recv.
 pub fn travels_in_binary(oid: u32) -> bool {
-    // aclitem, aclitem[], record, record[], pg_node_tree and the regs, whose binary form is a number of the server's own.
-    const NOT: [u32; 30] = [
-        1033, 1034, 2249, 2287, 194, 24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191, 1008, 2207, 2208,
-        2209, 2210, 2211, 3735, 3770, 4090, 4097, 4192, 3642, 705, 2970,
-    ];
-    oid < FIRST_NORMAL_OID && !NOT.contains(&oid)
+    oid < FIRST_NORMAL_OID && !NOT_IN_BINARY.contains(&oid)
 }
 
 /// Where each field's table OID stands: behind the name's terminator.

@@ -56,7 +56,7 @@ pub fn read(text: &str) -> Schema {
             "view" => {
                 let (name, definition) = rest.split_once(": ").unwrap();
                 let (name, columns) = name.split_once('(').unwrap_or((name, ""));
-                let mut view = relation(name, RelationKind::View { definition: definition.to_owned() });
+                let mut view = relation(name, RelationKind::View { definition: definition.to_owned(), owner: None });
                 view.columns = columns
                     .trim_end_matches(')')
                     .split(", ")
@@ -96,6 +96,7 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
         rewrites_rows: false,
         stamps: false,
         guarded: None,
+        row_security: None,
         materialized: None,
     }
 }

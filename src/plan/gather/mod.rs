@@ -1,7 +1,7 @@
 //! A query that does not distribute: parts of it run on the shards, their rows become temporary tables on a merge server, and
 //! what remains of the query runs there, as PostgreSQL runs it.
 //!
-//! A statement's way: `plan` (checks, the order of the steps) -> `view` (views become sub-selects) -> `clock` (one `now()` for all) -> `qualify` (a
+//! A statement's way: `plan` (checks, the order of the steps) -> `view` (views that do not distribute become sub-selects) -> `clock` (one `now()` for all) -> `qualify` (a
 //! name of its own for everything) -> `engine`, which walks over the levels: `peel` (ORDER BY, LIMIT, DISTINCT over what distributes), `piece` (joins and
 //! filters), `aggregate` and `combine` (partial aggregates). Where names are not certain: `whole`, which ships each table as far as the
 //! statement names its columns. Every part reads rows that are a statement of their own, whose route the prover has decided.

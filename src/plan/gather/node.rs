@@ -87,6 +87,11 @@ pub fn target(value: Node, label: &str) -> Wrapped {
     wrap(Node::ResTarget(Box::new(target)))
 }
 
+/// `*`.
+pub fn star() -> Node {
+    Node::ColumnRef(ColumnRef { fields: vec![wrap(Node::AStar(pg_query::protobuf::AStar {}))], location: 0 })
+}
+
 /// `schema.name`, with an alias when it is not empty.
 pub fn relation(schema: &str, relation: &str, alias: &str) -> RangeVar {
     RangeVar {

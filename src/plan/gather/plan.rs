@@ -266,7 +266,7 @@ fn tables<'c>(mut tree: Node, context: &'c Context<'c>, types: &[Option<Oid>]) -
 }
 
 /// Refuses functions whose answer would be the merge server's own.
-fn functions(node: &mut Node, builder: &mut Builder<'_>, draws: bool) -> Result<(), Stop> {
+pub fn functions(node: &mut Node, builder: &mut Builder<'_>, draws: bool) -> Result<(), Stop> {
     if let Node::FuncCall(call) = node
         && let Some((schema, name)) = names::qualified(&call.funcname)
     {

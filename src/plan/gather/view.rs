@@ -1,10 +1,13 @@
-//! Views become the sub-selects that they stand for; and finds the relations that a statement names, which are not its WITH queries.
+//! Views that do not distribute become the sub-selects that they stand for; and finds the relations that a statement names, which are not its WITH queries.
 
 use std::sync::Arc;
 
 use pg_query::protobuf::{Alias, RangeSubselect, RangeVar, SelectStmt};
 
+use super::clock::Clock;
 use super::node;
+use super::part::Parts;
+use super::plan::functions;
 use crate::catalog::{Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
@@ -76,27 +79,48 @@ impl Finder<'_, '_> {
     }
 }
 
-/// Puts their definitions in place of all views.
-pub fn expand(node: &mut Node, context: &Context<'_>) -> Result<bool, Stop> {
+/// Puts their definitions in place of views that do not distribute. The others stay: PostgreSQL reads with a view's owner's rights, and under
+/// the policies that apply to him, what would be read with those of who asks.
+pub fn expand(node: &mut Node, context: &Context<'_>) -> Result<(), Stop> {
+    expand_some(node, context, &|view, definition| {
+        let mut all = query(view, definition)?;
+        let mut tables = Vec::new();
+        expand_some(&mut all, context, &|_, _| Ok(true))?;
+        relations(&mut all, &Builder::new(context), &mut |_, table| {
+            tables.push(table.clone());
+            Ok(())
+        })?;
+        if stays(&mut all, view, context)? {
+            return Ok(false);
+        }
+        if !Builder::new(context).system_operators() {
+            return Err(ambiguous(view).into());
+        }
+        tables.iter().try_for_each(|table| check_policies(view, table, context)).map(|()| true)
+    })
+}
+
+/// The same of views of which `is_for_it` says so.
+fn expand_some(
+    node: &mut Node,
+    context: &Context<'_>,
+    is_for_it: &dyn Fn(&Relation, &str) -> Result<bool, Stop>,
+) -> Result<(), Stop> {
     let builder = Builder::new(context);
-    let mut expanded = false;
     for _ in 0..DEPTH_MAX {
         let mut found = false;
         relations(node, &builder, &mut |item, relation| {
-            if let RelationKind::View { definition } = &relation.kind
+            if let RelationKind::View { definition, .. } = &relation.kind
                 && let Node::RangeVar(name) = item
+                && is_for_it(relation, definition)?
             {
-                if !builder.system_operators() {
-                    return Err(ambiguous(relation).into());
-                }
                 found = true;
                 *item = subselect(name, relation, definition)?;
             }
             Ok(())
         })?;
-        expanded |= found;
         if !found {
-            return Ok(expanded);
+            return Ok(());
         }
     }
     Err(Refusal::too_complex().into())
@@ -111,18 +135,57 @@ fn ambiguous(view: &Relation) -> Refusal {
     .hint("Take the schema with those operators out of search_path.")
 }
 
+/// Whether shards can be asked for a view's rows by its name. `all`: its query, without views. One that tells the time is not: each shard
+/// would tell its own.
+fn stays(all: &mut Node, view: &Relation, context: &Context<'_>) -> Result<bool, Stop> {
+    let mut clock = Clock::new(1);
+    clock.replace(all)?;
+    let all_columns = node::target(node::star(), "");
+    let select =
+        node::select(vec![all_columns], vec![node::wrap(Node::RangeVar(node::relation(&view.schema, &view.name, "")))]);
+    match functions(all, &mut Builder::new(context), false) {
+        Err(Stop::Refuse(_)) => Ok(false),
+        Err(stop) => Err(stop),
+        Ok(()) => Ok(!clock.used && Parts::new(context, Vec::new()).target(&select)?.is_some()),
+    }
+}
+
+/// Policies of row security apply to a view's owner, not to who asks.
+fn check_policies(view: &Relation, table: &Relation, context: &Context<'_>) -> Result<(), Stop> {
+    let (RelationKind::View { owner: Some(owner), .. }, Some(exempt)) = (&view.kind, &table.row_security) else {
+        return Ok(());
+    };
+    let is_exempt = |role: &str| exempt.iter().any(|name| name == role);
+    if owner == context.role || is_exempt(owner) && is_exempt(context.role) {
+        return Ok(());
+    }
+    let text = format!(
+        "view \"{}\" does not distribute over the shards and reads \"{}\", whose row security policies apply to the view's owner",
+        view.name, table.name
+    );
+    Err(Refusal::unsupported(text)
+        .hint("Make the view one that each shard can answer for its rows and do the rest in the query, or make it WITH (security_invoker).")
+        .into())
+}
+
 fn subselect(name: &RangeVar, view: &Relation, definition: &str) -> Result<Node, Stop> {
-    let unreadable = || Refusal::unsupported(format!("view \"{}\" cannot be analysed", view.name));
-    let mut script = sql::parse(definition).map_err(|_| unreadable())?;
-    let tree = script.statements.pop().and_then(|statement| statement.tree).ok_or_else(unreadable)?;
-    let mut query = tree.stmt.and_then(|statement| statement.node).ok_or_else(unreadable)?;
-    in_system_schema(&mut query)?;
+    let query = query(view, definition)?;
     let given = name.alias.as_ref();
     let aliasname = given.map_or_else(|| view.name.clone(), |alias| alias.aliasname.clone());
     let mut colnames = given.map_or_else(Vec::new, |alias| alias.colnames.clone());
     colnames.extend(view.columns.iter().skip(colnames.len()).map(|column| node::name(&column.name)));
     let alias = Some(Alias { aliasname, colnames });
     Ok(Node::RangeSubselect(Box::new(RangeSubselect { lateral: false, subquery: node::boxed(query), alias })))
+}
+
+/// The query that a view stands for.
+fn query(view: &Relation, definition: &str) -> Result<Node, Stop> {
+    let unreadable = || Refusal::unsupported(format!("view \"{}\" cannot be analysed", view.name));
+    let mut script = sql::parse(definition).map_err(|_| unreadable())?;
+    let tree = script.statements.pop().and_then(|statement| statement.tree).ok_or_else(unreadable)?;
+    let mut query = tree.stmt.and_then(|statement| statement.node).ok_or_else(unreadable)?;
+    in_system_schema(&mut query)?;
+    Ok(query)
 }
 
 /// A view's definition is written for an empty search path: a bare function is one of pg_catalog.

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use super::explain::is_explain;
+use super::formats::PartFormat;
 use super::inline::Inline;
 use super::ordered::DescribedOrdered;
 use crate::catalog::Oid;
 use crate::execute::link::Enlisted;
 use crate::execute::relay::{Frame, Handling, Joiner};
-use crate::execute::ship::LotFormat;
 use crate::plan::{Access, Gather};
 use crate::pool::expect::{Audience, StatementId, Step};
 use crate::pool::server::Server;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::wire::reply::{self, Report};
-use crate::wire::row_description::{Columns, travels_in_binary};
+use crate::wire::row_description::Columns;
 
 /// `timestamptz`. *Source*: pg_type.dat.
 const TIMESTAMPTZ: Oid = 1184;
@@ -47,7 +47,7 @@ pub struct DescribedPart {
     /// Names it on servers.
     pub id: StatementId,
     /// In which format it travels.
-    pub format: LotFormat,
+    pub format: PartFormat,
 }
 
 /// How messages end: Sync, or Flush where an implicit transaction is under way.
@@ -107,13 +107,10 @@ impl Session {
         let answers: Vec<Columns> =
             answers.into_iter().map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
         let inline = Inline::new(gather, &texts_types, &answers);
+        let formats = self.part_formats(at, &answers, wire).await?;
         let definitions = self.uncommitted_definitions(text, gather, &answers, &texts_types, wire).await?;
-        let parts = answers.into_iter().map(|columns| {
-            let binary = columns.types().into_iter().all(travels_in_binary);
-            let format = if binary { LotFormat::Binary } else { LotFormat::Text };
-            DescribedPart { id: self.gateway.plans.next_id(), format }
-        });
-        let parts = parts.collect();
+        let parts =
+            formats.into_iter().map(|format| DescribedPart { id: self.gateway.plans.next_id(), format }).collect();
         let described = Arc::new(Described {
             gather: gather.clone(),
             columns,

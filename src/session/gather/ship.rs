@@ -54,6 +54,7 @@ impl Session {
         shipping: Shipping<'_>,
         parameters: &mut Parameters,
     ) -> Result<(), Failure> {
+        self.check_read_back(&shipping.gathering.described.parts, shipping.merge).await?;
         let mut own = Owing::new();
         let result = self.ship_stages(shipping, parameters, &mut own).await;
         self.end_own(own).await?;
@@ -332,7 +333,7 @@ impl Session {
     ) {
         let described = &shipping.gathering.described;
         let (Some(known), Some(part)) = (described.parts.get(part), described.gather.parts.get(part)) else { return };
-        let format = match known.format {
+        let format = match known.format.format {
             LotFormat::Binary => 1,
             LotFormat::Text => 0,
         };
@@ -368,7 +369,7 @@ fn lots<'n>(shipping: Shipping<'_>, numbers: impl Iterator<Item = &'n usize>) ->
     let described = &shipping.gathering.described;
     let lot = |at: &usize| {
         let (part, known) = (described.gather.parts.get(*at)?, described.parts.get(*at)?);
-        let format = match known.format {
+        let format = match known.format.format {
             LotFormat::Binary => " (FORMAT binary)",
             LotFormat::Text => "",
         };
@@ -378,7 +379,7 @@ fn lots<'n>(shipping: Shipping<'_>, numbers: impl Iterator<Item = &'n usize>) ->
             then.push((INDEXED_ROWS_MIN, format!("CREATE INDEX ON pg_temp.{} ({})", part.name, columns.join(", "))));
         }
         let copy = format!("COPY pg_temp.{} FROM STDIN{format}", part.name);
-        Some(Lot { copy, then, format: known.format, servers: shipping.places.get(*at)?.clone() })
+        Some(Lot { copy, then, format: known.format.format, servers: shipping.places.get(*at)?.clone() })
     };
     numbers.filter_map(lot).collect()
 }

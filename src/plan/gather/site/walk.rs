@@ -396,14 +396,7 @@ fn elsewhere(relation: &Relation) -> bool {
 /// `SELECT * FROM` the rows of a source.
 pub fn rows(at: usize) -> SelectStmt {
     let from = node::relation("pg_temp", &format!("pgbraid_rows_{at}_"), "pgbraid_rows");
-    node::select(vec![node::target(star(), "")], vec![node::wrap(Node::RangeVar(from))])
-}
-
-pub fn star() -> Node {
-    Node::ColumnRef(pg_query::protobuf::ColumnRef {
-        fields: vec![node::wrap(Node::AStar(pg_query::protobuf::AStar {}))],
-        location: 0,
-    })
+    node::select(vec![node::target(node::star(), "")], vec![node::wrap(Node::RangeVar(from))])
 }
 
 pub fn unfit() -> Stop {

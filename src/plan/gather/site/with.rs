@@ -3,7 +3,7 @@
 use pg_query::protobuf::{CommonTableExpr, Node as Wrapped, WithClause};
 
 use super::clause::with_of;
-use super::walk::{Found, Sites, rows, star, unfit};
+use super::walk::{Found, Sites, rows, unfit};
 use crate::plan::gather::fetch::writes_in_with;
 use crate::plan::gather::node;
 use crate::plan::ir::Stop;
@@ -49,7 +49,7 @@ impl Sites<'_> {
     fn query_in_with(&mut self, cte: &mut CommonTableExpr) -> Result<(), Stop> {
         let name = node::relation("", &cte.ctename, "");
         let all = node::wrap(Node::ResTarget(Box::new(pg_query::protobuf::ResTarget {
-            val: node::boxed(star()),
+            val: node::boxed(node::star()),
             ..pg_query::protobuf::ResTarget::default()
         })));
         let mut select = node::select(vec![all], vec![node::wrap(Node::RangeVar(name))]);
