@@ -23,12 +23,7 @@ impl Session {
     /// Handles a Query message.
     pub(super) async fn query(&mut self, body: &[u8]) -> Result<Ended, Failure> {
         let text = frontend::query(body).map_err(super::extended::messages::malformed)?;
-        // Behind a pipeline without Sync: its answers come first.
-        self.settle_parse(None).await?;
-        if !self.link.is_drained() {
-            Box::pin(self.drain()).await?;
-        }
-        // What it has written and what the Query does are one transaction.
+        // What a pipeline without Sync before it has written and what the Query does are one transaction.
         let behind = self.in_implicit_block() || self.wrote_outside_block();
         if behind {
             self.begin_behind_pipeline();

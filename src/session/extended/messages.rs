@@ -85,9 +85,9 @@ impl Session {
     }
 
     /// Gets all answers that come before what is to be said now.
-    async fn settle_all(&mut self) -> Result<(), Failure> {
+    pub(in crate::session) async fn settle_all(&mut self) -> Result<(), Failure> {
         self.settle_parse(None).await?;
-        self.drain().await
+        if self.link.is_drained() { Ok(()) } else { Box::pin(self.drain()).await }
     }
 
     async fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
