@@ -331,25 +331,19 @@ impl Session {
     async fn execute_local(&mut self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
         let unsynced =
             self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
-        match plan {
-            Plan::Everywhere(_) | Plan::CopyIn(_) if unsynced && self.pipeline.writes != Default::default() => {
-                return Err(Report::error(
-                    "0A000",
-                    "DDL and COPY behind a write of the same pipeline are not supported",
-                )
-                .with_hint("Send Sync before it, or use BEGIN.")
-                .into());
-            }
-            _ => {}
-        }
         self.count_plan(plan);
         match plan {
             Plan::Empty => reply::empty_query(&mut self.link.client.outbound),
             Plan::Everywhere(everywhere) => {
+                // What cannot be in a transaction is one of its own, or is refused by a server behind a write.
+                if everywhere.in_transaction || self.wrote_outside_block() {
+                    self.begin_behind_pipeline();
+                }
                 self.settle_implicit().await?;
                 self.everywhere(text, everywhere).await?;
             }
             Plan::CopyIn(copy) => {
+                self.begin_behind_pipeline();
                 self.settle_implicit().await?;
                 self.copy_in(text, copy).await?;
             }
