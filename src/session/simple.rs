@@ -139,8 +139,7 @@ impl Session {
         if exits || !self.transaction.has_failed() {
             return Ok(());
         }
-        Err(Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
-            .into())
+        Err(in_failed_block().into())
     }
 
     /// Runs a statement that returns or changes rows.
@@ -239,4 +238,8 @@ impl Session {
         }
         Ok(())
     }
+}
+
+pub(super) fn in_failed_block() -> Report {
+    Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 }
