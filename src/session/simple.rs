@@ -31,10 +31,10 @@ impl Session {
         }
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
-        self.names.portals.remove(&b""[..]);
         self.pipeline.clear();
         let compiled = match self.shared(text)? {
             Found::Placed(access, destination) if !behind => {
+                self.names.portals.remove(&b""[..]);
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
@@ -43,6 +43,10 @@ impl Session {
                 None => Box::pin(self.known(text, &[])).await?,
             },
         };
+        // Each statement in it takes the portal's place. Source: postgres.c, exec_simple_query.
+        if !matches!(compiled.plan(), Some(Plan::Empty)) {
+            self.names.portals.remove(&b""[..]);
+        }
         if compiled.statements.is_none() {
             Box::pin(self.probe(text, &[])).await?;
             return Err(not_understood().into());

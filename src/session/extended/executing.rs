@@ -364,6 +364,9 @@ impl Session {
                 }
                 self.settle_implicit().await?;
                 self.transaction_verb(text, verb).await?;
+                if matches!(verb, TransactionVerb::Commit { .. } | TransactionVerb::Rollback { .. }) {
+                    self.names.portals.clear();
+                }
             }
             Plan::Setting(verb) => self.setting(text, verb).await?,
             Plan::Discard(verb) => self.execute_discard(*verb, text).await?,
