@@ -3,6 +3,9 @@
 
 use super::{CursorVerb, Plan, Planned, PreparedVerb, Refusal, Route, Several, Target};
 
+/// Stands for a byte of such a character.
+pub const UNREADABLE: char = '$';
+
 /// Refuses what does not run as the client has sent it.
 pub fn refuse(statements: &mut [Planned]) {
     statements.iter_mut().for_each(|planned| plan(&mut planned.plan));
@@ -13,6 +16,18 @@ fn plan(found: &mut Plan) {
         Plan::Rows(of) | Plan::Cursor(CursorVerb::Declare { route: of, .. }) => route(of),
         Plan::Prepared(PreparedVerb::Prepare { plan: body, .. }) => {
             plan(body);
+            false
+        }
+        // What it gives may decide where the statement runs, and be written into a text anew.
+        Plan::Prepared(PreparedVerb::Execute { arguments, .. } | PreparedVerb::Within { arguments, .. })
+            if arguments.iter().flatten().flatten().any(|value| value.contains(UNREADABLE)) =>
+        {
+            *found = Plan::Refuse(
+                Refusal::unsupported(
+                    "characters of another encoding than UTF8 in the arguments of EXECUTE are not supported",
+                )
+                .hint("SET client_encoding TO UTF8, or use the protocol's Bind message."),
+            );
             false
         }
         // It is kept, and said again to other servers.

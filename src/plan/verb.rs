@@ -100,8 +100,10 @@ pub enum PreparedVerb {
     Prepare {
         /// Statement name.
         name: String,
-        /// Declared types as OIDs where they are built-in, 0 elsewhere.
-        types: Vec<Oid>,
+        /// Declared types: by number, or as written where only a server knows it.
+        types: Vec<Result<Oid, String>>,
+        /// Byte range, in the script, of the whole statement.
+        whole: std::ops::Range<usize>,
         /// Byte range, in the script, of what follows AS.
         body: std::ops::Range<usize>,
         /// The body, planned.

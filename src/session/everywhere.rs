@@ -5,20 +5,17 @@ use super::life::Session;
 use crate::execute::chorus::Chorus;
 use crate::plan::Everywhere;
 use crate::pool::expect::Audience;
-use crate::txn::state::BlockKind;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
 
 impl Session {
     /// Runs a statement on all shards; everything but ReadyForQuery is answered.
     pub(super) async fn everywhere(&mut self, text: &[u8], everywhere: &Everywhere) -> Result<(), Failure> {
-        let explicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit);
         if !everywhere.in_transaction && self.transaction.block().is_none() {
             return self.outside_transaction(text, everywhere).await;
         }
         let catalog = self.catalog.clone();
-        // Not in a block: it may hold locks that the one whose turn it is waits for.
-        let _turn = if explicit { None } else { catalog.ddl_turn().await };
+        let _turn = if self.may_hold_locks() { None } else { catalog.ddl_turn().await };
         let own = self.begin_own_block();
         self.enlist_all().await?;
         // Only now, so that the leader is the session's first server on every shard alike.
@@ -32,7 +29,7 @@ impl Session {
             block.numbered = false;
             block.seen = None;
         }
-        if own && !explicit {
+        if own {
             self.commit_block().await?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::plan::{Access, Destination, Plan, literal};
 use crate::pool::expect::Audience;
 use crate::pool::server::statement_name;
 use crate::sql::tokens;
-use crate::wire::fields::text_row;
+use crate::wire::fields::{row, text_row};
 use crate::wire::reply::Report;
 
 impl Session {
@@ -32,7 +32,17 @@ impl Session {
         self.link.servers[at].server.send_query(&text, Audience::Gateway);
         let answers = self.answers().await?;
         self.give_back_if_idle().await;
-        Ok(answers.rows_of(at).last().map(text_row).unwrap_or_default())
+        let body = answers.rows_of(at).last().unwrap_or_default();
+        let utf8 = self.reported.utf8;
+        if row(body).flatten().any(|value| std::str::from_utf8(value).is_err() || !utf8 && !value.is_ascii()) {
+            return Err(Report::error(
+                "0A000",
+                "computed arguments of EXECUTE with characters of another encoding than UTF8 are not supported",
+            )
+            .with_hint("SET client_encoding TO UTF8.")
+            .into());
+        }
+        Ok(text_row(body))
     }
 
     /// Runs a statement with values in the places of its parameters.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::failure::Failure;
 use super::life::Session;
 use super::plans::compiled::Compiled;
-use super::statement::{Place, Portal, Prepared};
+use super::statement::{Place, Portal, Prepared, Undelivered};
 use crate::pool::settings::Settings;
 use crate::wire::reply::Report;
 
@@ -28,7 +28,8 @@ pub trait Weigh {
 
 impl Weigh for Prepared {
     fn bytes(&self) -> usize {
-        compiled_bytes(&self.compiled) + self.source.as_ref().map_or(0, |source| source.len())
+        let told = [&self.source, &self.described].into_iter().flatten().map(|bytes| bytes.len());
+        compiled_bytes(&self.compiled) + told.sum::<usize>()
     }
 }
 
@@ -41,7 +42,8 @@ impl Weigh for Portal {
             _ => 0,
         };
         let explained = self.explained.as_ref().map_or(0, |parameters| parameters.bytes());
-        compiled_bytes(&self.compiled) + bound + explained
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.bytes);
+        compiled_bytes(&self.compiled) + bound + explained + kept
     }
 }
 
@@ -98,7 +100,7 @@ impl Hash for Name {
 /// By the client's names. A client that seeks collisions slows down itself alone.
 type Named<V> = HashMap<Name, Weighed<V>, foldhash::fast::RandomState>;
 
-/// An entry, and what it took when it was added: for as long as it is kept, that is counted, whatever becomes of it.
+/// An entry, and what it took when it was added or last weighed: for as long as it is kept, that is counted.
 #[derive(Debug)]
 pub struct Weighed<V> {
     entry: V,
@@ -161,6 +163,16 @@ impl<V: Weigh> Kept<V> {
         self.entries.get(name).map(|weighed| weighed.entry.clone())
     }
 
+    /// Changes an entry, if there is one, and what it counts.
+    pub fn change<R>(&mut self, name: &[u8], change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        let weighed = self.entries.get_mut(name)?;
+        let changed = change(&mut weighed.entry);
+        let bytes = weighed.entry.bytes();
+        self.bytes = self.bytes - weighed.bytes + bytes;
+        weighed.bytes = bytes;
+        Some(changed)
+    }
+
     /// An entry, to be changed. It is counted as before.
     pub fn get_mut(&mut self, name: &[u8]) -> Option<&mut V> {
         self.entries.get_mut(name).map(|weighed| &mut weighed.entry)
@@ -220,6 +232,14 @@ impl Session {
         self.check_bytes(compiled.map_or(ENTRY_BYTES, compiled_bytes))
     }
 
+    /// Whether rows may be kept for Executes to come.
+    ///
+    /// # Errors
+    /// `client_bytes_max` is reached.
+    pub(super) fn check_rows_room(&self, kept: &Undelivered) -> Result<(), Failure> {
+        if kept.rows.is_empty() { Ok(()) } else { self.check_bytes(kept.bytes) }
+    }
+
     /// Whether one more statement can be noted that late shards of the transaction are to be told.
     ///
     /// # Errors
@@ -266,7 +286,9 @@ impl Session {
         }
         let text = format!("the client's statements and transaction take {kept} bytes (client_bytes_max: {max})");
         Err(Report::error("53400", text)
-            .with_hint("Close prepared statements, end the transaction, or raise client_bytes_max in [limits].")
+            .with_hint(
+                "Close prepared statements and portals, end the transaction, or raise client_bytes_max in [limits].",
+            )
             .into())
     }
 }
@@ -290,6 +312,8 @@ mod tests {
         kept.insert(Name::from(&b"b"[..]), 30);
         kept.insert(Name::from(&b"c"[..]), 400);
         assert_eq!((kept.bytes(), kept.len()), (431, 3));
+        kept.change(b"c", |entry| *entry = 40);
+        assert_eq!((kept.bytes(), kept.change(b"d", |_| ())), (71, None));
         *kept.get_mut(b"c").unwrap() = 5;
         kept.retain(|name, _| name != b"c");
         assert_eq!(kept.remove(b"a"), Some(1));

@@ -205,10 +205,14 @@ impl Session {
             return Ok(true);
         }
         match tag {
-            b'Q' => {
-                let result = self.query(body).await;
-                self.conclude(result).await?;
-            }
+            // Behind a pipeline without Sync its answers come first; behind an error of it the Query is skipped.
+            b'Q' => match self.settle_all().await {
+                Ok(()) => {
+                    let result = self.query(body).await;
+                    self.conclude(result).await?;
+                }
+                earlier => Box::pin(self.conclude_extended(earlier)).await?,
+            },
             b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
                 let result = self.extended(tag, body).await;
                 self.conclude_extended(result).await?;

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use super::extended::messages::no_statement;
 use super::failure::Failure;
+use super::gather::described::Wire;
 use super::life::{Ended, Session};
 use super::own_statements::made_now;
 use super::plans::compiled::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
+use crate::catalog::Oid;
 use crate::execute::plain::Plain;
-use crate::plan::{Access, Destination, Plan, PreparedVerb};
+use crate::plan::{Access, Destination, Plan, PreparedVerb, literal};
 use crate::pool::expect::Audience;
 use crate::pool::server::{Server, statement_name};
+use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -23,9 +26,10 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         match verb {
-            PreparedVerb::Prepare { name, types, body, .. } => {
-                let body = super::script::padded(&script.text, body, script.count()).into_owned();
-                self.prepare_sql(name, types, &body, &script.text).await?;
+            PreparedVerb::Prepare { name, types, whole, body, .. } => {
+                let place = |range| super::script::padded(&script.text, range, script.count()).into_owned();
+                let types = self.declared_types(types, || place(whole)).await?;
+                self.prepare_sql(name, &types, &place(body), &script.text).await?;
             }
             PreparedVerb::Execute { name, arguments, tail } => {
                 let (before, tail) = (tail.start, script.text.get(tail.clone()).unwrap_or_default().to_vec());
@@ -41,7 +45,52 @@ impl Session {
         Ok(Ended::NotReady)
     }
 
-    async fn prepare_sql(&mut self, name: &str, types: &[u32], body: &[u8], source: &[u8]) -> Result<(), Failure> {
+    /// The numbers of the types that a PREPARE declares.
+    async fn declared_types(
+        &mut self,
+        types: &[Result<Oid, String>],
+        whole: impl Fn() -> Vec<u8>,
+    ) -> Result<Vec<Oid>, Failure> {
+        let written: Vec<String> = types.iter().filter_map(|known| Some(literal(known.as_ref().err()?))).collect();
+        if written.is_empty() {
+            return Ok(types.iter().flatten().copied().collect());
+        }
+        let asked = format!(
+            "SELECT pg_catalog.array_to_string(ARRAY[pg_catalog.to_regtype({})]::pg_catalog.oid[], ',', '0')",
+            written.join("), pg_catalog.to_regtype(")
+        );
+        let at = self.enlist_any(Access::ReadPrimary).await?;
+        let mut oids = self.asked_types(at, types, &asked).await?;
+        let home = self.gateway.home();
+        if oids.iter().any(|oid| *oid >= FIRST_NORMAL_OID) && self.link.servers[at].shard != home {
+            // Clients know the home shard's numbers of users' types.
+            let at = self.enlist(home, Access::ReadPrimary).await?;
+            oids = self.asked_types(at, types, &asked).await?;
+        }
+        self.give_back_if_idle().await;
+        if oids.contains(&0) {
+            // A server says that there is no such type, and where.
+            Box::pin(self.unresolved(&whole())).await?;
+        }
+        self.check_declared(&whole(), &oids).await?;
+        Ok(oids)
+    }
+
+    /// Types as one server numbers those that have been asked for; 0 for those it does not know.
+    async fn asked_types(
+        &mut self,
+        at: usize,
+        types: &[Result<Oid, String>],
+        asked: &str,
+    ) -> Result<Vec<Oid>, Failure> {
+        let answer = self.one_value(at, asked, &[], Wire::Simple).await?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let mut oids = answer.split(',').map(|oid| oid.parse().unwrap_or(0));
+        let oid = |known: &Result<Oid, String>| known.as_ref().map_or_else(|_| oids.next().unwrap_or(0), |oid| *oid);
+        Ok(types.iter().map(oid).collect())
+    }
+
+    async fn prepare_sql(&mut self, name: &str, types: &[Oid], body: &[u8], source: &[u8]) -> Result<(), Failure> {
         if self.names.statements.contains_key(name.as_bytes()) {
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }

@@ -54,9 +54,7 @@ impl Session {
         plain.error.iter().for_each(|sqlstate| self.count_error(sqlstate));
         for columns in &plain.described {
             let name = self.pipeline.describing.pop_front().unwrap_or_default();
-            if let Some(prepared) = self.names.statements.get_mut(&name) {
-                prepared.described = columns.as_deref().map(Arc::from);
-            }
+            self.names.statements.change(&name, |prepared| prepared.described = columns.as_deref().map(Arc::from));
         }
         for Parameter { name, value, told } in &plain.parameters {
             if *told {

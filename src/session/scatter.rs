@@ -154,6 +154,12 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the transaction may hold locks already: one that does waits for no turn, as the one whose turn it is may wait for them.
+    pub(super) fn may_hold_locks(&self) -> bool {
+        self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit)
+            || self.link.servers.iter().any(|enlisted| enlisted.begun || enlisted.needs_sync)
+    }
+
     /// Outside a block, begins one for a statement that needs several servers; whether it did.
     pub(super) fn begin_own_block(&mut self) -> bool {
         let idle = self.transaction.block().is_none();

@@ -8,6 +8,7 @@ use crate::execute::plain::Plain;
 use crate::plan::{Access, DiscardVerb, SettingName, SettingVerb};
 use crate::pool::expect::Audience;
 use crate::pool::settings::{Change, Settings, assignment, literal};
+use crate::sql::tokens;
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -173,10 +174,11 @@ impl Session {
                 reply::complete(&mut self.link.client.outbound, "DISCARD ALL");
             }
             DiscardVerb::Other => {
-                let words = String::from_utf8_lossy(text).trim().to_ascii_uppercase();
-                let words: Vec<&str> = words.split_whitespace().collect();
+                let words = tokens::words(&String::from_utf8_lossy(text)).unwrap_or_default();
+                let what = words.get(1).map_or(String::new(), |word| word.text.to_ascii_uppercase());
                 self.note_drawn_elsewhere();
-                reply::complete(&mut self.link.client.outbound, &words.join(" ").replace("TEMPORARY", "TEMP"));
+                let tag = format!("DISCARD {}", what.replace("TEMPORARY", "TEMP"));
+                reply::complete(&mut self.link.client.outbound, &tag);
             }
         }
         Ok(())

@@ -23,12 +23,7 @@ impl Session {
     /// Handles a Query message.
     pub(super) async fn query(&mut self, body: &[u8]) -> Result<Ended, Failure> {
         let text = frontend::query(body).map_err(super::extended::messages::malformed)?;
-        // Behind a pipeline without Sync: its answers come first.
-        self.settle_parse(None).await?;
-        if !self.link.is_drained() {
-            Box::pin(self.drain()).await?;
-        }
-        // What it has written and what the Query does are one transaction.
+        // What a pipeline without Sync before it has written and what the Query does are one transaction.
         let behind = self.in_implicit_block() || self.wrote_outside_block();
         if behind {
             self.begin_behind_pipeline();
@@ -36,10 +31,10 @@ impl Session {
         }
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
-        self.names.portals.remove(&b""[..]);
         self.pipeline.clear();
         let compiled = match self.shared(text)? {
             Found::Placed(access, destination) if !behind => {
+                self.names.portals.remove(&b""[..]);
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
@@ -48,6 +43,10 @@ impl Session {
                 None => Box::pin(self.known(text, &[])).await?,
             },
         };
+        // Each statement in it takes the portal's place. Source: postgres.c, exec_simple_query.
+        if !matches!(compiled.plan(), Some(Plan::Empty)) {
+            self.names.portals.remove(&b""[..]);
+        }
         if compiled.statements.is_none() {
             Box::pin(self.probe(text, &[])).await?;
             return Err(not_understood().into());
@@ -144,8 +143,7 @@ impl Session {
         if exits || !self.transaction.has_failed() {
             return Ok(());
         }
-        Err(Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
-            .into())
+        Err(in_failed_block().into())
     }
 
     /// Runs a statement that returns or changes rows.
@@ -244,4 +242,8 @@ impl Session {
         }
         Ok(())
     }
+}
+
+pub(super) fn in_failed_block() -> Report {
+    Report::error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 }

@@ -1,6 +1,6 @@
 //! A session's prepared statements and portals.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use shardmap::ShardId;
@@ -72,11 +72,28 @@ pub struct Portal {
 #[derive(Debug)]
 pub struct Undelivered {
     /// Rows that the client has not got.
-    pub rows: std::collections::VecDeque<Box<[u8]>>,
+    pub rows: VecDeque<Box<[u8]>>,
+    /// What these take.
+    pub bytes: usize,
     /// The CommandComplete that ends them.
     pub end: bytes::BytesMut,
     /// It returned rows.
     pub returns: bool,
+}
+
+impl Undelivered {
+    /// All rows are left.
+    pub fn new(rows: VecDeque<Box<[u8]>>, end: bytes::BytesMut, returns: bool) -> Self {
+        let bytes = rows.iter().map(|row| size_of::<Box<[u8]>>() + row.len()).sum();
+        Undelivered { rows, bytes, end, returns }
+    }
+
+    /// The next row.
+    pub fn pop(&mut self) -> Option<Box<[u8]>> {
+        let row = self.rows.pop_front()?;
+        self.bytes -= size_of::<Box<[u8]>>() + row.len();
+        Some(row)
+    }
 }
 
 /// Where a portal is.

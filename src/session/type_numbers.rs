@@ -188,7 +188,10 @@ impl Session {
     /// from them.
     pub(super) async fn number_block(&mut self, plan: &Plan) -> Result<(), Failure> {
         let made = self.transaction.block().is_some_and(|block| block.changed_catalog && !block.numbered);
-        if !made || !matches!(plan, Plan::Rows(_) | Plan::CopyIn(_) | Plan::Cursor(_)) || self.gateway.shards() < 2 {
+        if !made
+            || !matches!(plan, Plan::Rows(_) | Plan::CopyIn(_) | Plan::Cursor(_) | Plan::Prepared(_))
+            || self.gateway.shards() < 2
+        {
             return Ok(());
         }
         self.drain().await?;

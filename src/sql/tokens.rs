@@ -22,6 +22,33 @@ pub fn after_as(text: &str) -> Option<Range<usize>> {
     None
 }
 
+/// What the commas of the first list in parentheses part; empty when there is none.
+pub fn first_list(text: &str) -> Option<Vec<&str>> {
+    let (mut depth, mut from, mut items) = (0usize, 0, Vec::new());
+    for token in pg_query::scan_tokens(text).ok()? {
+        let (start, end) = bounds(text, token.start, token.end)?;
+        let token = Token::try_from(token.token).ok()?;
+        match token {
+            Token::Ascii40 | Token::Ascii91 => depth += 1,
+            Token::Ascii41 | Token::Ascii93 => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+        match token {
+            Token::Ascii40 if depth == 1 => from = end,
+            Token::Ascii44 if depth == 1 => {
+                items.push(text.get(from..start)?);
+                from = end;
+            }
+            Token::Ascii41 if depth == 0 => {
+                items.push(text.get(from..start)?);
+                break;
+            }
+            _ => {}
+        }
+    }
+    Some(items)
+}
+
 /// The bytes of the first parenthesis to the last: the arguments of `EXECUTE name (...)`. Empty at the end when there is none.
 pub fn arguments(text: &str) -> Option<Range<usize>> {
     let tokens = pg_query::scan_tokens(text).ok()?;
@@ -192,6 +219,13 @@ mod tests {
     fn the_body_of_prepare_starts_after_its_own_as() {
         let text = "PREPARE \"as\" (int, text) /* as */ AS SELECT 1 AS x";
         assert_eq!(&text[after_as(text).unwrap()], "SELECT 1 AS x");
+    }
+
+    #[test]
+    fn a_list_is_parted_by_its_own_commas() {
+        let text = "PREPARE a (numeric(10, 2), \"a,)b\" -- , \n, int[3]) AS SELECT (1, 2)";
+        assert_eq!(first_list(text).unwrap(), ["numeric(10, 2)", " \"a,)b\" -- , \n", " int[3]"]);
+        assert!(first_list("PREPARE a AS").unwrap().is_empty());
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl<'a> Bind<'a> {
         usize::from(self.count)
     }
 
+    /// Formats of parameters in the message: none, one for all, or one for each.
+    pub fn format_count(&self) -> usize {
+        self.formats.len() / 2
+    }
+
     /// Codes of the formats of result columns, as they stand in the message.
     pub fn result_formats(&self) -> Vec<i16> {
         let mut at = self.values;

@@ -121,3 +121,50 @@ fn a_pipeline_without_an_end_is_answered_as_it_comes() {
     let answer = Answer::of(client.receive_ready());
     assert_eq!((answer.error, answer.tags.len()), (None, count));
 }
+
+#[test]
+fn rows_kept_for_executes_to_come_are_weighed() {
+    let stage = Stage::new(SMALL);
+    let mut client = stage.client();
+    for shard in 0..2 {
+        client.run(&format!("INSERT INTO rows VALUES ({}, 1)", key_on(shard)));
+    }
+    let text = "SELECT repeat('x', 1000) FROM rows, generate_series(1, 40) WHERE id = 1 FOR UPDATE OF rows";
+    client.send(&[parse(b"s", text.as_bytes(), &[]), sync()].concat());
+    assert_eq!(Answer::of(client.receive_ready()).error, None);
+    client.run("BEGIN");
+    let portion = |client: &mut Client, portal: &str, rows: u32| {
+        let messages = [bind(portal.as_bytes(), b"s", &[], &[], &[]), execute(portal.as_bytes(), rows), sync()];
+        client.send(&messages.concat());
+        Answer::of(client.receive_ready())
+    };
+    // What is closed or has been fetched counts no more.
+    for _ in 0..6 {
+        assert_eq!(portion(&mut client, "a", 1).error, None);
+        client.send(&[execute(b"a", 78), execute(b"a", 0), target(b'C', b'P', b"a"), sync()].concat());
+        assert_eq!(Answer::of(client.receive_ready()).error, None);
+        assert_eq!(portion(&mut client, "a", 1).error, None);
+        client.send(&[target(b'C', b'P', b"a"), sync()].concat());
+        assert_eq!(Answer::of(client.receive_ready()).error, None);
+    }
+    assert_eq!(portion(&mut client, "a", 1).error, None);
+    assert_eq!(portion(&mut client, "b", 1).error, None);
+    let answer = portion(&mut client, "c", 1);
+    assert!(limited(&answer, "client_bytes_max"), "{answer:?}");
+    client.run("ROLLBACK");
+    assert_eq!(client.value("SELECT count(*) FROM rows"), "2");
+}
+
+#[test]
+fn descriptions_that_a_client_has_got_are_weighed() {
+    let stage = Stage::new(SMALL);
+    let mut client = stage.client();
+    let text = format!("SELECT {} FROM (SELECT 1 AS {}) a", ["a.*"; 300].join(", "), "x".repeat(60));
+    let answers = (0..15).map(|number| {
+        let name = format!("p{number}");
+        let messages = [parse(name.as_bytes(), text.as_bytes(), &[]), target(b'D', b'S', name.as_bytes()), sync()];
+        client.send(&messages.concat());
+        Answer::of(client.receive_ready())
+    });
+    assert!(answers.into_iter().any(|answer| limited(&answer, "client_bytes_max")));
+}

@@ -116,8 +116,11 @@ fn plan(plan: &Plan, text: &str, values: &dyn Arguments) -> String {
         Plan::Setting(verb) => format!("setting {verb:?}\n"),
         Plan::SettingQuery(names) => format!("setting query {names:?}\n"),
         Plan::Discard(verb) => format!("discard {verb:?}\n"),
-        Plan::Prepared(PreparedVerb::Prepare { name, types, body, plan: inner }) => {
-            format!("prepare {name} {types:?} {:?}: {}", &text[body.clone()], self::plan(inner, text, values))
+        Plan::Prepared(PreparedVerb::Prepare { name, types, body, plan: inner, .. }) => {
+            let types: Vec<String> =
+                types.iter().map(|known| known.as_ref().map_or_else(Clone::clone, ToString::to_string)).collect();
+            let types = types.join(", ");
+            format!("prepare {name} [{types}] {:?}: {}", &text[body.clone()], self::plan(inner, text, values))
         }
         Plan::Prepared(PreparedVerb::Execute { name, arguments, tail }) => {
             format!("execute {name} {:?} {arguments:?}\n", &text[tail.clone()])

@@ -15,6 +15,7 @@ use crate::plan::gather;
 use crate::plan::ir::Stop;
 use crate::plan::key;
 use crate::plan::statement::{self, Source};
+use crate::plan::unreadable::UNREADABLE;
 use crate::plan::write::untriggered;
 use crate::plan::{
     Access, Context, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, Refusal, Route, Several, Target,
@@ -104,18 +105,26 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
     let Some(node) = names::inner(&prepare.query) else { return Err(Stop::Fails) };
     let type_oid = |node: &Wrapped| match &node.node {
         Some(Node::TypeName(name)) => match names::plain_type(name) {
-            Some((name, false)) => key::type_oid(name).unwrap_or(0),
-            Some((name, true)) => key::type_oid(name).and_then(key::array_of).unwrap_or(0),
-            None => 0,
+            Some((name, false)) => key::type_oid(name),
+            Some((name, true)) => key::type_oid(name).and_then(key::array_of),
+            None => None,
         },
-        _ => 0,
+        _ => None,
     };
-    let types: Vec<_> = prepare.argtypes.iter().map(type_oid).collect();
     let unplaced = || Refusal::unsupported("this PREPARE cannot be analysed").hint("Use the protocol's Parse message.");
     let text = source.text.get(source.range.clone()).ok_or_else(unplaced)?;
     let body = tokens::after_as(text).ok_or_else(unplaced)?;
+    let written = tokens::first_list(text.get(..body.start).unwrap_or_default()).unwrap_or_default();
+    let known = |(nth, node): (usize, _)| match (type_oid(node), written.get(nth)) {
+        (Some(oid), _) => Ok(Ok(oid)),
+        (None, Some(name)) if is_name_of_type(node) && (context.utf8 || !str::contains(name, UNREADABLE)) => {
+            Ok(Err((*name).to_owned()))
+        }
+        (None, _) => Err(unplaced()),
+    };
+    let types: Vec<_> = prepare.argtypes.iter().enumerate().map(known).collect::<Result<_, _>>()?;
     // A type the gateway does not know is still declared: its parameter must not be taken for a key.
-    let declared: Vec<_> = types.iter().map(|oid| if *oid == 0 { key::oid::NUMERIC } else { *oid }).collect();
+    let declared: Vec<_> = types.iter().map(|known| known.as_ref().map_or(key::oid::NUMERIC, |oid| *oid)).collect();
     let inner = Context { declared_types: &declared, ..*context };
     let plan = match followed::instead(statement::rows(node, None, &inner), node, &inner) {
         Ok(route) => Plan::Rows(route),
@@ -125,9 +134,15 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
     Ok(PreparedVerb::Prepare {
         name: prepare.name.clone(),
         types,
+        whole: source.range.clone(),
         body: source.range.start + body.start..source.range.start + body.end,
         plan: Box::new(plan),
     })
+}
+
+/// SETOF is a part of the grammar, and of no name.
+fn is_name_of_type(node: &Wrapped) -> bool {
+    matches!(&node.node, Some(Node::TypeName(name)) if !name.setof)
 }
 
 /// Constants as text.

@@ -38,7 +38,7 @@ impl Session {
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
-        if matches!(place, Place::Done) && self.deliver_rest(&execute) {
+        if matches!(place, Place::Done) && self.deliver_rest(&execute)? {
             return Ok(());
         }
         match (place, &compiled) {
@@ -168,7 +168,7 @@ impl Session {
         output: Output,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
-        if self.deliver_kept(execute) {
+        if self.deliver_kept(execute)? {
             return Ok(());
         }
         let servers = self.send_to_all(shards, &Execute { rows_max: 0, ..*execute })?;
@@ -185,8 +185,7 @@ impl Session {
             self.link.client.outbound.extend_from_slice(&answer);
             return Err(Failure::Told);
         }
-        self.deliver_answer(&answer, execute);
-        Ok(())
+        self.deliver_answer(&answer, execute)
     }
 
     /// A write with a row limit: it runs to its end on all shards, and its rows are kept for the Executes that follow.
@@ -196,15 +195,15 @@ impl Session {
         order: Option<RowOrder>,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
-        let known = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
-        let kept = match known {
+        let kept = match self.take_kept(execute.portal) {
             Some(kept) => kept,
             None => {
                 let (rows, end) = self.run_and_keep(shards, order, execute).await?;
-                Undelivered { returns: !rows.is_empty(), rows, end }
+                let returns = !rows.is_empty();
+                Undelivered::new(rows, end, returns)
             }
         };
-        self.deliver(kept, execute);
+        self.deliver(kept, execute)?;
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
         }
@@ -212,34 +211,41 @@ impl Session {
     }
 
     /// What a portal has from an Execute before, if anything; whether it had.
-    pub(in crate::session) fn deliver_kept(&mut self, execute: &Execute<'_>) -> bool {
-        let kept = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
-        let known = kept.is_some();
-        kept.into_iter().for_each(|kept| self.deliver(kept, execute));
-        known
+    pub(in crate::session) fn deliver_kept(&mut self, execute: &Execute<'_>) -> Result<bool, Failure> {
+        let Some(kept) = self.take_kept(execute.portal) else { return Ok(false) };
+        self.deliver(kept, execute)?;
+        Ok(true)
+    }
+
+    pub(in crate::session) fn take_kept(&mut self, portal: &[u8]) -> Option<Undelivered> {
+        self.names.portals.change(portal, |portal| portal.kept.take()).flatten()
     }
 
     /// As many of the rows that are kept as an Execute asks for; the rest stays with the portal.
-    pub(in crate::session) fn deliver(&mut self, kept: Undelivered, execute: &Execute<'_>) {
-        let Undelivered { mut rows, end, returns } = kept;
+    ///
+    /// # Errors
+    /// The client has too much kept already.
+    pub(in crate::session) fn deliver(&mut self, mut kept: Undelivered, execute: &Execute<'_>) -> Result<(), Failure> {
         let rows_max = usize::try_from(execute.rows_max).ok().filter(|max| *max > 0).unwrap_or(usize::MAX);
         let out = &mut self.link.client.outbound;
-        let count = rows.len().min(rows_max);
-        for row in rows.drain(..count) {
+        let count = kept.rows.len().min(rows_max);
+        for row in std::iter::from_fn(|| kept.pop()).take(count) {
             crate::wire::frame::write(out, b'D', |to| to.extend_from_slice(&row));
         }
+        self.check_rows_room(&kept)?;
+        let out = &mut self.link.client.outbound;
+        let Undelivered { end, returns, .. } = &kept;
         if count == rows_max {
             reply::bare(out, PORTAL_SUSPENDED);
         } else {
             // Of the rows returned the tag counts those of the last part. Source: pquery.c, PortalRun, PORTAL_ONE_RETURNING.
             let (words, changed) = fields::tag_rows(fields::tag(end.get(5..).unwrap_or_default()));
-            let count = if returns { Some(count as u64) } else { changed };
+            let count = if *returns { Some(count as u64) } else { changed };
             let words = String::from_utf8_lossy(words);
             reply::complete(out, &count.map_or(words.to_string(), |count| format!("{words} {count}")));
         }
-        if let Some(portal) = self.names.portals.get_mut(execute.portal) {
-            portal.kept = Some(Undelivered { rows, end, returns });
-        }
+        self.names.portals.change(execute.portal, |portal| portal.kept = Some(kept));
+        Ok(())
     }
 
     async fn run_and_keep(
@@ -331,25 +337,19 @@ impl Session {
     async fn execute_local(&mut self, text: &[u8], plan: &Plan) -> Result<(), Failure> {
         let unsynced =
             self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
-        match plan {
-            Plan::Everywhere(_) | Plan::CopyIn(_) if unsynced && self.pipeline.writes != Default::default() => {
-                return Err(Report::error(
-                    "0A000",
-                    "DDL and COPY behind a write of the same pipeline are not supported",
-                )
-                .with_hint("Send Sync before it, or use BEGIN.")
-                .into());
-            }
-            _ => {}
-        }
         self.count_plan(plan);
         match plan {
             Plan::Empty => reply::empty_query(&mut self.link.client.outbound),
             Plan::Everywhere(everywhere) => {
+                // What cannot be in a transaction is one of its own, or is refused by a server behind a write.
+                if everywhere.in_transaction || self.wrote_outside_block() {
+                    self.begin_behind_pipeline();
+                }
                 self.settle_implicit().await?;
                 self.everywhere(text, everywhere).await?;
             }
             Plan::CopyIn(copy) => {
+                self.begin_behind_pipeline();
                 self.settle_implicit().await?;
                 self.copy_in(text, copy).await?;
             }
@@ -364,6 +364,9 @@ impl Session {
                 }
                 self.settle_implicit().await?;
                 self.transaction_verb(text, verb).await?;
+                if matches!(verb, TransactionVerb::Commit { .. } | TransactionVerb::Rollback { .. }) {
+                    self.names.portals.clear();
+                }
             }
             Plan::Setting(verb) => self.setting(text, verb).await?,
             Plan::Discard(verb) => self.execute_discard(*verb, text).await?,

@@ -15,10 +15,12 @@ use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
-use crate::session::plans::compiled::Embeds;
+use crate::session::plans::compiled::{Compiled, Embeds};
 use crate::session::scatter::is_explain;
+use crate::session::simple::in_failed_block;
 use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
+use crate::sql::tokens;
 use crate::wire::frontend::{Bind, Malformed};
 use crate::wire::reply::Report;
 
@@ -85,9 +87,9 @@ impl Session {
     }
 
     /// Gets all answers that come before what is to be said now.
-    async fn settle_all(&mut self) -> Result<(), Failure> {
+    pub(in crate::session) async fn settle_all(&mut self) -> Result<(), Failure> {
         self.settle_parse(None).await?;
-        self.drain().await
+        if self.link.is_drained() { Ok(()) } else { Box::pin(self.drain()).await }
     }
 
     async fn bind(&mut self, body: &[u8]) -> Result<(), Failure> {
@@ -104,6 +106,16 @@ impl Session {
         self.settle_parse(Some(bind.statement)).await?;
         let prepared = self.current(bind.statement).await?;
         let plan = prepared.plan().unwrap_or(&Plan::Empty);
+        if is_local(plan) {
+            if bind.more_bytes > 0 {
+                return Ok(Bound::WholeNeeded);
+            }
+            check_local_parameters(bind, &prepared.compiled)?;
+        }
+        if self.transaction.has_failed() && (matches!(plan, Plan::Empty) || bind.parameter_count() > 0) {
+            // Source: postgres.c, exec_bind_message: unlike Parse and Query it takes nothing but the block's end.
+            return Err(in_failed_block().into());
+        }
         self.check_not_failed(plan)?;
         self.check_portal_name(bind.portal)?;
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
@@ -132,7 +144,6 @@ impl Session {
                 self.bind_on(at, (bind, None)).await?
             }
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
-            _ if bind.more_bytes > 0 => return Ok(Bound::WholeNeeded),
             _ => {
                 self.say(BIND_COMPLETE);
                 Place::Local
@@ -396,13 +407,29 @@ pub(super) fn is_local(plan: &Plan) -> bool {
 
 /// *Source*: postgres.c, exec_bind_message.
 pub(in crate::session) fn check_parameters(bind: &Bind<'_>, wanted: usize) -> Result<(), Failure> {
-    let given = bind.parameter_count();
+    let (formats, given) = (bind.format_count(), bind.parameter_count());
+    if formats > 1 && formats != given {
+        let text = format!("bind message has {formats} parameter formats but {given} parameters");
+        return Err(Report::error("08P01", text).into());
+    }
     if given == wanted {
         return Ok(());
     }
     let name = String::from_utf8_lossy(bind.statement);
     let text = format!("bind message supplies {given} parameters, but prepared statement \"{name}\" requires {wanted}");
     Err(Report::error("08P01", text).into())
+}
+
+/// The same for a statement that no server sees bound: its parameters are those declared and those it names.
+fn check_local_parameters(bind: &Bind<'_>, compiled: &Compiled) -> Result<(), Failure> {
+    let declared = compiled.types.len();
+    if bind.parameter_count() == declared {
+        return check_parameters(bind, declared);
+    }
+    // The lexer is to be given something.
+    let text = format!("{};", String::from_utf8_lossy(&compiled.text));
+    let named = tokens::parameters(&text).into_iter().map(|index| index + 1);
+    check_parameters(bind, named.chain([declared]).max().unwrap_or(0))
 }
 
 pub(in crate::session) fn malformed(malformed: Malformed) -> Failure {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use shardmap::ShardId;
 
 use super::describing::NO_DATA;
-use super::messages::{BIND_COMPLETE, known_part};
+use super::messages::{BIND_COMPLETE, check_parameters, known_part};
 use super::parsing::PARSE_COMPLETE;
 use crate::config::Limits;
 use crate::counters::QueryKind;
@@ -120,7 +120,10 @@ impl Session {
             return None;
         }
         let (kind, place, access) = match compiled.plan()? {
-            Plan::Transaction(_) => (QueryKind::Control, Course::Here, Access::Read),
+            Plan::Transaction(_) => {
+                check_parameters(&volley.bind, compiled.types.len()).ok()?;
+                (QueryKind::Control, Course::Here, Access::Read)
+            }
             Plan::Rows(route @ Route { output: Output::Rows, .. }) if !matches!(route.target, Target::Unknown) => {
                 let found = self.course(route, volley, resolved_types.as_deref(), config.sharding.home)?;
                 if renumbered && found.1 == Course::Any {

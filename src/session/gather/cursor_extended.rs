@@ -108,9 +108,7 @@ impl Session {
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
         self.drain().await?;
-        let known = self.names.portals.get_mut(execute.portal).and_then(|portal| portal.kept.take());
-        if let Some(kept) = known {
-            self.deliver(kept, execute);
+        if self.deliver_kept(execute)? {
             return Ok(());
         }
         let (CursorVerb::Fetch { name } | CursorVerb::Close(Some(name))) = verb else { return Err(no_portal(b"")) };
@@ -141,9 +139,8 @@ impl Session {
             relayed?;
             let tag = self.conclude_merge(joiner)?.unwrap_or_default();
             reply::complete(&mut self.link.client.outbound, &String::from_utf8_lossy(&tag));
-            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
-                portal.kept = Some(Undelivered { rows: VecDeque::new(), end: completed(&tag), returns: true });
-            }
+            let kept = Undelivered::new(VecDeque::new(), completed(&tag), true);
+            self.names.portals.change(execute.portal, |portal| portal.kept = Some(kept));
             return Ok(());
         }
         let mut hoard = Hoard::new(merge, bytes_max);
@@ -157,9 +154,8 @@ impl Session {
         }
         let Hoard { inner, rows, .. } = hoard;
         let tag = self.conclude_merge(inner)?.unwrap_or_default();
-        let kept = Undelivered { returns: !rows.is_empty(), rows, end: completed(&tag) };
-        self.deliver(kept, execute);
-        Ok(())
+        let returns = !rows.is_empty();
+        self.deliver(Undelivered::new(rows, completed(&tag), returns), execute)
     }
 
     /// CLOSE ALL.

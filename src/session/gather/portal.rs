@@ -128,9 +128,8 @@ impl Session {
         frame::write(&mut out, b'T', |to| to.extend_from_slice(columns.body()));
         self.say(out.to_vec());
         let statement = self.names.portals.get(portal).map(|portal| portal.statement.clone());
-        if let Some(prepared) = statement.and_then(|name| self.names.statements.get_mut(&name)) {
-            prepared.described = Some(without_table_oids(columns.body()).into());
-        }
+        let described = || without_table_oids(columns.body()).into();
+        statement.map(|name| self.names.statements.change(&name, |prepared| prepared.described = Some(described())));
     }
 
     /// The text of a portal's statement, and what its answer travels as.
@@ -153,7 +152,7 @@ impl Session {
         if let Some(at) = self.held_position(&name) {
             return self.go_on(at, execute, gathering).await;
         }
-        if self.deliver_kept(execute) {
+        if self.deliver_kept(execute)? {
             return Ok(());
         }
         let portal = self.names.portals.get_mut(execute.portal);
@@ -173,8 +172,7 @@ impl Session {
                 return Box::pin(self.copy_gathered(&text, gathering, Wire::Extended)).await;
             }
             let answer = Box::pin(self.gather_explain(&text, gathering, Wire::Extended)).await?;
-            self.deliver_answer(&answer, execute);
-            return Ok(());
+            return self.deliver_answer(&answer, execute);
         }
         if let Some(make) = gathering.described.gather.make() {
             return Box::pin(self.execute_make(gathering, make)).await;

@@ -13,6 +13,7 @@ use quick_cache::{Equivalent, Weighter};
 use super::scope::{Scope, ScopeId, Scoped};
 use super::shapes::Shapes;
 use crate::catalog::{Catalog, CatalogVersion, Oid, Rules};
+use crate::plan::unreadable::UNREADABLE;
 use crate::plan::{self, Gather, Plan, Planned, Sharing, Target};
 use crate::pool::expect::StatementId;
 use crate::session::gather::described::Described;
@@ -258,7 +259,7 @@ fn readable(text: &[u8]) -> (std::borrow::Cow<'_, str>, bool) {
     match std::str::from_utf8(text) {
         Ok(text) => (text.into(), true),
         Err(_) => {
-            let ascii = text.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '$' });
+            let ascii = text.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { UNREADABLE });
             (ascii.collect::<String>().into(), false)
         }
     }

@@ -6,6 +6,7 @@ use crate::plan::{Access, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
+use crate::sql::tokens;
 use crate::txn::state::{BlockKind, Transaction};
 use crate::wire::reply::{self, Report, Status};
 
@@ -219,8 +220,10 @@ impl Session {
 
     /// SET TRANSACTION, SET CONSTRAINTS. The tag is the server's.
     async fn modes(&mut self, text: String, read_only: Option<bool>) -> Result<(), Failure> {
-        let tag = if text.to_ascii_lowercase().contains("constraints") { "SET CONSTRAINTS" } else { "SET" };
-        let all = text.split_whitespace().nth(2).is_some_and(|word| word.eq_ignore_ascii_case("all"));
+        let words = tokens::words(&text).unwrap_or_default();
+        let is = |at: usize, known: &str| words.get(at).is_some_and(|word| word.text == known);
+        let tag = if is(1, "constraints") { "SET CONSTRAINTS" } else { "SET" };
+        let all = is(2, "all");
         let names = tag != "SET" && !all;
         if names && self.link.servers.is_empty() {
             // A shard says whether there is such a constraint, and, outside a block, the warning.
@@ -297,7 +300,13 @@ enum Audible {
 
 /// The tag of a statement that begins a block.
 pub(in crate::session) fn begin_tag(text: &str) -> &'static str {
-    let starts = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
+    let starts = match text.as_bytes().first() {
+        // A comment stands before it.
+        Some(b'/' | b'-') => {
+            tokens::words(text).is_some_and(|words| words.first().is_some_and(|word| word.text == "start"))
+        }
+        _ => text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start")),
+    };
     if starts { "START TRANSACTION" } else { "BEGIN" }
 }
 

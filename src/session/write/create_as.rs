@@ -9,7 +9,6 @@ use crate::session::gather::described::Wire;
 use crate::session::gather::run::Gathering;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
-use crate::txn::state::BlockKind;
 use crate::wire::reply::{self, Report};
 
 impl Session {
@@ -25,16 +24,10 @@ impl Session {
         Ok(Ended::NotReady)
     }
 
-    /// The same in the extended protocol: in a transaction of its own unless there is a block.
+    /// The same in the extended protocol: all that a pipeline does is one transaction, which its Sync ends.
     pub(in crate::session) async fn execute_make(&mut self, gathering: &Gathering, make: &Make) -> Result<(), Failure> {
         self.drain().await?;
-        let unsynced =
-            self.transaction.block().is_none() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
-        if unsynced && self.pipeline.writes != Default::default() {
-            return Err(Report::error("0A000", "DDL behind a write of the same pipeline is not supported")
-                .with_hint("Send Sync before it, or use BEGIN.")
-                .into());
-        }
+        self.begin_behind_pipeline();
         self.settle_implicit().await?;
         self.make_table(gathering, make).await
     }
@@ -44,10 +37,8 @@ impl Session {
             return Box::pin(self.materialize(gathering, make, what)).await;
         }
         let put = self.put_of(gathering, make)?;
-        let explicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit);
         let catalog = self.catalog.clone();
-        // Not in a block: it may hold locks that the one whose turn it is waits for.
-        let _turn = if explicit { None } else { catalog.ddl_turn().await };
+        let _turn = if self.may_hold_locks() { None } else { catalog.ddl_turn().await };
         let own = self.begin_own_block();
         self.enlist_all().await?;
         self.sing(make.create.as_bytes()).await?;
@@ -57,7 +48,7 @@ impl Session {
             block.seen = None;
         }
         let rows = self.fill_table(gathering, &put).await?;
-        if own && !explicit {
+        if own {
             self.commit_block().await?;
         }
         reply::complete(&mut self.link.client.outbound, &format!("SELECT {rows}"));

@@ -58,8 +58,7 @@ impl Session {
         self.begin_behind_pipeline();
         self.drain().await?;
         let lines = Box::pin(self.steps(&compiled.text, route, Given::Bound(bind, &types))).await?;
-        self.deliver_answer(&answer(&lines), execute);
-        Ok(())
+        self.deliver_answer(&answer(&lines), execute)
     }
 
     async fn steps(&mut self, text: &[u8], route: &Route, given: Given<'_>) -> Result<Vec<String>, Failure> {

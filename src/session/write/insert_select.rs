@@ -60,8 +60,7 @@ impl Session {
         self.drain().await?;
         let mut returned = Returned::of(execute);
         let end = self.put_rows(gathering, put, false, &mut returned).await?;
-        self.conclude_returned(end, returned, execute);
-        Ok(())
+        self.conclude_returned(end, returned, execute)
     }
 
     /// Reads and stores the rows; what ends the answer is returned.

@@ -9,7 +9,6 @@ use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::gather::run::Gathering;
 use crate::session::life::Session;
-use crate::txn::state::BlockKind;
 use crate::wire::fields::field;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
@@ -21,11 +20,9 @@ impl Session {
         make: &Make,
         what: &Materialize,
     ) -> Result<(), Failure> {
-        let explicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit);
         let catalog = self.catalog.clone();
         let creates = matches!(what, Materialize::Create { .. });
-        // Not in a block: it may hold locks that the one whose turn it is waits for.
-        let _turn = if explicit || !creates { None } else { catalog.ddl_turn().await };
+        let _turn = if self.may_hold_locks() || !creates { None } else { catalog.ddl_turn().await };
         let own = self.begin_own_block();
         let tag = match what {
             Materialize::Create { query, filled } => {
@@ -37,7 +34,7 @@ impl Session {
                 "REFRESH MATERIALIZED VIEW".to_owned()
             }
         };
-        if own && !explicit {
+        if own {
             self.commit_block().await?;
         }
         reply::complete(&mut self.link.client.outbound, &tag);

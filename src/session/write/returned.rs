@@ -52,24 +52,36 @@ impl Session {
     }
 
     /// Ends the first Execute of such a write: with its tag, or with as many rows as were asked for.
-    pub(in crate::session) fn conclude_returned(&mut self, end: BytesMut, returned: Returned, execute: &Execute<'_>) {
+    ///
+    /// # Errors
+    /// The client has too much kept already.
+    pub(in crate::session) fn conclude_returned(
+        &mut self,
+        end: BytesMut,
+        returned: Returned,
+        execute: &Execute<'_>,
+    ) -> Result<(), Failure> {
         match returned {
             Returned::Client => self.link.client.outbound.extend_from_slice(&end),
             Returned::Kept(rows) => {
                 // Of a query PostgreSQL keeps the rows even if there are none.
                 let returns =
                     !rows.is_empty() || tag(end.get(HEADER_BYTES..).unwrap_or_default()).starts_with(b"SELECT");
-                self.deliver(Undelivered { rows, end, returns }, execute);
-                if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                self.deliver(Undelivered::new(rows, end, returns), execute)?;
+                self.names.portals.change(execute.portal, |portal| {
                     portal.place = Place::Done;
                     portal.kept = portal.kept.take().filter(|_| returns);
-                }
+                });
             }
         }
+        Ok(())
     }
 
     /// Gives what an Execute asks for of an answer that is all there, rows and CommandComplete. The portal has the rest.
-    pub(in crate::session) fn deliver_answer(&mut self, answer: &[u8], execute: &Execute<'_>) {
+    ///
+    /// # Errors
+    /// The client has too much kept already.
+    pub(in crate::session) fn deliver_answer(&mut self, answer: &[u8], execute: &Execute<'_>) -> Result<(), Failure> {
         let (mut rows, mut end) = (std::collections::VecDeque::new(), bytes::BytesMut::new());
         let mut rest = answer;
         while let Some(size) = rest.get(1..5).and_then(|size| <[u8; 4]>::try_from(size).ok()) {
@@ -81,19 +93,15 @@ impl Session {
             }
             rest = after;
         }
-        self.deliver(Undelivered { rows, end, returns: false }, execute);
+        self.deliver(Undelivered::new(rows, end, false), execute)
     }
 
     /// Another Execute of such a write; whether it was one.
-    pub(in crate::session) fn deliver_rest(&mut self, execute: &Execute<'_>) -> bool {
-        let portal = self.names.portals.get_mut(execute.portal);
-        let kept = portal.filter(|portal| matches!(portal.place, Place::Done)).and_then(|portal| portal.kept.take());
-        match kept {
-            Some(kept) => {
-                self.deliver(kept, execute);
-                true
-            }
-            None => false,
+    pub(in crate::session) fn deliver_rest(&mut self, execute: &Execute<'_>) -> Result<bool, Failure> {
+        let portal = self.names.portals.get(execute.portal);
+        if portal.is_some_and(|portal| matches!(portal.place, Place::Done)) {
+            return self.deliver_kept(execute);
         }
+        Ok(false)
     }
 }

@@ -116,8 +116,7 @@ impl Session {
             Target::Moved(moving) => self.take_and_put(moving, given, &mut returned).await?,
             _ => Box::pin(self.fetch_and_run(&compiled.text, route, given, (None, &mut returned))).await?,
         };
-        self.conclude_returned(end, returned, execute);
-        Ok(())
+        self.conclude_returned(end, returned, execute)
     }
 
     /// Sends a step; its answer is for a joiner. One without parameters is sent as a simple query, whose rows are text.
