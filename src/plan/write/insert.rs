@@ -22,6 +22,7 @@ impl<'a> Builder<'a> {
         self.with(insert.with_clause.as_ref())?;
         let target = self.leaf(&relation)?;
         let columns = insert_columns(&relation, &insert.cols)?;
+        self.check_override(insert.r#override(), &relation)?;
         let key = match relation.kind {
             RelationKind::Sharded { key, key_type } => Some((key, key_type)),
             _ => None,
