@@ -386,3 +386,36 @@ fn numbers_are_passed_on_in_full_or_not_at_all() {
     assert_eq!(rows(other.query(sum)), [["2", "1", "t"]]);
     assert_eq!(other.value("SELECT f = 0.1::float8 + 0.2 FROM rates WHERE id = 1"), "t");
 }
+
+#[test]
+fn a_table_locked_in_any_spelling_is_not_waited_for_by_a_server_outside_the_block() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE home (id int8)");
+    client.run("CREATE TABLE at (customer_id int8)");
+    client.run("INSERT INTO at VALUES (1), (2), (3)");
+    let gather = "SELECT count(*) FROM at LEFT JOIN home ON id = customer_id";
+    for sql in [
+        "LOCK TABLE home IN ACCESS EXCLUSIVE MODE",
+        "/* app /* x */ */ lock table home",
+        "-- app\n lock home",
+        "LOCK TABLE home; SELECT count(*) FROM home",
+        "SELECT 1 FROM home; /* app */ TRUNCATE home",
+    ] {
+        for by_name in [false, true] {
+            if by_name && sql.contains(';') {
+                continue;
+            }
+            client.run("BEGIN");
+            let answer = if by_name { unnamed(&mut client, sql) } else { client.query(sql) };
+            assert_eq!(answer.error, None, "{sql}");
+            let told = client.query(gather).error.map(|(code, _)| code);
+            assert_eq!(told.as_deref(), Some("0A000"), "{sql}, by name: {by_name}");
+            client.run("ROLLBACK");
+            assert_eq!(client.value(gather), "3");
+        }
+    }
+    client.run("BEGIN; LOCK TABLE home IN SHARE MODE; SELECT 1 FROM home");
+    assert_eq!(client.value(gather), "3");
+    client.run("ROLLBACK");
+}
