@@ -314,6 +314,13 @@ fn sequence_value() -> Refusal {
 }
 
 pub fn key_left_out(relation: &Relation, column: &Column) -> Refusal {
+    if column.generated {
+        return Refusal::unsupported(format!(
+            "the sharding key \"{}\" of \"{}\" is a generated column, which each shard would compute for itself",
+            column.name, relation.name
+        ))
+        .hint("Shard the table by a column that is given, or make the key a plain one.");
+    }
     let default = match column.default {
         ColumnDefault::None => "no default",
         ColumnDefault::Sequence => "a sequence as default, which would be one shard's",
