@@ -187,6 +187,7 @@ impl Parts {
             type_name: "pg_catalog.int4".to_owned(),
             draws: String::new(),
             always: false,
+            identity: false,
             collation: 0,
             bytewise: false,
         };

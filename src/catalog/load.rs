@@ -320,6 +320,7 @@ impl Relations {
         let (type_oid, typmod) = (row.get(2)?, row.get(3)?);
         let type_name: Option<String> = row.get(8)?;
         let (draws, always, collation, bytewise) = (row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?);
+        let identity = row.get(13)?;
         let type_name = type_name.unwrap_or_default();
         raw.columns.push(Column {
             name,
@@ -330,6 +331,7 @@ impl Relations {
             type_name,
             draws,
             always,
+            identity,
             collation,
             bytewise,
         });

@@ -147,6 +147,8 @@ pub struct Column {
     pub draws: String,
     /// GENERATED ALWAYS AS IDENTITY.
     pub always: bool,
+    /// GENERATED ... AS IDENTITY, of either kind.
+    pub identity: bool,
     /// `pg_attribute.attcollation`.
     pub collation: Oid,
     /// It is text, in a collation that compares bytes: "C", "POSIX", or the database's if that is one of them.
@@ -165,6 +167,7 @@ impl Column {
             type_name: String::new(),
             draws: String::new(),
             always: false,
+            identity: false,
             collation: 0,
             bytewise: false,
         }

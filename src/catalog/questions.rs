@@ -92,7 +92,8 @@ pub(super) const COLUMNS: &str = "
             WHEN 'd' THEN (SELECT db.datcollate IN ('C', 'POSIX')
                     AND coalesce(pg_catalog.to_jsonb(db) ->> 'datlocprovider', 'c') = 'c'
                 FROM pg_catalog.pg_database db WHERE db.datname = pg_catalog.current_database())
-            ELSE false END
+            ELSE false END,
+        a.attidentity <> ''
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     LEFT JOIN LATERAL (SELECT ad.oid, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression

@@ -76,6 +76,9 @@ const SEQUENCE: [&str; 5] = ["currval", "lastval", "nextval", "pg_sequence_last_
 const READS_BY_NAME: [&str; 7] =
     ["cursor_to_xml*", "database_to_xml*", "query_to_xml*", "schema_to_xml*", "table_to_xml*", "ts_rewrite", "ts_stat"];
 
+/// The same of extensions, in C: tablefunc, xml2, dblink.
+const NATIVE_BY_NAME: [&str; 4] = ["connectby*", "crosstab*", "dblink*", "xpath_table"];
+
 const SESSION_LOCKS: [&str; 6] = [
     "pg_advisory_lock",
     "pg_advisory_lock_shared",
@@ -103,6 +106,22 @@ const ORDERLESS: [&str; 14] = [
     "avg",
     "sum",
     "grouping",
+];
+
+/// Functions of extensions, in C, that look at one server's files of a table: pgrowlocks, pgstattuple, amcheck, pageinspect, pg_visibility,
+/// pg_freespacemap, pg_surgery.
+const OF_FILES: [&str; 11] = [
+    "bt_*",
+    "get_raw_page",
+    "heap_force_*",
+    "pg_check_*",
+    "pg_freespace",
+    "pg_relpages",
+    "pg_truncate_visibility_map",
+    "pg_visibility*",
+    "pgrowlocks",
+    "pgstat*",
+    "verify_heapam",
 ];
 
 fn listed(list: &[&str], name: &str) -> bool {
@@ -147,9 +166,8 @@ fn refused_by_name(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::unsupported("set_config in an expression is not supported")
             .hint("Use SET, or SELECT set_config(...) alone with constants."));
     }
-    if listed(&READS_BY_NAME, name) || name.starts_with("dblink") {
-        return Err(Refusal::unsupported(format!("function {name} reads tables that the statement does not name"))
-            .hint("Write the query itself."));
+    if listed(&READS_BY_NAME, name) {
+        return Err(reads_by_name(name));
     }
     if listed(&SESSION_LOCKS, name) {
         return Err(Refusal::unsupported(
@@ -162,7 +180,14 @@ fn refused_by_name(name: &str) -> Result<(), Refusal> {
     }
     match name {
         "currval" | "lastval" => Err(unremembered()),
+        "setseed" => {
+            Err(session_state(name, "Compute with a hash of what the rows have, or let the application dice."))
+        }
         "pg_notify" => Err(notifications()),
+        "pg_backup_start"
+        | "pg_backup_stop"
+        | "pg_replication_origin_session_setup"
+        | "pg_replication_origin_session_reset" => Err(session_state(name, "Connect to the shards directly.")),
         "pg_export_snapshot" => {
             Err(Refusal::unsupported("exported snapshots are not supported: a snapshot is one shard's"))
         }
@@ -172,6 +197,19 @@ fn refused_by_name(name: &str) -> Result<(), Refusal> {
         "pg_prepared_statement" | "pg_cursor" => Err(own_statements()),
         _ => Ok(()),
     }
+}
+
+/// A function that changes what its server remembers, in no way that the gateway can take along.
+fn session_state(name: &str, hint: &str) -> Refusal {
+    Refusal::unsupported(format!(
+        "function {name} is not supported: it sets what a server keeps, and servers are lent for a transaction"
+    ))
+    .hint(hint)
+}
+
+fn reads_by_name(name: &str) -> Refusal {
+    Refusal::unsupported(format!("function {name} reads tables that the statement does not name"))
+        .hint("Write the query itself.")
 }
 
 /// `currval`, `lastval`, where they cannot be answered.
@@ -207,6 +245,14 @@ fn classify(function: &Function, name: &str) -> Result<Call, Refusal> {
         return Ok(Call::Unique);
     }
     match function.volatility {
+        _ if function.native && listed(&NATIVE_BY_NAME, name) => Err(reads_by_name(name)),
+        _ if function.native && listed(&OF_FILES, name) => Err(Refusal::unsupported(format!(
+            "function {name} looks at the files of a table, which every shard has of its own"
+        ))
+        .hint("Connect to the shards directly.")),
+        _ if function.native && name == "set_limit" => {
+            Err(session_state(name, "SET pg_trgm.similarity_threshold TO ..."))
+        }
         Volatility::Immutable => Ok(Call::Steady),
         Volatility::Stable if function.native => Ok(Call::Steady),
         Volatility::Volatile if function.native => Ok(Call::Changing),

@@ -65,6 +65,29 @@ pub enum Piece {
     Value(usize),
 }
 
+/// Types whose text is the same under all settings of `extra_float_digits`.
+const IN_FULL: [&str; 19] = [
+    "bool",
+    "bpchar",
+    "bytea",
+    "date",
+    "int2",
+    "int4",
+    "int8",
+    "interval",
+    "json",
+    "jsonb",
+    "name",
+    "numeric",
+    "text",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timetz",
+    "uuid",
+    "varchar",
+];
+
 /// Expressions in one SELECT; PostgreSQL takes 1,664. *Source*: access/htup_details.h, MaxTupleAttributeNumber.
 const TARGETS_MAX: usize = 1_000;
 
@@ -72,6 +95,13 @@ impl Computed {
     /// The SELECTs that compute the values, each in one row.
     pub fn queries(&self) -> impl Iterator<Item = (String, usize)> {
         self.expressions.chunks(TARGETS_MAX).map(|part| (format!("SELECT {}", part.join(", ")), part.len()))
+    }
+
+    /// Whether a setting may have a value printed with fewer digits than it has: what is cast to a type that may hold floating-point numbers.
+    pub fn may_be_rounded(&self) -> bool {
+        let cast = |expression: &String| expression.rsplit_once("::").map(|(_, name)| name.to_owned());
+        let types = self.expressions.iter().filter_map(cast).filter(|name| !name.ends_with(')'));
+        types.into_iter().any(|name| name.strip_prefix("pg_catalog.").is_none_or(|name| !IN_FULL.contains(&name)))
     }
 
     /// The statement with the values in it.

@@ -78,8 +78,13 @@ impl<'a> Builder<'a> {
         let mut columns: Vec<Column> = Vec::with_capacity(returned.columns.len());
         let mut at = usize::MAX;
         for (shown, column) in &returned.columns {
-            let mut made =
-                Column { default: ColumnDefault::None, generated: false, always: false, ..key_column.clone() };
+            let mut made = Column {
+                default: ColumnDefault::None,
+                generated: false,
+                always: false,
+                identity: false,
+                ..key_column.clone()
+            };
             made.name = renamed.get(columns.len()).cloned().or_else(|| shown.clone()).unwrap_or_default();
             if *column == Some(term) {
                 at = at.min(columns.len());

@@ -66,6 +66,9 @@ impl Session {
             many => match self.common_place(many) {
                 Some((shard, access)) => {
                     self.count_script(many.len());
+                    for planned in many {
+                        self.note_locks(compiled.text.get(planned.range.clone()).unwrap_or_default());
+                    }
                     Box::pin(self.whole_script(text, shard, access)).await
                 }
                 None => Box::pin(self.script(&compiled, text)).await,

@@ -4,6 +4,37 @@ use std::ops::Range;
 
 use pg_query::protobuf::Token;
 
+/// What follows the blanks and comments that a text begins with.
+pub fn behind_comments(text: &[u8]) -> &[u8] {
+    let mut rest = text.trim_ascii_start();
+    loop {
+        rest = match rest {
+            [b'-', b'-', line @ ..] => {
+                line.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(&[][..], |end| &line[end..])
+            }
+            [b'/', b'*', ..] => behind_comment(rest),
+            _ => return rest,
+        }
+        .trim_ascii_start();
+    }
+}
+
+/// What follows a comment, which may have others in it.
+fn behind_comment(text: &[u8]) -> &[u8] {
+    let (mut at, mut depth) = (0, 0usize);
+    while at < text.len() {
+        match &text[at..] {
+            [b'/', b'*', ..] => (at, depth) = (at + 2, depth + 1),
+            [b'*', b'/', ..] => (at, depth) = (at + 2, depth - 1),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    &text[at..]
+}
+
 /// The bytes after the first AS outside parentheses: the body of `PREPARE name (types) AS body`.
 pub fn after_as(text: &str) -> Option<Range<usize>> {
     let mut depth = 0usize;
@@ -203,6 +234,17 @@ pub fn words(text: &str) -> Option<Vec<Word>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_statement_begins_behind_its_comments() {
+        for text in ["lock t", " \n/* a /* b */ c */lock t", "-- x\n-- /* y\r\n  lock t", "/**/ --\nlock t"] {
+            assert_eq!(behind_comments(text.as_bytes()), b"lock t", "{text}");
+        }
+        for text in ["", " ", "-- lock t", "/* lock t", "/* /* */ lock t"] {
+            assert_eq!(behind_comments(text.as_bytes()), b"", "{text}");
+        }
+        assert_eq!(behind_comments(b"-1"), b"-1");
+    }
 
     #[test]
     fn execute_is_found_in_other_statements() {

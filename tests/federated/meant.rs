@@ -14,6 +14,13 @@ fn named(client: &mut Client, sql: &str) -> Answer {
     Answer::of(client.receive_ready())
 }
 
+/// A statement as drivers send it that prepare none.
+fn unnamed(client: &mut Client, sql: &str) -> Answer {
+    let ends = [crate::client::target(b'D', b'P', b""), execute(b"", 0), frame(b'S', b"")].concat();
+    client.send(&[parse(b"", sql.as_bytes(), &[]), bind(b"", b"", &[], &[], &[]), ends].concat());
+    Answer::of(client.receive_ready())
+}
+
 /// The same statement, prepared before.
 fn again(client: &mut Client, sql: &str) -> Answer {
     client.send(
@@ -341,4 +348,74 @@ fn what_roles_and_databases_set_counts_for_servers_that_are_there() {
     assert_eq!(counted(&mut connect()), [["3", "ns1", "Asia/Tokyo"]]);
     client.run("ALTER DATABASE shop RESET ALL; ALTER ROLE app RESET search_path");
     assert_eq!(counted(&mut connect()), [["8", "public", "UTC"]]);
+}
+
+#[test]
+fn numbers_are_passed_on_in_full_or_not_at_all() {
+    let cluster =
+        Cluster::with(Setup { shards: 3, config: "[tables.rates]\nkind = \"reference\"\n", ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE at (customer_id int8, f float8, n numeric)");
+    client.run("CREATE TABLE rates (id int8, f float8)");
+    client.run("INSERT INTO at VALUES (1, 0.1::float8 + 0.2, 1), (2, 0.1::float8 + 0.2, 1)");
+    let moves = [
+        "UPDATE at SET customer_id = customer_id + 10 WHERE n = 1",
+        "UPDATE at SET customer_id = 31 WHERE customer_id = 1",
+        "WITH w AS (DELETE FROM at WHERE n = 1 RETURNING *) INSERT INTO at SELECT customer_id + 20, f, n FROM w",
+        "INSERT INTO rates VALUES (1, 0.1::float8 + 0.2)",
+    ];
+    let sum = "SELECT count(*), count(DISTINCT f), bool_and(f = 0.1::float8 + 0.2) FROM at";
+    for few in ["SET extra_float_digits = 0", "SET extra_float_digits TO '-3'", "SET SESSION extra_float_digits TO 0"] {
+        client.run(few);
+        for sql in moves {
+            for by_name in [false, true] {
+                let answer = if by_name { unnamed(&mut client, sql) } else { client.query(sql) };
+                assert_eq!(answer.error.map(|(code, _)| code).as_deref(), Some("0A000"), "{few}; {sql}");
+            }
+        }
+        client.run("INSERT INTO rates VALUES (2, 0.5)");
+        client.run("RESET extra_float_digits");
+        assert_eq!(rows(client.query(sum)), [["2", "1", "t"]], "{few}");
+    }
+    let mut other = Client::connect(&login::of(cluster.url()).with("extra_float_digits", "0")).unwrap();
+    assert_eq!(other.query(moves[0]).error.map(|(code, _)| code).as_deref(), Some("0A000"));
+    other.run("SET extra_float_digits TO 1");
+    for sql in moves {
+        assert_eq!(other.query(sql).error, None, "{sql}");
+    }
+    assert_eq!(rows(other.query(sum)), [["2", "1", "t"]]);
+    assert_eq!(other.value("SELECT f = 0.1::float8 + 0.2 FROM rates WHERE id = 1"), "t");
+}
+
+#[test]
+fn a_table_locked_in_any_spelling_is_not_waited_for_by_a_server_outside_the_block() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE home (id int8)");
+    client.run("CREATE TABLE at (customer_id int8)");
+    client.run("INSERT INTO at VALUES (1), (2), (3)");
+    let gather = "SELECT count(*) FROM at LEFT JOIN home ON id = customer_id";
+    for sql in [
+        "LOCK TABLE home IN ACCESS EXCLUSIVE MODE",
+        "/* app /* x */ */ lock table home",
+        "-- app\n lock home",
+        "LOCK TABLE home; SELECT count(*) FROM home",
+        "SELECT 1 FROM home; /* app */ TRUNCATE home",
+    ] {
+        for by_name in [false, true] {
+            if by_name && sql.contains(';') {
+                continue;
+            }
+            client.run("BEGIN");
+            let answer = if by_name { unnamed(&mut client, sql) } else { client.query(sql) };
+            assert_eq!(answer.error, None, "{sql}");
+            let told = client.query(gather).error.map(|(code, _)| code);
+            assert_eq!(told.as_deref(), Some("0A000"), "{sql}, by name: {by_name}");
+            client.run("ROLLBACK");
+            assert_eq!(client.value(gather), "3");
+        }
+    }
+    client.run("BEGIN; LOCK TABLE home IN SHARE MODE; SELECT 1 FROM home");
+    assert_eq!(client.value(gather), "3");
+    client.run("ROLLBACK");
 }

@@ -127,6 +127,7 @@ fn read_column(text: &str) -> Column {
         type_name: format!("pg_catalog.{type_name}"),
         draws,
         always: false,
+        identity: false,
         collation: 0,
         bytewise: false,
     }

@@ -1,5 +1,7 @@
 //! Columns that an INSERT or COPY leaves out take their defaults: which of these each shard may compute for itself.
 
+use pg_query::protobuf::OverridingKind;
+
 use super::insert::relative_time;
 use crate::catalog::{Column, ColumnDefault, Relation, RelationKind};
 use crate::plan::Refusal;
@@ -18,6 +20,30 @@ impl<'a> Builder<'a> {
         for (_, column) in relation.columns.iter().enumerate().filter(|(at, _)| !given.contains(at)) {
             if let Some(refusal) = self.own_default(relation, column)? {
                 return Err(refusal.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// OVERRIDING USER VALUE has a shard draw the number whatever is given: that must not be the key, on which the shard depends, nor one that
+    /// shards do not draw for themselves.
+    pub fn check_override(&self, overriding: OverridingKind, relation: &Relation) -> Result<(), Stop> {
+        let key = match relation.kind {
+            RelationKind::Sharded { key, .. } => Some(key),
+            RelationKind::Reference => None,
+            _ => return Ok(()),
+        };
+        if overriding != OverridingKind::OverridingUserValue {
+            return Ok(());
+        }
+        for (at, column) in relation.columns.iter().enumerate().filter(|(_, column)| column.identity) {
+            if key == Some(at) || self.own_default(relation, column)?.is_some() {
+                return Err(Refusal::unsupported(format!(
+                    "OVERRIDING USER VALUE is not supported for \"{}\": a shard would draw its \"{}\" when the row is there already",
+                    relation.name, column.name
+                ))
+                .hint(format!("Leave out OVERRIDING USER VALUE and the column \"{}\".", column.name))
+                .into());
             }
         }
         Ok(())

@@ -22,6 +22,7 @@ impl<'a> Builder<'a> {
         self.with(insert.with_clause.as_ref())?;
         let target = self.leaf(&relation)?;
         let columns = insert_columns(&relation, &insert.cols)?;
+        self.check_override(insert.r#override(), &relation)?;
         let key = match relation.kind {
             RelationKind::Sharded { key, key_type } => Some((key, key_type)),
             _ => None,
@@ -313,6 +314,13 @@ fn sequence_value() -> Refusal {
 }
 
 pub fn key_left_out(relation: &Relation, column: &Column) -> Refusal {
+    if column.generated {
+        return Refusal::unsupported(format!(
+            "the sharding key \"{}\" of \"{}\" is a generated column, which each shard would compute for itself",
+            column.name, relation.name
+        ))
+        .hint("Shard the table by a column that is given, or make the key a plain one.");
+    }
     let default = match column.default {
         ColumnDefault::None => "no default",
         ColumnDefault::Sequence => "a sequence as default, which would be one shard's",

@@ -64,6 +64,7 @@ impl<'a> Builder<'a> {
         parts: &mut Parts,
     ) -> Result<Option<InsertedKey>, Stop> {
         let columns = insert_columns(relation, &clause.target_list)?;
+        self.check_override(clause.r#override(), relation)?;
         let given = columns.get(..clause.values.len()).unwrap_or_default();
         let mut stored = Vec::new();
         for (value, at) in clause.values.iter().filter_map(|node| node.node.as_ref()).zip(given) {

@@ -193,8 +193,15 @@ impl Builder<'_> {
             }
             places.add(row, &added).ok_or_else(unanalysed)?;
         }
+        if wanted
+            .iter()
+            .any(|wanted| wanted.default && relation.columns.get(wanted.column).is_some_and(|own| own.always))
+        {
+            places.override_numbers();
+        }
         computed.edits = places.edits;
-        computed.edits.sort_by_key(|edit| edit.range.start);
+        // What is inserted goes before what is replaced.
+        computed.edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
         Ok(computed)
     }
 }
@@ -253,7 +260,7 @@ impl Places<'_> {
             at.filter_map(|at| columns.get(at)).map(|column| quoted(&column.name)).collect()
         };
         let new = names(&mut added.iter().map(|(at, _)| *at));
-        let (at, mut text) = match self.values.list_end {
+        let (at, text) = match self.values.list_end {
             Some(end) => (end, format!(", {}", new.join(", "))),
             None => {
                 let given = self.values.rows.first().map_or(0, |row| row.items.len());
@@ -262,22 +269,18 @@ impl Places<'_> {
                 (self.values.list_start, format!("({}) ", all.join(", ")))
             }
         };
-        let always = added.iter().any(|(at, _)| columns.get(*at).is_some_and(|column| column.always));
-        if always && !self.values.overriding {
-            if self.values.list_end.is_some() {
-                let word = self.values.word.start;
-                self.edits.push(overriding(word));
-            } else {
-                text.push_str("OVERRIDING SYSTEM VALUE ");
-            }
-        }
         self.edits.push(Edit { range: at..at, pieces: vec![Piece::Text(text)] });
         Some(())
     }
-}
 
-fn overriding(at: usize) -> Edit {
-    Edit { range: at..at, pieces: vec![Piece::Text("OVERRIDING SYSTEM VALUE ".to_owned())] }
+    /// Numbers that have been drawn are stored where PostgreSQL wants DEFAULT. They are behind the column list, which may be new.
+    fn override_numbers(&mut self) {
+        let at = self.values.word.start;
+        if !self.values.overriding {
+            let words = Piece::Text("OVERRIDING SYSTEM VALUE ".to_owned());
+            self.edits.push(Edit { range: at..at, pieces: vec![words] });
+        }
+    }
 }
 
 fn place_of(expressions: &mut Vec<String>, expression: String) -> usize {

@@ -224,6 +224,7 @@ impl Session {
             return Ok(());
         }
         self.tally.query(planned.kind);
+        self.note_locks(&planned.compiled.text);
         self.take_parse(&planned);
         self.send_volley(at, planned);
         let answered = self.answers_to_sync(false).await;

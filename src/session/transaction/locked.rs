@@ -5,12 +5,13 @@ use crate::catalog::RelationKind;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::type_numbers::words;
+use crate::sql::tokens::behind_comments;
 use crate::wire::reply::Report;
 
 impl Session {
     /// Notes what a statement locks, if it is one that does.
     pub(in crate::session) fn note_locks(&mut self, text: &[u8]) {
-        let start = text.trim_ascii_start();
+        let start = behind_comments(text);
         let is = |word: &[u8]| start.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
         if !is(b"truncate") && !is(b"lock") {
             return;

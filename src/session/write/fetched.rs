@@ -213,7 +213,8 @@ impl Session {
         }
         if returns {
             if runnable.route.access == Access::Write {
-                self.check_movable()?;
+                let at = self.enlist_any(Access::Write).await?;
+                self.check_movable(at, given).await?;
             }
             self.show_columns(&runnable.text, given, &mut rows).await?;
         }

@@ -57,6 +57,7 @@ impl Session {
     async fn with_values(&mut self, text: &str, route: &Route, given: Given<'_>) -> Result<String, Failure> {
         let computed = computed_of(route)?;
         let at = self.computing(computed).await?;
+        self.check_computed(computed, at, given.wire()).await?;
         let mut values = Vec::new();
         for (query, _) in computed.queries() {
             self.send_step(at, query.as_bytes(), given, RowFormats::Text);

@@ -85,6 +85,7 @@ impl Session {
         if computed.values == Values::Remembered && computed.edits.is_empty() {
             return self.forward_query(at, text, alone).await;
         }
+        self.check_computed(computed, at, Wire::Simple).await?;
         let mut values = Vec::new();
         for (query, count) in computed.queries() {
             self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
@@ -114,6 +115,14 @@ impl Session {
             return self.enlist(home, Access::Write).await;
         }
         self.enlist_any(Access::Read).await
+    }
+
+    /// Values come as text, which must say all of them.
+    pub(super) async fn check_computed(&mut self, computed: &Computed, at: usize, wire: Wire) -> Result<(), Failure> {
+        if computed.values == Values::Computed && computed.may_be_rounded() {
+            Box::pin(self.check_digits(at, wire)).await?;
+        }
+        Ok(())
     }
 
     /// What was asked of a server outside a block is done: it does not take part in what follows, where shards are enlisted in
@@ -251,6 +260,7 @@ impl Session {
                     self.link.servers.get(at).map_or(Destination::Any, |found| Destination::One(found.shard));
                 return Ok(done);
             }
+            self.check_computed(computed, at, Wire::Extended).await?;
             let mut values = Vec::new();
             for (query, count) in computed.queries() {
                 let server =

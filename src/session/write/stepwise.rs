@@ -9,6 +9,7 @@ use crate::plan::{Access, Arguments, Output, Route, Target};
 use crate::pool::expect::{Audience, Step};
 use crate::session::extended::messages::malformed;
 use crate::session::failure::Failure;
+use crate::session::gather::described::Wire;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::Compiled;
@@ -32,6 +33,14 @@ impl Given<'_> {
         match self {
             Given::Nothing => &[],
             Given::Bound(_, types) => types,
+        }
+    }
+
+    /// As the gateway's own questions are asked along with it: a Query would end what the messages before it have begun.
+    pub(super) fn wire(&self) -> Wire {
+        match self {
+            Given::Nothing => Wire::Simple,
+            Given::Bound(..) => Wire::Extended,
         }
     }
 

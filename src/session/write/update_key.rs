@@ -12,6 +12,7 @@ use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Move, Output, Route, literal};
 use crate::session::ask::Values;
 use crate::session::failure::Failure;
+use crate::session::gather::described::Wire;
 use crate::session::life::{Ended, Session};
 use crate::txn::pause::{Point, pause};
 use crate::wire::copy::{Field, JoinFormat};
@@ -65,8 +66,8 @@ impl Session {
         shards: &[ShardId],
         given: Given<'_>,
     ) -> Result<Vec<(ShardId, String)>, Failure> {
-        self.check_movable()?;
         let places = self.enlist_many(shards, Access::Write).await?;
+        self.check_movable(places.first().copied().unwrap_or(0), given).await?;
         for at in &places {
             self.send_step(*at, moving.take.as_bytes(), given, RowFormats::Text);
         }
@@ -81,14 +82,10 @@ impl Session {
         Ok(by_shard.into_iter().map(part).collect())
     }
 
-    /// Rows travel as text, which must come back as what it was.
-    pub(super) fn check_movable(&self) -> Result<(), Failure> {
-        let digits = self.current_settings().text_of("extra_float_digits").unwrap_or_default();
-        if digits.trim_matches('\'').trim().starts_with('-') || digits.trim_matches('\'').trim() == "0" {
-            return Err(Report::error("0A000", "rows cannot be moved with extra_float_digits below 1")
-                .with_hint("RESET extra_float_digits.")
-                .into());
-        }
+    /// Rows travel as text, which must come back as what it was. How numbers are printed is for a server to say: a role or a database may have
+    /// a default.
+    pub(super) async fn check_movable(&mut self, at: usize, given: Given<'_>) -> Result<(), Failure> {
+        self.check_digits(at, given.wire()).await?;
         // Other styles abbreviate time zones, and an abbreviation may be read as another zone's. Source: manual, 8.5.3.
         if self.reported.now("DateStyle").is_some_and(|style| !style.starts_with("ISO")) {
             return Err(Report::error("0A000", "rows cannot be moved with a DateStyle other than ISO")
@@ -101,6 +98,17 @@ impl Session {
                 .into());
         }
         Ok(())
+    }
+
+    /// The same of floating-point numbers only. *Source*: manual of PostgreSQL 15, extra_float_digits.
+    pub(super) async fn check_digits(&mut self, at: usize, wire: Wire) -> Result<(), Failure> {
+        const ALL: &str = "SELECT pg_catalog.current_setting('extra_float_digits')::int4 > 0";
+        if self.one_value(at, ALL, &[], wire).await? == b"t" {
+            return Ok(());
+        }
+        Err(Report::error("0A000", "floating-point numbers cannot be passed on with extra_float_digits below 1")
+            .with_hint("SET extra_float_digits TO 1 before the statement.")
+            .into())
     }
 
     fn shard_of_row(&self, moving: &Move, row: &Values) -> Result<ShardId, Failure> {
