@@ -148,7 +148,8 @@ impl Settings {
                 (None, None) => continue,
             };
             if !script.is_empty() {
-                script.push(';');
+                // On a line of its own: what stands before it may end with a comment.
+                script.push_str("\n;");
             }
             script.push_str(&statement);
         }

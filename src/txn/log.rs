@@ -87,7 +87,8 @@ impl Log {
                 Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
             })
             .collect();
-        texts.join(";").into()
+        // On lines of their own: a text may end with a comment.
+        texts.join("\n;").into()
     }
 
     /// The SETs of the block, for a server that has the settings from before and a transaction of its own: modes and savepoints are left out.
@@ -244,7 +245,7 @@ mod tests {
         let mut log = log();
         log.push("SET LOCAL work_mem TO '1MB'".into());
         log.savepoint("a".into(), "SAVEPOINT a".into());
-        assert_eq!(log.replay(), "BEGIN;SET LOCAL work_mem TO '1MB';SAVEPOINT a");
+        assert_eq!(log.replay(), "BEGIN\n;SET LOCAL work_mem TO '1MB'\n;SAVEPOINT a");
     }
 
     #[test]
@@ -268,7 +269,7 @@ mod tests {
         log.set_settings(Arc::new(Settings::default().with("x", Change::Value("1".into()))));
         assert!(log.rollback_to("a"));
         assert!(!log.rollback_to("b"));
-        assert_eq!(log.replay(), "BEGIN;SAVEPOINT a");
+        assert_eq!(log.replay(), "BEGIN\n;SAVEPOINT a");
         assert!(log.settings().is_empty());
     }
 
@@ -279,7 +280,7 @@ mod tests {
         log.push("SET x TO 1".into());
         log.savepoint("b".into(), "SAVEPOINT b".into());
         assert!(log.release("a"));
-        assert_eq!(log.replay(), "BEGIN;SET x TO 1");
+        assert_eq!(log.replay(), "BEGIN\n;SET x TO 1");
         assert!(!log.release("a"));
     }
 
@@ -304,6 +305,6 @@ mod tests {
         log.savepoint("a".into(), "SAVEPOINT a".into());
         log.savepoint("a".into(), "SAVEPOINT a".into());
         assert!(log.release("a"));
-        assert_eq!(log.replay(), "BEGIN;SAVEPOINT a");
+        assert_eq!(log.replay(), "BEGIN\n;SAVEPOINT a");
     }
 }
