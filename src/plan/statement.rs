@@ -8,9 +8,7 @@ use super::session::remembered;
 use super::session::setting;
 use super::session::utility;
 use super::write::put;
-use super::{
-    Access, Context, Output, Plan, Refusal, Route, SettingVerb, Target, copy, ddl, followed, gather, sequence,
-};
+use super::{Access, Context, Output, Plan, Refusal, Route, Target, copy, ddl, followed, gather, sequence};
 use crate::sql::{Node, Statement};
 
 /// Plans one statement of `text`.
@@ -66,23 +64,15 @@ fn plan_node(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<
         Node::SelectStmt(select) if make::has_into(select) => {
             make::select_into(select, context).unwrap_or(Err(Stop::Fails))
         }
-        Node::SelectStmt(select) => match setting::set_config(select) {
-            Some(verb) => {
-                if let SettingVerb::SetConfig { name, value, .. } = &verb {
-                    setting::check_value(name, Some(value))?;
-                }
-                Ok(Plan::Setting(verb))
+        Node::SelectStmt(select) => match setting::query(select) {
+            Some(settings) => {
+                settings.iter().try_for_each(|set| setting::check_value(&set.name, set.value.as_deref()))?;
+                Ok(Plan::SettingQuery(settings))
             }
-            None => match setting::setting_query(select) {
-                Some(names) => {
-                    names.iter().try_for_each(|setting| setting::check_value(&setting.name, None))?;
-                    Ok(Plan::SettingQuery(names))
-                }
-                None => {
-                    let route = gather::fetch_instead(rows(node, None, context), node, own, context);
-                    followed::instead(route, node, context).map(Plan::Rows)
-                }
-            },
+            None => {
+                let route = gather::fetch_instead(rows(node, None, context), node, own, context);
+                followed::instead(route, node, context).map(Plan::Rows)
+            }
         },
         Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
             let route = gather::fetch_instead(rows(node, Some(own), context), node, own, context);

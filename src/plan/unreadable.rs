@@ -1,7 +1,7 @@
 //! Statements with characters in another encoding than UTF-8, which the parser has not seen: what the gateway would write of them anew
 //! would not have them.
 
-use super::{CursorVerb, Plan, Planned, PreparedVerb, Refusal, Route, Several, Target};
+use super::{CursorVerb, Plan, Planned, PreparedVerb, Refusal, Route, Several, Target, TransactionVerb};
 
 /// Stands for a byte of such a character.
 pub const UNREADABLE: char = '$';
@@ -38,6 +38,17 @@ fn plan(found: &mut Plan) {
                 )
                 .hint("SET client_encoding TO UTF8 first."),
             );
+            false
+        }
+        Plan::Transaction(
+            TransactionVerb::Savepoint(_)
+            | TransactionVerb::Release(_)
+            | TransactionVerb::RollbackTo(_)
+            | TransactionVerb::Constraints { .. },
+        ) => {
+            let reason =
+                "characters of another encoding than UTF8 in names of savepoints and constraints are not supported";
+            *found = Plan::Refuse(Refusal::unsupported(reason).hint("SET client_encoding TO UTF8 first."));
             false
         }
         Plan::Empty

@@ -36,10 +36,15 @@ pub enum TransactionVerb {
     Release(String),
     /// ROLLBACK TO SAVEPOINT.
     RollbackTo(String),
-    /// SET TRANSACTION ..., SET CONSTRAINTS ...: replayed on each shard that enlists.
+    /// SET TRANSACTION ...: replayed on each shard that enlists.
     Modes {
         /// READ ONLY / READ WRITE, when said.
         read_only: Option<bool>,
+    },
+    /// SET CONSTRAINTS ...: replayed likewise.
+    Constraints {
+        /// ALL, not by names.
+        all: bool,
     },
 }
 
@@ -48,6 +53,8 @@ pub enum TransactionVerb {
 pub struct SettingName {
     /// Lower case.
     pub name: String,
+    /// If it is a constant, which the server takes as it is.
+    pub value: Option<String>,
     /// For the transaction only.
     pub local: bool,
 }
@@ -55,9 +62,9 @@ pub struct SettingName {
 /// SET and RESET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingVerb {
-    /// SET [SESSION | LOCAL] name TO ...; also TO DEFAULT, SET NAMES, SET TIME ZONE, SET ROLE, SET SESSION CHARACTERISTICS.
+    /// SET [SESSION | LOCAL] name TO ...; also TO DEFAULT, SET NAMES, SET TIME ZONE, SET ROLE.
     Set {
-        /// Lower case; `timezone`, `client_encoding`, `role`, ... The pseudo-name `session characteristics` stands for itself.
+        /// Lower case; `timezone`, `client_encoding`, `role`, ...
         name: String,
         /// SET LOCAL.
         local: bool,
@@ -66,6 +73,8 @@ pub enum SettingVerb {
         /// For `search_path`: the schemas as written, in order.
         search_path: Option<Vec<String>>,
     },
+    /// SET SESSION CHARACTERISTICS: settings and their values.
+    Characteristics(Vec<(String, String)>),
     /// RESET name.
     Reset {
         /// Lower case.
@@ -73,15 +82,6 @@ pub enum SettingVerb {
     },
     /// RESET ALL.
     ResetAll,
-    /// `SELECT set_config('name', 'value', false)` alone in a SELECT list, all constants: returns a row.
-    SetConfig {
-        /// Lower case.
-        name: String,
-        /// As given.
-        value: String,
-        /// Third argument.
-        local: bool,
-    },
 }
 
 /// DISCARD.

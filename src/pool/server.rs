@@ -195,8 +195,9 @@ impl Server {
         }
         let differ = *self.settings != **settings;
         if differ {
-            let script = settings.script_from(&self.settings);
-            self.send_query(script.as_bytes(), Audience::Gateway);
+            for script in settings.scripts_from(&self.settings) {
+                self.send_query(script.as_bytes(), Audience::Gateway);
+            }
         }
         self.settings = settings.clone();
         differ

@@ -193,7 +193,7 @@ impl Session {
 
     /// Takes a server into the block that was enlisted before it began: by a pipeline that had no Sync yet, whose implicit
     /// transaction ends here as a Query message ends it.
-    async fn join(&mut self, at: usize) -> Result<usize, Failure> {
+    pub(super) async fn join(&mut self, at: usize) -> Result<usize, Failure> {
         if let Some(enlisted) = self.link.servers.get_mut(at) {
             enlisted.only_asked = false;
             enlisted.server.oids.follow(self.catalog.version(), || self.catalog.oids(enlisted.shard));

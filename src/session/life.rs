@@ -24,7 +24,6 @@ use crate::counters::Tally;
 use crate::execute::client::ClientIo;
 use crate::execute::fault::LinkFault;
 use crate::execute::link::Link;
-use crate::plan::SettingName;
 use crate::pool::expect::StatementId;
 use crate::pool::lend::ServerPool;
 use crate::pool::settings::Settings;
@@ -82,8 +81,6 @@ pub(super) struct Pipeline {
     pub settings_before: Option<Arc<Settings>>,
     /// Statements whose ParseComplete the client has been promised since.
     pub parsed: Vec<(Name, StatementId)>,
-    /// Settings that queries have set since, and where.
-    pub sets: Vec<(ShardId, Vec<SettingName>)>,
     /// See [`Plain::longer_by`].
     pub longer_by: usize,
     /// Statements used since, by their names.
@@ -95,10 +92,9 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// Begins anew, with the memory it has.
     pub fn clear(&mut self) {
-        let Pipeline { skipping, writes, settings_before, parsed, sets, longer_by, held, describing } = self;
+        let Pipeline { skipping, writes, settings_before, parsed, longer_by, held, describing } = self;
         (*skipping, *writes, *settings_before, *longer_by) = (false, Writes::Nothing, None, 0);
         parsed.clear();
-        sets.clear();
         held.clear();
         describing.clear();
     }

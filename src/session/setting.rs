@@ -4,60 +4,47 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::Session;
+use crate::execute::link::Enlisted;
 use crate::execute::plain::Plain;
-use crate::plan::{Access, DiscardVerb, SettingName, SettingVerb};
+use crate::plan::{Access, DiscardVerb, Plan, SettingName, SettingVerb};
 use crate::pool::expect::Audience;
 use crate::pool::settings::{Change, Settings, assignment, literal};
 use crate::sql::tokens;
 use crate::wire::reply::{self, Report};
 
 impl Session {
-    /// Asks for what queries of this pipeline made of settings.
-    pub(super) async fn settle_settings(&mut self) -> Result<(), Failure> {
-        let sets = std::mem::take(&mut self.pipeline.sets);
-        if self.pipeline.skipping || self.transaction.has_failed() {
-            return Ok(());
-        }
-        for (shard, names) in sets {
-            let at = self.enlist(shard, Access::Read).await?;
-            self.ask_settings(at, &names).await?;
-        }
-        Ok(())
-    }
-
     /// SET and RESET; everything but ReadyForQuery is answered.
     pub(super) async fn setting(&mut self, text: &[u8], verb: &SettingVerb) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();
-        let (run, show_rows) = match verb {
+        let run = match verb {
             SettingVerb::Reset { name } | SettingVerb::Set { name, to_default: true, .. } => {
                 // A pooled server's own default is not what the client asked for when it connected.
-                (self.startup_assignment(name, is_local(verb)).unwrap_or_else(|| text.clone()), false)
+                self.startup_assignment(name, is_local(verb)).unwrap_or_else(|| text.clone())
             }
-            SettingVerb::ResetAll => (self.reset_all_script(&text), false),
-            SettingVerb::SetConfig { .. } => (text.clone(), true),
-            SettingVerb::Set { .. } => (text.clone(), false),
+            SettingVerb::ResetAll => self.reset_all_script(&text),
+            SettingVerb::Set { .. } | SettingVerb::Characteristics(_) => text.clone(),
         };
+        self.check_encoding(&run)?;
         self.check_log_room(&text)?;
         self.check_settings_room(&changed(self.current_settings(), verb, &text))?;
         if let (Some("transaction_read_only"), Some(block)) = (named(verb), self.transaction.block_mut()) {
             // To whatever it is set: a standby would not take READ WRITE.
             block.read_only = false;
         }
-        self.run_setting(&run, show_rows).await?;
+        self.run_setting(&run).await?;
         let isolation = self.transaction.block().map(|block| block.log.isolation());
         let style = self.reported_date_style(verb);
         let changed = |settings: &Settings| match &style {
             Some(style) => settings.with("datestyle", Change::Value(style.clone())),
             None => changed(settings, verb, &text),
         };
-        self.remember(changed, is_local(verb), run);
+        self.remember(changed, Lasts::of(named(verb), is_local(verb)), run);
         if let (Some("transaction_isolation"), Some(before)) = (named(verb), isolation) {
             self.follow_isolation(before).await?;
         }
         let tag = match verb {
-            SettingVerb::Set { .. } => "SET",
+            SettingVerb::Set { .. } | SettingVerb::Characteristics(_) => "SET",
             SettingVerb::Reset { .. } | SettingVerb::ResetAll => "RESET",
-            SettingVerb::SetConfig { .. } => "SELECT 1",
         };
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())
@@ -74,18 +61,26 @@ impl Session {
     }
 
     /// Runs it where the session's servers are, or on one taken for it.
-    async fn run_setting(&mut self, text: &str, show_rows: bool) -> Result<(), Failure> {
+    async fn run_setting(&mut self, text: &str) -> Result<(), Failure> {
         if self.link.servers.is_empty() {
             self.enlist_any(Access::Read).await?;
         }
         for at in 0..self.link.servers.len() {
-            self.send_aside(at, text);
-            let mut plain = Plain { show_side_effects: at == 0, show_rows: show_rows && at == 0, ..Plain::default() };
-            self.relay_in_block(&mut plain).await?;
-            self.note(&plain);
-            self.pass_on_hidden_error(&plain)?;
+            self.run_aside(at, text, at == 0).await?;
         }
         Ok(())
+    }
+
+    /// Runs a statement of the gateway's own on one server; `audible`: the client gets its notices.
+    async fn run_aside(&mut self, at: usize, text: &str, audible: bool) -> Result<(), Failure> {
+        if self.transaction.block().is_some() {
+            self.join(at).await?;
+        }
+        self.send_aside(at, text);
+        let mut plain = Plain { show_side_effects: audible, ..Plain::default() };
+        self.relay_in_block(&mut plain).await?;
+        self.note(&plain);
+        self.pass_on_hidden_error(&plain)
     }
 
     /// Sends a statement of the gateway's own without ending an implicit transaction that a pipeline has under way.
@@ -93,7 +88,7 @@ impl Session {
         let several = self.link.servers.len() > 1;
         let enlisted = &mut self.link.servers[at];
         enlisted.only_asked = false;
-        let aside = enlisted.needs_sync && self.transaction.block().is_none() && !text.contains(';');
+        let aside = enlisted.needs_sync && self.transaction.block().is_none();
         // It may be undone with its implicit transaction, or be refused by another server.
         enlisted.server.unsettled |= self.transaction.block().is_none() && (aside || several);
         if aside {
@@ -104,37 +99,76 @@ impl Session {
         }
     }
 
-    /// Asks a server what a query made of settings, and remembers it.
-    pub(super) async fn ask_settings(&mut self, at: usize, names: &[SettingName]) -> Result<(), Failure> {
-        let calls: Vec<String> =
-            names.iter().map(|setting| format!("pg_catalog.current_setting({})", literal(&setting.name))).collect();
-        let stays = self.transaction.block().is_none();
-        self.link.servers[at].server.unsettled |= stays;
-        self.link.servers[at].server.send_query(format!("SELECT {}", calls.join(",")).as_bytes(), Audience::Gateway);
-        let mut plain = Plain { keep_row: true, ..Plain::default() };
-        self.relay_in_block(&mut plain).await?;
-        self.pass_on_hidden_error(&plain)?;
-        for (setting, value) in names.iter().zip(plain.row) {
-            let (name, value) = (&setting.name, value.unwrap_or_default());
-            let run = assignment(name, &value, setting.local);
-            self.remember(|settings| settings.with(name, Change::Value(value.clone())), setting.local, run);
+    /// A query sets settings on one server: the session's others are told before they are spoken to again, and those that come later.
+    pub(super) async fn spread_settings(&mut self, at: usize, names: &[SettingName]) -> Result<(), Failure> {
+        let in_block = self.transaction.block().is_some();
+        self.link.servers[at].server.unsettled |= !in_block;
+        self.drain().await?;
+        let values = Box::pin(self.values_set(at, names)).await?;
+        for (setting, value) in names.iter().zip(values) {
+            let lasts = Lasts::of(Some(&setting.name), setting.local);
+            if !in_block && lasts != Lasts::Session {
+                continue;
+            }
+            let run = assignment(&setting.name, &value, setting.local);
+            let change = |settings: &Settings| settings.with(&setting.name, Change::Value(value.clone()));
+            self.check_encoding(&value)?;
+            self.check_log_room(&run)?;
+            self.check_settings_room(&change(self.current_settings()))?;
+            for other in (0..self.link.servers.len()).filter(|other| *other != at) {
+                self.run_aside(other, &run, false).await?;
+            }
+            self.remember(change, lasts, run);
         }
-        self.link.servers[at].server.unsettled &= !stays;
+        let Enlisted { server, needs_sync, .. } = &mut self.link.servers[at];
+        server.unsettled &= in_block || *needs_sync;
         Ok(())
     }
 
+    /// What a query has made of settings: its constants, or else what the server says.
+    async fn values_set(&mut self, at: usize, names: &[SettingName]) -> Result<Vec<String>, Failure> {
+        let known: Option<Vec<String>> = names.iter().map(|setting| setting.value.clone()).collect();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let calls: Vec<String> =
+            names.iter().map(|setting| format!("pg_catalog.current_setting({})", literal(&setting.name))).collect();
+        self.send_aside(at, &format!("SELECT {}", calls.join(",")));
+        let mut plain = Plain { keep_row: true, ..Plain::default() };
+        self.relay_in_block(&mut plain).await?;
+        self.pass_on_hidden_error(&plain)?;
+        Ok(plain.row.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    /// What is set is said again to other servers: as UTF-8, and with what was set before it in the same transaction.
+    fn check_encoding(&self, text: &str) -> Result<(), Failure> {
+        let encoding = |settings: &Settings| settings.text_of("client_encoding").map(str::to_owned);
+        let before = match self.transaction.block() {
+            Some(block) => block.log.settings_before(),
+            None => self.pipeline.settings_before.as_ref().unwrap_or(&self.settings),
+        };
+        if text.is_ascii() || (self.reported.utf8 && encoding(before) == encoding(self.current_settings())) {
+            return Ok(());
+        }
+        let text = "characters of another encoding than UTF8 in what changes settings are not supported";
+        Err(Report::error("0A000", text)
+            .with_hint("SET client_encoding TO UTF8 first, in a transaction of its own.")
+            .into())
+    }
+
     /// Keeps what was set: for the session, for the block until it commits, or for the block only.
-    fn remember(&mut self, change: impl Fn(&Settings) -> Settings, local: bool, run: String) {
-        match self.transaction.block_mut() {
-            Some(block) => {
+    fn remember(&mut self, change: impl Fn(&Settings) -> Settings, lasts: Lasts, run: String) {
+        match (self.transaction.block_mut(), lasts) {
+            (Some(block), Lasts::Mode) => block.log.push_mode(run),
+            (Some(block), Lasts::Session | Lasts::Transaction) => {
                 block.log.push(run);
                 block.log.set_effective(Arc::new(change(block.log.effective())));
-                if !local {
+                if lasts == Lasts::Session {
                     block.log.set_settings(Arc::new(change(block.log.settings())));
                 }
             }
-            None if local => {}
-            None => {
+            (None, Lasts::Mode | Lasts::Transaction) => {}
+            (None, Lasts::Session) => {
                 self.pipeline.settings_before.get_or_insert_with(|| self.settings.clone());
                 self.settings = Arc::new(change(&self.settings));
                 for enlisted in &mut self.link.servers {
@@ -151,7 +185,7 @@ impl Session {
 
     fn reset_all_script(&self, text: &str) -> String {
         let startup = self.settings.reset_all(true).script_from(&Settings::default());
-        if startup.is_empty() { text.to_owned() } else { format!("RESET ALL;{startup}") }
+        if startup.is_empty() { text.to_owned() } else { format!("RESET ALL\n;{startup}") }
     }
 
     /// DISCARD. Servers are cleaned when they change hands, so nothing need be sent.
@@ -167,8 +201,9 @@ impl Session {
                 let script = before.reset_all(true).script_from(&before);
                 if !script.is_empty() && *before != before.reset_all(true) {
                     // So that the client hears of parameters that change.
-                    self.run_setting(&script, false).await?;
-                    self.remember(|settings| settings.reset_all(true), false, String::new());
+                    self.check_encoding(&script)?;
+                    self.run_setting(&script).await?;
+                    self.remember(|settings| settings.reset_all(true), Lasts::Session, String::new());
                 }
                 self.names.statements.clear();
                 reply::complete(&mut self.link.client.outbound, "DISCARD ALL");
@@ -185,27 +220,64 @@ impl Session {
     }
 }
 
-/// The setting that a verb is about, unless all are.
-fn named(verb: &SettingVerb) -> Option<&str> {
-    match verb {
-        SettingVerb::Set { name, .. } | SettingVerb::Reset { name } | SettingVerb::SetConfig { name, .. } => Some(name),
-        SettingVerb::ResetAll => None,
+/// How long what was set stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    /// Until it is set again.
+    Session,
+    /// As long as the transaction.
+    Transaction,
+    /// Likewise, as it is a mode of the transaction, however it is set.
+    Mode,
+}
+
+impl Lasts {
+    fn of(name: Option<&str>, local: bool) -> Self {
+        match name {
+            Some("transaction_isolation" | "transaction_read_only" | "transaction_deferrable") => Lasts::Mode,
+            _ if local => Lasts::Transaction,
+            _ => Lasts::Session,
+        }
     }
 }
 
-/// For the transaction only.
+/// The setting that a verb is about, unless there are several.
+fn named(verb: &SettingVerb) -> Option<&str> {
+    match verb {
+        SettingVerb::Set { name, .. } | SettingVerb::Reset { name } => Some(name),
+        SettingVerb::ResetAll | SettingVerb::Characteristics(_) => None,
+    }
+}
+
+/// SET LOCAL.
 fn is_local(verb: &SettingVerb) -> bool {
-    matches!(verb, SettingVerb::Set { local: true, .. } | SettingVerb::SetConfig { local: true, .. })
+    matches!(verb, SettingVerb::Set { local: true, .. })
+}
+
+/// What a SET, a RESET or a query that sets things does to its transaction alone.
+pub(super) fn concerns_transaction(plan: &Plan) -> bool {
+    let lasts = |name, local| Lasts::of(name, local) != Lasts::Session;
+    match plan {
+        Plan::Setting(verb) => lasts(named(verb), is_local(verb)),
+        Plan::SettingQuery(names) => names.iter().any(|setting| lasts(Some(&setting.name), setting.local)),
+        _ => false,
+    }
 }
 
 /// The settings after a verb.
 fn changed(before: &Settings, verb: &SettingVerb, text: &str) -> Settings {
     match verb {
-        SettingVerb::Set { name, to_default: true, .. } | SettingVerb::Reset { name } => before.without(name),
-        SettingVerb::Set { name, search_path, .. } => {
-            before.with(name, Change::Statement(text.to_owned(), search_path.clone()))
+        SettingVerb::Set { name, to_default: true, .. } | SettingVerb::Reset { name } => {
+            let settings = before.without(name);
+            if name == "session_authorization" { settings.without_role() } else { settings }
         }
-        SettingVerb::SetConfig { name, value, .. } => before.with(name, Change::Value(value.clone())),
+        SettingVerb::Set { name, search_path, .. } => {
+            let settings = before.with(name, Change::Statement(text.to_owned(), search_path.clone()));
+            if name == "session_authorization" { settings.without_role() } else { settings }
+        }
+        SettingVerb::Characteristics(defaults) => defaults
+            .iter()
+            .fold(before.clone(), |settings, (name, value)| settings.with(name, Change::Value(value.clone()))),
         SettingVerb::ResetAll => before.reset_all(false),
     }
 }

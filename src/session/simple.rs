@@ -111,7 +111,7 @@ impl Session {
             Plan::SettingQuery(names) => {
                 let at = self.enlist_any(Access::Read).await?;
                 self.forward_query(at, text, false).await?;
-                Box::pin(self.ask_settings(at, names)).await?;
+                Box::pin(self.spread_settings(at, names)).await?;
             }
             Plan::Discard(verb) => Box::pin(self.discard(*verb, text)).await?,
             Plan::Prepared(verb) => return Box::pin(self.prepared_verb(compiled, verb, alone)).await,

@@ -10,6 +10,8 @@ use crate::pool::settings::Settings;
 #[derive(Clone, Debug)]
 pub struct Log {
     entries: Vec<Entry>,
+    /// How many of them, from the first, say the modes of the block before, which AND CHAIN has kept.
+    inherited: usize,
     /// What COMMIT makes the session's settings, if they have changed.
     settings: Option<Arc<Settings>>,
     /// The settings in force in the block, SET LOCAL included, if they have changed.
@@ -35,8 +37,12 @@ pub enum Isolation {
 
 #[derive(Clone, Debug)]
 enum Entry {
-    /// BEGIN, SET TRANSACTION, SET, SET LOCAL ...: text as the client wrote it.
+    /// BEGIN, SET, SET LOCAL ...: text as the client wrote it.
     Statement(String),
+    /// What makes it another kind of transaction: SET TRANSACTION, SET LOCAL transaction_read_only, BEGIN with modes behind BEGIN.
+    Mode(String),
+    /// SET CONSTRAINTS.
+    Constraints(String),
     /// SAVEPOINT; the settings are those to which rolling back to it returns.
     Savepoint { name: String, text: String, settings: Arc<Settings>, effective: Arc<Settings> },
 }
@@ -46,7 +52,7 @@ impl Log {
     pub fn new(begin: String, settings: Arc<Settings>) -> Self {
         let bytes = begin.len() + size_of::<Entry>();
         let entries = vec![Entry::Statement(begin)];
-        Log { entries, before: settings, effective: None, settings: None, bytes }
+        Log { entries, inherited: 0, before: settings, effective: None, settings: None, bytes }
     }
 
     /// What it takes, about.
@@ -64,7 +70,7 @@ impl Log {
         let others = |settings: &Arc<Settings>| if Arc::ptr_eq(settings, &self.before) { 0 } else { settings.bytes() };
         size_of::<Entry>()
             + match entry {
-                Entry::Statement(text) => text.len(),
+                Entry::Statement(text) | Entry::Mode(text) | Entry::Constraints(text) => text.len(),
                 Entry::Savepoint { name, text, settings, effective } => {
                     name.len() + text.len() + others(settings) + others(effective)
                 }
@@ -84,24 +90,46 @@ impl Log {
             .entries
             .iter()
             .map(|entry| match entry {
-                Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
+                Entry::Statement(text)
+                | Entry::Mode(text)
+                | Entry::Constraints(text)
+                | Entry::Savepoint { text, .. } => text.as_str(),
             })
             .collect();
-        texts.join(";").into()
+        // On lines of their own: a text may end with a comment.
+        texts.join("\n;").into()
     }
 
     /// The SETs of the block, for a server that has the settings from before and a transaction of its own: modes and savepoints are left out.
     pub fn settings_replay(&self) -> Vec<&str> {
         let texts = self.entries.iter().skip(1).filter_map(|entry| match entry {
             Entry::Statement(text) => Some(text.as_str()),
-            Entry::Savepoint { .. } => None,
+            Entry::Mode(_) | Entry::Constraints(_) | Entry::Savepoint { .. } => None,
         });
-        let is_mode = |text: &&str| {
-            let mut words = text.split_whitespace().map(str::to_lowercase);
-            words.next().as_deref() == Some("set")
-                && matches!(words.next().as_deref(), Some("transaction" | "constraints"))
+        texts.collect()
+    }
+
+    /// What its modes have been said by: BEGIN, and what came behind it. An error has undone what was said since the last savepoint, or,
+    /// without one, since the block began. *Source*: xact.c, SaveTransactionCharacteristics; guc.c, AtEOXact_GUC.
+    pub fn modes(&self, failed: bool) -> (&str, Vec<&str>) {
+        let savepoint = self.entries.iter().rposition(|entry| matches!(entry, Entry::Savepoint { .. }));
+        let end = if failed { savepoint.unwrap_or(self.inherited) } else { self.entries.len() };
+        let mut said = self.entries.iter().take(end);
+        let begin = match said.next() {
+            Some(Entry::Statement(text)) => text,
+            _ => "BEGIN",
         };
-        texts.filter(|text| !is_mode(text)).collect()
+        let behind = said.filter_map(|entry| match entry {
+            Entry::Mode(text) => Some(text.as_str()),
+            Entry::Statement(_) | Entry::Constraints(_) | Entry::Savepoint { .. } => None,
+        });
+        (begin, behind.collect())
+    }
+
+    /// The block has these modes, beside those of BEGIN, from the block before it.
+    pub fn inherit(&mut self, modes: Vec<String>) {
+        modes.into_iter().for_each(|text| self.push_mode(text));
+        self.inherited = self.entries.len();
     }
 
     /// Replaces BEGIN, because an implicit block became an explicit one with modes of its own.
@@ -117,26 +145,26 @@ impl Log {
         self.entries.len() == 1
     }
 
-    /// The statement that began the block.
-    pub fn begin(&self) -> &str {
-        match self.entries.first() {
-            Some(Entry::Statement(text)) => text,
-            Some(Entry::Savepoint { .. }) | None => "BEGIN",
-        }
-    }
-
-    /// What its statements see, by what has been said before the first of them. Words in comments count too: a snapshot of all
+    /// What its statements see, by its modes and the defaults it began with. Words in comments count too: a snapshot of all
     /// shards that nobody asked for costs a moment, one that is missing shows what was never there.
     pub fn isolation(&self) -> Isolation {
-        let texts = self.entries.iter().map(|entry| match entry {
-            Entry::Statement(text) | Entry::Savepoint { text, .. } => text.as_str(),
-        });
-        isolation(texts, self.effective())
+        let (begin, behind) = self.modes(false);
+        isolation(std::iter::once(begin).chain(behind), &self.before)
     }
 
-    /// Adds a statement that acts on the block itself.
+    /// Adds a statement that changes settings.
     pub fn push(&mut self, text: String) {
         self.add(Entry::Statement(text));
+    }
+
+    /// Adds a statement that changes the transaction itself.
+    pub fn push_mode(&mut self, text: String) {
+        self.add(Entry::Mode(text));
+    }
+
+    /// Adds SET CONSTRAINTS.
+    pub fn push_constraints(&mut self, text: String) {
+        self.add(Entry::Constraints(text));
     }
 
     /// The session's settings have become these.
@@ -180,7 +208,7 @@ impl Log {
         let Some(at) = self.position(name) else { return false };
         let mut index = 0;
         self.entries.retain(|entry| {
-            let keep = index < at || matches!(entry, Entry::Statement(_));
+            let keep = index < at || !matches!(entry, Entry::Savepoint { .. });
             index += 1;
             keep
         });
@@ -212,22 +240,25 @@ pub fn default_isolation(settings: &Settings) -> Isolation {
 }
 
 fn isolation<'a>(texts: impl Iterator<Item = &'a str> + Clone, settings: &'a Settings) -> Isolation {
-    let said = |word: &[u8]| {
-        let names = ["default_transaction_isolation", "transaction_isolation", "session characteristics"];
-        let settings = names.into_iter().filter_map(|name| settings.text_of(name));
-        texts.clone().chain(settings).any(|text| contains_word(text.as_bytes(), word))
+    let level = settings.text_of("default_transaction_isolation");
+    let said = |word: &str| texts.clone().chain(level).any(|text| contains_word(text, word));
+    let is_default = |name: &str| {
+        let said_off = |text: &str| ["off", "false"].iter().any(|word| contains_word(text, word));
+        settings.text_of(name).is_some_and(|text| !said_off(text))
     };
-    match said(b"serializable") {
-        true if said(b"deferrable") && !said(b"not deferrable") && said(b"read only") => Isolation::Deferrable,
+    let deferrable = || said("deferrable") || is_default("default_transaction_deferrable");
+    let read_only = || said("read only") || said("read_only") || is_default("default_transaction_read_only");
+    match said("serializable") {
+        true if !said("not deferrable") && deferrable() && read_only() => Isolation::Deferrable,
         true => Isolation::Serializable,
-        false if said(b"repeatable") => Isolation::Transaction,
+        false if said("repeatable") => Isolation::Transaction,
         false => Isolation::Statement,
     }
 }
 
 /// Whether a text has a word in it, whatever its case.
-fn contains_word(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
+fn contains_word(text: &str, word: &str) -> bool {
+    text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 #[cfg(test)]
@@ -244,20 +275,37 @@ mod tests {
         let mut log = log();
         log.push("SET LOCAL work_mem TO '1MB'".into());
         log.savepoint("a".into(), "SAVEPOINT a".into());
-        assert_eq!(log.replay(), "BEGIN;SET LOCAL work_mem TO '1MB';SAVEPOINT a");
+        assert_eq!(log.replay(), "BEGIN\n;SET LOCAL work_mem TO '1MB'\n;SAVEPOINT a");
     }
 
     #[test]
     fn what_a_block_sees_is_read_from_what_was_said_and_set() {
         let mut said = log();
         assert_eq!(said.isolation(), Isolation::Statement);
-        said.push("set transaction Isolation level REPEATABLE read".into());
+        said.push_mode("set transaction Isolation level REPEATABLE read".into());
         assert_eq!(said.isolation(), Isolation::Transaction);
         let change = Change::Value("serializable".into());
         let settings = Arc::new(Settings::default().with("default_transaction_isolation", change));
         assert_eq!(Log::new("BEGIN".into(), settings.clone()).isolation(), Isolation::Serializable);
         assert_eq!(default_isolation(&settings), Isolation::Serializable);
-        assert_eq!(Log::new("BEGIN READ ONLY DEFERRABLE".into(), settings).isolation(), Isolation::Deferrable);
+        assert_eq!(Log::new("BEGIN READ ONLY DEFERRABLE".into(), settings.clone()).isolation(), Isolation::Deferrable);
+        let mut later = log();
+        later.set_effective(settings);
+        assert_eq!(later.isolation(), Isolation::Statement, "defaults are those of later transactions");
+    }
+
+    #[test]
+    fn an_error_undoes_modes_said_since_the_last_savepoint() {
+        let mut log = log();
+        assert_eq!(log.modes(true), ("BEGIN", vec![]));
+        log.inherit(vec!["SET TRANSACTION READ ONLY".into()]);
+        log.push_mode("SET TRANSACTION DEFERRABLE".into());
+        assert_eq!(log.modes(true), ("BEGIN", vec!["SET TRANSACTION READ ONLY"]));
+        log.push_constraints("SET CONSTRAINTS ALL DEFERRED".into());
+        log.savepoint("a".into(), "SAVEPOINT a".into());
+        log.push_mode("SET TRANSACTION READ WRITE".into());
+        assert_eq!(log.modes(true).1.len(), 2);
+        assert_eq!(log.modes(false).1.len(), 3);
     }
 
     #[test]
@@ -268,7 +316,7 @@ mod tests {
         log.set_settings(Arc::new(Settings::default().with("x", Change::Value("1".into()))));
         assert!(log.rollback_to("a"));
         assert!(!log.rollback_to("b"));
-        assert_eq!(log.replay(), "BEGIN;SAVEPOINT a");
+        assert_eq!(log.replay(), "BEGIN\n;SAVEPOINT a");
         assert!(log.settings().is_empty());
     }
 
@@ -279,7 +327,7 @@ mod tests {
         log.push("SET x TO 1".into());
         log.savepoint("b".into(), "SAVEPOINT b".into());
         assert!(log.release("a"));
-        assert_eq!(log.replay(), "BEGIN;SET x TO 1");
+        assert_eq!(log.replay(), "BEGIN\n;SET x TO 1");
         assert!(!log.release("a"));
     }
 
@@ -304,6 +352,6 @@ mod tests {
         log.savepoint("a".into(), "SAVEPOINT a".into());
         log.savepoint("a".into(), "SAVEPOINT a".into());
         assert!(log.release("a"));
-        assert_eq!(log.replay(), "BEGIN;SAVEPOINT a");
+        assert_eq!(log.replay(), "BEGIN\n;SAVEPOINT a");
     }
 }

@@ -19,7 +19,7 @@ pub fn plan(set: &VariableSetStmt) -> Result<Plan, Stop> {
                     Ok(Plan::Transaction(TransactionVerb::Modes { read_only: utility::read_only(&set.args) }))
                 }
                 "session characteristics" => {
-                    Ok(Plan::Setting(SettingVerb::Set { name, local: false, to_default: false, search_path: None }))
+                    Ok(Plan::Setting(SettingVerb::Characteristics(characteristics(&set.args))))
                 }
                 _ => {
                     Err(Refusal::unsupported("SET TRANSACTION SNAPSHOT is not supported: a snapshot is one shard's")
@@ -98,13 +98,29 @@ pub fn boolean(value: &str) -> Option<bool> {
     }
 }
 
+/// The settings that SET SESSION CHARACTERISTICS makes of modes. *Source*: guc.c, ExecSetVariableStmt.
+fn characteristics(modes: &[Wrapped]) -> Vec<(String, String)> {
+    let setting = |mode: &Wrapped| match &mode.node {
+        Some(Node::DefElem(mode)) => {
+            let name = format!("default_{}", mode.defname);
+            let value = match names::option_flag(mode) {
+                _ if mode.defname == "transaction_isolation" => names::option_text(mode)?,
+                flag => if flag? { "on" } else { "off" }.to_owned(),
+            };
+            Some((name, value))
+        }
+        _ => None,
+    };
+    modes.iter().filter_map(setting).collect()
+}
+
 fn schemas(values: &[Wrapped]) -> Vec<String> {
     values.iter().filter_map(|node| names::value_text(node.node.as_ref()?)).collect()
 }
 
-/// The settings named by a SELECT without FROM whose columns are calls of `set_config` and `current_setting`, constants and
-/// parameters; `None` for any other statement.
-pub fn setting_query(select: &SelectStmt) -> Option<Vec<SettingName>> {
+/// What a SELECT without FROM sets whose columns are calls of `set_config` and `current_setting`, constants and parameters; `None` for
+/// any other statement.
+pub fn query(select: &SelectStmt) -> Option<Vec<SettingName>> {
     if !select.from_clause.is_empty() {
         return None;
     }
@@ -113,54 +129,46 @@ pub fn setting_query(select: &SelectStmt) -> Option<Vec<SettingName>> {
     if rest != alone || select.op() != SetOperation::SetopNone {
         return None;
     }
-    let mut settings = Vec::new();
+    let mut settings: Vec<SettingName> = Vec::new();
     for target in &select.target_list {
         let Some(Node::ResTarget(target)) = &target.node else { return None };
-        match names::inner(&target.val)? {
-            Node::FuncCall(call) => settings.extend(setting_call(call)?),
-            Node::AConst(_) | Node::ParamRef(_) => {}
+        let set = match names::inner(&target.val)? {
+            Node::FuncCall(call) => call_of(call)?,
+            Node::AConst(_) | Node::ParamRef(_) => None,
             _ => return None,
+        };
+        // One for the session behind which one for the transaction stands: the server says the latter alone.
+        if set.iter().any(|set| settings.iter().any(|before| before.name == set.name && before.local != set.local)) {
+            return None;
         }
+        settings.extend(set);
     }
     (!settings.is_empty()).then_some(settings)
 }
 
 /// What a call of `set_config` (one) or `current_setting` (none) sets; `None` for another function.
-fn setting_call(call: &pg_query::protobuf::FuncCall) -> Option<Option<SettingName>> {
-    let plain = |node: &pg_query::protobuf::Node| match &node.node {
-        Some(Node::AConst(_) | Node::ParamRef(_)) => true,
-        Some(Node::TypeCast(cast)) => matches!(names::inner(&cast.arg), Some(Node::AConst(_) | Node::ParamRef(_))),
-        _ => false,
-    };
+fn call_of(call: &pg_query::protobuf::FuncCall) -> Option<Option<SettingName>> {
     match (names::qualified(&call.funcname)?, call.args.as_slice()) {
-        ((None | Some("pg_catalog"), "set_config"), [name, value, local]) if plain(value) => {
+        ((None | Some("pg_catalog"), "set_config"), [name, value, local]) if is_plain(value) => {
             let name = names::string_constant(name.node.as_ref()?)?.to_ascii_lowercase();
-            let local = names::value_text(local.node.as_ref()?)?;
-            let local = matches!(local.as_str(), "true" | "t" | "on" | "1" | "yes");
-            Some(Some(SettingName { name, local }))
+            let local = boolean(&names::value_text(local.node.as_ref()?)?)?;
+            let value = match &value.node {
+                // A part of DateStyle leaves the rest of it.
+                Some(constant @ Node::AConst(_)) if name != "datestyle" => names::value_text(constant),
+                _ => None,
+            };
+            Some(Some(SettingName { name, value, local }))
         }
-        ((None | Some("pg_catalog"), "current_setting"), arguments) if arguments.iter().all(plain) => Some(None),
+        ((None | Some("pg_catalog"), "current_setting"), arguments) if arguments.iter().all(is_plain) => Some(None),
         _ => None,
     }
 }
 
-/// `SELECT set_config('name', 'value', local)` and nothing else; `None` for any other statement.
-pub fn set_config(select: &SelectStmt) -> Option<SettingVerb> {
-    let [target] = select.target_list.as_slice() else { return None };
-    let Some(Node::ResTarget(target)) = &target.node else { return None };
-    let Some(Node::FuncCall(call)) = names::inner(&target.val) else { return None };
-    match names::qualified(&call.funcname)? {
-        (None | Some("pg_catalog"), "set_config") => {}
-        _ => return None,
+/// A constant or parameter, cast or not.
+fn is_plain(node: &Wrapped) -> bool {
+    match &node.node {
+        Some(Node::AConst(_) | Node::ParamRef(_)) => true,
+        Some(Node::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_plain),
+        _ => false,
     }
-    let alone = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..SelectStmt::default() };
-    let rest = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..select.clone() };
-    if rest != alone || select.op() != SetOperation::SetopNone {
-        return None;
-    }
-    let [name, value, local] = call.args.as_slice() else { return None };
-    let name = names::string_constant(name.node.as_ref()?)?.to_ascii_lowercase();
-    let value = names::value_text(value.node.as_ref()?)?;
-    let local = matches!(names::value_text(local.node.as_ref()?)?.as_str(), "true" | "t" | "on" | "1" | "yes");
-    Some(SettingVerb::SetConfig { name, value, local })
 }

@@ -31,7 +31,9 @@ pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<O
     let any = Plan::Rows(Route { access: Access::Read, target: Target::Any, output: Output::Rows });
     Ok(Some(match node {
         Node::TransactionStmt(transaction) => Plan::Transaction(transaction_verb(transaction)?),
-        Node::ConstraintsSetStmt(_) => Plan::Transaction(TransactionVerb::Modes { read_only: None }),
+        Node::ConstraintsSetStmt(set) => {
+            Plan::Transaction(TransactionVerb::Constraints { all: set.constraints.is_empty() })
+        }
         Node::DiscardStmt(discard) => Plan::Discard(match discard.target() {
             DiscardMode::DiscardAll => DiscardVerb::All,
             DiscardMode::DiscardPlans

@@ -12,12 +12,13 @@ use crate::execute::interleave::Interleave;
 use crate::execute::plain::Plain;
 use crate::execute::portion::Portion;
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, TransactionVerb};
+use crate::plan::{Access, CursorVerb, DiscardVerb, Output, Plan, PreparedVerb, SettingVerb, TransactionVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
 use crate::session::scatter::{is_explain, rows_of};
+use crate::session::setting::concerns_transaction;
 use crate::session::statement::{Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
 use crate::session::write::rewritten::RowOrder;
@@ -48,8 +49,7 @@ impl Session {
                 self.send_execute(at, &execute, Audience::Client);
                 self.note_cursor(plan, (shard, replica));
                 if let Plan::SettingQuery(names) = plan {
-                    self.link.servers[at].server.unsettled |= self.transaction.block().is_none();
-                    self.pipeline.sets.push((shard, names.clone()));
+                    Box::pin(self.spread_settings(at, names)).await?;
                 }
             }
             (Place::Many { shards, order }, _) => Box::pin(self.execute_many(&shards, order, &execute, plan)).await?,
@@ -358,6 +358,12 @@ impl Session {
                 self.begin_in_pipeline(text, *read_only == Some(true)).await?;
             }
             Plan::Transaction(verb) => {
+                let modes = matches!(verb, TransactionVerb::Modes { .. } | TransactionVerb::Constraints { .. });
+                if modes && self.transaction.is_idle() {
+                    let statement =
+                        if matches!(verb, TransactionVerb::Modes { .. }) { "TRANSACTION" } else { "CONSTRAINTS" };
+                    self.begin_warned(&format!("SET {statement}")).await?;
+                }
                 // All but COMMIT undo what was written before them, or fail. Source: xact.c, TBLOCK_STARTED.
                 if self.wrote_outside_block() && !matches!(verb, TransactionVerb::Commit { chain: false }) {
                     self.begin_behind_pipeline();
@@ -368,7 +374,17 @@ impl Session {
                     self.names.portals.clear();
                 }
             }
-            Plan::Setting(verb) => self.setting(text, verb).await?,
+            Plan::Setting(verb) => {
+                match verb {
+                    _ if !self.transaction.is_idle() => {}
+                    SettingVerb::Set { local: true, .. } => self.begin_warned("SET LOCAL").await?,
+                    // It may take several statements, of which the extended protocol sends one at a time.
+                    SettingVerb::ResetAll if unsynced => self.begin_here().await?,
+                    _ if concerns_transaction(plan) => self.begin_here().await?,
+                    _ => {}
+                }
+                self.setting(text, verb).await?;
+            }
             Plan::Discard(verb) => self.execute_discard(*verb, text).await?,
             Plan::Prepared(verb) => self.deallocate(verb)?,
             Plan::Refuse(refusal) => return Err(refusal.clone().into()),
@@ -376,6 +392,19 @@ impl Session {
             Plan::Rows(_) | Plan::Cursor(_) | Plan::SettingQuery(_) => return Err(no_portal(b"")),
         }
         Ok(())
+    }
+
+    /// A statement that acts on its transaction alone, outside a block: PostgreSQL warns, but until Sync there is a transaction.
+    /// *Source*: xact.c, CheckTransactionBlock.
+    async fn begin_warned(&mut self, statement: &str) -> Result<(), Failure> {
+        self.warn(Report::warning("25P01", format!("{statement} can only be used in transaction blocks")));
+        self.begin_here().await
+    }
+
+    /// Outside a block, begins one that ends with the pipeline, for what holds as long.
+    pub(super) async fn begin_here(&mut self) -> Result<(), Failure> {
+        self.begin_behind_pipeline();
+        self.drain().await
     }
 
     async fn execute_discard(&mut self, verb: DiscardVerb, text: &[u8]) -> Result<(), Failure> {
@@ -402,7 +431,6 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         self.pass_on_hidden_error(&plain)?;
-        Box::pin(self.settle_settings()).await?;
         if self.transaction.block().is_none() {
             self.give_back().await;
         }

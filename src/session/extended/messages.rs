@@ -17,6 +17,7 @@ use crate::session::life::Session;
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::{Compiled, Embeds};
 use crate::session::scatter::is_explain;
+use crate::session::setting::concerns_transaction;
 use crate::session::simple::in_failed_block;
 use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
@@ -45,7 +46,7 @@ impl Session {
         };
         result?;
         if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX)
-            || self.pipeline.held.len().max(self.pipeline.sets.len()) > SAID_MAX
+            || self.pipeline.held.len() > SAID_MAX
         {
             self.drain().await?;
         }
@@ -140,6 +141,9 @@ impl Session {
                 None => return Ok(Bound::WholeNeeded),
             },
             Plan::SettingQuery(_) => {
+                if concerns_transaction(plan) {
+                    self.begin_here().await?;
+                }
                 let at = self.enlist_any(Access::Read).await?;
                 self.bind_on(at, (bind, None)).await?
             }

@@ -63,11 +63,7 @@ impl Session {
         }
         let in_block = self.transaction.block().is_some();
         // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1
-            && !failed
-            && !self.transaction.has_failed()
-            && self.pipeline.sets.is_empty()
-            && !self.in_implicit_block();
+        let direct = engaged == 1 && !failed && !self.transaction.has_failed() && !self.in_implicit_block();
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;
@@ -95,9 +91,6 @@ impl Session {
         }
         if !failed {
             self.pass_on_hidden_error(&plain)?;
-        }
-        if plain.error.is_none() && !self.pipeline.sets.is_empty() {
-            Box::pin(self.settle_settings()).await?;
         }
         Ok(())
     }

@@ -328,8 +328,8 @@ fn holds_no_numbers(volley: &Volley<'_>, compiled: &Compiled) -> bool {
 impl Pipeline {
     /// No message of it has come.
     pub fn is_clear(&self) -> bool {
-        let Pipeline { skipping, writes, settings_before, parsed, sets, longer_by: _, held, describing } = self;
-        let lists = parsed.is_empty() && sets.is_empty() && held.is_empty() && describing.is_empty();
+        let Pipeline { skipping, writes, settings_before, parsed, longer_by: _, held, describing } = self;
+        let lists = parsed.is_empty() && held.is_empty() && describing.is_empty();
         !skipping && lists && *writes == Writes::Nothing && settings_before.is_none()
     }
 }

@@ -303,7 +303,7 @@ impl Session {
             None => (self.settings.clone(), Vec::new()),
         };
         // Temporary tables cannot be made in a READ ONLY transaction.
-        let begin = [&["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"], &sets[..]].concat().join(";");
+        let begin = [&["BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"], &sets[..]].concat().join("\n;");
         let server: &mut Server = &mut self.link.servers[at].server;
         let mut wait = server.adopt(&settings);
         wait |= !sets.is_empty();

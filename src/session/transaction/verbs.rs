@@ -5,6 +5,7 @@ use crate::execute::plain::Plain;
 use crate::plan::{Access, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
+use crate::session::gather::described::Wire;
 use crate::session::life::Session;
 use crate::sql::tokens;
 use crate::txn::state::{BlockKind, Transaction};
@@ -18,17 +19,24 @@ impl Session {
         verb: &TransactionVerb,
     ) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).trim().to_owned();
-        if matches!(verb, TransactionVerb::Savepoint(_) | TransactionVerb::Modes { .. }) {
+        if matches!(
+            verb,
+            TransactionVerb::Begin { .. }
+                | TransactionVerb::Savepoint(_)
+                | TransactionVerb::Modes { .. }
+                | TransactionVerb::Constraints { .. }
+        ) {
             self.check_log_room(&text)?;
         }
         match verb {
-            TransactionVerb::Begin { read_only } => return self.begin(text, *read_only == Some(true)).await,
+            TransactionVerb::Begin { read_only } => return self.begin(text, *read_only).await,
             TransactionVerb::Commit { chain } => return self.commit(*chain).await,
             TransactionVerb::Rollback { chain } => return self.rollback(*chain).await,
             TransactionVerb::Savepoint(name) => return self.savepoint(name, text).await,
             TransactionVerb::Release(name) => return self.release_savepoint(name, text).await,
             TransactionVerb::RollbackTo(name) => return self.rollback_to(name, text).await,
             TransactionVerb::Modes { read_only } => return self.modes(text, *read_only).await,
+            TransactionVerb::Constraints { all } => return self.constraints(text, *all).await,
         }
     }
 
@@ -39,26 +47,29 @@ impl Session {
         self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
     }
 
-    async fn begin(&mut self, text: String, read_only: bool) -> Result<(), Failure> {
+    async fn begin(&mut self, text: String, read_only: Option<bool>) -> Result<(), Failure> {
         let tag = begin_tag(&text);
-        let implicit = self.transaction.block().is_some_and(|block| block.kind == BlockKind::Implicit);
+        let implicit = self.in_implicit_block();
         if implicit && !self.transaction.has_failed() {
             // Its servers are in a block already; they take the modes all the same. Source: utility.c, TRANS_STMT_BEGIN.
             self.tell(&text, Audible::Nowhere).await?;
         }
         match &mut self.transaction {
             Transaction::Idle => {
+                let read_only = read_only == Some(true);
                 self.transaction.begin(BlockKind::Explicit, text, read_only, self.settings.clone());
             }
             // BEGIN behind other statements of one Query makes their implicit block explicit.
             Transaction::Open(block) if block.kind == BlockKind::Implicit => {
                 block.kind = BlockKind::Explicit;
-                block.read_only = read_only;
+                block.read_only = read_only == Some(true);
                 block.log.set_begin(text);
             }
             // Source: xact.c, BeginTransactionBlock.
             Transaction::Open(_) | Transaction::Failed(_) => {
                 self.warn(Report::warning("25001", "there is already a transaction in progress"));
+                self.tell(&text, Audible::Nowhere).await?;
+                self.note_modes(text, read_only).await?;
             }
         }
         reply::complete(&mut self.link.client.outbound, tag);
@@ -71,7 +82,7 @@ impl Session {
         if chain && !explicit {
             return Err(not_in_block("COMMIT AND CHAIN"));
         }
-        let modes = self.modes_to_chain(chain);
+        let modes = self.modes_to_chain(chain).await?;
         let failed = self.transaction.has_failed();
         if !explicit {
             warn_no_transaction(self);
@@ -83,7 +94,7 @@ impl Session {
             self.commit_block().await?;
             "COMMIT"
         };
-        self.chain(chain, modes);
+        self.chain(modes);
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())
     }
@@ -96,9 +107,9 @@ impl Session {
         if !explicit {
             warn_no_transaction(self);
         }
-        let modes = self.modes_to_chain(chain);
+        let modes = self.modes_to_chain(chain).await?;
         self.rollback_servers().await?;
-        self.chain(chain, modes);
+        self.chain(modes);
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
         Ok(())
     }
@@ -115,15 +126,32 @@ impl Session {
         self.transaction.block().is_some_and(|block| block.kind == BlockKind::Explicit)
     }
 
-    /// How the block began that AND CHAIN begins anew.
-    fn modes_to_chain(&self, chain: bool) -> Option<(String, bool)> {
-        let block = self.transaction.block().filter(|_| chain)?;
-        Some((block.log.begin().to_owned(), block.read_only))
+    /// The modes of the block that AND CHAIN begins anew: those of the one that ends. *Source*: xact.c, SaveTransactionCharacteristics.
+    async fn modes_to_chain(&mut self, chain: bool) -> Result<Option<Chained>, Failure> {
+        let failed = self.transaction.has_failed();
+        let Some(block) = self.transaction.block().filter(|_| chain) else { return Ok(None) };
+        let (before, after) = (block.log.settings_before(), block.log.settings());
+        if !failed && DEFAULT_MODES.iter().any(|name| before.text_of(name) != after.text_of(name)) {
+            return Box::pin(self.modes_in_force()).await.map(Some);
+        }
+        let (begin, behind) = block.log.modes(failed);
+        let behind = behind.into_iter().map(str::to_owned).collect();
+        Ok(Some(Chained { begin: begin.to_owned(), behind, read_only: block.read_only && !failed }))
     }
 
-    fn chain(&mut self, chain: bool, modes: Option<(String, bool)>) {
-        if let (true, Some((begin, read_only))) = (chain, modes) {
-            self.transaction.begin(BlockKind::Explicit, begin, read_only, self.settings.clone());
+    /// A BEGIN that says all modes of the block, which says some of them by defaults that have changed since.
+    async fn modes_in_force(&mut self) -> Result<Chained, Failure> {
+        let at = self.enlist_any(Access::Read).await?;
+        let begin = self.one_value(at, MODES_IN_FORCE, &[], Wire::Simple).await?;
+        let read_only = self.transaction.block().is_some_and(|block| block.read_only);
+        Ok(Chained { begin: String::from_utf8_lossy(&begin).into_owned(), behind: Vec::new(), read_only })
+    }
+
+    fn chain(&mut self, modes: Option<Chained>) {
+        let Some(Chained { begin, behind, read_only }) = modes else { return };
+        self.transaction.begin(BlockKind::Explicit, begin, read_only, self.settings.clone());
+        if let Some(block) = self.transaction.block_mut() {
+            block.log.inherit(behind);
         }
     }
 
@@ -218,33 +246,43 @@ impl Session {
         Ok(())
     }
 
-    /// SET TRANSACTION, SET CONSTRAINTS. The tag is the server's.
+    /// SET TRANSACTION.
     async fn modes(&mut self, text: String, read_only: Option<bool>) -> Result<(), Failure> {
-        let words = tokens::words(&text).unwrap_or_default();
-        let is = |at: usize, known: &str| words.get(at).is_some_and(|word| word.text == known);
-        let tag = if is(1, "constraints") { "SET CONSTRAINTS" } else { "SET" };
-        let all = is(2, "all");
-        let names = tag != "SET" && !all;
-        if names && self.link.servers.is_empty() {
+        if self.transaction.block().is_none() {
+            // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
+            self.warn(Report::warning("25P01", "SET TRANSACTION can only be used in transaction blocks"));
+        } else {
+            self.tell_servers(&text).await?;
+            self.note_modes(text, read_only).await?;
+        }
+        reply::complete(&mut self.link.client.outbound, "SET");
+        Ok(())
+    }
+
+    /// The block has got other modes, of which its servers know.
+    async fn note_modes(&mut self, text: String, read_only: Option<bool>) -> Result<(), Failure> {
+        let Some(block) = self.transaction.block_mut() else { return Ok(()) };
+        let before = block.log.isolation();
+        block.log.push_mode(text);
+        block.read_only = read_only.unwrap_or(block.read_only);
+        self.follow_isolation(before).await
+    }
+
+    /// SET CONSTRAINTS.
+    async fn constraints(&mut self, text: String, all: bool) -> Result<(), Failure> {
+        if !all && self.link.servers.is_empty() {
             // A shard says whether there is such a constraint, and, outside a block, the warning.
             self.enlist_any(Access::ReadPrimary).await?;
         }
-        if self.transaction.block().is_none() && names {
-            self.tell_servers(&text).await?;
-        } else if self.transaction.block().is_none() {
-            // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
-            let verb = if tag == "SET" { "SET TRANSACTION" } else { tag };
-            self.warn(Report::warning("25P01", format!("{verb} can only be used in transaction blocks")));
+        if self.transaction.block().is_none() && all {
+            self.warn(Report::warning("25P01", "SET CONSTRAINTS can only be used in transaction blocks"));
         } else {
             self.tell_servers(&text).await?;
-            if let Some(block) = self.transaction.block_mut() {
-                let before = block.log.isolation();
-                block.log.push(text);
-                block.read_only = read_only.unwrap_or(block.read_only);
-                self.follow_isolation(before).await?;
-            }
         }
-        reply::complete(&mut self.link.client.outbound, tag);
+        if let Some(block) = self.transaction.block_mut() {
+            block.log.push_constraints(text);
+        }
+        reply::complete(&mut self.link.client.outbound, "SET CONSTRAINTS");
         Ok(())
     }
 
@@ -287,6 +325,23 @@ impl Session {
             tracing::warn!(%error, "the catalog could not be read after DDL; it will be as soon as the shard answers");
         }
     }
+}
+
+/// Settings of which new transactions have their modes.
+const DEFAULT_MODES: [&str; 3] =
+    ["default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"];
+
+/// A BEGIN that says the modes of the transaction that asks.
+const MODES_IN_FORCE: &str = "SELECT 'BEGIN ISOLATION LEVEL ' || pg_catalog.current_setting('transaction_isolation') \
+    || CASE pg_catalog.current_setting('transaction_read_only') WHEN 'on' THEN ', READ ONLY' ELSE ', READ WRITE' END \
+    || CASE pg_catalog.current_setting('transaction_deferrable') WHEN 'on' THEN ', DEFERRABLE' ELSE ', NOT DEFERRABLE' END";
+
+/// How a chained block begins.
+struct Chained {
+    begin: String,
+    /// Further modes.
+    behind: Vec<String>,
+    read_only: bool,
 }
 
 /// Whose notices the client gets.
