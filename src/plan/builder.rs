@@ -426,6 +426,7 @@ impl Query {
             pushable: false,
             order: false,
             limit: false,
+            shows_order: false,
             locking: false,
             extra: super::ir::Parts::default(),
         }
