@@ -67,6 +67,11 @@ impl Session {
     ) -> Result<Vec<(ShardId, String)>, Failure> {
         self.check_movable()?;
         let places = self.enlist_many(shards, Access::Write).await?;
+        // The steps need other rights than the statement does.
+        if let Some(at) = places.first() {
+            self.send_step(*at, moving.allowed.as_bytes(), given, RowFormats::Text);
+            self.harvest(too_much).await?;
+        }
         for at in &places {
             self.send_step(*at, moving.take.as_bytes(), given, RowFormats::Text);
         }
