@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use pgbraid::catalog::{Catalog, CatalogVersion, Column, ColumnDefault, KeyType, Relation, RelationKind, Rules};
+use pgbraid::catalog::{
+    Catalog, CatalogVersion, Column, ColumnDefault, KeyType, Relation, RelationKind, Rules, Stamps,
+};
 use pgbraid::plan::{Argument, Arguments, Literals, Placement, Plan};
 use pgbraid::session::plans::compiled::Plans;
 use pgbraid::session::plans::scope::{Scope, Scoped, Scopes};
@@ -199,8 +201,10 @@ impl Parts {
             columns: vec![column("aid"), column("abalance")],
             primary_key: vec!["aid".to_owned()],
             rewrites_rows: false,
-            stamps: false,
-            guarded: None,
+            stamps: Stamps::None,
+            has_heirs: false,
+            exempt: None,
+            guarded: false,
             materialized: None,
         };
         let relations = HashMap::from([(accounts.name.clone(), Arc::new(accounts))]);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pgbraid::catalog::{
     self, Catalog, CatalogHandle, CatalogVersion, ColumnDefault, Connect, ConnectFailure, FunctionKind, KeyType,
-    LoadError, Relation, RelationKind, Rules, Volatility,
+    LoadError, Relation, RelationKind, Rules, Stamps, Volatility,
 };
 use pgbraid::config::TableRule;
 use postgres::Postgres;
@@ -21,6 +21,7 @@ fn rules() -> Rules {
     let rules = [
         ("lineitem", TableRule::Key("l_orderkey".to_owned())),
         ("products", TableRule::Reference),
+        ("tagged", TableRule::Reference),
         ("report_home", TableRule::Home),
         ("base", TableRule::Home),
     ];
@@ -118,7 +119,15 @@ const STAMPED: &str = "
     CREATE TRIGGER t BEFORE INSERT ON to_sequence FOR EACH ROW EXECUTE FUNCTION to_sequence();
     CREATE TRIGGER t BEFORE INSERT ON suppressed FOR EACH ROW EXECUTE FUNCTION suppressed();
     CREATE TRIGGER t BEFORE INSERT ON by_other FOR EACH ROW EXECUTE FUNCTION by_other();
-    CREATE TRIGGER t BEFORE INSERT ON by_condition FOR EACH ROW WHEN (plus_one(NEW.x) > 1) EXECUTE FUNCTION stamp()";
+    CREATE TRIGGER t BEFORE INSERT ON by_condition FOR EACH ROW WHEN (plus_one(NEW.x) > 1) EXECUTE FUNCTION stamp();
+    CREATE EXTENSION moddatetime; CREATE EXTENSION insert_username;
+    CREATE TABLE timed (customer_id int, at timestamptz, who text); CREATE TABLE named (customer_id text);
+    CREATE TRIGGER t BEFORE UPDATE ON timed FOR EACH ROW EXECUTE FUNCTION moddatetime('at');
+    CREATE TRIGGER u BEFORE UPDATE ON timed FOR EACH ROW EXECUTE FUNCTION insert_username('who');
+    CREATE TRIGGER t BEFORE UPDATE ON named FOR EACH ROW EXECUTE FUNCTION insert_username('customer_id');
+    ALTER TABLE products ADD PRIMARY KEY (id);
+    CREATE TABLE tagged (id int REFERENCES products ON UPDATE CASCADE, at timestamptz);
+    CREATE TRIGGER t BEFORE UPDATE ON tagged FOR EACH ROW EXECUTE FUNCTION moddatetime('at')";
 
 #[tokio::test]
 async fn everything_planning_asks_about_is_read() {
@@ -205,8 +214,22 @@ fn what_rewrites_rows(catalog: &Catalog) {
     assert!(!rewriting("by_uuid"), "a disabled trigger");
     assert!(!rewriting("customers"));
     let stamps = |name| relation(catalog, name).stamps;
-    assert!(stamps("stamped") && !rewriting("stamped"), "its trigger touches nothing but the row");
-    assert!(stamps("stamped_root"), "its partition's trigger");
+    assert_eq!(
+        (stamps("stamped"), rewriting("stamped")),
+        (Stamps::Freely, false),
+        "its trigger touches nothing but the row"
+    );
+    assert_eq!(stamps("stamped_root"), Stamps::Freely, "its partition's trigger");
+    assert_eq!((stamps("lone"), stamps("customers")), (Stamps::Alike, Stamps::None), "a built-in trigger, and none");
+    assert_eq!(stamps("timed"), Stamps::Freely, "a trigger in C");
+    assert!(!rewriting("timed") && rewriting("named"), "insert_username of another column, and of the key");
+    assert_eq!(
+        (stamps("products"), stamps("heads")),
+        (Stamps::Freely, Stamps::None),
+        "an action leads to a reference table's"
+    );
+    let has_heirs = |name| relation(catalog, name).has_heirs;
+    assert!(has_heirs("base") && !has_heirs("child") && !has_heirs("lineitem") && !has_heirs("products"));
     for name in ["to_key", "to_row", "to_table", "to_sequence", "suppressed", "by_other", "by_condition"] {
         assert!(rewriting(name), "{name}");
     }
@@ -274,12 +297,9 @@ async fn rows_that_need_a_look_elsewhere_are_known() {
         names(&|relation| relation.rewrites_rows),
         "e_array e_check e_default e_domain e_generated e_index e_operator e_pair"
     );
-    assert_eq!(names(&|relation| relation.guarded.is_some()), "p_forced p_function p_sub");
-    assert_eq!(
-        names(&|relation| relation.row_security.is_some()),
-        "p_forced p_function p_home p_own p_reference p_sub"
-    );
-    let exempt = |name: &str, role: &str| relation(&catalog, name).guarded.as_ref().unwrap().iter().any(|r| r == role);
+    assert_eq!(names(&|relation| relation.guarded), "p_forced p_function p_sub");
+    assert_eq!(names(&|relation| relation.exempt.is_some()), "p_forced p_function p_home p_own p_reference p_sub");
+    let exempt = |name: &str, role: &str| relation(&catalog, name).exempt.as_ref().unwrap().iter().any(|r| r == role);
     assert!(exempt("p_sub", "owner_of_sub") && exempt("p_sub", "postgres"));
     assert!(!exempt("p_sub", "anybody") && !exempt("p_function", "owner_of_sub"));
     assert!(!exempt("p_forced", "owner_of_sub"), "FORCE ROW LEVEL SECURITY");

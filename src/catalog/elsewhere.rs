@@ -107,8 +107,13 @@ impl Elsewhere {
         self.written.contains(&oid)
     }
 
-    /// For a relation whose policies may read what is not on the shard: the roles to whom they do not apply.
-    pub(super) fn guarded(&self, oid: Oid, kinds: &HashMap<Oid, RelationKind>) -> Option<Vec<String>> {
+    /// Of a relation with row security: the roles to whom its policies do not apply.
+    pub(super) fn exempt(&self, oid: Oid) -> Option<Vec<String>> {
+        self.exempt.get(&oid).cloned()
+    }
+
+    /// Whether a relation's policies may read what is not on the shard.
+    pub(super) fn guarded(&self, oid: Oid, kinds: &HashMap<Oid, RelationKind>) -> bool {
         let home = matches!(kinds.get(&oid), Some(RelationKind::Home));
         let is_here = |read: &Oid| match kinds.get(read) {
             Some(RelationKind::Reference | RelationKind::System) => true,
@@ -117,12 +122,6 @@ impl Elsewhere {
                 false
             }
         };
-        let elsewhere = self.policies.get(&oid).is_some_and(|reads| !reads.iter().all(is_here));
-        elsewhere.then(|| self.exempt(oid).unwrap_or_default())
-    }
-
-    /// For a relation with row security: the roles to whom it does not apply. Superusers are among them, so that there are some.
-    pub(super) fn exempt(&self, oid: Oid) -> Option<Vec<String>> {
-        self.exempt.get(&oid).cloned()
+        self.policies.get(&oid).is_some_and(|reads| !reads.iter().all(is_here))
     }
 }

@@ -16,7 +16,7 @@ use crate::catalog::questions::{
 use crate::catalog::routines::routine;
 use crate::catalog::rows::{TextRow, answers};
 use crate::catalog::{
-    Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules,
+    Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules, Stamps,
     Volatility,
 };
 
@@ -165,7 +165,7 @@ pub fn seen_in_block(
         routines: HashMap::new(),
         empty_schemas: HashSet::new(),
         operators: HashMap::new(),
-        guarded: false,
+        row_security: false,
         oids: base.oids.clone(),
         own_numbers: Arc::new(base.own_numbers.in_block()),
     };
@@ -208,8 +208,8 @@ fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> 
     for (schema, relations) in relations.finish(rules, &elsewhere) {
         catalog.schemas.entry(schema).or_default().extend(relations);
     }
-    let Catalog { schemas, empty_schemas, guarded, .. } = &mut catalog;
-    *guarded = schemas.values().flat_map(HashMap::values).any(|relation| relation.row_security.is_some());
+    let Catalog { schemas, empty_schemas, row_security, .. } = &mut catalog;
+    *row_security = schemas.values().flat_map(HashMap::values).any(|relation| relation.exempt.is_some());
     empty_schemas.retain(|schema| !schemas.contains_key(schema));
     Ok(catalog)
 }
@@ -253,8 +253,10 @@ struct Raw {
     /// Of a view with its owner's rights.
     owner: Option<String>,
     rewrites_rows: bool,
-    /// Bodies of its triggers that touch nothing but the row.
+    /// Of its triggers that touch nothing but the row: their bodies; of those in C, how they are called; of those built in, nothing.
     stamps: Vec<String>,
+    /// Not all of these are built into PostgreSQL.
+    stamps_freely: bool,
     columns: Vec<Column>,
     primary_key: Vec<String>,
     /// Names of columns in whose collation different texts can be equal.
@@ -267,13 +269,22 @@ impl Raw {
         self.definition.as_deref().filter(|text| self.relkind == 'm' && text.contains("pgbraid.refreshed()"))
     }
 
+    /// What its own triggers make of it.
+    fn stamps(&self) -> Stamps {
+        match (self.stamps.is_empty(), self.stamps_freely) {
+            (true, _) => Stamps::None,
+            (false, false) => Stamps::Alike,
+            (false, true) => Stamps::Freely,
+        }
+    }
+
     /// A trigger names the column that says where the row lives; it may change it.
     fn may_stamp_key(&self, kind: Option<&RelationKind>) -> bool {
         let Some(RelationKind::Sharded { key, .. }) = kind else { return false };
         let name = self.columns.get(*key).map(|column| column.name.to_lowercase()).unwrap_or_default();
         let plain = !name.is_empty() && name.chars().all(is_word);
         let names = |body: &String| body.split(|c| !is_word(c)).any(|word| word == name);
-        self.stamps.iter().any(|body| !plain || names(body))
+        self.stamps.iter().any(|body| !body.is_empty() && (!plain || names(body)))
     }
 }
 
@@ -295,6 +306,7 @@ impl Relations {
             primary_key: row.get(6)?,
             stamps: row.get(7)?,
             owner: row.get(8)?,
+            stamps_freely: row.get(9)?,
             nondeterministic: Vec::new(),
         };
         self.relations.insert(row.get(0)?, raw);
@@ -344,7 +356,8 @@ impl Relations {
         let kinds: HashMap<Oid, RelationKind> =
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
         let rewriting = self.rewriting(elsewhere, &kinds);
-        let stamping = self.stamping();
+        let stamping = self.stamping(&kinds);
+        let heirs = self.heirs();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
         for (oid, raw) in self.relations {
             let materialized = raw.materialized().map(str::to_owned);
@@ -360,9 +373,10 @@ impl Relations {
                 primary_key,
                 cascades: cascading.contains(&oid),
                 rewrites_rows,
-                stamps: stamping.contains(&oid),
+                stamps: stamping.get(&oid).copied().unwrap_or(Stamps::None),
+                has_heirs: heirs.contains(&oid),
+                exempt: elsewhere.exempt(oid),
                 guarded,
-                row_security: elsewhere.exempt(oid),
                 materialized,
             };
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
@@ -389,9 +403,28 @@ impl Relations {
     }
 
     /// Relations a write to which may meet triggers that touch nothing but the row.
-    fn stamping(&self) -> HashSet<Oid> {
-        let stamping = self.relations.iter().filter(|(_, raw)| !raw.stamps.is_empty());
-        stamping.flat_map(|(oid, _)| std::iter::once(*oid).chain(self.ancestors(*oid))).collect()
+    fn stamping(&self, kinds: &HashMap<Oid, RelationKind>) -> HashMap<Oid, Stamps> {
+        let mut stamping: HashMap<Oid, Stamps> = HashMap::new();
+        let is_reference = |oid: &Oid| kinds.get(oid) == Some(&RelationKind::Reference);
+        let mut next: Vec<(Oid, Stamps)> = self.relations.iter().map(|(oid, raw)| (*oid, raw.stamps())).collect();
+        while let Some((oid, stamps)) = next.pop() {
+            let known = stamping.entry(oid).or_insert(Stamps::None);
+            if stamps > *known {
+                *known = stamps;
+                next.extend(self.ancestors(oid).into_iter().map(|ancestor| (ancestor, stamps)));
+                // Rows of a reference table that an action changes are changed on every shard.
+                let cascading =
+                    self.cascades.iter().filter(|(_, referencing)| *referencing == oid && is_reference(&oid));
+                next.extend(cascading.map(|(referenced, _)| (*referenced, stamps)));
+            }
+        }
+        stamping
+    }
+
+    /// Relations from which others inherit; not the partitioned ones.
+    fn heirs(&self) -> HashSet<Oid> {
+        let partitioned = |oid: &Oid| self.relations.get(oid).is_some_and(|raw| raw.relkind == 'p');
+        self.parents.values().flatten().filter(|oid| !partitioned(oid)).copied().collect()
     }
 
     /// Where a relation's rows live.

@@ -54,8 +54,8 @@ pub struct Catalog {
     pub operators: HashMap<String, bool>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
-    /// Some relation has policies of row security.
-    pub guarded: bool,
+    /// Some relation has row security, so that roles matter.
+    pub row_security: bool,
     /// Whose defaults each shard draws from a sequence for itself; not read by [`load`].
     pub own_numbers: Arc<OwnNumbers>,
 }
@@ -86,14 +86,27 @@ pub struct Relation {
     /// routing, or read or write rows elsewhere;
     /// or a constraint, default or index calls a function that may read tables.
     pub rewrites_rows: bool,
-    /// Triggers may change other columns of its rows than the key, or refuse them; they touch nothing else.
-    pub stamps: bool,
-    /// Its policies of row security may read what is not on the shard, but for these roles, to whom they do not apply.
-    pub guarded: Option<Vec<String>>,
-    /// It has row security, but for these roles.
-    pub row_security: Option<Vec<String>>,
+    /// Triggers that may change other columns of its rows than the key, or refuse them; they touch nothing else.
+    pub stamps: Stamps,
+    /// Other tables inherit from it, so that a write to it reaches rows of theirs; of a partitioned table all rows are its own.
+    pub has_heirs: bool,
+    /// If it has row security: the roles to whom its policies do not apply.
+    pub exempt: Option<Vec<String>>,
+    /// Its policies of row security may read what is not on the shard.
+    pub guarded: bool,
     /// Of a materialized view that was made through the gateway: its definition, every name schema-qualified.
     pub materialized: Option<String>,
+}
+
+/// What triggers that touch nothing but the row make of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stamps {
+    /// There are none.
+    None,
+    /// Functions built into PostgreSQL: what follows from the row, the same on every shard.
+    Alike,
+    /// What each shard would compute for itself, such as the time.
+    Freely,
 }
 
 /// Where a relation's rows live.

@@ -36,18 +36,26 @@ pub(super) const SCHEMAS: &str = "
     SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)'";
 
 /// A trigger may do anything on the shard where it runs, unless its function is known to touch nothing but the row: those built in
-/// (`tsvector_update_trigger`, `suppress_redundant_updates_trigger`), and of contrib's `spi` those that stamp a column. The others
+/// (`tsvector_update_trigger`, `suppress_redundant_updates_trigger`), and of contrib's `spi` those that stamp a column, unless that
+/// is the key: none that is built in stamps a column of a type that keys can have. The others
 /// there draw numbers (`autoinc`) or read tables (`refint`). One in PL/pgSQL is known by its words (see `bodies`), if it changes columns
 /// of NEW one by one and returns NEW, OLD, or NULL where that does not suppress the row. *Source*: manual of PostgreSQL 15, 9.28, 43.10
 /// and F.39; `pg_trigger.h`, `TRIGGER_TYPE_BEFORE`.
 pub(super) const RELATIONS: &str = concat!(
     "WITH ",
     closed!(),
-    ", stamping(trigger, relation, body) AS (
-        SELECT t.oid, t.tgrelid, f.body FROM pg_catalog.pg_trigger t JOIN closed f ON f.oid = t.tgfoid
-        WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype & 2 = 0 OR f.body !~ 'return\\s+null')
-        AND f.body !~ '\\mnew\\s*:?=|\\minto\\s+(strict\\s+)?new\\M|\\mreturn\\M(?!\\s+(new|old|null)\\s*;)'
-        AND f.body !~ '\\malias\\M|\\mfor(each)?\\s+new\\M|\\m(new|into|strict|for|return)\\s*(--|/\\*)|,\\s*new\\M\\s*[,;=]'
+    ", stamping(trigger, relation, body, built_in) AS (
+        SELECT t.oid, t.tgrelid,
+            CASE WHEN l.lanname = 'internal' THEN '' ELSE coalesce(f.body,
+                pg_catalog.substring(pg_catalog.lower(pg_catalog.pg_get_triggerdef(t.oid)), 'execute function .*$')) END,
+            l.lanname = 'internal'
+        FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+        JOIN pg_catalog.pg_language l ON l.oid = p.prolang LEFT JOIN closed f ON f.oid = t.tgfoid
+        WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+        AND (l.lanname = 'internal' OR l.lanname = 'c' AND p.prosrc IN ('moddatetime', 'insert_username')
+            OR (t.tgtype & 2 = 0 OR f.body !~ 'return\\s+null')
+            AND f.body !~ '\\mnew\\s*:?=|\\minto\\s+(strict\\s+)?new\\M|\\mreturn\\M(?!\\s+(new|old|null)\\s*;)'
+            AND f.body !~ '\\malias\\M|\\mfor(each)?\\s+new\\M|\\m(new|into|strict|for|return)\\s*(--|/\\*)|,\\s*new\\M\\s*[,;=]')
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
             WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = t.oid AND d.refobjid >= 16384
             AND d.refobjid <> t.tgfoid
@@ -59,17 +67,15 @@ pub(super) const RELATIONS: &str = concat!(
             WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled <> 'D')
         OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
             WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-            AND t.oid NOT IN (SELECT s.trigger FROM stamping s)
-            AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-                WHERE p.oid = t.tgfoid
-                AND (l.lanname = 'internal' OR l.lanname = 'c' AND p.prosrc IN ('moddatetime', 'insert_username')))),
+            AND t.oid NOT IN (SELECT s.trigger FROM stamping s)),
         pg_catalog.array_to_json(ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index i
             CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k(attnum, position)
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
             WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts ORDER BY k.position)),
         coalesce((SELECT pg_catalog.json_agg(s.body) FROM stamping s WHERE s.relation = c.oid), '[]'),
         CASE WHEN c.relkind = 'v' AND NOT EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) o
-            WHERE o.option_name = 'security_invoker' AND o.option_value::bool) THEN pg_catalog.pg_get_userbyid(c.relowner)::text END
+            WHERE o.option_name = 'security_invoker' AND o.option_value::bool) THEN pg_catalog.pg_get_userbyid(c.relowner)::text END,
+        EXISTS (SELECT FROM stamping s WHERE s.relation = c.oid AND NOT s.built_in)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND c.oid >= $first"
 );

@@ -63,6 +63,13 @@ impl Rules {
 fn sharded_by(key: &str, columns: &[Column]) -> Option<RelationKind> {
     let position = columns.iter().position(|column| column.name == key)?;
     let column = columns.get(position)?;
+    if column.generated {
+        return Some(RelationKind::Unusable {
+            reason: format!(
+                "key column \"{key}\" is generated, and where a row lives must be known before it is stored"
+            ),
+        });
+    }
     Some(match key_type(column.type_oid, column.typmod) {
         Some(key_type) => RelationKind::Sharded { key: position, key_type },
         None => RelationKind::Unusable {
@@ -119,6 +126,13 @@ mod tests {
         assert_eq!(rules().kind("public", "lineitem", &columns), sharded);
         assert_eq!(rules().kind("old", "lineitem", &columns), RelationKind::Home);
         assert_eq!(rules().kind("public", "products", &columns), RelationKind::Reference);
+    }
+
+    #[test]
+    fn a_generated_key_makes_the_table_unusable() {
+        let generated = [Column { generated: true, ..column("customer_id", 20, -1) }];
+        assert!(matches!(rules().kind("public", "orders", &generated), RelationKind::Unusable { .. }));
+        assert_eq!(rules().kind("public", "products", &generated), RelationKind::Reference);
     }
 
     #[test]

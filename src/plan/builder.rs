@@ -323,16 +323,20 @@ impl<'a> Builder<'a> {
 
     /// Policies of row security run on the shard where the row is. Those of tables in a view apply to the view's owner.
     pub fn check_guard(&self, relation: &Relation) -> Result<(), Refusal> {
-        let applies =
-            |exempt: &&Vec<String>| self.view_depth > 0 || !exempt.iter().any(|role| role == self.context.role);
-        match relation.guarded.as_ref().filter(applies) {
-            None => Ok(()),
-            Some(_) => Err(Refusal::unsupported(format!(
+        match relation.guarded && self.secured(relation) {
+            false => Ok(()),
+            true => Err(Refusal::unsupported(format!(
                 "row security policies of \"{}\" may read rows that are not on the same shard",
                 relation.name
             ))
             .hint("Let policies look at the row itself and at reference tables, or use a role that bypasses them.")),
         }
+    }
+
+    /// Whether a relation's policies of row security apply.
+    pub fn secured(&self, relation: &Relation) -> bool {
+        let exempt = |roles: &Vec<String>| self.view_depth == 0 && roles.iter().any(|role| role == self.context.role);
+        relation.exempt.as_ref().is_some_and(|roles| !exempt(roles))
     }
 
     /// A new term.
@@ -454,6 +458,7 @@ impl Query {
             pushable: false,
             order: false,
             limit: false,
+            shows_order: false,
             locking: false,
             extra: super::ir::Parts::default(),
         }

@@ -129,6 +129,8 @@ pub struct Query {
     pub order: bool,
     /// LIMIT, OFFSET, FETCH.
     pub limit: bool,
+    /// The order of its rows, which is each shard's own, is part of a value: ARRAY(SELECT ...).
+    pub shows_order: bool,
     /// FOR UPDATE and the like.
     pub locking: bool,
     /// In ORDER BY and LIMIT of set operations.

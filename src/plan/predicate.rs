@@ -259,6 +259,21 @@ impl<'a> Builder<'a> {
                 if let Some(test) = names::inner(&link.testexpr) {
                     self.expression(test, parts)?;
                 }
+                self.sublink(link, Vec::new(), false, parts)?;
+                if let Some(sublink) = parts.sublinks.last_mut() {
+                    sublink.query.shows_order = link.sub_link_type() == SubLinkType::ArraySublink && reads_rows(link);
+                }
+                return Ok(());
+            }
+            // One of its elements is enough, or all are needed: their order says nothing.
+            Node::AExpr(comparison)
+                if matches!(comparison.kind(), AExprKind::AexprOpAny | AExprKind::AexprOpAll)
+                    && let Some(Node::SubLink(link)) = names::inner(&comparison.rexpr)
+                    && link.sub_link_type() == SubLinkType::ArraySublink =>
+            {
+                if let Some(left) = names::inner(&comparison.lexpr) {
+                    self.expression(left, parts)?;
+                }
                 return self.sublink(link, Vec::new(), false, parts);
             }
             Node::FuncCall(call) => return self.function(node, call, parts),
@@ -420,6 +435,13 @@ impl<'a> Builder<'a> {
 struct Levels {
     own: bool,
     outer: bool,
+}
+
+/// Whether a sub-select's rows are more than what functions in FROM give, in an order of their own.
+fn reads_rows(link: &SubLink) -> bool {
+    let Some(Node::SelectStmt(select)) = names::inner(&link.subselect) else { return true };
+    let function = |item: &Wrapped| matches!(item.node, Some(Node::RangeFunction(_)));
+    select.larg.is_some() || !select.from_clause.iter().all(function)
 }
 
 /// What only an aggregate can be written with.

@@ -6,7 +6,7 @@ use pg_query::protobuf::{CommonTableExpr, WithClause};
 
 use super::builder::{Builder, Cte, CteQuery, Written};
 use super::ir::{Body, OutputColumn, Query, Stop};
-use crate::catalog::{Column, ColumnDefault, Relation, RelationKind};
+use crate::catalog::{Column, ColumnDefault, Relation, RelationKind, Stamps};
 use crate::sql::{Node, names};
 
 impl<'a> Builder<'a> {
@@ -101,9 +101,10 @@ impl<'a> Builder<'a> {
             primary_key: Vec::new(),
             cascades: false,
             rewrites_rows: false,
-            stamps: false,
-            guarded: None,
-            row_security: None,
+            stamps: Stamps::None,
+            has_heirs: false,
+            exempt: None,
+            guarded: false,
             materialized: None,
         };
         Some(Arc::new(Written { relation: Arc::new(relation), sources, open: returned.open }))

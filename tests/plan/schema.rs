@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pgbraid::catalog::{
     Catalog, Column, ColumnDefault, Function, FunctionKind, Language, Parameter, Relation, RelationKind, Routine,
-    Rules, Volatility,
+    Rules, Stamps, Volatility,
 };
 use pgbraid::config::TableRule;
 
@@ -94,9 +94,10 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
         primary_key: Vec::new(),
         cascades: false,
         rewrites_rows: false,
-        stamps: false,
-        guarded: None,
-        row_security: None,
+        stamps: Stamps::None,
+        has_heirs: false,
+        exempt: None,
+        guarded: false,
         materialized: None,
     }
 }

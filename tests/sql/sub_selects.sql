@@ -44,3 +44,14 @@ INSERT INTO orders (customer_id, id) VALUES ((SELECT customer_id FROM customers 
 -- refused 0A000
 INSERT INTO orders (customer_id, id) VALUES ((SELECT customer_id FROM customers), 7202);
 SELECT * FROM orders WHERE id > 7000;
+-- ARRAY of rows in the order in which a shard has them.
+UPDATE countries SET name = name || '!' WHERE code = 'DE';
+-- refused 0A000
+UPDATE countries SET name = (ARRAY(SELECT name FROM products))[2] WHERE code = 'FR';
+UPDATE countries SET name = (ARRAY(SELECT upper(x) FROM unnest(ARRAY['a', 'b']) x))[2] WHERE code = 'FR';
+UPDATE countries SET name = 'some' WHERE code = ANY (ARRAY(SELECT CASE WHEN id > 0 THEN 'US' END FROM products));
+UPDATE refunds SET amount = (ARRAY(SELECT price FROM products ORDER BY id))[1] WHERE customer_id = 3;
+-- refused 0A000
+UPDATE refunds SET amount = (ARRAY(SELECT price FROM products ORDER BY id))[1];
+SELECT customer_id, ARRAY(SELECT name FROM products ORDER BY id) FROM refunds;
+SELECT customer_id FROM refunds WHERE id::int4 = ANY (ARRAY(SELECT id FROM products));

@@ -82,6 +82,21 @@ fn check_foreign(
         .hint(hint)
         .into())
     };
+    // The row would stay on the shard of its old key. A key that is referenced cannot be changed where ON UPDATE CASCADE follows it.
+    let changes_key = |updates: &str| {
+        let mine = table.key().filter(|mine| columns.iter().any(|column| column == mine))?;
+        let set = names::strings(&constraint.fk_del_set_cols).unwrap_or_default();
+        let deletes = matches!(constraint.fk_del_action.as_str(), "n" | "d") && (set.is_empty() || set.contains(&mine));
+        let updated = &constraint.fk_upd_action;
+        match deletes {
+            true => Some(("ON DELETE would change the sharding key", "List the columns to set, without the key.")),
+            false if !updated.is_empty() && updates.contains(updated.as_str()) => Some((
+                "ON UPDATE would change the sharding key",
+                "Leave the action out, and change the rows of both tables.",
+            )),
+            false => None,
+        }
+    };
     match (&table.kind, kind) {
         (RelationKind::Sharded { .. }, RelationKind::Sharded { .. }) => {
             let (mine, theirs) = (table.key().unwrap_or_default(), key_of(kind, theirs).unwrap_or_default());
@@ -101,12 +116,10 @@ fn check_foreign(
                     "Add the sharding key to both sides, and name the referenced columns.",
                 );
             }
-            let nulled = names::strings(&constraint.fk_del_set_cols).unwrap_or_default();
-            let nulls_key = nulled.is_empty() || nulled.contains(&mine);
-            if matches!(constraint.fk_del_action.as_str(), "n" | "d") && nulls_key {
-                return refuse("ON DELETE would change the sharding key", "List the columns to set, without the key.");
-            }
-            Ok(())
+            changes_key("nd").map_or(Ok(()), |(why, hint)| refuse(why, hint))
+        }
+        (RelationKind::Sharded { .. }, RelationKind::Reference) => {
+            changes_key("cnd").map_or(Ok(()), |(why, hint)| refuse(why, hint))
         }
         (_, RelationKind::Reference) | (RelationKind::Home, RelationKind::Home) => Ok(()),
         (RelationKind::Sharded { .. }, _) => {

@@ -83,7 +83,9 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
             Some(Node::ColumnDef(definition)) => columns.push(column(definition)),
             Some(Node::TableLikeClause(like)) => {
                 let relation = existing(like.relation.as_ref(), context);
-                columns.extend(relation.map_or_else(Vec::new, |relation| relation.columns.clone()));
+                let generated = like.options & LIKE_GENERATED != 0;
+                let copied = |column: &Column| Column { generated: column.generated && generated, ..column.clone() };
+                columns.extend(relation.iter().flat_map(|relation| relation.columns.iter().map(copied)));
             }
             _ => {}
         }
@@ -115,6 +117,9 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
     }
     Ok(())
 }
+
+/// CREATE_TABLE_LIKE_GENERATED, parsenodes.h.
+const LIKE_GENERATED: u32 = 1 << 4;
 
 /// CREATE_TABLE_LIKE_INDEXES, parsenodes.h.
 const LIKE_INDEXES: u32 = 1 << 6;
@@ -176,17 +181,20 @@ fn primary_key(create: &CreateStmt) -> Vec<String> {
 
 pub fn column(definition: &ColumnDef) -> Column {
     let (type_oid, typmod, serial) = definition.type_name.as_ref().map_or((0, -1, false), column_type);
-    let identity = definition.constraints.iter().any(|node| match &node.node {
-        Some(Node::Constraint(constraint)) => constraint.contype() == ConstrType::ConstrIdentity,
-        _ => false,
-    });
+    let is = |kind: ConstrType| {
+        definition
+            .constraints
+            .iter()
+            .any(|node| matches!(&node.node, Some(Node::Constraint(constraint)) if constraint.contype() == kind))
+    };
+    let (identity, generated) = (is(ConstrType::ConstrIdentity), is(ConstrType::ConstrGenerated));
     let default = match default_of(definition) {
         _ if serial || identity => ColumnDefault::Sequence,
         Some(node) if draws_number(node) => ColumnDefault::Sequence,
         Some(_) => ColumnDefault::Expression(String::new()),
         None => ColumnDefault::None,
     };
-    Column { default, ..Column::new(definition.colname.clone(), type_oid, typmod) }
+    Column { default, generated, ..Column::new(definition.colname.clone(), type_oid, typmod) }
 }
 
 pub fn default_of(definition: &ColumnDef) -> Option<&Node> {

@@ -152,7 +152,7 @@ fn stays(all: &mut Node, view: &Relation, context: &Context<'_>) -> Result<bool,
 
 /// Policies of row security apply to a view's owner, not to who asks.
 fn check_policies(view: &Relation, table: &Relation, context: &Context<'_>) -> Result<(), Stop> {
-    let (RelationKind::View { owner: Some(owner), .. }, Some(exempt)) = (&view.kind, &table.row_security) else {
+    let (RelationKind::View { owner: Some(owner), .. }, Some(exempt)) = (&view.kind, &table.exempt) else {
         return Ok(());
     };
     let is_exempt = |role: &str| exempt.iter().any(|name| name == role);

@@ -78,8 +78,8 @@ impl<'q> Prover<'q> {
         };
         self.sublinks(&query.extra, around, &[], &mut verdict);
         // A row limit, or an order that a limit or the reader above relies on.
-        if query.limit && verdict.unsteady.is_none() && !verdict.sharded {
-            verdict.unsteady = Some("LIMIT");
+        if (query.limit || query.shows_order) && verdict.unsteady.is_none() && !verdict.sharded {
+            verdict.unsteady = Some(if query.limit { "LIMIT" } else { "ARRAY of a sub-select" });
         }
         if let Ok(Shape::Distributed(_)) = verdict.shape {
             let reason = match query {

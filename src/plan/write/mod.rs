@@ -12,7 +12,7 @@ pub mod wanted;
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{DeleteStmt, Node as Wrapped, RangeVar, ReturningClause, UpdateStmt};
+use pg_query::protobuf::{DeleteStmt, Node as Wrapped, RangeVar, ResTarget, ReturningClause, UpdateStmt};
 
 use self::wanted::tells_time;
 use super::Refusal;
@@ -20,7 +20,7 @@ use super::builder::{Builder, Write, WriteBody, WriteVerb};
 use super::from::unusable;
 use super::ir::{From, LeafId, Level, Parts, Stop};
 use super::scope::Scope;
-use crate::catalog::{Relation, RelationKind};
+use crate::catalog::{Relation, RelationKind, Stamps};
 use crate::sql::{Node, names};
 
 impl<'a> Builder<'a> {
@@ -64,6 +64,16 @@ impl<'a> Builder<'a> {
     fn update(&mut self, update: &'a UpdateStmt) -> Result<(), Stop> {
         let name = update.relation.as_ref().ok_or(Stop::Fails)?;
         let relation = self.target(Some(name))?;
+        if relation.has_heirs && name.inh {
+            let targets = update.target_list.iter().filter_map(|node| node.node.as_ref());
+            for node in targets {
+                if let Node::ResTarget(target) = node
+                    && sets_key(target, &relation)
+                {
+                    return Err(moving::with_heirs(&relation, &target.name).into());
+                }
+            }
+        }
         self.with(update.with_clause.as_ref())?;
         let (target, level) = self.changed(name, &relation, &update.from_clause, |builder, parts| {
             builder.assignments(&update.target_list, &relation, WriteVerb::Update, parts)?;
@@ -121,10 +131,7 @@ impl<'a> Builder<'a> {
     ) -> Result<(), Stop> {
         for node in targets.iter().filter_map(|node| node.node.as_ref()) {
             let Node::ResTarget(target) = node else { continue };
-            if let RelationKind::Sharded { key, .. } = relation.kind
-                && relation.columns.get(key).is_some_and(|column| column.name == target.name)
-                && !names::inner(&target.val).is_some_and(|value| moving::is_itself(value, &target.name))
-            {
+            if sets_key(target, relation) {
                 if let (WriteVerb::Update, Some(value)) = (verb, names::inner(&target.val)) {
                     self.set_key(value, relation)?;
                     self.expression(node, parts)?;
@@ -166,9 +173,16 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Whether a SET may change the key.
+fn sets_key(target: &ResTarget, relation: &Relation) -> bool {
+    let RelationKind::Sharded { key, .. } = relation.kind else { return false };
+    relation.columns.get(key).is_some_and(|column| column.name == target.name)
+        && !names::inner(&target.val).is_some_and(|value| moving::is_itself(value, &target.name))
+}
+
 /// A trigger runs on the shard where the row is, home tables' too: what it reads and writes there is not what it means.
 pub fn untriggered(relation: &Relation) -> Result<(), Refusal> {
-    if relation.stamps && relation.kind == RelationKind::Reference {
+    if relation.stamps == Stamps::Freely && relation.kind == RelationKind::Reference {
         return Err(Refusal::unsupported(format!(
             "\"{}\" is a reference table with a trigger, which each shard would run for itself",
             relation.name

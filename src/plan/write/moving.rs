@@ -1,7 +1,7 @@
 //! UPDATE of the sharding key: rows that are taken from where they are and put where their new key says.
 
 use super::move_texts::{Texts, alone, returns_others};
-use crate::catalog::{KeyType, Relation, RelationKind};
+use crate::catalog::{KeyType, Relation, RelationKind, Stamps};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
 use crate::plan::key::Class;
@@ -13,6 +13,8 @@ use crate::sql::{Node, names};
 pub struct Move {
     /// DELETE ... RETURNING the rows as they will be, a column each.
     pub take: String,
+    /// EXPLAIN of the statement itself: a server checks the rights that it needs.
+    pub allowed: String,
     /// Where it runs.
     pub from: Box<Target>,
     /// The statement itself, if all rows and the new key are on one shard.
@@ -63,10 +65,15 @@ impl<'a> Builder<'a> {
             .hint("Change the rows of both tables by DELETE and INSERT.")
             .into());
         }
-        if relation.stamps {
+        let meets = match relation.stamps {
+            _ if self.secured(relation) => Some("policies of row security"),
+            Stamps::Alike | Stamps::Freely => Some("triggers"),
+            Stamps::None => None,
+        };
+        if let Some(meets) = meets {
             return Err(Refusal::unsupported(format!(
-                "changing the sharding key \"{}\" of \"{}\" is not supported: a moved row is deleted and inserted, and would meet other triggers \
-                 than one that is updated",
+                "changing the sharding key \"{}\" of \"{}\" is not supported: a moved row is deleted and inserted, and would meet other \
+                 {meets} than one that is updated",
                 column.name, relation.name
             ))
             .hint("Change the row by DELETE and INSERT.")
@@ -114,6 +121,7 @@ impl<'a> Builder<'a> {
         })?;
         Ok(Target::Moved(Box::new(Move {
             take: texts.take,
+            allowed: format!("EXPLAIN {text}"),
             from: Box::new(found),
             stays,
             put: texts.put,
@@ -126,6 +134,15 @@ impl<'a> Builder<'a> {
             column,
         })))
     }
+}
+
+/// A table whose rows include those of others, which may have more columns: what is put into it would be rows of its own.
+pub fn with_heirs(relation: &Relation, column: &str) -> Refusal {
+    Refusal::unsupported(format!(
+        "changing the sharding key \"{column}\" of \"{}\" is not supported: rows of the tables that inherit from it would become its own",
+        relation.name
+    ))
+    .hint("UPDATE ONLY, and then each of the tables that inherit from it.")
 }
 
 /// Whether a SET of the key sets it to itself.

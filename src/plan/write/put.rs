@@ -106,7 +106,9 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     };
     let name = |at: &usize| relation.columns.get(*at).map(|column| quoted(&column.name)).unwrap_or_default();
     let returns = insert.returning_clause.as_ref().is_some_and(|returning| !returning.exprs.is_empty());
-    let plain = insert.on_conflict_clause.is_none() && !returns && relation.guarded.is_none();
+    // COPY FROM is not for tables whose policies apply.
+    let secured = Builder::new(&context).secured(&relation);
+    let plain = insert.on_conflict_clause.is_none() && !returns && !secured;
     // Its rows stay on the merge server until they are put.
     gather.ordered = None;
     gather.sink = Sink::Put(Box::new(Put {

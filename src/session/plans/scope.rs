@@ -64,7 +64,7 @@ impl Scope {
         };
         let role = settings.role().unwrap_or(user);
         let search_path = names.into_iter().map(|name| if name == "$user" { role.to_owned() } else { name }).collect();
-        let role = if catalog.guarded { role.to_owned() } else { String::new() };
+        let role = if catalog.row_security { role.to_owned() } else { String::new() };
         Scope { database: database.to_owned(), search_path, role, utf8, literals: literals(settings) }
     }
 

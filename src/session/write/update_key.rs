@@ -68,6 +68,11 @@ impl Session {
     ) -> Result<Vec<(ShardId, String)>, Failure> {
         let places = self.enlist_many(shards, Access::Write).await?;
         self.check_movable(places.first().copied().unwrap_or(0), given).await?;
+        // The steps need other rights than the statement does.
+        if let Some(at) = places.first() {
+            self.send_step(*at, moving.allowed.as_bytes(), given, RowFormats::Text);
+            self.harvest(too_much).await?;
+        }
         for at in &places {
             self.send_step(*at, moving.take.as_bytes(), given, RowFormats::Text);
         }
