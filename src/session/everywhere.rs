@@ -80,11 +80,14 @@ impl Session {
 /// Whether DDL may make, change or come to use a sequence.
 fn names_sequences(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-    ["serial", "identity", "nextval", "like", "sequence"].iter().any(|word| text.contains(word))
+    WORDS.iter().any(|word| text.contains(word))
 }
 
 /// The name in DROP DATABASE [IF EXISTS] name, as the server would fold it.
 fn dropped_database(text: &[u8]) -> Option<String> {
+    /// The last ones are of ALTER TABLE ... ALTER COLUMN, which need not say that the column draws numbers.
+    const WORDS: [&str; 10] =
+        ["serial", "identity", "nextval", "like", "sequence", "restart", "increment", "minvalue", "maxvalue", "start"];
     let text = std::str::from_utf8(text).ok()?;
     let mut words =
         text.split_whitespace().filter(|word| !matches!(word.to_ascii_lowercase().as_str(), "if" | "exists"));
