@@ -49,6 +49,10 @@ pub struct Catalog {
     pub search_paths: BTreeMap<String, String>,
     /// Schemas that exist and hold no relation still count for search paths.
     pub empty_schemas: HashSet<String>,
+    /// Defaults of domains, by the domains' unqualified names.
+    pub domain_defaults: HashMap<String, Vec<String>>,
+    /// Unqualified names of collations in which different texts can be equal.
+    pub nondeterministic: HashSet<String>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
     /// Some relation is [`guarded`](Relation::guarded).

@@ -132,9 +132,15 @@ pub(super) const FUNCTIONS: &str = concat!(
     WHERE n.nspname !~ '^pg_(toast|temp_|toast_temp_)' AND p.oid >= $first"
 );
 
+/// Domains with a default, and nondeterministic collations, which have none.
+pub(super) const TYPES: &str = "
+    SELECT t.typname::text, pg_catalog.pg_get_expr(t.typdefaultbin, 0) FROM pg_catalog.pg_type t
+    WHERE t.typtype = 'd' AND t.typdefaultbin IS NOT NULL
+    UNION ALL SELECT l.collname::text, NULL FROM pg_catalog.pg_collation l WHERE NOT l.collisdeterministic";
+
 /// What is asked, in this order. `$first` stands for the least number of relations and functions to be told of.
-pub(super) const QUESTIONS: [&str; 9] =
-    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT, ROUTINES];
+pub(super) const QUESTIONS: [&str; 10] =
+    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT, ROUTINES, TYPES];
 
 /// Numbers from here up are users' objects. *Source*: PostgreSQL 15, `access/transam.h`, `FirstNormalObjectId`.
 pub(super) const FIRST_NORMAL_OID: &str = "16384";

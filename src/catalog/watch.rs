@@ -333,6 +333,8 @@ fn same(a: &Catalog, b: &Catalog) -> bool {
         && a.routines == b.routines
         && a.search_paths == b.search_paths
         && a.empty_schemas == b.empty_schemas
+        && a.domain_defaults == b.domain_defaults
+        && a.nondeterministic == b.nondeterministic
 }
 
 /// Asks for changes until the last handle is gone; while the server cannot be reached, ever less often.
