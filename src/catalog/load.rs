@@ -165,6 +165,8 @@ pub fn seen_in_block(
         routines: HashMap::new(),
         empty_schemas: HashSet::new(),
         operators: HashMap::new(),
+        domain_defaults: HashMap::new(),
+        nondeterministic: HashSet::new(),
         row_security: false,
         oids: base.oids.clone(),
         own_numbers: Arc::new(base.own_numbers.in_block()),
@@ -175,9 +177,20 @@ pub fn seen_in_block(
 /// Adds the answers to [`QUESTIONS`] to a catalog.
 fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> Result<Catalog, LoadError> {
     let asked = QUESTIONS.len();
-    let [relation_rows, columns, inheritance, cascades, functions, schemas, evaluated, exempt, routines, operators]: [Vec<
-        TextRow,
-    >; 10] = answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
+    let [
+        relation_rows,
+        columns,
+        inheritance,
+        cascades,
+        functions,
+        schemas,
+        evaluated,
+        exempt,
+        routines,
+        operators,
+        types,
+    ]: [Vec<TextRow>; 11] =
+        answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
     let mut relations = Relations::default();
     for row in &relation_rows {
         relations.add(row)?;
@@ -197,6 +210,14 @@ fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> 
     for row in &routines {
         let routine = routine(row)?;
         catalog.routines.entry(routine.name.clone()).or_default().push(routine);
+    }
+    for row in &types {
+        match row.get::<Option<String>>(1)? {
+            Some(default) => catalog.domain_defaults.entry(row.get(0)?).or_default().push(default),
+            None => {
+                catalog.nondeterministic.insert(row.get(0)?);
+            }
+        }
     }
     for row in &schemas {
         catalog.empty_schemas.insert(row.get(0)?);

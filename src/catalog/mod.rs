@@ -52,6 +52,10 @@ pub struct Catalog {
     /// Schemas with operators that a bare name may mean instead of one of pg_catalog, over its types; whether there is an `=` of keys among
     /// them.
     pub operators: HashMap<String, bool>,
+    /// Defaults of domains, by the domains' unqualified names.
+    pub domain_defaults: HashMap<String, Vec<String>>,
+    /// Unqualified names of collations in which different texts can be equal.
+    pub nondeterministic: HashSet<String>,
     /// How the numbers of each shard's types translate; not read by [`load`].
     pub oids: OidMaps,
     /// Some relation has row security, so that roles matter.

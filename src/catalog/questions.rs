@@ -85,9 +85,9 @@ pub(super) const COLUMNS: &str = "
     SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> '',
         a.attidentity <> '' OR coalesce(pg_catalog.strpos(d.expression, 'nextval(') > 0, false)
             OR EXISTS (SELECT FROM pg_catalog.pg_depend p JOIN pg_catalog.pg_class s ON s.oid = p.refobjid
-                WHERE p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND p.objid = d.oid
+                WHERE p.classid = d.classid AND p.objid = d.oid
                 AND p.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND s.relkind = 'S'),
-        coalesce(d.expression, CASE WHEN t.typtype = 'd' THEN t.typdefault END),
+        d.expression,
         coalesce(l.collisdeterministic, true),
         pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.typname),
         CASE WHEN a.attidentity <> '' AND pg_catalog.has_schema_privilege(cn.oid, 'USAGE')
@@ -102,10 +102,15 @@ pub(super) const COLUMNS: &str = "
         a.attidentity <> ''
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-    LEFT JOIN LATERAL (SELECT ad.oid, pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression
-        FROM pg_catalog.pg_attrdef ad WHERE ad.adrelid = a.attrelid AND ad.adnum = a.attnum AND a.atthasdef) d ON true
     JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    LEFT JOIN LATERAL (
+        SELECT ad.oid, 'pg_catalog.pg_attrdef'::pg_catalog.regclass AS classid,
+            pg_catalog.pg_get_expr(ad.adbin, ad.adrelid) AS expression
+        FROM pg_catalog.pg_attrdef ad WHERE ad.adrelid = a.attrelid AND ad.adnum = a.attnum AND a.atthasdef
+        UNION ALL SELECT t.oid, 'pg_catalog.pg_type'::pg_catalog.regclass, pg_catalog.pg_get_expr(t.typdefaultbin, 0)
+        WHERE NOT a.atthasdef AND t.typtype = 'd' AND t.typdefaultbin IS NOT NULL
+    ) d ON true
     LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
     LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
@@ -151,9 +156,15 @@ pub(super) const OPERATORS: &str = "
             AND sl.typcategory IS NOT DISTINCT FROM l.typcategory AND sr.typcategory = r.typcategory)
     GROUP BY n.nspname";
 
+/// Domains with a default, and nondeterministic collations, which have none.
+pub(super) const TYPES: &str = "
+    SELECT t.typname::text, pg_catalog.pg_get_expr(t.typdefaultbin, 0) FROM pg_catalog.pg_type t
+    WHERE t.typtype = 'd' AND t.typdefaultbin IS NOT NULL
+    UNION ALL SELECT l.collname::text, NULL FROM pg_catalog.pg_collation l WHERE NOT l.collisdeterministic";
+
 /// What is asked, in this order. `$first` stands for the least number of relations and functions to be told of.
-pub(super) const QUESTIONS: [&str; 10] =
-    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT, ROUTINES, OPERATORS];
+pub(super) const QUESTIONS: [&str; 11] =
+    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT, ROUTINES, OPERATORS, TYPES];
 
 /// Numbers from here up are users' objects. *Source*: PostgreSQL 15, `access/transam.h`, `FirstNormalObjectId`.
 pub(super) const FIRST_NORMAL_OID: &str = "16384";

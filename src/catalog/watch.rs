@@ -336,6 +336,8 @@ fn same(a: &Catalog, b: &Catalog) -> bool {
         && a.search_paths == b.search_paths
         && a.empty_schemas == b.empty_schemas
         && a.operators == b.operators
+        && a.domain_defaults == b.domain_defaults
+        && a.nondeterministic == b.nondeterministic
 }
 
 /// Asks for changes until the last handle is gone; while the server cannot be reached, ever less often.

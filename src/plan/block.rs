@@ -119,6 +119,7 @@ fn plain(body: &str, source: &Source<'_>, context: &Context<'_>) -> Result<Plan,
     let mut everywhere = None;
     let mut targets = Vec::new();
     let mut asked = Vec::new();
+    let mut earlier = ddl::Earlier::default();
     for piece in &reader.found {
         let script = sql::parse(piece).map_err(|_| refused("a statement in it is not plain SQL"))?;
         let [parsed] = script.statements.as_slice() else {
@@ -127,6 +128,10 @@ fn plain(body: &str, source: &Source<'_>, context: &Context<'_>) -> Result<Plan,
         let Some(node) = parsed.node() else { return Err(Refusal::too_complex().into()) };
         match piece_plan(node, source, context)? {
             Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }) => {
+                if let Some(name) = earlier.decides(node) {
+                    return Err(refused(&format!("it changes \"{name}\", and then does what depends on that")).into());
+                }
+                earlier.note(node);
                 *everywhere.get_or_insert(false) |= changes_catalog;
             }
             Plan::Rows(route) => {

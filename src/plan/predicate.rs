@@ -95,7 +95,7 @@ impl<'a> Builder<'a> {
         self.terms.get(term.0 as usize).map(|info| info.class)
     }
 
-    fn equals(&self, (name, written): (&str, bool)) -> bool {
+    pub fn equals(&self, (name, written): (&str, bool)) -> bool {
         name == "=" && (written || self.system_equality())
     }
 

@@ -16,6 +16,9 @@ impl Session {
         }
         let catalog = self.catalog.clone();
         let _turn = if self.may_hold_locks() { None } else { catalog.ddl_turn().await };
+        if let Some(database) = left_database(text) {
+            self.gateway.leave(&database);
+        }
         let own = self.begin_own_block();
         self.enlist_all().await?;
         // Only now, so that the leader is the session's first server on every shard alike.
@@ -39,6 +42,9 @@ impl Session {
     async fn outside_transaction(&mut self, text: &[u8], everywhere: &Everywhere) -> Result<(), Failure> {
         if let Some(database) = dropped_database(text) {
             self.gateway.forget(&database).await;
+        }
+        if let Some(database) = left_database(text) {
+            self.gateway.leave(&database);
         }
         self.enlist_all().await?;
         let mut done: Vec<String> = Vec::new();
@@ -77,8 +83,11 @@ impl Session {
 
 /// Whether DDL may make, change or come to use a sequence.
 fn names_sequences(text: &[u8]) -> bool {
+    /// The last ones are of ALTER TABLE ... ALTER COLUMN, which need not say that the column draws numbers.
+    const WORDS: [&str; 10] =
+        ["serial", "identity", "nextval", "like", "sequence", "restart", "increment", "minvalue", "maxvalue", "start"];
     let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-    ["serial", "identity", "nextval", "like", "sequence"].iter().any(|word| text.contains(word))
+    WORDS.iter().any(|word| text.contains(word))
 }
 
 /// Whether it may change what servers set when they log in (ALTER ROLE, ALTER DATABASE).
@@ -88,18 +97,38 @@ fn changes_logins(text: &[u8]) -> bool {
     words.windows(2).any(|pair| matches!(pair, ["alter", "role" | "user" | "database"]))
 }
 
-/// The name in DROP DATABASE [IF EXISTS] name, as the server would fold it.
+/// The name in DROP DATABASE [IF EXISTS] name.
 fn dropped_database(text: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(text).ok()?;
-    let mut words =
-        text.split_whitespace().filter(|word| !matches!(word.to_ascii_lowercase().as_str(), "if" | "exists"));
+    let mut words = words(text)?.filter(|word| !matches!(word.to_ascii_lowercase().as_str(), "if" | "exists"));
     let drops = words.next()?.eq_ignore_ascii_case("drop") && words.next()?.eq_ignore_ascii_case("database");
-    let name = words.next()?.trim_end_matches(';');
-    let name = name
-        .strip_prefix('"')
-        .and_then(|name| name.strip_suffix('"'))
-        .map_or_else(|| name.to_lowercase(), str::to_owned);
-    drops.then_some(name)
+    Some(folded(words.next()?)).filter(|_| drops)
+}
+
+/// The database that must have no connections: the template in CREATE DATABASE, the one in ALTER DATABASE ... RENAME.
+fn left_database(text: &[u8]) -> Option<String> {
+    let mut words = words(text)?;
+    let verb = words.next()?;
+    if !words.next()?.eq_ignore_ascii_case("database") {
+        return None;
+    }
+    let name = words.next()?;
+    if verb.eq_ignore_ascii_case("alter") {
+        return words.next().filter(|word| word.eq_ignore_ascii_case("rename")).map(|_| folded(name));
+    }
+    let mut words = words.skip_while(|word| !word.eq_ignore_ascii_case("template"));
+    words.next().filter(|_| verb.eq_ignore_ascii_case("create"))?;
+    words.next().map(folded)
+}
+
+fn words(text: &[u8]) -> Option<impl Iterator<Item = &str>> {
+    let parts = |c: char| c.is_whitespace() || matches!(c, '=' | ';');
+    Some(std::str::from_utf8(text).ok()?.split(parts).filter(|word| !word.is_empty()))
+}
+
+/// A name as the server folds it.
+fn folded(name: &str) -> String {
+    let quoted = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+    quoted.map_or_else(|| name.to_lowercase(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -111,5 +140,17 @@ mod tests {
         assert_eq!(dropped_database(b"DROP DATABASE IF EXISTS Shop;").as_deref(), Some("shop"));
         assert_eq!(dropped_database(b"drop database \"Shop\"").as_deref(), Some("Shop"));
         assert_eq!(dropped_database(b"create database shop"), None);
+    }
+
+    #[test]
+    fn the_database_that_must_have_no_connections_is_named() {
+        let left = |text: &str| left_database(text.as_bytes());
+        assert_eq!(left("CREATE DATABASE copy WITH OWNER me TEMPLATE = Shop;").as_deref(), Some("shop"));
+        assert_eq!(left("create database copy template \"Shop\"").as_deref(), Some("Shop"));
+        assert_eq!(left("ALTER DATABASE shop RENAME TO store").as_deref(), Some("shop"));
+        for text in ["create database template", "alter database shop set work_mem = 1", "drop database shop", "vacuum"]
+        {
+            assert_eq!(left(text), None, "{text}");
+        }
     }
 }

@@ -210,6 +210,17 @@ impl Gateway {
         self.pools.load().close_idle(database);
     }
 
+    /// Gives up the gateway's own connections to a database, if no client uses it: it is to be copied or renamed.
+    pub fn leave(&self, database: &str) {
+        let mut databases = self.databases();
+        let used = |kept: &Arc<Database>| kept.get().is_none_or(|catalog| Arc::strong_count(catalog) > 1);
+        // Clients' catalogs would not follow what new ones change in another.
+        if !databases.get(database).is_some_and(used) {
+            databases.remove(database);
+            self.pools.load().close_idle(database);
+        }
+    }
+
     /// Number of shards.
     pub fn shards(&self) -> usize {
         usize::from(self.fixed.shards)

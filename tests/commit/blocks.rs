@@ -159,3 +159,24 @@ async fn shards_commit_as_one_in_databases_that_were_made_later() {
     assert!(value(&other, "SELECT count(*) FROM pgbraid.decision WHERE committed").await > 0);
     assert_eq!(counts(&cluster).await, (0, 0));
 }
+
+#[tokio::test]
+async fn databases_that_no_client_uses_are_copied_and_renamed() {
+    let (cluster, here, there) = stage().await;
+    let client = cluster.connect().await;
+    client.batch_execute("CREATE DATABASE first").await.unwrap();
+    let url = |name: &str| cluster.url().replace("/shop", name);
+    let other = connect(&url("/first")).await;
+    other.batch_execute("CREATE TABLE accounts (customer_id int8 PRIMARY KEY, v int8 NOT NULL)").await.unwrap();
+    other.batch_execute(&format!("INSERT INTO accounts VALUES ({}, 1), ({}, 2)", here[0], there[0])).await.unwrap();
+    drop(other);
+    // The gateway may hear a little later that the client is gone; PostgreSQL waits five seconds for it.
+    let copy = "CREATE DATABASE second TEMPLATE first";
+    if client.batch_execute(copy).await.is_err() {
+        client.batch_execute(copy).await.unwrap();
+    }
+    client.batch_execute("ALTER DATABASE first RENAME TO third").await.unwrap();
+    for name in ["/second", "/third"] {
+        assert_eq!(value(&connect(&url(name)).await, "SELECT sum(v)::int8 FROM accounts").await, 3);
+    }
+}

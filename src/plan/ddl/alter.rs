@@ -1,10 +1,11 @@
 //! ALTER TABLE and RENAME: what would change where a table's rows live, or fill them on each shard for itself.
 
-use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ObjectType, RangeVar, RenameStmt};
+use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ObjectType, RangeVar, RenameStmt};
 
-use super::constraint::check_constraint;
-use super::table::{Table, as_table, column, column_constraints, column_type, default_of, existing, key_of, same_rows};
-use crate::catalog::{Column, ColumnDefault, Relation, RelationKind, key_type};
+use super::constraint::{check_constraint, is_nondeterministic};
+use super::fill::{check_added, check_bound, check_moment, check_using};
+use super::table::{Table, as_table, column, column_constraints, column_type, existing, is_table, key_of, same_rows};
+use crate::catalog::{Column, Relation, RelationKind, Rules, key_type};
 use crate::plan::ir::Stop;
 use crate::plan::{Context, Refusal};
 use crate::sql::{Node, names};
@@ -31,7 +32,7 @@ fn check_command(
     command: &AlterTableCmd,
     context: &Context<'_>,
 ) -> Result<(), Stop> {
-    let is_key = table.key() == Some(command.name.as_str());
+    let is_key = key_to_be(table, context.rules) == Some(command.name.as_str());
     let definition = names::inner(&command.def);
     match (command.subtype(), definition) {
         (AlterTableType::AtAddColumn, Some(Node::ColumnDef(definition))) => {
@@ -39,27 +40,41 @@ fn check_command(
             if command.missing_ok && table.columns.iter().any(|known| known.name == added.name) {
                 return Ok(());
             }
-            fills_rows(table, definition, &added)?;
+            check_added(table, definition, &added, context)?;
             table.columns.push(added);
             let kind = context.rules.kind(table.schema, table.name, &table.columns);
-            same_kind(relation, &kind, &table.columns)?;
+            same_kind(relation, &kind, &table.columns, context)?;
             column_constraints(table, definition, context)
         }
         (AlterTableType::AtAddConstraint, Some(Node::Constraint(constraint))) => {
             check_constraint(table, constraint, None, context)
         }
-        (AlterTableType::AtDropColumn, _) if is_key => Err(key_change(table, "dropping").into()),
-        (AlterTableType::AtAlterColumnType, Some(Node::ColumnDef(definition))) if is_key => {
+        (AlterTableType::AtDropColumn, _) if is_key => Err(key_change(table, &command.name, "dropping").into()),
+        (AlterTableType::AtAlterColumnType, Some(Node::ColumnDef(definition))) if table.key().is_none() || !is_key => {
+            let changed = Column { name: command.name.clone(), ..column(definition) };
+            if let Some(using) = names::inner(&definition.raw_default) {
+                check_using(table, &changed, using, context)?;
+            }
+            table.columns.iter_mut().filter(|known| known.name == changed.name).for_each(|known| {
+                known.type_oid = changed.type_oid;
+            });
+            Ok(())
+        }
+        (AlterTableType::AtColumnDefault, Some(default)) => check_moment(table, default, Some(&command.name)),
+        (AlterTableType::AtAddOf, _) => Err(Refusal::unsupported("ALTER TABLE OF a type is not supported yet").into()),
+        (AlterTableType::AtAlterColumnType, Some(Node::ColumnDef(definition))) => {
             let (type_oid, typmod, _) = definition.type_name.as_ref().map_or((0, -1, false), column_type);
             let same = key_type(type_oid, typmod).is_some_and(|new| hashes_alike(&table.kind, new));
-            // USING could move every row.
-            if same && definition.raw_default.is_none() {
+            // USING could move every row; of texts that are equal some would be elsewhere.
+            let collation = definition.coll_clause.as_ref().map_or(&[][..], |clause| &clause.collname);
+            if same && definition.raw_default.is_none() && !is_nondeterministic(collation, context) {
                 Ok(())
             } else {
-                Err(key_change(table, "changing the type of").into())
+                Err(key_change(table, &command.name, "changing the type of").into())
             }
         }
         (AlterTableType::AtAttachPartition, Some(Node::PartitionCmd(partition))) => {
+            check_bound(table, partition.bound.as_ref())?;
             let child = alterable(partition.name.as_ref(), context);
             child.map_or(Ok(()), |child| same_rows(&as_table(&child), relation))
         }
@@ -85,65 +100,73 @@ fn hashes_alike(kind: &RelationKind, new: crate::catalog::KeyType) -> bool {
     }
 }
 
-/// ADD COLUMN gives existing rows its default, on each shard for itself.
-fn fills_rows(table: &Table<'_>, definition: &ColumnDef, added: &Column) -> Result<(), Refusal> {
-    let reference = table.kind == RelationKind::Reference;
-    let sharded = matches!(table.kind, RelationKind::Sharded { .. });
-    let constant = default_of(definition).is_none_or(|node| {
-        matches!(node, Node::AConst(_))
-            || matches!(node, Node::TypeCast(cast) if matches!(names::inner(&cast.arg), Some(Node::AConst(_))))
-    });
-    let why = match &added.default {
-        ColumnDefault::Sequence if reference || sharded => "would number existing rows on each shard for itself",
-        ColumnDefault::Expression(_) if reference && !constant => "may give existing rows another value on each shard",
-        _ => return Ok(()),
-    };
-    Err(Refusal::unsupported(format!("the default of the new column \"{}\" of \"{}\" {why}", added.name, table.name))
-        .hint("Add the column without the default, fill it, then set the default."))
+/// The key, also where it cannot be hashed: without that column the table would be of another kind.
+fn key_to_be<'t>(table: &'t Table<'_>, rules: &'t Rules) -> Option<&'t str> {
+    let unusable = matches!(table.kind, RelationKind::Unusable { .. });
+    let ruled = || rules.key_of(table.schema, table.name).filter(|_| unusable);
+    table.key().or_else(|| ruled().filter(|key| table.columns.iter().any(|column| column.name == *key)))
 }
 
-fn key_change(table: &Table<'_>, verb: &str) -> Refusal {
-    Refusal::unsupported(format!(
-        "{verb} the sharding key \"{}\" of \"{}\" is not supported",
-        table.key().unwrap_or_default(),
-        table.name
-    ))
-    .hint("Make a new table and move the rows.")
+fn key_change(table: &Table<'_>, key: &str, verb: &str) -> Refusal {
+    Refusal::unsupported(format!("{verb} the sharding key \"{key}\" of \"{}\" is not supported", table.name))
+        .hint("Make a new table and move the rows.")
 }
 
 pub fn check_rename(rename: &RenameStmt, context: &Context<'_>) -> Result<(), Stop> {
+    if rename.rename_type() == ObjectType::ObjectSchema {
+        return check_rename_schema(&rename.subname, &rename.newname, context);
+    }
     let Some(relation) = alterable(rename.relation.as_ref(), context) else { return Ok(()) };
     match rename.rename_type() {
         ObjectType::ObjectColumn => {
             let table = as_table(&relation);
-            if table.key() == Some(rename.subname.as_str()) {
-                return Err(key_change(&table, "renaming").into());
+            if key_to_be(&table, context.rules) == Some(rename.subname.as_str()) {
+                return Err(key_change(&table, &rename.subname, "renaming").into());
             }
             let mut columns = relation.columns.clone();
             columns.iter_mut().filter(|column| column.name == rename.subname).for_each(|column| {
                 column.name.clone_from(&rename.newname);
             });
             let kind = context.rules.kind(&relation.schema, &relation.name, &columns);
-            same_kind(&relation, &kind, &columns)
+            same_kind(&relation, &kind, &columns, context)
         }
         ObjectType::ObjectTable => {
             let kind = context.rules.kind(&relation.schema, &rename.newname, &relation.columns);
-            same_kind(&relation, &kind, &relation.columns)
+            same_kind(&relation, &kind, &relation.columns, context)
         }
         _ => Ok(()),
     }
 }
 
+/// Rules may name the schema.
+fn check_rename_schema(old: &str, new: &str, context: &Context<'_>) -> Result<(), Stop> {
+    let rules = context.rules;
+    for relation in context.catalog.schemas.get(old).into_iter().flat_map(std::collections::HashMap::values) {
+        if rules.rule(old, &relation.name) != rules.rule(new, &relation.name) && is_table(relation) {
+            same_kind(relation, &rules.kind(new, &relation.name, &relation.columns), &relation.columns, context)?;
+        }
+    }
+    Ok(())
+}
+
 /// The rows would have to move.
-pub fn same_kind(relation: &Relation, kind: &RelationKind, columns: &[Column]) -> Result<(), Stop> {
+pub fn same_kind(
+    relation: &Relation,
+    kind: &RelationKind,
+    columns: &[Column],
+    context: &Context<'_>,
+) -> Result<(), Stop> {
     let same = match (&relation.kind, kind) {
         (RelationKind::Sharded { .. }, RelationKind::Sharded { .. }) => {
             key_of(&relation.kind, &relation.columns) == key_of(kind, columns)
         }
         (old, new) => std::mem::discriminant(old) == std::mem::discriminant(new),
     };
-    // What could not be used before may become what it likes.
-    if same || matches!(relation.kind, RelationKind::Unusable { .. }) {
+    // What could not be used before, for want of a key, may become what it likes.
+    let unusable = matches!(relation.kind, RelationKind::Unusable { .. });
+    let table = as_table(relation);
+    let free = unusable && key_to_be(&table, context.rules).is_none_or(|key| key_of(kind, columns) == Some(key));
+    if same || free {
         return Ok(());
     }
     Err(Refusal::unsupported(format!(

@@ -1,9 +1,11 @@
 //! Constraints and indexes that would promise what several shards cannot keep: uniqueness without the key, references to rows of other shards.
 
-use pg_query::protobuf::{ConstrType, Constraint, IndexStmt, Node as Wrapped};
+use pg_query::protobuf::{ConstrType, Constraint, IndexElem, IndexStmt, Node as Wrapped};
 
+use super::fill::check_moments;
 use super::table::{Table, as_table, existing, key_of};
 use crate::catalog::RelationKind;
+use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
 use crate::plan::{Context, Refusal};
 use crate::sql::{Node, names};
@@ -21,13 +23,15 @@ pub fn check_constraint(
             None => names::strings(list).unwrap_or_default().into_iter().map(str::to_owned).collect(),
         }
     };
+    check_moments(table, constraint, column)?;
     match constraint.contype() {
         // USING INDEX: the index was checked when it was made.
         ConstrType::ConstrPrimary | ConstrType::ConstrUnique if constraint.indexname.is_empty() => {
             check_unique(table, &own(&constraint.keys))
         }
         ConstrType::ConstrExclusion => {
-            let equal: Vec<_> = constraint.exclusions.iter().filter_map(excluded_by_equality).collect();
+            let equal: Vec<_> =
+                constraint.exclusions.iter().filter_map(|node| excluded_by_equality(node, context)).collect();
             check_unique(table, &equal)
         }
         ConstrType::ConstrForeign => check_foreign(table, constraint, &own(&constraint.fk_attrs), context),
@@ -35,17 +39,30 @@ pub fn check_constraint(
     }
 }
 
-fn excluded_by_equality(node: &Wrapped) -> Option<String> {
+fn excluded_by_equality(node: &Wrapped, context: &Context<'_>) -> Option<String> {
     let Some(Node::List(pair)) = &node.node else { return None };
     let [element, operator] = pair.items.as_slice() else { return None };
     match (&element.node, &operator.node) {
         (Some(Node::IndexElem(element)), Some(Node::List(operator)))
-            if names::operator(&operator.items).is_some_and(|(name, _)| name == "=") =>
+            if names::operator(&operator.items).is_some_and(|op| Builder::new(context).equals(op)) =>
         {
-            Some(element.name.clone())
+            plain_element(element, context)
         }
         _ => None,
     }
+}
+
+/// The column of an index, if values that the index takes for equal are of one hash: with a collation or operators of its own they may
+/// not be.
+fn plain_element(element: &IndexElem, context: &Context<'_>) -> Option<String> {
+    let plain = element.opclass.is_empty() && !is_nondeterministic(&element.collation, context);
+    plain.then(|| element.name.clone())
+}
+
+/// Whether different texts may be equal in the collation of this name.
+pub fn is_nondeterministic(name: &[Wrapped], context: &Context<'_>) -> bool {
+    let parts = names::strings(name).unwrap_or_default();
+    parts.last().is_some_and(|name| context.catalog.nondeterministic.contains(*name))
 }
 
 fn check_unique(table: &Table<'_>, columns: &[String]) -> Result<(), Stop> {
@@ -142,7 +159,7 @@ pub fn check_index(index: &IndexStmt, context: &Context<'_>) -> Result<(), Stop>
         .index_params
         .iter()
         .filter_map(|node| match &node.node {
-            Some(Node::IndexElem(element)) => Some(element.name.clone()),
+            Some(Node::IndexElem(element)) => plain_element(element, context),
             _ => None,
         })
         .collect();

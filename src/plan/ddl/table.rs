@@ -2,11 +2,14 @@
 //! shards), or change where a table's rows live.
 
 use pg_query::protobuf::{
-    ColumnDef, ConstrType, Constraint, CreateStmt, ObjectType, RangeVar, TableLikeClause, TypeName,
+    ColumnDef, ConstrType, Constraint, CreateSchemaStmt, CreateStmt, Node as Wrapped, ObjectType, RangeVar,
+    RoleSpecType, TableLikeClause, TypeName,
 };
 
 use super::alter::{check_alter, check_rename, same_kind};
-use super::constraint::{check_constraint, check_index};
+use super::constraint::{check_constraint, check_index, is_nondeterministic};
+use super::earlier::Earlier;
+use super::fill::{check_bound, check_domain};
 use crate::catalog::{Column, ColumnDefault, Oid, Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
@@ -30,16 +33,18 @@ pub fn check(node: &Node, context: &Context<'_>) -> Result<(), Stop> {
         Node::CreateForeignTableStmt(create) => {
             create.base_stmt.as_ref().map_or(Ok(()), |create| check_create(create, context))
         }
-        Node::CreateSchemaStmt(schema) => {
-            schema.schema_elts.iter().filter_map(|node| node.node.as_ref()).try_for_each(|node| check(node, context))
+        Node::CreateSchemaStmt(schema) => check_schema(schema, context),
+        Node::CreateDomainStmt(create) => {
+            check_domain(create.type_name.as_ref(), create.constraints.iter().filter_map(|node| node.node.as_ref()))
         }
+        Node::AlterDomainStmt(alter) => check_domain(None, names::inner(&alter.def).into_iter()),
         Node::IndexStmt(index) => check_index(index, context),
         Node::AlterTableStmt(alter) => check_alter(alter, context),
         Node::RenameStmt(rename) => check_rename(rename, context),
         Node::AlterObjectSchemaStmt(alter) if alter.object_type() == ObjectType::ObjectTable => {
             let Some(relation) = existing(alter.relation.as_ref(), context) else { return Ok(()) };
             let kind = context.rules.kind(&alter.newschema, &relation.name, &relation.columns);
-            same_kind(&relation, &kind, &relation.columns)
+            same_kind(&relation, &kind, &relation.columns, context)
         }
         _ => Ok(()),
     }
@@ -49,13 +54,45 @@ pub fn existing(name: Option<&RangeVar>, context: &Context<'_>) -> Option<std::s
     let name = name?;
     let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
     let relation = Builder::new(context).relation(schema, &name.relname).cloned()?;
-    let table = match relation.kind {
+    is_table(&relation).then_some(relation)
+}
+
+/// Neither a view nor a sequence, nor PostgreSQL's own.
+pub fn is_table(relation: &Relation) -> bool {
+    match relation.kind {
         RelationKind::Sharded { .. } | RelationKind::Reference | RelationKind::Home | RelationKind::Unusable { .. } => {
             true
         }
         RelationKind::System | RelationKind::View { .. } | RelationKind::Sequence => false,
-    };
-    table.then_some(relation)
+    }
+}
+
+// CREATE SCHEMA
+
+/// Its elements are made in it, and may name each other: what the catalog does not have yet cannot be judged.
+fn check_schema(create: &CreateSchemaStmt, context: &Context<'_>) -> Result<(), Stop> {
+    let owner = create.authrole.as_ref().map(|role| match role.roletype() {
+        RoleSpecType::RolespecCstring => role.rolename.as_str(),
+        _ => context.role,
+    });
+    let name = if create.schemaname.is_empty() { owner.unwrap_or_default() } else { create.schemaname.as_str() };
+    let path: Vec<String> = std::iter::once(name.to_owned()).chain(context.search_path.iter().cloned()).collect();
+    let context = Context { search_path: &path, ..*context };
+    let mut earlier = Earlier::default();
+    for node in create.schema_elts.iter().filter_map(|node| node.node.as_ref()) {
+        earlier.note(node);
+    }
+    for node in create.schema_elts.iter().filter_map(|node| node.node.as_ref()) {
+        if let Some(named) = earlier.decides(node) {
+            return Err(Refusal::unsupported(format!(
+                "what CREATE SCHEMA makes cannot be checked against \"{named}\", which it makes too"
+            ))
+            .hint("CREATE SCHEMA first, then its tables, indexes and constraints.")
+            .into());
+        }
+        check(node, &context)?;
+    }
+    Ok(())
 }
 
 // CREATE TABLE
@@ -82,20 +119,22 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
         match &node.node {
             Some(Node::ColumnDef(definition)) => columns.push(column(definition)),
             Some(Node::TableLikeClause(like)) => {
-                let relation = existing(like.relation.as_ref(), context);
+                let relation = liked(like, context)?;
                 let generated = like.options & LIKE_GENERATED != 0;
                 let copied = |column: &Column| Column { generated: column.generated && generated, ..column.clone() };
-                columns.extend(relation.iter().flat_map(|relation| relation.columns.iter().map(copied)));
+                columns.extend(relation.columns.iter().map(copied));
             }
             _ => {}
         }
     }
     let kind = context.rules.kind(schema, &name.relname, &columns);
+    check_key_collation(create, key_of(&kind, &columns), context)?;
     let primary_key = primary_key(create);
     let table = Table { schema, name: &name.relname, columns, primary_key, kind };
     if let RelationKind::Unusable { reason } = &table.kind {
         return Err(Refusal::unsupported(format!("table \"{}\" could not be used: {reason}", table.name)).into());
     }
+    check_bound(&table, create.partbound.as_ref())?;
     for parent in &create.inh_relations {
         if let Some(Node::RangeVar(parent)) = &parent.node
             && let Some(parent) = existing(Some(parent), context)
@@ -120,6 +159,37 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
 
 /// CREATE_TABLE_LIKE_GENERATED, parsenodes.h.
 const LIKE_GENERATED: u32 = 1 << 4;
+
+/// Texts that are equal must be of one hash.
+fn check_key_collation(create: &CreateStmt, key: Option<&str>, context: &Context<'_>) -> Result<(), Stop> {
+    let collated = |node: &Wrapped| match &node.node {
+        Some(Node::ColumnDef(column)) if Some(column.colname.as_str()) == key => {
+            column.coll_clause.as_ref().is_some_and(|clause| is_nondeterministic(&clause.collname, context))
+        }
+        _ => false,
+    };
+    if !create.table_elts.iter().any(collated) {
+        return Ok(());
+    }
+    Err(Refusal::unsupported(format!(
+        "the sharding key \"{}\" has a nondeterministic collation, in which texts of different hashes are equal",
+        key.unwrap_or_default()
+    ))
+    .hint("Give the key a deterministic collation.")
+    .into())
+}
+
+/// What LIKE takes the columns of: a table, a view, or one of PostgreSQL's own.
+fn liked(like: &TableLikeClause, context: &Context<'_>) -> Result<std::sync::Arc<Relation>, Stop> {
+    let name = like.relation.as_ref().ok_or(Stop::Fails)?;
+    let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
+    let found = Builder::new(context).relation(schema, &name.relname).cloned();
+    found.ok_or_else(|| {
+        Refusal::unsupported(format!("LIKE \"{}\": no table or view of that name is known", name.relname))
+            .hint("List the columns.")
+            .into()
+    })
+}
 
 /// CREATE_TABLE_LIKE_INDEXES, parsenodes.h.
 const LIKE_INDEXES: u32 = 1 << 6;

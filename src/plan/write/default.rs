@@ -78,6 +78,15 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// Whether a column's default draws numbers.
+    pub fn draws_default(&self, column: &Column) -> Result<bool, Stop> {
+        Ok(match &column.default {
+            ColumnDefault::None => false,
+            ColumnDefault::Sequence => true,
+            ColumnDefault::Expression(text) => self.default_call(text)? == Call::Sequence,
+        })
+    }
+
     /// The same for COPY FROM with these columns; without its key COPY is refused in words of its own.
     pub fn check_copied(&self, relation: &Relation, given: &[usize]) -> Result<(), Stop> {
         let mut given = given.to_vec();

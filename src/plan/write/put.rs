@@ -71,7 +71,8 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     let Some(select) = with(insert, select) else { return Ok(None) };
     let Some(width) = width(&select, context)? else { return Ok(None) };
     let Some(given) = given(insert, &relation, width) else { return Ok(None) };
-    let Some(text) = shell(insert, &relation, &given) else { return Ok(None) };
+    let omitted = omitted(&relation, &given, context)?;
+    let Some(text) = shell(insert, &relation, &given, &omitted) else { return Ok(None) };
     if !same_tail(insert, &relation, &text.1, context)? {
         return Ok(None);
     }
@@ -79,12 +80,13 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     let mut declared = context.declared_types.to_vec();
     declared.resize(declared.len().max(parameters), 0);
     let context = Context { declared_types: &declared, ..*context };
-    let omitted = omitted(&relation, &given);
     let Some(mut gather) = gather::wherever_drawn(&select, "rows for other shards", &context)? else { return Ok(None) };
     let draws = gather::drawn(&select, &context)? != gather::Drawn::Not;
     let mut defaults = Defaults::new();
+    let mut draws_default = false;
     for at in &omitted {
         let Some(column) = relation.columns.get(*at) else { return Ok(None) };
+        draws_default |= Builder::new(&context).draws_default(column)?;
         let Some(text) = default_text(column) else { return Ok(None) };
         if !defaults.add(&quoted(&column.name), text)? {
             return Ok(None);
@@ -115,10 +117,7 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
         table: format!("{}.{}", quoted(&relation.schema), quoted(&relation.name)),
         relation: relation.name.clone(),
         columns: given.iter().map(name).collect(),
-        draws: draws
-            || omitted
-                .iter()
-                .any(|at| relation.columns.get(*at).is_some_and(|column| column.default == ColumnDefault::Sequence)),
+        draws: draws || draws_default,
         defaults: defaults.made,
         store,
         insert: (!plain).then_some(text),
@@ -182,30 +181,35 @@ fn given(insert: &InsertStmt, relation: &Relation, width: usize) -> Option<Vec<u
 
 /// Columns left out whose defaults the shards must not compute for themselves: each would have its own time or count, and which shard a row
 /// belongs to must be known before.
-fn omitted(relation: &Relation, given: &[usize]) -> Vec<usize> {
+fn omitted(relation: &Relation, given: &[usize], context: &Context<'_>) -> Result<Vec<usize>, Stop> {
+    let builder = Builder::new(context);
     let own = |at: usize, column: &Column| match (&relation.kind, &column.default) {
-        (RelationKind::Home, _) | (_, ColumnDefault::None) => false,
-        (_, ColumnDefault::Sequence) | (RelationKind::Reference, _) => true,
-        (RelationKind::Sharded { key, .. }, _) => at == *key || super::wanted::tells_time(column),
-        _ => false,
+        (RelationKind::Home, _) | (_, ColumnDefault::None) => Ok(false),
+        (_, ColumnDefault::Sequence) | (RelationKind::Reference, _) => Ok(true),
+        (RelationKind::Sharded { key, .. }, _) if at == *key || super::wanted::tells_time(column) => Ok(true),
+        (RelationKind::Sharded { .. }, _) => Ok::<_, Stop>(builder.own_default(relation, column)?.is_some()),
+        _ => Ok(false),
     };
-    let columns = relation.columns.iter().enumerate();
-    let left_out = columns.filter(|(at, column)| !given.contains(at) && !column.generated && own(*at, column));
-    left_out.map(|(at, _)| at).collect()
+    let mut left_out = Vec::new();
+    for (at, column) in relation.columns.iter().enumerate() {
+        if !given.contains(&at) && !column.generated && own(at, column)? {
+            left_out.push(at);
+        }
+    }
+    Ok(left_out)
 }
 
 /// INSERT up to its rows and from behind them, as PostgreSQL's printer writes them.
-fn shell(insert: &InsertStmt, relation: &Relation, given: &[usize]) -> Option<(String, String)> {
+fn shell(insert: &InsertStmt, relation: &Relation, given: &[usize], omitted: &[usize]) -> Option<(String, String)> {
     const ROWS: &str = " VALUES ('pgbraid_rows')";
     let mut insert = insert.clone();
     insert.select_stmt = sql::parse(ROWS).ok()?.statements.pop()?.tree?.stmt;
     insert.with_clause = None;
-    let omitted = omitted(relation, given);
     let column = |at: &usize| {
         let target = ResTarget { name: relation.columns.get(*at)?.name.clone(), ..ResTarget::default() };
         Some(Wrapped { node: Some(Node::ResTarget(Box::new(target))) })
     };
-    insert.cols = given.iter().chain(&omitted).map(column).collect::<Option<_>>()?;
+    insert.cols = given.iter().chain(omitted).map(column).collect::<Option<_>>()?;
     let always = |at: &usize| relation.columns.get(*at).is_some_and(|column| column.always);
     if omitted.iter().any(always) {
         insert.r#override = OverridingKind::OverridingSystemValue as i32;
