@@ -262,6 +262,11 @@ impl Joiner for CopyAnswers {
                 let rows = tag_rows(tag(frame.body)).1.unwrap_or(0);
                 self.rows = if self.sum { self.rows + rows } else { rows };
             }
+    /// Whether all get the same rows.
+    pub fn replicates(&self) -> bool {
+        !self.sum
+    }
+
             b'N' if frame.server == 0 => return Handling::Forward,
             _ => {}
         }

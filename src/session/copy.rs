@@ -141,8 +141,11 @@ impl Session {
             if answers.error.is_some() {
                 return Ok(());
             }
-            for enlisted in self.link.servers.get_mut(part.clone()).unwrap_or_default() {
-                enlisted.server.send_query(text, Audience::Joiner);
+            for at in part.clone() {
+                if answers.replicates() {
+                    self.send_turn(text, at);
+                }
+                self.link.servers[at].server.send_query(text, Audience::Joiner);
             }
             loop {
                 while self.link.pump_all(answers)?.is_some() {}
