@@ -3,9 +3,14 @@
 use pg_query::protobuf::{AlterTableCmd, AlterTableStmt, AlterTableType, ColumnDef, ObjectType, RangeVar, RenameStmt};
 
 use super::constraint::check_constraint;
-use super::table::{Table, as_table, column, column_constraints, column_type, default_of, existing, key_of, same_rows};
+use super::table::{
+    Table, as_table, check_default, check_moment, column, column_constraints, column_type, default_of, existing,
+    key_of, same_rows,
+};
 use crate::catalog::{Column, ColumnDefault, Relation, RelationKind, key_type};
+use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
+use crate::plan::write::differing::{has_clock, has_moment, reads_moments};
 use crate::plan::{Context, Refusal};
 use crate::sql::{Node, names};
 
@@ -40,6 +45,7 @@ fn check_command(
                 return Ok(());
             }
             fills_rows(table, definition, &added)?;
+            check_default(table, definition)?;
             table.columns.push(added);
             let kind = context.rules.kind(table.schema, table.name, &table.columns);
             same_kind(relation, &kind, &table.columns)?;
@@ -59,6 +65,14 @@ fn check_command(
                 Err(key_change(table, "changing the type of").into())
             }
         }
+        (AlterTableType::AtAlterColumnType, Some(Node::ColumnDef(definition))) => {
+            names::inner(&definition.raw_default).map_or(Ok(()), |using| check_using(table, relation, using, context))
+        }
+        (AlterTableType::AtColumnDefault, Some(default)) => {
+            let column = relation.columns.iter().find(|column| column.name == command.name);
+            let steady = column.is_some_and(|column| !reads_moments(column));
+            Ok(check_moment(table, &command.name, default, steady)?)
+        }
         (AlterTableType::AtAttachPartition, Some(Node::PartitionCmd(partition))) => {
             let child = alterable(partition.name.as_ref(), context);
             child.map_or(Ok(()), |child| same_rows(&as_table(&child), relation))
@@ -68,6 +82,26 @@ fn check_command(
         }
         _ => Ok(()),
     }
+}
+
+/// Each shard computes the new values for itself.
+fn check_using(table: &Table<'_>, relation: &Relation, using: &Node, context: &Context<'_>) -> Result<(), Stop> {
+    let type_of = |node: &Node| {
+        let Node::ColumnRef(column) = node else { return None };
+        let name = names::strings(&column.fields)?.pop()?;
+        Some(relation.columns.iter().find(|column| column.name == name)?.type_oid)
+    };
+    let differs = match table.kind {
+        RelationKind::Reference => Builder::new(context).may_differ(using, &type_of)?,
+        RelationKind::Sharded { .. } => has_clock(using) || has_moment(using),
+        _ => false,
+    };
+    if !differs {
+        return Ok(());
+    }
+    Err(Refusal::unsupported(format!("this USING may give rows of \"{}\" another value on each shard", table.name))
+        .hint("Add a column, fill it with values that are computed once, and drop the old one; read dates from texts by to_date or to_timestamp.")
+        .into())
 }
 
 /// int2 to int8, varchar to text: the value and its hash stay.
@@ -89,6 +123,7 @@ fn hashes_alike(kind: &RelationKind, new: crate::catalog::KeyType) -> bool {
 fn fills_rows(table: &Table<'_>, definition: &ColumnDef, added: &Column) -> Result<(), Refusal> {
     let reference = table.kind == RelationKind::Reference;
     let sharded = matches!(table.kind, RelationKind::Sharded { .. });
+    let tells_time = default_of(definition).is_some_and(has_clock);
     let constant = default_of(definition).is_none_or(|node| {
         matches!(node, Node::AConst(_))
             || matches!(node, Node::TypeCast(cast) if matches!(names::inner(&cast.arg), Some(Node::AConst(_))))
@@ -96,6 +131,7 @@ fn fills_rows(table: &Table<'_>, definition: &ColumnDef, added: &Column) -> Resu
     let why = match &added.default {
         ColumnDefault::Sequence if reference || sharded => "would number existing rows on each shard for itself",
         ColumnDefault::Expression(_) if reference && !constant => "may give existing rows another value on each shard",
+        ColumnDefault::Expression(_) if sharded && tells_time => "would give existing rows each shard's own time",
         _ => return Ok(()),
     };
     Err(Refusal::unsupported(format!("the default of the new column \"{}\" of \"{}\" {why}", added.name, table.name))

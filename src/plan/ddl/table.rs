@@ -11,6 +11,7 @@ use crate::catalog::{Column, ColumnDefault, Oid, Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
 use crate::plan::key;
+use crate::plan::write::differing::{has_moment, is_steady_type};
 use crate::plan::{Context, Refusal};
 use crate::sql::{Node, names};
 
@@ -108,7 +109,10 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
     }
     for node in create.table_elts.iter().chain(&create.constraints) {
         match &node.node {
-            Some(Node::ColumnDef(definition)) => column_constraints(&table, definition, context)?,
+            Some(Node::ColumnDef(definition)) => {
+                check_default(&table, definition)?;
+                column_constraints(&table, definition, context)?;
+            }
             Some(Node::Constraint(constraint)) => check_constraint(&table, constraint, None, context)?,
             _ => {}
         }
@@ -196,6 +200,26 @@ pub fn default_of(definition: &ColumnDef) -> Option<&Node> {
         }
         _ => None,
     })
+}
+
+/// The same for a column's definition.
+pub fn check_default(table: &Table<'_>, definition: &ColumnDef) -> Result<(), Refusal> {
+    let steady = definition.type_name.as_ref().is_some_and(is_steady_type);
+    default_of(definition).map_or(Ok(()), |default| check_moment(table, &definition.colname, default, steady))
+}
+
+/// A default like `'now'` is the moment at which it was made, which is each shard's own.
+pub fn check_moment(table: &Table<'_>, column: &str, default: &Node, steady: bool) -> Result<(), Refusal> {
+    let several = matches!(table.kind, RelationKind::Reference | RelationKind::Sharded { .. });
+    let constant = matches!(default, Node::AConst(_));
+    if !several || (constant && steady) || !has_moment(default) {
+        return Ok(());
+    }
+    Err(Refusal::unsupported(format!(
+        "the default of \"{column}\" of \"{}\" would be the moment at which each shard reads it",
+        table.name
+    ))
+    .hint("Use DEFAULT now() or current_date."))
 }
 
 fn draws_number(node: &Node) -> bool {
