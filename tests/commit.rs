@@ -26,6 +26,8 @@ mod moment;
 mod rights;
 #[path = "commit/snapshot.rs"]
 mod snapshot;
+#[path = "commit/turns.rs"]
+mod turns;
 #[path = "commit/ways.rs"]
 mod ways;
 #[path = "commit/wires.rs"]

@@ -8,8 +8,9 @@ use super::copy_lines::SentLines;
 use super::link::Enlisted;
 use super::relay::{Frame, Handling, Joiner};
 use crate::catalog::KeyType;
+use crate::plan::relative_time;
 use crate::pool::expect::Step;
-use crate::wire::copy::{FeedError, Piece, Splitter};
+use crate::wire::copy::{FeedError, Field, Piece, Splitter};
 use crate::wire::fields::{fields, tag, tag_rows};
 use crate::wire::frame;
 use crate::wire::reply::Report;
@@ -36,6 +37,7 @@ pub enum Router {
 #[derive(Debug)]
 pub struct CopyIn {
     router: Router,
+    watched: Vec<Splitter>,
     relation: String,
     lines: Vec<SentLines>,
     /// Where, in each server's outbound bytes, the length of the CopyData frame being written is.
@@ -46,7 +48,12 @@ impl CopyIn {
     /// `servers`: how many take part; with a router by key, the one at index i is shard i's.
     pub fn new(router: Router, relation: String, servers: usize) -> Self {
         let lines = (0..servers).map(|_| SentLines::default()).collect();
-        CopyIn { router, relation, lines, open_frames: vec![None; servers] }
+        CopyIn { router, watched: Vec::new(), relation, lines, open_frames: vec![None; servers] }
+    }
+
+    /// Refuses rows in which a field that one of these finds would be read as the time of reading.
+    pub fn watching(self, watched: Vec<Splitter>) -> Self {
+        CopyIn { watched, ..self }
     }
 
     /// Takes note of CopyInResponse: format (1), count of columns (2), their formats.
@@ -61,7 +68,9 @@ impl CopyIn {
     /// # Errors
     /// The data cannot be taken apart, or a row has a NULL key.
     pub fn feed(&mut self, chunk: &[u8], servers: &mut [Enlisted]) -> Result<(), Box<Report>> {
-        let CopyIn { router, relation, lines, open_frames } = self;
+        let CopyIn { router, watched, relation, lines, open_frames } = self;
+        let seen = watched.iter_mut().try_for_each(|splitter| splitter.feed(chunk, &mut steady));
+        seen.map_err(|error| Box::new(report(error, relation)))?;
         let result = match router {
             Router::Same => {
                 for (open, enlisted) in open_frames.iter_mut().zip(servers.iter_mut()) {
@@ -83,7 +92,9 @@ impl CopyIn {
     /// # Errors
     /// As [`CopyIn::feed`].
     pub fn finish(&mut self, servers: &mut [Enlisted]) -> Result<(), Box<Report>> {
-        let CopyIn { router, relation, lines, open_frames } = self;
+        let CopyIn { router, watched, relation, lines, open_frames } = self;
+        let seen = watched.iter_mut().try_for_each(|splitter| splitter.finish(&mut steady));
+        seen.map_err(|error| Box::new(report(error, relation)))?;
         let result = match router {
             Router::Same => Ok(()),
             Router::ByKey { splitter, key_type, format, map } => {
@@ -131,6 +142,18 @@ enum Misplaced {
     Null { line: u64 },
     /// Its key is text in an encoding that is not converted.
     Unreadable { line: u64 },
+    /// Each shard would read another moment from it.
+    Moment { line: u64 },
+}
+
+/// Refuses a row whose field would be read as the time of reading.
+fn steady(piece: Piece<'_>) -> Result<(), Misplaced> {
+    match piece {
+        Piece::Row { key: Field::Value(text), line, .. } if relative_time(&String::from_utf8_lossy(text)) => {
+            Err(Misplaced::Moment { line })
+        }
+        Piece::Header(_) | Piece::Row { .. } | Piece::End => Ok(()),
+    }
 }
 
 struct Rows<'a> {
@@ -200,12 +223,19 @@ fn report(error: FeedError<Misplaced>, relation: &str) -> Report {
             report
         }
         FeedError::Sink(misplaced) => {
-            let (sqlstate, what, line) = match misplaced {
-                Misplaced::Null { line } => ("23502", "null value", line),
-                Misplaced::Unreadable { line } => ("0A000", "value in another encoding than UTF8", line),
+            let key = |what| format!("{what} in the key column of relation \"{relation}\" has no shard");
+            let (sqlstate, text, line) = match misplaced {
+                Misplaced::Null { line } => ("23502", key("null value"), line),
+                Misplaced::Unreadable { line } => ("0A000", key("value in another encoding than UTF8"), line),
+                Misplaced::Moment { line } => {
+                    let text = format!("a word for the current time in data for the reference table \"{relation}\"");
+                    ("0A000", text, line)
+                }
             };
-            let text = format!("{what} in the key column of relation \"{relation}\" has no shard");
             let mut report = Report::error(sqlstate, text);
+            if let Misplaced::Moment { .. } = misplaced {
+                report.hint = Some("Write the date or time itself: each shard would read its own.".to_owned());
+            }
             report.context = Some(format!("COPY {relation}, line {line}"));
             report
         }
@@ -230,6 +260,11 @@ impl CopyAnswers {
     /// `sum`: the shards' counts are added up.
     pub fn new(servers: usize, sum: bool) -> Self {
         CopyAnswers { waiting: vec![false; servers], response: None, rows: 0, sum, error: None }
+    }
+
+    /// Whether all get the same rows.
+    pub fn replicates(&self) -> bool {
+        !self.sum
     }
 
     /// Whether a server waits for data.

@@ -91,6 +91,10 @@ pub struct Effects {
     pub locks: bool,
     /// It asks the server about itself.
     pub asks_server: bool,
+    /// Two servers may answer it differently: see [`Builder::note_differing`].
+    pub differs: bool,
+    /// A constant in it may be read as the time of reading.
+    pub moment: bool,
 }
 
 /// How a parameter is used.

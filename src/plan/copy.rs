@@ -5,6 +5,7 @@ use pg_query::protobuf::{CopyStmt, DefElem, Node as Wrapped};
 use super::builder::Builder;
 use super::from::unusable;
 use super::ir::Stop;
+use super::write::differing::reads_moments;
 use super::write::untriggered;
 use super::{Access, Context, CopyFormat, Output, Plan, Refusal, Route, Target};
 use crate::catalog::{KeyType, Relation, RelationKind};
@@ -17,6 +18,8 @@ pub struct CopyIn {
     pub relation: String,
     /// Which shards get which rows.
     pub target: CopyTarget,
+    /// Fields of a reference table's row that must not be read as the time of reading, which is each shard's own.
+    pub moments: Vec<usize>,
     /// Types of the fields of a row, by the home shard's numbers.
     pub types: Vec<crate::catalog::Oid>,
     /// How rows and fields are delimited.
@@ -170,7 +173,12 @@ fn copy_in(copy: &CopyStmt, options: &Options<'_>, context: &Context<'_>) -> Res
         }
     };
     let types = columns.iter().filter_map(|at| Some(relation.columns.get(*at)?.type_oid)).collect();
-    Ok(CopyIn { relation: relation.name.clone(), target, types, format: format(options, key)? })
+    let moments = |(field, at): (usize, &usize)| relation.columns.get(*at).is_some_and(reads_moments).then_some(field);
+    let moments = match target {
+        CopyTarget::Reference => columns.iter().enumerate().filter_map(moments).collect(),
+        CopyTarget::Home | CopyTarget::Sharded { .. } => Vec::new(),
+    };
+    Ok(CopyIn { relation: relation.name.clone(), target, moments, types, format: format(options, key)? })
 }
 
 /// Positions of the fields of a row: the columns listed, or all but generated ones.
@@ -186,13 +194,17 @@ fn listed_columns(relation: &Relation, list: &[Wrapped]) -> Result<Vec<usize>, S
     list.iter().map(|node| position(node).ok_or(Stop::Fails)).collect()
 }
 
-/// WHERE of COPY FROM only drops rows; sub-selects are not allowed in it (manual of PostgreSQL 15, COPY). Each shard of a
-/// reference table must drop the same ones.
+/// WHERE of COPY FROM only drops rows; sub-selects are not allowed in it (manual of PostgreSQL 15, COPY). Each shard must drop those that
+/// another would.
 fn check_condition(builder: &Builder<'_>, node: &Node, relation: &Relation) -> Result<(), Stop> {
-    let mut worst = super::function::Call::Steady;
-    builder.worst_call(node, &mut worst)?;
-    match (worst, &relation.kind) {
-        (super::function::Call::Steady, _) | (_, RelationKind::Home | RelationKind::Sequence) => Ok(()),
+    let type_of = |node: &Node| {
+        let Node::ColumnRef(column) = node else { return None };
+        let name = names::strings(&column.fields)?.pop()?;
+        Some(relation.columns.iter().find(|column| column.name == name)?.type_oid)
+    };
+    match relation.kind {
+        RelationKind::Home | RelationKind::Sequence => Ok(()),
+        _ if !builder.may_differ(node, &type_of)? => Ok(()),
         _ => Err(Refusal::unsupported(
             "COPY ... WHERE with a function that is not the same on every shard is not supported",
         )

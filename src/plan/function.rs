@@ -153,7 +153,7 @@ impl Builder<'_> {
         Ok((worst.unwrap_or(Call::Missing), set))
     }
 
-    fn visible(&self, schema: Option<&str>, function: &Function) -> bool {
+    pub fn visible(&self, schema: Option<&str>, function: &Function) -> bool {
         match schema {
             Some(schema) => function.schema == schema,
             None => function.schema == "pg_catalog" || self.path().contains(&function.schema),

@@ -3,6 +3,7 @@
 use shardmap::Key;
 
 use super::key::{self, Class, oid};
+use super::write::insert::relative_time;
 use super::{Arguments, NullKey, Pin, value};
 use crate::catalog::Oid;
 use crate::sql::erase::{self, Erased};
@@ -58,6 +59,14 @@ pub struct Literals<'a> {
     pub text: &'a str,
     /// Its literals.
     pub literals: &'a [Literal],
+}
+
+impl Literals<'_> {
+    /// Whether one may be read as the time of reading.
+    pub fn has_moment(&self) -> bool {
+        let mut texts = self.literals.iter().filter(|literal| literal.kind == LiteralKind::Text);
+        texts.any(|literal| relative_time(&erase::string(literal.token(self.text))))
+    }
 }
 
 impl Arguments for Literals<'_> {

@@ -62,6 +62,7 @@ pub use session::setting::{boolean as setting_boolean, check_value as check_sett
 pub use session::shown::shown;
 pub use shared::{Shared, Sharing, compile_shared};
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb};
+pub use write::insert::relative_time;
 pub use write::moving::Move;
 pub use write::put::{Put, Store};
 

@@ -9,6 +9,7 @@ use super::function::{self, Call};
 use super::ir::{Fact, Parts, Stop, Sublink, Term};
 use super::key::{Class, oid};
 use super::scope::{self, Place, Scope};
+use super::write::differing::{are_constants, is_steady_cast};
 use crate::catalog::Oid;
 use crate::sql::{Node, names, walk};
 
@@ -240,6 +241,7 @@ impl<'a> Builder<'a> {
     /// Notes what an expression contains.
     pub fn expression(&mut self, node: &'a Node, parts: &mut Parts) -> Result<(), Stop> {
         self.enter()?;
+        self.note_differing(node);
         match node {
             Node::ParamRef(parameter) => self.count_parameter(parameter.number),
             Node::ColumnRef(column) => match (self.place(node), names::strings(&column.fields).as_deref()) {
@@ -280,6 +282,13 @@ impl<'a> Builder<'a> {
             // A server says so.
             Node::TypeCast(cast) if !cast.type_name.as_ref().is_none_or(names::has_plain_modifiers) => {
                 return Err(Stop::Fails);
+            }
+            // The constant is not read as a date.
+            Node::TypeCast(cast) if is_steady_cast(cast) => return Ok(()),
+            Node::AExpr(expression) if self.beside_steady(expression) => {
+                return walk::children(node, &mut |child| {
+                    if are_constants(child) { Ok(()) } else { self.expression(child, parts) }
+                });
             }
             Node::CurrentOfExpr(_) => {
                 parts.local.get_or_insert_with(|| "a cursor is on one shard".to_owned());

@@ -9,7 +9,8 @@ use shardmap::ShardId;
 
 use super::literal::Literals;
 use super::{
-    Context, Destination, KeySource, Output, Placement, Plan, Planned, Refusal, Route, Several, Target, statement,
+    Access, Context, Destination, KeySource, Output, Placement, Plan, Planned, Refusal, Route, Several, Target,
+    statement,
 };
 use crate::sql::lift::Literal;
 use crate::sql::{self, erase};
@@ -127,7 +128,11 @@ impl Shared {
         home: ShardId,
         literals: &Literals<'_>,
     ) -> Option<Result<Destination, Refusal>> {
-        let Target::Keyed(keyed) = &self.route.target else { return Some(self.route.resolve(map, home, literals)) };
+        // A word like `now` is not what was planned, on several shards.
+        let moment = || self.route.access == Access::Write && literals.has_moment();
+        let Target::Keyed(keyed) = &self.route.target else {
+            return (!moment()).then(|| self.route.resolve(map, home, literals));
+        };
         // The usual one by a shorter way: one key, which one literal gives.
         if let [pin] = keyed.pins.as_slice()
             && let [KeySource::Literal(literal)] = pin.sources.as_slice()
@@ -147,7 +152,7 @@ impl Shared {
         }
         match self.route.resolve(map, home, literals) {
             Ok(destination @ (Destination::Any | Destination::One(_))) => Some(Ok(destination)),
-            other => self.any_shards.then_some(other),
+            other => (self.any_shards && !moment()).then_some(other),
         }
     }
 }

@@ -30,13 +30,26 @@ impl Session {
         let own = self.begin_own_block();
         let parts = self.gather_servers(&copy.target).await?;
         let answers = CopyAnswers::new(parts, !matches!(copy.target, CopyTarget::Reference));
-        let copy = CopyIn::new(router, copy.relation.clone(), parts);
+        let watched = self.watched(copy)?;
+        let copy = CopyIn::new(router, copy.relation.clone(), parts).watching(watched);
         let rows = self.run_copy(text, copy, answers, parts).await?;
         if own {
             self.commit_block().await?;
         }
         reply::complete(&mut self.link.client.outbound, &format!("COPY {rows}"));
         Ok(())
+    }
+
+    /// What finds the fields that must not be read as the time of reading. In binary format no field is.
+    fn watched(&self, copy: &crate::plan::CopyIn) -> Result<Vec<Splitter>, Failure> {
+        if copy.moments.is_empty() || matches!(copy.format, CopyFormat::Binary) {
+            return Ok(Vec::new());
+        }
+        if !copy.format.is_splittable() {
+            return Err(unsplittable().into());
+        }
+        let held = self.gateway.config.load().limits.held_bytes_max;
+        Ok(copy.moments.iter().map(|field| Splitter::new(&copy.format, *field, held)).collect())
     }
 
     fn router(&self, copy: &crate::plan::CopyIn) -> Result<Router, Failure> {
@@ -47,9 +60,7 @@ impl Session {
                 .into());
         }
         if !copy.format.is_splittable() {
-            return Err(Report::error("0A000", "COPY with this QUOTE cannot be taken apart for several shards")
-                .with_hint("Use another quote character, or text format.")
-                .into());
+            return Err(unsplittable().into());
         }
         let held = self.gateway.config.load().limits.held_bytes_max;
         Ok(Router::ByKey {
@@ -141,8 +152,11 @@ impl Session {
             if answers.error.is_some() {
                 return Ok(());
             }
-            for enlisted in self.link.servers.get_mut(part.clone()).unwrap_or_default() {
-                enlisted.server.send_query(text, Audience::Joiner);
+            for at in part.clone() {
+                if answers.replicates() {
+                    self.send_turn(text, at);
+                }
+                self.link.servers[at].server.send_query(text, Audience::Joiner);
             }
             loop {
                 while self.link.pump_all(answers)?.is_some() {}
@@ -241,6 +255,11 @@ impl Session {
             }
         }
     }
+}
+
+fn unsplittable() -> Report {
+    Report::error("0A000", "COPY with this QUOTE cannot be taken apart for several shards")
+        .with_hint("Use another quote character, or text format.")
 }
 
 enum Data {

@@ -112,7 +112,8 @@ impl Session {
         let own = self.begin_own_block();
         self.note_all_touched(Access::Write)?;
         self.enlist_all().await?;
-        let end = self.sing(text).await?;
+        let turn = self.turn(text);
+        let end = self.sing_behind(turn, text).await?;
         self.settle(own, &end, true).await
     }
 
@@ -125,6 +126,11 @@ impl Session {
 
     /// The same; what ends the answer is returned, to be sent when all is done.
     pub(super) async fn sing(&mut self, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
+        self.sing_behind(None, text).await
+    }
+
+    /// The same with a statement of the gateway's own before it.
+    async fn sing_behind(&mut self, own: Option<&[u8]>, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
         self.note_write_everywhere().await?;
         // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
@@ -134,6 +140,9 @@ impl Session {
                 break;
             }
             for enlisted in self.link.servers.get_mut(part).unwrap_or_default() {
+                if let Some(own) = own {
+                    enlisted.server.send_query(own, Audience::Gateway);
+                }
                 enlisted.server.send_query(text, Audience::Joiner);
             }
             self.relay_in_block(&mut chorus).await?;

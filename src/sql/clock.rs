@@ -66,15 +66,15 @@ pub fn find(text: &str) -> Vec<Clock> {
             continue;
         }
         let called = kind(at + 1) == Some(Token::Ascii40) && kind(at + 2) == Some(Token::Ascii41);
-        let of_statement = word.text.eq_ignore_ascii_case("statement_timestamp");
-        let of_transaction = ["now", "transaction_timestamp"].iter().any(|name| word.text.eq_ignore_ascii_case(name));
+        let of_statement = word.names("statement_timestamp");
+        let of_transaction = ["now", "transaction_timestamp"].iter().any(|name| word.names(name));
         if !called || !(of_statement || of_transaction) {
             continue;
         }
         let mut start = word.range.start;
         if at > 0 && kind(at - 1) == Some(Token::Ascii46) {
             match at.checked_sub(2).and_then(|before| tokens.get(before)) {
-                Some(schema) if schema.text.eq_ignore_ascii_case("pg_catalog") => start = schema.range.start,
+                Some(schema) if schema.names("pg_catalog") => start = schema.range.start,
                 _ => continue,
             }
         }
@@ -99,6 +99,12 @@ impl<'t> Word<'t> {
             return None;
         }
         Some(Word { kind, text: text.get(range.clone())?, range })
+    }
+
+    /// Whether it is this name, in quotes or without.
+    fn names(&self, name: &str) -> bool {
+        let quoted = self.text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        quoted.map_or_else(|| self.text.eq_ignore_ascii_case(name), |quoted| quoted == name)
     }
 }
 
@@ -127,14 +133,23 @@ mod tests {
     #[test]
     fn the_time_is_found_where_it_is_asked_for_and_nowhere_else() {
         let text = "UPDATE now SET a = now (), b = CURRENT_TIMESTAMP(3), c = 'now()', d = x.now(), e = pg_catalog.now(), \
-                    f = now.now, g = statement_timestamp() RETURNING current_date";
+                    f = now.now, g = statement_timestamp(), h = \"now\"(), i = \"NOW\"(), \"pg_catalog\".\"now\" () \
+                    RETURNING current_date";
         let found = find(text);
         let texts: Vec<_> = found.iter().map(|clock| &text[clock.range.clone()]).collect();
         assert_eq!(
             texts,
-            ["now ()", "CURRENT_TIMESTAMP(3)", "pg_catalog.now()", "statement_timestamp()", "current_date"]
+            [
+                "now ()",
+                "CURRENT_TIMESTAMP(3)",
+                "pg_catalog.now()",
+                "statement_timestamp()",
+                "\"now\"()",
+                "\"pg_catalog\".\"now\" ()",
+                "current_date"
+            ]
         );
-        assert!(found.iter().map(|clock| clock.returned).eq([false, false, false, false, true]));
+        assert!(found.iter().map(|clock| clock.returned).eq([false, false, false, false, false, false, true]));
         assert_eq!(found.get(1).map(|clock| clock.type_name.as_str()), Some("pg_catalog.timestamptz(3)"));
     }
 }

@@ -99,21 +99,6 @@ fn check_foreign(
         .hint(hint)
         .into())
     };
-    // The row would stay on the shard of its old key. A key that is referenced cannot be changed where ON UPDATE CASCADE follows it.
-    let changes_key = |updates: &str| {
-        let mine = table.key().filter(|mine| columns.iter().any(|column| column == mine))?;
-        let set = names::strings(&constraint.fk_del_set_cols).unwrap_or_default();
-        let deletes = matches!(constraint.fk_del_action.as_str(), "n" | "d") && (set.is_empty() || set.contains(&mine));
-        let updated = &constraint.fk_upd_action;
-        match deletes {
-            true => Some(("ON DELETE would change the sharding key", "List the columns to set, without the key.")),
-            false if !updated.is_empty() && updates.contains(updated.as_str()) => Some((
-                "ON UPDATE would change the sharding key",
-                "Leave the action out, and change the rows of both tables.",
-            )),
-            false => None,
-        }
-    };
     match (&table.kind, kind) {
         (RelationKind::Sharded { .. }, RelationKind::Sharded { .. }) => {
             let (mine, theirs) = (table.key().unwrap_or_default(), key_of(kind, theirs).unwrap_or_default());
@@ -133,10 +118,10 @@ fn check_foreign(
                     "Add the sharding key to both sides, and name the referenced columns.",
                 );
             }
-            changes_key("nd").map_or(Ok(()), |(why, hint)| refuse(why, hint))
+            key_change(table, constraint, columns, "nd").map_or(Ok(()), |(why, hint)| refuse(why, hint))
         }
         (RelationKind::Sharded { .. }, RelationKind::Reference) => {
-            changes_key("cnd").map_or(Ok(()), |(why, hint)| refuse(why, hint))
+            key_change(table, constraint, columns, "cnd").map_or(Ok(()), |(why, hint)| refuse(why, hint))
         }
         (_, RelationKind::Reference) | (RelationKind::Home, RelationKind::Home) => Ok(()),
         (RelationKind::Sharded { .. }, _) => {
@@ -151,6 +136,26 @@ fn check_foreign(
         ),
         _ => Ok(()),
     }
+}
+
+/// Why, and what to do instead, if an action of a foreign key changes the sharding key: the row would stay on the shard of its old one.
+/// `updates`: the actions of ON UPDATE that do. A key that is referenced cannot be changed where ON UPDATE CASCADE follows it.
+fn key_change(
+    table: &Table<'_>,
+    constraint: &Constraint,
+    columns: &[String],
+    updates: &str,
+) -> Option<(&'static str, &'static str)> {
+    let mine = table.key().filter(|mine| columns.iter().any(|column| column == mine))?;
+    let set = names::strings(&constraint.fk_del_set_cols).unwrap_or_default();
+    if matches!(constraint.fk_del_action.as_str(), "n" | "d") && (set.is_empty() || set.contains(&mine)) {
+        return Some(("ON DELETE would change the sharding key", "List the columns to set, without the key."));
+    }
+    let updated = &constraint.fk_upd_action;
+    (!updated.is_empty() && updates.contains(updated.as_str())).then_some((
+        "ON UPDATE would change the sharding key",
+        "Leave the action out, and change the rows of both tables.",
+    ))
 }
 
 pub fn check_index(index: &IndexStmt, context: &Context<'_>) -> Result<(), Stop> {

@@ -126,8 +126,11 @@ fn command_names<'n>(command: &'n AlterTableCmd, found: &mut Vec<&'n RangeVar>) 
 
 /// Tables that are referred to; and whether any of the constraints depends on the key.
 fn constraint_names<'n>(constraints: &'n [Wrapped], found: &mut Vec<&'n RangeVar>) -> bool {
-    let nodes = constraints.iter().filter_map(|node| node.node.as_ref());
-    nodes.fold(false, |promises, node| constraint_name(node, found) || promises)
+    let mut promises = false;
+    for node in constraints.iter().filter_map(|node| node.node.as_ref()) {
+        promises |= constraint_name(node, found);
+    }
+    promises
 }
 
 fn constraint_name<'n>(node: &'n Node, found: &mut Vec<&'n RangeVar>) -> bool {

@@ -32,14 +32,14 @@ pub fn check_added(
     let builder = Builder::new(context);
     match default_of(definition) {
         Some(default) if column_may_be_time(added) && mentions_moment(default) => Err(refuse(TIMES)),
-        Some(default) => builder.differs(default, table)?.map_or(Ok(()), |why| Err(refuse(why))),
+        Some(default) => builder.why_not(default, table)?.map_or(Ok(()), |why| Err(refuse(why))),
         None => {
             for text in domain_defaults(definition.type_name.as_ref(), context) {
                 let script = sql::parse(&format!("SELECT {text}")).map_err(|_| refuse(VALUES))?;
                 let node = script.statements.first().and_then(Statement::node).ok_or_else(|| refuse(VALUES))?;
                 let Node::SelectStmt(select) = node else { return Err(refuse(VALUES)) };
                 for node in select.target_list.iter().filter_map(|node| node.node.as_ref()) {
-                    if let Some(why) = builder.differs(node, table)? {
+                    if let Some(why) = builder.why_not(node, table)? {
                         return Err(refuse(why));
                     }
                 }
@@ -55,7 +55,7 @@ pub fn check_using(table: &Table<'_>, changed: &Column, using: &Node, context: &
         return Ok(());
     }
     let moment = column_may_be_time(changed) && mentions_moment(using);
-    let why = if moment { Some(TIMES) } else { Builder::new(context).differs(using, table)? };
+    let why = if moment { Some(TIMES) } else { Builder::new(context).why_not(using, table)? };
     match why {
         None => Ok(()),
         Some(why) => Err(Refusal::unsupported(format!(
@@ -85,7 +85,7 @@ fn domain_defaults<'c>(name: Option<&TypeName>, context: &Context<'c>) -> &'c [S
 impl Builder<'_> {
     /// Why each shard must not compute an expression for the rows of a table for itself, if it must not. Where every row is on one shard
     /// only, each may have a value of its own (`random()`).
-    fn differs(&self, node: &Node, table: &Table<'_>) -> Result<Option<&'static str>, Stop> {
+    fn why_not(&self, node: &Node, table: &Table<'_>) -> Result<Option<&'static str>, Stop> {
         let mut worst = Call::Steady;
         self.worst_call(node, &mut worst)?;
         let reference = table.kind == RelationKind::Reference;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{InsertStmt, Node as Wrapped, SelectStmt, SetOperation as AstSet};
 
+use super::differing::is_steady_constant;
 use super::wanted::{Computable, Wanted, tells_time};
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
 use crate::plan::builder::{Builder, Write, WriteBody, WriteVerb};
@@ -74,7 +75,9 @@ impl<'a> Builder<'a> {
                 }
                 given.push(*at);
                 self.inferred(value, relation.columns.get(*at));
-                if self.want_value(value, relation, key, number, *at, item)? {
+                if self.want_value(value, relation, key, number, *at, item)?
+                    || is_steady_constant(value, relation.columns.get(*at))
+                {
                     continue;
                 }
                 self.expression(value, &mut parts)?;
@@ -275,9 +278,11 @@ fn constant_value(node: &Node, column: Option<&Column>) -> Result<(), Stop> {
     };
     match node {
         Node::AConst(_) => {
-            let temporal = column.is_none_or(|column| TEMPORAL.contains(&column.type_oid));
-            let relative = names::string_constant(node).is_some_and(|text| relative_time(text) && temporal);
-            if relative { Err(refuse()) } else { Ok(()) }
+            if is_steady_constant(node, column) {
+                Ok(())
+            } else {
+                Err(refuse())
+            }
         }
         Node::ParamRef(_) => Ok(()),
         // Any type may read a text as relative to now.
@@ -289,9 +294,6 @@ fn constant_value(node: &Node, column: Option<&Column>) -> Result<(), Stop> {
         _ => Err(refuse()),
     }
 }
-
-/// date, time, timestamp, timestamptz, timetz.
-const TEMPORAL: [u32; 5] = [1082, 1083, 1114, 1184, 1266];
 
 /// Whether a text has one of the words that are read as the time of reading. *Source*: manual of PostgreSQL 15, 8.5.1.4
 /// (`allballs` and `epoch` are always the same), and datetime.c, `ParseDateTime`: whatever is no letter ends a word.

@@ -2,6 +2,7 @@
 
 use pg_query::protobuf::{CmdType, MergeMatchKind, MergeStmt, MergeWhenClause};
 
+use super::differing::is_steady_constant;
 use super::insert::{insert_columns, key_left_out, not_constant};
 use super::wanted::tells_time;
 use crate::catalog::{ColumnDefault, KeyType, Relation, RelationKind};
@@ -73,7 +74,9 @@ impl<'a> Builder<'a> {
             }
             stored.push(*at);
             self.inferred(value, relation.columns.get(*at));
-            self.expression(value, parts)?;
+            if !is_steady_constant(value, relation.columns.get(*at)) {
+                self.expression(value, parts)?;
+            }
         }
         self.check_omitted(relation, &stored)?;
         if relation.kind != RelationKind::Home {

@@ -2,6 +2,7 @@
 
 pub mod conflict;
 pub mod default;
+pub mod differing;
 pub mod insert;
 pub mod merge;
 pub mod move_texts;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{DeleteStmt, Node as Wrapped, RangeVar, ResTarget, ReturningClause, UpdateStmt};
 
+use self::differing::is_steady_constant;
 use self::wanted::tells_time;
 use super::Refusal;
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
@@ -157,6 +159,9 @@ impl<'a> Builder<'a> {
                 let column = relation.columns.iter().find(|column| column.name == target.name);
                 if target.indirection.is_empty() {
                     self.inferred(value, column);
+                    if is_steady_constant(value, column) {
+                        continue;
+                    }
                 }
             }
             self.expression(node, parts)?;

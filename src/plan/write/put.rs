@@ -134,7 +134,12 @@ fn same_tail(insert: &InsertStmt, relation: &Relation, tail: &str, context: &Con
     let changes = effects.sequence || effects.transaction_lock || effects.changes;
     // Each shard would tell its own time.
     let tells_time = relation.kind != RelationKind::Home && !tail.is_empty() && !clock::find(tail).is_empty();
-    Ok(!unsteady && !changes && !tells_time)
+    let differs = match relation.kind {
+        RelationKind::Home => false,
+        RelationKind::Reference => effects.moment || effects.differs || effects.asks_server,
+        _ => effects.moment,
+    };
+    Ok(!unsteady && !changes && !tells_time && !differs)
 }
 
 /// The query with the queries of the INSERT's own WITH.

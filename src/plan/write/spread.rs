@@ -1,6 +1,5 @@
 //! Whether a write over several shards is the sum of writes on each shard's rows.
 
-use super::insert::relative_time;
 use crate::catalog::{KeyType, RelationKind};
 use crate::plan::builder::{Builder, Write, WriteBody, WriteVerb};
 use crate::plan::finish::distributes;
@@ -16,6 +15,13 @@ impl Builder<'_> {
                 text: "a default that is the current time, of which each shard has its own, is not supported here"
                     .to_owned(),
                 hint: Some("Give the value.".to_owned()),
+            });
+        }
+        if self.effects.moment {
+            return Err(Reason {
+                text: "a constant that is read as the current time, of which each shard has its own, is not supported here"
+                    .to_owned(),
+                hint: Some("Use now() or current_date in place of 'now' or 'today'.".to_owned()),
             });
         }
         let several = outer.is_some() || self.writes.len() > 1;
@@ -95,19 +101,13 @@ impl Builder<'_> {
         let own = verdict.local.clone().or(verdict.unsteady.or(tail).map(|what| format!("{what} differs")));
         let effects = &self.effects;
         let changes = effects.changes || effects.sequence || effects.transaction_lock || self.own_time;
-        let relative = self.text.is_some_and(|_| write.verb != WriteVerb::Insert) && self.relative_time();
-        if own.is_some() || changes || relative {
+        if own.is_some() || changes || effects.differs || effects.moment || effects.asks_server {
             return because(
                 "a value that each shard would compute for itself cannot be stored in a reference table".to_owned(),
                 "Compute the value first, then write it as a constant or parameter.",
             );
         }
         Ok(())
-    }
-
-    /// A constant that may be read as the time of reading.
-    fn relative_time(&self) -> bool {
-        self.text.is_some_and(|text| crate::sql::tokens::strings(text).any(relative_time))
     }
 
     /// INSERT ... SELECT: each row that a shard selects is to be stored on that shard.

@@ -79,7 +79,10 @@ impl Session {
             }
             (Place::Cursor, _) => Box::pin(self.execute_cursor(&execute)).await?,
             (Place::Gather(gathering), _) => Box::pin(self.execute_gather(&execute, &gathering)).await?,
-            (Place::Every(shards), _) => Box::pin(self.execute_every(&shards, &execute)).await?,
+            (Place::Every(shards), compiled) => {
+                let text = compiled.as_ref().map(|compiled| compiled.text.clone()).unwrap_or_default();
+                Box::pin(self.execute_every(&shards, &execute, &text)).await?;
+            }
             (Place::Local, Some(compiled)) => {
                 Box::pin(self.drain()).await?;
                 match plan {
@@ -307,18 +310,28 @@ impl Session {
         Ok(())
     }
 
-    async fn execute_every(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<(), Failure> {
+    async fn execute_every(&mut self, shards: &[ShardId], execute: &Execute<'_>, text: &[u8]) -> Result<(), Failure> {
         self.drain().await?;
         let (first, others) = shards.split_at(shards.len().min(1));
+        self.take_turn(first, execute, text)?;
         let servers = self.send_to_all(first, execute)?;
         let mut chorus = Chorus::new(servers.first().copied().unwrap_or(0));
         self.relay_in_block(&mut chorus).await?;
         // The first shard has its locks before the others are asked; see `chorus`.
         if chorus.error().is_none() {
+            self.take_turn(others, execute, text)?;
             self.send_to_all(others, execute)?;
             self.relay_in_block(&mut chorus).await?;
         }
         if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
+    }
+
+    fn take_turn(&mut self, shards: &[ShardId], execute: &Execute<'_>, text: &[u8]) -> Result<(), Failure> {
+        for shard in shards {
+            let at = self.portal_server(*shard, None, execute.portal)?;
+            self.send_turn_in_pipeline(text, at);
+        }
+        Ok(())
     }
 
     fn send_to_all(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<Vec<usize>, Failure> {

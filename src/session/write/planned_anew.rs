@@ -102,7 +102,10 @@ impl Session {
                     if chorus.inner.error().is_some() {
                         break;
                     }
-                    part.for_each(|at| self.send_final(at, &runnable.text, given));
+                    for at in part {
+                        self.send_turn(&runnable.text, at);
+                        self.send_final(at, &runnable.text, given);
+                    }
                     chorus = self.relay_returned(chorus, returned).await?;
                 }
                 if chorus.inner.error().is_none() {

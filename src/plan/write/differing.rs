@@ -1,0 +1,221 @@
+//! What two servers may answer differently though they hold the same rows: the time, their own settings and names, and texts that are
+//! read as a date when the statement runs.
+
+use super::insert::relative_time;
+use crate::catalog::{Column, Oid, Volatility};
+use crate::plan::builder::Builder;
+use crate::plan::function::Call;
+use crate::plan::ir::Stop;
+use crate::sql::{Node, names, walk};
+use pg_query::protobuf::{AExpr, SqlValueFunctionOp, TypeCast, TypeName};
+
+/// Types that read the same from a text at any time, `now` and `today` too: bool, bytea, char, name, int8, int2, int4, text, oid, json, xml,
+/// float4, float8, money, cidr, inet, macaddr, bpchar, varchar, interval, numeric, uuid, tsvector, tsquery, jsonb, text[], varchar[].
+const STEADY: [Oid; 27] = [
+    16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 142, 700, 701, 790, 650, 869, 829, 1042, 1043, 1186, 1700, 2950, 3614,
+    3615, 3802, 1009, 1015,
+];
+
+/// The same by name.
+const STEADY_NAMES: [&str; 25] = [
+    "bool", "bytea", "char", "name", "int8", "int2", "int4", "text", "oid", "json", "xml", "float4", "float8", "money",
+    "cidr", "inet", "macaddr", "bpchar", "varchar", "interval", "numeric", "uuid", "tsvector", "tsquery", "jsonb",
+];
+
+/// Types of columns that may hold a word that is read as a date: name, text, json, bpchar, varchar, jsonb.
+const WORDS: [Oid; 6] = [19, 25, 114, 1042, 1043, 3802];
+
+/// Types whose input reads the clock; called as functions they cast.
+const TEMPORAL_NAMES: [&str; 11] = [
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timetz",
+    "daterange",
+    "tsrange",
+    "tstzrange",
+    "datemultirange",
+    "tsmultirange",
+    "tstzmultirange",
+];
+
+/// Functions that give a date or time whatever they are given.
+const GIVE_TIMES: [&str; 14] = [
+    "date_bin",
+    "date_trunc",
+    "make_date",
+    "make_time",
+    "make_timestamp",
+    "make_timestamptz",
+    "now",
+    "statement_timestamp",
+    "timezone",
+    "to_date",
+    "to_timestamp",
+    "transaction_timestamp",
+    "clock_timestamp",
+    "age",
+];
+
+/// Functions that read a row's columns from JSON.
+const RECORDS: [&str; 8] = [
+    "json_populate_record",
+    "json_populate_recordset",
+    "json_to_record",
+    "json_to_recordset",
+    "jsonb_populate_record",
+    "jsonb_populate_recordset",
+    "jsonb_to_record",
+    "jsonb_to_recordset",
+];
+
+/// Stable functions of pg_catalog that tell of the server, beside those that are [`Call::Identity`].
+const OWN: [&str; 3] = ["current_database", "current_setting", "version"];
+
+/// Whether a column's type reads a moment from words like `now`.
+pub fn reads_moments(column: &Column) -> bool {
+    !STEADY.contains(&column.type_oid)
+}
+
+/// A constant that is the same at any time when it is stored into this column.
+pub fn is_steady_constant(value: &Node, column: Option<&Column>) -> bool {
+    let steady = column.is_some_and(|column| !reads_moments(column));
+    matches!(value, Node::AConst(_)) && (steady || !is_moment(value))
+}
+
+/// A constant that may be read as the time of reading.
+pub fn is_moment(node: &Node) -> bool {
+    names::string_constant(node).is_some_and(relative_time)
+}
+
+/// A constant, or a list of them.
+pub fn are_constants(node: &Node) -> bool {
+    match node {
+        Node::AConst(_) => true,
+        Node::List(list) => list.items.iter().all(|item| matches!(item.node, Some(Node::AConst(_)))),
+        _ => false,
+    }
+}
+
+/// A constant that is cast to a type that reads the same from it at any time.
+pub fn is_steady_cast(cast: &TypeCast) -> bool {
+    cast.type_name.as_ref().is_some_and(is_steady_type) && matches!(names::inner(&cast.arg), Some(Node::AConst(_)))
+}
+
+/// Whether it asks for the current time.
+fn is_clock(node: &Node) -> bool {
+    match node {
+        Node::SqlvalueFunction(function) => !matches!(
+            function.op(),
+            SqlValueFunctionOp::SvfopCurrentRole
+                | SqlValueFunctionOp::SvfopCurrentUser
+                | SqlValueFunctionOp::SvfopUser
+                | SqlValueFunctionOp::SvfopSessionUser
+                | SqlValueFunctionOp::SvfopCurrentCatalog
+                | SqlValueFunctionOp::SvfopCurrentSchema
+        ),
+        Node::FuncCall(call) => names::qualified(&call.funcname).is_some_and(|(schema, name)| {
+            schema.is_none_or(|schema| schema == "pg_catalog")
+                && matches!(name, "now" | "transaction_timestamp" | "statement_timestamp")
+        }),
+        _ => false,
+    }
+}
+
+pub fn is_steady_type(name: &TypeName) -> bool {
+    let named = names::strings(&name.names).unwrap_or_default();
+    matches!(named.as_slice(), [name] | ["pg_catalog", name] if STEADY_NAMES.contains(name))
+}
+
+impl Builder<'_> {
+    /// Notes what a node of an expression, its children aside, may answer differently on two servers. A clock in the statement's own text
+    /// does not count: one value is put in its place (see [`Builder::clocked`]); a view's text stays as it is.
+    pub fn note_differing(&mut self, node: &Node) {
+        let differs = self.differs(node, &|node| self.place(node).and_then(|(_, place)| self.place_type(place)));
+        self.effects.differs |= differs || (self.view_depth > 0 && is_clock(node));
+        self.effects.moment |= is_moment(node);
+    }
+
+    /// Whether servers may give an expression different values, or one server at different times, for the same row.
+    pub fn may_differ(&self, node: &Node, column: &dyn Fn(&Node) -> Option<Oid>) -> Result<bool, Stop> {
+        let mut found = is_clock(node) || is_moment(node) || self.differs(node, column);
+        if let Node::FuncCall(call) = node
+            && let Some((schema, name)) = names::qualified(&call.funcname)
+        {
+            found |= self.call(schema, name)?.0 != Call::Steady;
+        }
+        walk::children(node, &mut |child| {
+            found |= self.may_differ(child, column)?;
+            Ok::<(), Stop>(())
+        })?;
+        Ok(found)
+    }
+
+    fn differs(&self, node: &Node, column: &dyn Fn(&Node) -> Option<Oid>) -> bool {
+        match node {
+            Node::TypeCast(cast) => {
+                let steady = cast.type_name.as_ref().is_some_and(is_steady_type);
+                !steady && names::inner(&cast.arg).is_some_and(|arg| !reads_no_text(arg, column))
+            }
+            Node::FuncCall(call) => {
+                let Some((schema, name)) = names::qualified(&call.funcname) else { return false };
+                let mut arguments = call.args.iter().filter_map(|node| node.node.as_ref());
+                let own = schema.is_none_or(|schema| schema == "pg_catalog");
+                (own && OWN.contains(&name))
+                    || (own && name == "age" && call.args.len() == 1)
+                    || (own && TEMPORAL_NAMES.contains(&name) && call.args.len() == 1)
+                        && arguments.clone().any(|node| !reads_no_text(node, column))
+                    || (own && RECORDS.contains(&name) && arguments.any(|node| !reads_no_text(node, column)))
+                    || self.is_stable_of_users(schema, name)
+            }
+            Node::SqlvalueFunction(function) => function.op() == SqlValueFunctionOp::SvfopCurrentCatalog,
+            _ => false,
+        }
+    }
+
+    /// A user's function may be STABLE because it asks for the time or for a setting.
+    fn is_stable_of_users(&self, schema: Option<&str>, name: &str) -> bool {
+        let candidates = self.context.catalog.functions.get(name).map_or(&[][..], Vec::as_slice);
+        candidates.iter().filter(|function| self.visible(schema, function)).any(|function| {
+            function.schema != "pg_catalog" && function.volatility == Volatility::Stable && !function.native
+        })
+    }
+
+    /// Whether a column of a steady type stands beside constants, which then are read as that type.
+    pub fn beside_steady(&self, expression: &AExpr) -> bool {
+        let steady = |side: Option<&Node>| {
+            let place = side.and_then(|node| self.place(node));
+            place.and_then(|(_, place)| self.place_type(place)).is_some_and(|oid| STEADY.contains(&oid))
+        };
+        steady(names::inner(&expression.lexpr)) || steady(names::inner(&expression.rexpr))
+    }
+}
+
+/// What is cast is no text, or one that is written in the statement, or a parameter.
+fn reads_no_text(node: &Node, column: &dyn Fn(&Node) -> Option<Oid>) -> bool {
+    match node {
+        Node::AConst(_) | Node::ParamRef(_) | Node::SqlvalueFunction(_) => true,
+        Node::ColumnRef(_) => column(node).is_some_and(|oid| !WORDS.contains(&oid)),
+        Node::TypeCast(cast) => {
+            let inner = names::inner(&cast.arg);
+            let steady = cast.type_name.as_ref().is_some_and(is_steady_type);
+            !steady || inner.is_some_and(|inner| matches!(inner, Node::AConst(_)) && !is_moment(inner))
+        }
+        Node::FuncCall(call) => {
+            let name = names::qualified(&call.funcname).map(|(_, name)| name);
+            name.is_some_and(|name| GIVE_TIMES.contains(&name) || TEMPORAL_NAMES.contains(&name))
+        }
+        // Of a text there is no sum.
+        Node::AExpr(expression) => {
+            matches!(expression.name.first().and_then(names::string), Some("+" | "-")) && expression.lexpr.is_some()
+        }
+        Node::AArrayExpr(array) => {
+            array.elements.iter().filter_map(|node| node.node.as_ref()).all(|node| reads_no_text(node, column))
+        }
+        Node::RowExpr(row) => {
+            row.args.iter().filter_map(|node| node.node.as_ref()).all(|node| reads_no_text(node, column))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,51 @@
+//! Writers of reference tables take turns. A statement sees on each shard what was committed there when it began there: two that run at the
+//! same time could each come first on one shard, and the shards would hold other rows for good.
+
+use crate::pool::expect::{Audience, Step};
+use crate::session::life::Session;
+use crate::session::parameters::Parameters;
+use crate::txn::log::{Isolation, default_isolation};
+use crate::wire::reply;
+
+/// Kept until the transaction ends on this shard. One for all reference tables: a write may read the others. A lock on the table itself
+/// would ask for rights that a role may not have (lockcmds.c, LockTableAclCheck).
+const TURN: &[u8] = b"SELECT pg_catalog.pg_advisory_xact_lock(31638869915036006)";
+
+/// Of the statement and the portal.
+const NAME: &[u8] = b"pgbraid_turn";
+
+impl Session {
+    /// What runs before such a write on each shard, on the first one first; a statement of its own, so that the write sees what those
+    /// before it have committed. Nothing where a snapshot decides what is seen, nor for a LOCK that is not to wait.
+    pub(in crate::session) fn turn(&self, text: &[u8]) -> Option<&'static [u8]> {
+        let block = self.transaction.block();
+        let isolation = block.map_or_else(|| default_isolation(&self.settings), |block| block.log.isolation());
+        let locks = text.trim_ascii().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"));
+        let waits = !(locks && text.to_ascii_lowercase().windows(6).any(|word| word == b"nowait"));
+        (isolation == Isolation::Statement && waits).then_some(TURN)
+    }
+
+    /// Sends it to one server.
+    pub(in crate::session) fn send_turn(&mut self, text: &[u8], at: usize) {
+        if let Some(turn) = self.turn(text) {
+            self.link.servers[at].server.send_query(turn, Audience::Gateway);
+        }
+    }
+
+    /// The same in front of an Execute, where a Query message would end the portal.
+    pub(in crate::session) fn send_turn_in_pipeline(&mut self, text: &[u8], at: usize) {
+        let Some(turn) = self.turn(text) else { return };
+        let rest = Parameters::default().bind_rest(&[]);
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        let out = &mut enlisted.server.outbound;
+        reply::parse(out, NAME, turn, &[]);
+        reply::bind(out, NAME, NAME, &rest, 0);
+        reply::execute(out, NAME, 0);
+        reply::named(out, b'C', b'P', NAME);
+        reply::named(out, b'C', b'S', NAME);
+        for step in [Step::Parse(None), Step::Bind, Step::Execute, Step::Close, Step::Close] {
+            enlisted.server.expects.push(step, Audience::Gateway);
+        }
+    }
+}
