@@ -214,6 +214,9 @@ impl Link {
                 .frame(header.tag, body.first().copied().unwrap_or(0))
                 .map_err(|unexpected| ServerFault::Protocol(unexpected.to_string()))?;
             note(&mut server.parameters, &mut server.wrote, header.tag, body);
+            if let (b't', Some(Step::Infer(statement))) = (header.tag, verdict.step) {
+                server.expects.infer(statement, body);
+            }
             let before = out.len();
             let told = instead.as_deref().unwrap_or(body);
             let handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body: told }, out);

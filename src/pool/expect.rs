@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use crate::wire::fields::tells_of_rows_written;
 use crate::wire::frame::{HEADER_BYTES, Header, whole_frames};
@@ -14,6 +15,9 @@ use crate::wire::reply::Status;
 /// Names a statement text (with declared types) in this process; the same text has the same id for all clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StatementId(pub u64);
+
+/// The types of a statement's parameters, known once a server has said what it infers.
+pub type Inferred = Arc<OnceLock<Arc<[u32]>>>;
 
 /// One message sent, by what ends its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Step {
     Evict(StatementId),
     /// Describe of a statement: ParameterDescription, then RowDescription or NoData.
     DescribeStatement,
+    /// The same, for [`Inferred`].
+    Infer(StatementId),
     /// Describe of a portal: RowDescription or NoData.
     DescribePortal,
     /// Execute: CommandComplete, EmptyQueryResponse or PortalSuspended.
@@ -101,6 +107,7 @@ pub struct Ordinary {
 pub struct Expectations {
     queue: VecDeque<Expect>,
     said: VecDeque<Cow<'static, [u8]>>,
+    inferring: Vec<(StatementId, Inferred)>,
     /// Statements whose Parse was skipped because of an error before it: the server does not hold them.
     pub unparsed: Vec<StatementId>,
     /// Statements whose Close was skipped because of an error before it: the server still holds them.
@@ -127,6 +134,28 @@ impl Expectations {
             self.unparsed.extend(statement);
             self.unnamed_lost |= statement.is_none();
         }
+    }
+
+    /// Appends a Describe that tells the types of a statement's parameters.
+    pub fn push_infer(&mut self, statement: StatementId, inferred: Inferred) {
+        if !self.skipping {
+            self.push(Step::Infer(statement), Audience::Gateway);
+            self.inferring.push((statement, inferred));
+        }
+    }
+
+    /// Takes note of a ParameterDescription's body.
+    pub fn infer(&mut self, statement: StatementId, body: &[u8]) {
+        if let Some(inferred) = self.take_inferring(statement) {
+            let types = body.get(2..).unwrap_or_default().as_chunks::<4>().0;
+            // Another server may have said it before.
+            let _ = inferred.set(types.iter().map(|oid| u32::from_be_bytes(*oid)).collect());
+        }
+    }
+
+    fn take_inferring(&mut self, statement: StatementId) -> Option<Inferred> {
+        let at = self.inferring.iter().position(|(id, _)| *id == statement)?;
+        Some(self.inferring.remove(at).1)
     }
 
     /// Queues an answer of the gateway's own behind what is owed.
@@ -165,6 +194,7 @@ impl Expectations {
     pub fn clear(&mut self) {
         self.queue.clear();
         self.said.clear();
+        self.inferring.clear();
     }
 
     /// Takes note of a frame; `status_byte` is the first byte of a ReadyForQuery's body.
@@ -193,8 +223,8 @@ impl Expectations {
                 true
             }
             (b'1', Step::Parse(_)) | (b'2', Step::Bind) | (b'3', Step::Close | Step::Evict(_)) => true,
-            (b't', Step::DescribeStatement) => false,
-            (b'T' | b'n', Step::DescribeStatement | Step::DescribePortal) => true,
+            (b't', Step::DescribeStatement | Step::Infer(_)) => false,
+            (b'T' | b'n', Step::DescribeStatement | Step::Infer(_) | Step::DescribePortal) => true,
             (b'C' | b'I' | b's', Step::Execute) => true,
             (b'D' | b'G' | b'H' | b'W' | b'd' | b'c', Step::Execute | Step::Query) => false,
             (b'T' | b'C' | b'I', Step::Query) => false,
@@ -273,6 +303,7 @@ impl Expectations {
                 }
                 Step::Evict(statement) => self.unevicted.push(statement),
                 Step::Parse(None) => self.unnamed_lost = true,
+                Step::Infer(statement) => drop(self.take_inferring(statement)),
                 Step::Bind | Step::Close | Step::DescribeStatement | Step::DescribePortal | Step::Execute => {}
             }
             self.queue.pop_front();

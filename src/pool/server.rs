@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use lru::LruCache;
 
 use super::connect::{self, Connected, Target};
-use super::expect::{Audience, Expectations, StatementId, Step};
+use super::expect::{Audience, Expectations, Inferred, StatementId, Step};
 use super::renumber::Renumber;
 use super::settings::Settings;
 use crate::net::ServerStream;
@@ -225,6 +225,14 @@ impl Server {
         reply::parse(&mut self.outbound, &statement_name(statement), text, &types);
         self.expects.push(Step::Parse(Some(statement)), audience);
         true
+    }
+
+    /// Has it say which types it has inferred for a statement that it has just been given under this name, unless that is known.
+    pub fn infer(&mut self, name: &[u8], statement: StatementId, inferred: Option<&Inferred>) {
+        if let Some(inferred) = inferred.filter(|inferred| inferred.get().is_none()) {
+            reply::named(&mut self.outbound, b'D', b'S', name);
+            self.expects.push_infer(statement, inferred.clone());
+        }
     }
 }
 

@@ -129,6 +129,9 @@ impl Session {
     }
 
     async fn parameter_types(&mut self, compiled: &Compiled) -> Result<Vec<Oid>, Failure> {
+        if let Some(types) = compiled.inferred.as_ref().and_then(|inferred| inferred.get()) {
+            return Ok(types.to_vec());
+        }
         let at = self.enlist_any(Access::Read).await?;
         let mut answers = self.ask_of(at, &[&compiled.text], &compiled.types, Wire::Simple).await?;
         self.give_back_if_idle().await;

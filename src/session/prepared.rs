@@ -118,6 +118,7 @@ impl Session {
     pub(super) async fn hold_sql(&mut self, at: usize, compiled: &Compiled) -> Result<(), Failure> {
         let server: &mut Server = &mut self.link.servers[at].server;
         if server.prepare(compiled.id, &compiled.text, &compiled.types, Audience::Gateway) {
+            server.infer(&statement_name(compiled.id), compiled.id, compiled.inferred.as_ref());
             server.send_sync(Audience::Gateway);
             let mut plain = Plain::default();
             self.relay_in_block(&mut plain).await?;
@@ -140,7 +141,8 @@ impl Session {
         let compiled = if self.is_current(known.version) && self.is_in_scope(&known) {
             known
         } else {
-            self.compiled(&known.text, &known.types).await?
+            let types = self.types_to_keep(name.as_bytes(), &prepared).await?;
+            self.compiled(&known.text, &types).await?
         };
         let prepared = Prepared { compiled, ..prepared };
         let Some(Plan::Rows(route)) = prepared.plan() else {

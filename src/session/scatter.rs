@@ -187,6 +187,13 @@ pub(super) fn is_explain(output: Output) -> bool {
     }
 }
 
+pub(super) fn is_copy(output: Output) -> bool {
+    match output {
+        Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => true,
+        Output::Rows | Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => false,
+    }
+}
+
 /// How rows of an output are joined.
 pub(super) fn rows_of(output: Output) -> JoinFormat {
     match output {

@@ -17,7 +17,7 @@ use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
-use crate::session::scatter::{is_explain, rows_of};
+use crate::session::scatter::{is_copy, is_explain, rows_of};
 use crate::session::setting::concerns_transaction;
 use crate::session::statement::{Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
@@ -96,9 +96,7 @@ impl Session {
                 }
             }
             (Place::Local | Place::Done | Place::Fetch(_) | Place::Stepwise { .. }, _) => {
-                // Source: pquery.c, PortalRun and postgres.c, exec_execute_message.
-                let name = String::from_utf8_lossy(execute.portal);
-                return Err(Report::error("55000", format!("portal \"{name}\" cannot be run")).into());
+                return Err(cannot_be_run(execute.portal));
             }
         }
         Ok(())
@@ -140,12 +138,32 @@ impl Session {
         if is_explain(output) {
             return self.execute_explain(shards, access, output, execute).await;
         }
+        if is_copy(output) {
+            // Whatever the row limit, and once only. Source: pquery.c, PORTAL_MULTI_QUERY.
+            if reached > 0 {
+                return Err(cannot_be_run(execute.portal));
+            }
+            if let Some(portal) = self.names.portals.get_mut(execute.portal) {
+                portal.reached = shards.len();
+            }
+            return self.execute_to_end(shards, order, &Execute { rows_max: 0, ..*execute }, output).await;
+        }
         if access == Access::Write && (execute.rows_max > 0 || reached > 0) {
             return self.execute_kept(shards, order, execute).await;
         }
         if execute.rows_max > 0 || reached > 0 {
             return self.execute_portion(shards, reached, execute).await;
         }
+        self.execute_to_end(shards, order, execute, output).await
+    }
+
+    async fn execute_to_end(
+        &mut self,
+        shards: &[ShardId],
+        order: Option<RowOrder>,
+        execute: &Execute<'_>,
+        output: Output,
+    ) -> Result<(), Failure> {
         let servers = self.send_to_all(shards, execute)?;
         if let Some(order) = order {
             let mut joiner = Interleave::new(self.servers_of(&order), self.link.servers.len());
@@ -466,4 +484,9 @@ impl Session {
         reply::complete(&mut self.link.client.outbound, tag);
         Ok(())
     }
+}
+
+/// *Source*: pquery.c, PortalRun and postgres.c, exec_execute_message.
+fn cannot_be_run(portal: &[u8]) -> Failure {
+    Report::error("55000", format!("portal \"{}\" cannot be run", String::from_utf8_lossy(portal))).into()
 }

@@ -5,10 +5,12 @@
 //! spoken to, the first is drained, so that the client sees answers in the order of its messages.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use shardmap::ShardId;
 
 use super::binding::Binding;
+use crate::catalog::Oid;
 use crate::execute::plain::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, PreparedVerb, Route};
 use crate::session::failure::Failure;
@@ -19,7 +21,7 @@ use crate::session::plans::compiled::{Compiled, Embeds};
 use crate::session::scatter::is_explain;
 use crate::session::setting::concerns_transaction;
 use crate::session::simple::in_failed_block;
-use crate::session::statement::{BoundArguments, Place, Portal, Prepared};
+use crate::session::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
 use crate::sql::tokens;
 use crate::wire::frontend::{Bind, Malformed};
@@ -239,7 +241,8 @@ impl Session {
     }
 
     async fn compiled_anew(&mut self, name: &[u8], before: Prepared) -> Result<Prepared, Failure> {
-        let compiled = self.compiled(&before.compiled.text, &before.compiled.types).await?;
+        let types = self.types_to_keep(name, &before).await?;
+        let compiled = self.compiled(&before.compiled.text, &types).await?;
         let prepared = Prepared { compiled, resolved_types: None, ..before.clone() };
         self.names.statements.insert(name.into(), prepared.clone());
         let Some(described) = prepared.described.as_deref().filter(|_| !name.is_empty()) else { return Ok(prepared) };
@@ -255,6 +258,27 @@ impl Session {
             return Err(report.into());
         }
         Ok(prepared)
+    }
+
+    /// The types of a statement's parameters, with which it is compiled anew. *Source*: plancache.c, RevalidateCachedQuery.
+    pub(in crate::session) async fn types_to_keep(
+        &mut self,
+        name: &[u8],
+        before: &Prepared,
+    ) -> Result<Arc<[Oid]>, Failure> {
+        let compiled = &before.compiled;
+        let unseen = before.origin == Origin::ParsePending || before.plan().is_none_or(is_local);
+        let Some(inferred) = compiled.inferred.as_ref().filter(|_| !unseen) else {
+            return Ok(compiled.types[..].into());
+        };
+        if inferred.get().is_none() {
+            self.drain().await?;
+        }
+        inferred.get().cloned().ok_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            let text = format!("the parameter types of prepared statement \"{name}\" are no longer known");
+            Report::error("0A000", text).with_hint("Prepare it again, with declared types.").into()
+        })
     }
 
     /// Where a bound statement runs; a server is asked for parameter types if the values cannot be read without.

@@ -136,9 +136,13 @@ impl Session {
         } else {
             server.prepare(compiled.id, &compiled.text, &compiled.types, audience)
         };
+        let name = if unnamed { StatementName::default() } else { statement_name(compiled.id) };
+        if sent {
+            server.infer(&name, compiled.id, compiled.inferred.as_ref());
+        }
         if owed && !sent {
             server.expects.say(PARSE_COMPLETE.into());
         }
-        Some(if unnamed { StatementName::default() } else { statement_name(compiled.id) })
+        Some(name)
     }
 }

@@ -15,10 +15,10 @@ use super::shapes::Shapes;
 use crate::catalog::{Catalog, CatalogVersion, Oid, Rules};
 use crate::plan::unreadable::UNREADABLE;
 use crate::plan::{self, Gather, Plan, Planned, Sharing, Target};
-use crate::pool::expect::StatementId;
+use crate::pool::expect::{Inferred, StatementId};
 use crate::session::gather::described::Described;
-use crate::sql::clock;
 use crate::sql::lift::Lifted;
+use crate::sql::{clock, tokens};
 
 /// Texts longer than this are compiled each time: they hold data rather than a statement that comes again.
 const CACHED_TEXT_BYTES: usize = 64 * 1024;
@@ -44,6 +44,9 @@ pub struct Compiled {
     pub text: Box<[u8]>,
     /// Types declared in Parse.
     pub types: Box<[Oid]>,
+    /// The types of all parameters, if some are not declared. They stay what they were when the statement was first parsed: clients
+    /// send values of them.
+    pub inferred: Option<Inferred>,
     /// The catalog it was made under.
     pub version: CatalogVersion,
     /// What names and literals meant.
@@ -225,14 +228,16 @@ impl Plans {
         (scope, catalog): (ScopeId, &Catalog),
         statements: Option<Vec<Planned>>,
     ) -> Compiled {
+        let readable = readable(text).0;
         Compiled {
             id: self.next_id(),
             text: text.into(),
             types: types.into(),
+            inferred: infers(&readable, types).then(Inferred::default),
             version: catalog.version,
             scope,
             statements,
-            fleeting: clock::has_moment(&readable(text).0),
+            fleeting: clock::has_moment(&readable),
             embeds: OnceLock::new(),
         }
     }
@@ -243,6 +248,13 @@ impl Plans {
             self.cache.insert(key, compiled.clone());
         }
     }
+}
+
+/// It has parameters without a declared type.
+fn infers(text: &str, types: &[Oid]) -> bool {
+    // The lexer is to be given something.
+    let last = || tokens::parameters(&format!("{text};")).into_iter().max();
+    text.contains('$') && (types.contains(&0) || last().is_some_and(|last| last >= types.len()))
 }
 
 /// Planning, with the time it takes for the metrics.
