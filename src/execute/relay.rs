@@ -11,7 +11,7 @@ use super::client::ClientIo;
 use super::fault::{LinkFault, ServerFault};
 use super::link::Link;
 use super::stopped::CANCEL_AGAIN;
-use crate::pool::expect::{Ordinary, Step, Verdict};
+use crate::pool::expect::{Expectations, Ordinary, Step, Verdict};
 use crate::pool::renumber::Untranslated;
 use crate::pool::server::{Partial, Server};
 use crate::wire::fields;
@@ -213,10 +213,7 @@ impl Link {
                 .expects
                 .frame(header.tag, body.first().copied().unwrap_or(0))
                 .map_err(|unexpected| ServerFault::Protocol(unexpected.to_string()))?;
-            note(&mut server.parameters, &mut server.wrote, header.tag, body);
-            if let (b't', Some(Step::Infer(statement))) = (header.tag, verdict.step) {
-                server.expects.infer(statement, body);
-            }
+            note(&mut server.parameters, &mut server.wrote, &mut server.expects, (header.tag, verdict.step), body);
             let before = out.len();
             let told = instead.as_deref().unwrap_or(body);
             let handling = joiner.frame(Frame { server: index, tag: header.tag, verdict, body: told }, out);
@@ -289,11 +286,18 @@ fn renumber(server: &mut Server, run: usize, header: Header) -> Result<bool, Ser
 
 /// Keeps what the gateway must know of a server.
 #[inline]
-fn note(parameters: &mut Vec<(String, String)>, wrote: &mut bool, tag: u8, body: &[u8]) {
-    match tag {
-        b'S' => note_parameter(parameters, body),
-        b'C' => *wrote |= fields::tells_of_rows_written(body),
-        b'Z' => *wrote &= body != b"I",
+fn note(
+    parameters: &mut Vec<(String, String)>,
+    wrote: &mut bool,
+    expects: &mut Expectations,
+    (tag, step): (u8, Option<Step>),
+    body: &[u8],
+) {
+    match (tag, step) {
+        (b'S', _) => note_parameter(parameters, body),
+        (b'C', _) => *wrote |= fields::tells_of_rows_written(body),
+        (b'Z', _) => *wrote &= body != b"I",
+        (b't', Some(Step::Infer(statement))) => expects.infer(statement, body),
         _ => {}
     }
 }

@@ -56,11 +56,8 @@ impl Session {
             (Place::Stepwise { bind, shard, replica }, Some(compiled)) => {
                 self.portal_done(execute.portal);
                 // It has served to describe the rows.
-                self.send_close(
-                    self.portal_server(shard, Some(replica), execute.portal)?,
-                    execute.portal,
-                    Audience::Gateway,
-                );
+                let at = self.portal_server(shard, Some(replica), execute.portal)?;
+                self.send_close(at, execute.portal, Audience::Gateway);
                 if let Plan::Rows(route) = plan {
                     Box::pin(self.execute_stepwise(&bind, compiled, route, &execute)).await?;
                 }
