@@ -106,6 +106,7 @@ impl Session {
         self.drain().await?;
         let values = Box::pin(self.values_set(at, names)).await?;
         for (setting, value) in names.iter().zip(values) {
+            let Some(value) = value else { continue };
             let lasts = Lasts::of(Some(&setting.name), setting.local);
             if !in_block && lasts != Lasts::Session {
                 continue;
@@ -125,19 +126,20 @@ impl Session {
         Ok(())
     }
 
-    /// What a query has made of settings: its constants, or else what the server says.
-    async fn values_set(&mut self, at: usize, names: &[SettingName]) -> Result<Vec<String>, Failure> {
-        let known: Option<Vec<String>> = names.iter().map(|setting| setting.value.clone()).collect();
-        if let Some(known) = known {
-            return Ok(known);
+    /// What a query has made of settings: its constants, or else what the server says; `None` of one that the server does not know.
+    async fn values_set(&mut self, at: usize, names: &[SettingName]) -> Result<Vec<Option<String>>, Failure> {
+        if names.iter().all(|setting| setting.value.is_some()) {
+            return Ok(names.iter().map(|setting| setting.value.clone()).collect());
         }
-        let calls: Vec<String> =
-            names.iter().map(|setting| format!("pg_catalog.current_setting({})", literal(&setting.name))).collect();
+        let calls: Vec<String> = names
+            .iter()
+            .map(|setting| format!("pg_catalog.current_setting({}, true)", literal(&setting.name)))
+            .collect();
         self.send_aside(at, &format!("SELECT {}", calls.join(",")));
         let mut plain = Plain { keep_row: true, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.pass_on_hidden_error(&plain)?;
-        Ok(plain.row.into_iter().map(Option::unwrap_or_default).collect())
+        Ok(plain.row)
     }
 
     /// What is set is said again to other servers: as UTF-8, and with what was set before it in the same transaction.

@@ -122,7 +122,7 @@ fn schemas(values: &[Wrapped]) -> Vec<String> {
 /// any other statement.
 pub fn query(select: &SelectStmt) -> Option<Vec<SettingName>> {
     if !select.from_clause.is_empty() {
-        return None;
+        return if_known(select).map(|setting| vec![setting]);
     }
     let alone = SelectStmt { limit_option: 0, op: 0, ..SelectStmt::default() };
     let rest = SelectStmt { target_list: Vec::new(), limit_option: 0, op: 0, ..select.clone() };
@@ -144,6 +144,40 @@ pub fn query(select: &SelectStmt) -> Option<Vec<SettingName>> {
         settings.extend(set);
     }
     (!settings.is_empty()).then_some(settings)
+}
+
+/// `SELECT set_config(name, 'value', false) FROM pg_settings WHERE name = 'known'`, as pg_dump asks it: a setting that not all versions have.
+fn if_known(select: &SelectStmt) -> Option<SettingName> {
+    let ([from], [target]) = (select.from_clause.as_slice(), select.target_list.as_slice()) else { return None };
+    let (Some(Node::RangeVar(from)), Some(Node::ResTarget(target))) = (&from.node, &target.node) else { return None };
+    let (Node::AExpr(condition), Node::FuncCall(call)) =
+        (names::inner(&select.where_clause)?, names::inner(&target.val)?)
+    else {
+        return None;
+    };
+    let ((None | Some("pg_catalog"), "set_config"), [of, value, local]) =
+        (names::qualified(&call.funcname)?, call.args.as_slice())
+    else {
+        return None;
+    };
+    let view = from.relname == "pg_settings" && matches!(from.schemaname.as_str(), "" | "pg_catalog");
+    let is_name = |node: &Node| matches!(node, Node::ColumnRef(column) if names::strings(&column.fields).as_deref() == Some(&["name"]));
+    let equal = matches!(names::strings(&condition.name).as_deref(), Some(["="] | ["pg_catalog", "="]));
+    if !view || from.alias.is_some() || !is_plain(value) || !is_name(of.node.as_ref()?) || !equal {
+        return None;
+    }
+    let alone = SelectStmt { limit_option: 0, op: 0, ..SelectStmt::default() };
+    let rest = SelectStmt {
+        target_list: Vec::new(),
+        from_clause: Vec::new(),
+        where_clause: None,
+        limit_option: 0,
+        op: 0,
+        ..select.clone()
+    };
+    let name = names::string_constant(names::inner(&condition.rexpr)?)?.to_ascii_lowercase();
+    let plain = rest == alone && select.op() == SetOperation::SetopNone && is_name(names::inner(&condition.lexpr)?);
+    plain.then_some(SettingName { name, value: None, local: boolean(&names::value_text(local.node.as_ref()?)?)? })
 }
 
 /// What a call of `set_config` (one) or `current_setting` (none) sets; `None` for another function.

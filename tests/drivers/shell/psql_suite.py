@@ -58,6 +58,17 @@ def orders(url):
     psql(url, f"COPY psql_orders (customer_id, id, total) FROM STDIN;\n{lines}\\.\n")
 
 
+@test("pg_dump writes all shards' rows, and what it writes can be read in again")
+def _(url):
+    orders(url)
+    before = rows(url, "SELECT customer_id, id, total, mood, at FROM psql_orders")
+    words = ["pg_dump", "--exclude-schema=pgbraid", "--table=psql_*", "--clean", "--if-exists", "--no-owner", url]
+    done = subprocess.run(words, text=True, capture_output=True, timeout=50)
+    equal(done.returncode, 0, done.stderr)
+    psql(url, done.stdout, environment={"PGOPTIONS": "-c client_min_messages=warning"})
+    equal(rows(url, "SELECT customer_id, id, total, mood, at FROM psql_orders"), before)
+
+
 @test("environment settings reach the session")
 def _(url):
     environment = {"PGAPPNAME": "drivers-psql", "PGOPTIONS": "-c work_mem=5MB", "PGTZ": "Asia/Tokyo", "PGDATESTYLE": "SQL, DMY"}
