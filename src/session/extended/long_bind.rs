@@ -178,7 +178,10 @@ impl Session {
                 inbound.advance(count);
                 *rest_bytes -= count;
             } else {
-                inbound.reserve(READ_BYTES);
+                // What is full would be made twice as large, and one read fills it.
+                if inbound.is_empty() {
+                    inbound.reserve(READ_BYTES);
+                }
                 self.link.turn().await?;
             }
             self.link.pump_all(plain)?;
