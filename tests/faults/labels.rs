@@ -104,7 +104,7 @@ fn a_server_that_does_not_tell_what_a_query_set_is_not_used_again() {
     let (stage, key, other) = stage();
     let may = |verb: &str, whom: &str| {
         for shard in 0..2 {
-            stage.shard(shard).run(&format!("{verb} EXECUTE ON FUNCTION current_setting(text) {whom} PUBLIC"));
+            stage.shard(shard).run(&format!("{verb} EXECUTE ON FUNCTION current_setting(text, bool) {whom} PUBLIC"));
         }
     };
     for extended in [false, true] {
