@@ -142,7 +142,7 @@ fn describe_route(route: &Route, resolve: &Resolve<'_>, name: &dyn Fn(shardmap::
             }
             text
         }
-        Ok(Destination::All) => "All shards (write): the same on each".to_owned(),
+        Ok(Destination::All { .. }) => "All shards (write): the same on each".to_owned(),
         Ok(Destination::NeedsParameterTypes) => "One shard, known when the parameters are bound".to_owned(),
         Err(refusal) => refused(&refusal),
     }
@@ -160,7 +160,7 @@ fn key_parameters(target: &Target) -> Option<String> {
         | Target::Home
         | Target::Scatter
         | Target::Unknown
-        | Target::Replicated
+        | Target::Replicated { .. }
         | Target::Gather(_)
         | Target::Fetched(_)
         | Target::Moved(_) => {

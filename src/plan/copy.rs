@@ -283,7 +283,7 @@ fn copy_out(copy: &CopyStmt, options: &Options<'_>, context: &Context<'_>) -> Re
             Route { access: Access::Read, target, output }
         }
     };
-    if matches!(route.target, Target::Replicated) {
+    if matches!(route.target, Target::Replicated { .. }) {
         return Err(Refusal::unsupported("COPY of a write to a reference table is not supported").into());
     }
     route.output = output;

@@ -32,7 +32,7 @@ impl Builder<'_> {
             |target| Ok(Route { access, target: self.moved(self.clocked(target, access)?)?, output: Output::Rows });
         if self.writes.iter().any(|write| self.is_reference(write)) {
             return match proof.distributes {
-                Ok(()) => route(Target::Replicated),
+                Ok(()) => route(Target::Replicated { takes_turn: true }),
                 Err(reason) => Err(self.refusal(&reason, None).into()),
             };
         }

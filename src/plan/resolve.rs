@@ -48,7 +48,7 @@ impl Route {
                 When::Always => Ok(Destination::Compute),
                 When::Anew => Ok(Destination::Stepwise),
                 When::Several(target) => Ok(match self.resolve_target(target, map, home, arguments)? {
-                    Destination::Many(_) | Destination::All | Destination::Split(_) => Destination::Compute,
+                    Destination::Many(_) | Destination::All { .. } | Destination::Split(_) => Destination::Compute,
                     single => single,
                 }),
             },
@@ -71,8 +71,8 @@ impl Route {
             Target::Any | Target::Unknown => Ok(Destination::Any),
             Target::Home => Ok(Destination::One(home)),
             Target::Scatter => Ok(several(map.shard_ids())),
-            Target::Replicated => Ok(match several(map.shard_ids()) {
-                Destination::Many(_) => Destination::All,
+            Target::Replicated { takes_turn } => Ok(match several(map.shard_ids()) {
+                Destination::Many(_) => Destination::All { takes_turn: *takes_turn },
                 one => one,
             }),
             Target::Gather(gather) => Ok(Destination::Gather(gather.clone())),

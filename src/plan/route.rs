@@ -73,8 +73,12 @@ pub enum Target {
     Moved(Box<Move>),
     /// Rows of other shards are fetched before it can run.
     Fetched(Box<Fetched>),
-    /// A write to reference tables whose every value is a constant or parameter: the same on every shard, all or nothing.
-    Replicated,
+    /// A write to reference tables whose every value is a constant or parameter, or another statement that is the same on every shard:
+    /// all or nothing.
+    Replicated {
+        /// It concerns rows of reference tables, whose writers take turns.
+        takes_turn: bool,
+    },
     /// A query that does not distribute.
     Gather(Arc<Gather>),
 }
@@ -188,7 +192,10 @@ pub enum Destination {
     /// The union of these shards' answers, in this order; never empty, never one.
     Many(Vec<ShardId>),
     /// All shards, each doing the same write.
-    All,
+    All {
+        /// See [`Target::Replicated`].
+        takes_turn: bool,
+    },
     /// Several shards, each with its own rows of INSERT ... VALUES: the shard of each row, in order.
     Split(Vec<ShardId>),
     /// Values of the statement must be computed first; then it is planned anew.
@@ -211,7 +218,7 @@ impl Destination {
             Destination::Any => Some(vec![any]),
             Destination::One(shard) => Some(vec![*shard]),
             Destination::Many(shards) => Some(shards.clone()),
-            Destination::All
+            Destination::All { .. }
             | Destination::Split(_)
             | Destination::Compute
             | Destination::Stepwise

@@ -54,7 +54,7 @@ pub fn set(node: &Node, text: &str, context: &Context<'_>) -> Result<Option<Rout
     let installed =
         |call: &&FuncCall| names::qualified(&call.funcname).is_some_and(|(schema, _)| schema == Some("pgbraid"));
     let target = if written.iter().all(installed) {
-        Target::Replicated
+        Target::Replicated { takes_turn: false }
     } else {
         let edit = |range: &std::ops::Range<usize>| Edit {
             range: range.clone(),

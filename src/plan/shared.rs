@@ -90,7 +90,9 @@ fn is_simple(route: &Route) -> bool {
         Target::Keyed(keyed) => !matches!(keyed.several, Several::Split(_)),
         Target::Any | Target::Home | Target::Scatter => true,
         // Constants decide what a reference table may be given.
-        Target::Unknown | Target::Replicated | Target::Computed(_) | Target::Moved(_) | Target::Fetched(_) => false,
+        Target::Unknown | Target::Replicated { .. } | Target::Computed(_) | Target::Moved(_) | Target::Fetched(_) => {
+            false
+        }
         // The plan's texts have the constants in them.
         Target::Gather(_) => false,
     };

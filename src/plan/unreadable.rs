@@ -76,7 +76,7 @@ fn route(route: &mut Route) -> bool {
             false
         }
         Target::Computed(_) | Target::Moved(_) | Target::Fetched(_) | Target::Gather(_) => true,
-        Target::Any | Target::Home | Target::Scatter | Target::Unknown | Target::Replicated => false,
+        Target::Any | Target::Home | Target::Scatter | Target::Unknown | Target::Replicated { .. } => false,
     }
 }
 

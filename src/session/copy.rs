@@ -154,7 +154,7 @@ impl Session {
             }
             for at in part.clone() {
                 if answers.replicates() {
-                    self.send_turn(text, at);
+                    self.send_turn(at);
                 }
                 self.link.servers[at].server.send_query(text, Audience::Joiner);
             }

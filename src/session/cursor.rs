@@ -93,7 +93,7 @@ impl Session {
                 Destination::One(shard) => self.enlist_for(shard, route.access).await,
                 Destination::Many(_)
                 | Destination::Gather(_)
-                | Destination::All
+                | Destination::All { .. }
                 | Destination::Split(_)
                 | Destination::Compute
                 | Destination::Stepwise
@@ -130,7 +130,7 @@ impl Session {
     fn portal_of_several(&self, name: &str) -> bool {
         let portal = self.names.portals.get(name.as_bytes());
         portal.is_some_and(|portal| {
-            matches!(portal.place, Place::Many { .. } | Place::Every(_) | Place::Gather(_) | Place::Stepwise { .. })
+            matches!(portal.place, Place::Many { .. } | Place::Every { .. } | Place::Gather(_) | Place::Stepwise { .. })
         })
     }
 
@@ -145,7 +145,9 @@ impl Session {
     fn cursor_shard(&self, name: &str) -> Option<(ShardId, bool)> {
         let portal = || match self.names.portals.get(name.as_bytes())?.place {
             Place::One { shard, replica } => Some((shard, replica)),
-            Place::Many { .. } | Place::Every(_) | Place::Gather(_) | Place::Fetch(_) | Place::Stepwise { .. } => None,
+            Place::Many { .. } | Place::Every { .. } | Place::Gather(_) | Place::Fetch(_) | Place::Stepwise { .. } => {
+                None
+            }
             Place::Cursor | Place::Local | Place::Done => None,
         };
         self.names.cursors.get(name).copied().or_else(portal)

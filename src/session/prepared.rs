@@ -177,7 +177,7 @@ impl Session {
                 return self.execute_sql_gather(&gather, (name, &prepared.compiled), arguments).await;
             }
             Destination::Many(_)
-            | Destination::All
+            | Destination::All { .. }
             | Destination::Split(_)
             | Destination::Compute
             | Destination::Stepwise

@@ -8,6 +8,7 @@ use crate::execute::explain::{ExplainMany, Notation};
 use crate::execute::scatter::Scatter;
 use crate::plan::{Access, Output};
 use crate::pool::expect::Audience;
+use crate::sql::tokens::behind_comments;
 use crate::txn::state::BlockKind;
 use crate::wire::copy::JoinFormat;
 use shardmap::ShardId;
@@ -101,9 +102,9 @@ impl Session {
     }
 
     /// Runs a write that is the same on every shard.
-    pub(super) async fn replicated(&mut self, text: &[u8]) -> Result<Ended, Failure> {
+    pub(super) async fn replicated(&mut self, text: &[u8], takes_turn: bool) -> Result<Ended, Failure> {
         if self.transaction.block().is_none()
-            && text.trim_ascii_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"))
+            && behind_comments(text).get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"))
         {
             // PostgreSQL says that it needs a transaction block.
             let at = self.enlist_any(Access::Write).await?;
@@ -112,7 +113,7 @@ impl Session {
         let own = self.begin_own_block();
         self.note_all_touched(Access::Write)?;
         self.enlist_all().await?;
-        let turn = self.turn(text);
+        let turn = self.turn().filter(|_| takes_turn);
         let end = self.sing_behind(turn, text).await?;
         self.settle(own, &end, true).await
     }

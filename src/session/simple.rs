@@ -184,7 +184,7 @@ impl Session {
             Destination::Any => self.enlist_anywhere(text, access).await?,
             Destination::One(shard) => self.enlist_for(shard, access).await?,
             Destination::Many(shards) => return Box::pin(self.scatter_at(text, &shards, access, output)).await,
-            Destination::All => return Box::pin(self.replicated(text)).await,
+            Destination::All { takes_turn } => return Box::pin(self.replicated(text, takes_turn)).await,
             Destination::Split(_) | Destination::Stepwise | Destination::Compute => {
                 return Err(Report::error("XX000", "where the statement runs could not be decided").into());
             }

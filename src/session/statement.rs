@@ -123,7 +123,12 @@ pub enum Place {
         bind: Arc<[u8]>,
     },
     /// On servers of all shards, each doing the same write.
-    Every(Vec<ShardId>),
+    Every {
+        /// The shards.
+        shards: Vec<ShardId>,
+        /// Writers of reference tables take turns.
+        takes_turn: bool,
+    },
     /// To be read from shards and finished on a merge server.
     Gather(Arc<Gathering>),
     /// FETCH, MOVE or CLOSE of a cursor that a merge server has, with the formats of its columns.

@@ -87,7 +87,7 @@ pub(super) fn kind_of(route: &Route, destination: &Destination) -> QueryKind {
         (Destination::Many(_) | Destination::Split(_) | Destination::Compute | Destination::Stepwise, _) => {
             QueryKind::Scatter
         }
-        (Destination::All, _) => QueryKind::Everywhere,
+        (Destination::All { .. }, _) => QueryKind::Everywhere,
         (Destination::Gather(_), _) => QueryKind::Gather,
     }
 }

@@ -194,7 +194,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         | Target::Home
         | Target::Scatter
         | Target::Gather(_)
-        | Target::Replicated
+        | Target::Replicated { .. }
         | Target::Computed(_)
         | Target::Moved(_)
         | Target::Fetched(_)
@@ -216,7 +216,7 @@ fn route(route: &Route, text: &str, values: &dyn Arguments) -> String {
         }
         Ok(Destination::Stepwise) => format!("{access} move: {}\n", moved(&route.target)),
         Ok(Destination::Compute) => format!("{access} after {}{output}\n", computed(&route.target, text)),
-        Ok(Destination::All) => format!("{access} all{output}\n"),
+        Ok(Destination::All { .. }) => format!("{access} all{output}\n"),
         Ok(Destination::Gather(gather)) => {
             let part = |part: &pgbraid::plan::Part| {
                 let notes: String = gather.notes(part).iter().map(|note| format!("        {note}\n")).collect();

@@ -345,7 +345,7 @@ fn plannable(text: &str, context: &Context<'_>) -> bool {
         | Target::Scatter
         | Target::Computed(_)
         | Target::Moved(_)
-        | Target::Replicated
+        | Target::Replicated { .. }
         | Target::Gather(_) => true,
     }
 }

@@ -60,7 +60,7 @@ impl<'c> Parts<'c> {
             Target::Any if system => Some(Target::Home),
             target @ (Target::Any | Target::Home | Target::Scatter) => Some(target),
             Target::Keyed(keyed) => self.keyed(keyed).map(Target::Keyed),
-            Target::Replicated
+            Target::Replicated { .. }
             | Target::Unknown
             | Target::Computed(_)
             | Target::Moved(_)

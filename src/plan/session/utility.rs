@@ -262,7 +262,7 @@ fn explained(explain: &ExplainStmt, context: &Context<'_>) -> Result<Route, Stop
                 .into());
         }
     };
-    if matches!(route.target, Target::Replicated) && !analyze {
+    if matches!(route.target, Target::Replicated { .. }) && !analyze {
         route.target = Target::Any;
     }
     route.output = match format(explain).as_deref() {
@@ -316,7 +316,12 @@ fn on_one_shard(route: &mut Route, refusal: impl Fn() -> Refusal) -> Result<(), 
         Target::Keyed(keyed) if matches!(keyed.several, Several::Scatter | Several::Split(_)) => {
             keyed.several = Several::Refuse(refusal())
         }
-        Target::Keyed(_) | Target::Any | Target::Home | Target::Gather(_) | Target::Replicated | Target::Unknown => {}
+        Target::Keyed(_)
+        | Target::Any
+        | Target::Home
+        | Target::Gather(_)
+        | Target::Replicated { .. }
+        | Target::Unknown => {}
         Target::Computed(_) | Target::Moved(_) | Target::Fetched(_) => {}
     }
     Ok(())
@@ -325,7 +330,12 @@ fn on_one_shard(route: &mut Route, refusal: impl Fn() -> Refusal) -> Result<(), 
 // LOCK TABLE, TRUNCATE
 
 /// Statements on whole tables.
-fn whole_tables(tables: &[Wrapped], verb: &str, context: &Context<'_>) -> Result<Route, Stop> {
+/// `keeps_writers_away`: it waits until nobody writes to them, and keeps them so until the transaction ends.
+fn whole_tables(
+    tables: &[Wrapped],
+    (verb, keeps_writers_away): (&str, bool),
+    context: &Context<'_>,
+) -> Result<Route, Stop> {
     let builder = Builder::new(context);
     let mut target = Target::Home;
     for node in tables {
@@ -336,7 +346,12 @@ fn whole_tables(tables: &[Wrapped], verb: &str, context: &Context<'_>) -> Result
             RelationKind::Home | RelationKind::Sequence => {}
             RelationKind::Unusable { reason } => return Err(unusable(relation, reason).into()),
             // A home table has no rows on the other shards.
-            RelationKind::Sharded { .. } | RelationKind::Reference => target = Target::Replicated,
+            RelationKind::Sharded { .. } | RelationKind::Reference => {
+                // A lock of the table itself keeps writers of it away; the turn, which all take first, comes before it.
+                let turn = matches!(relation.kind, RelationKind::Reference) && keeps_writers_away;
+                let before = matches!(target, Target::Replicated { takes_turn: true });
+                target = Target::Replicated { takes_turn: turn || before };
+            }
             RelationKind::System | RelationKind::View { .. } => {
                 return Err(Refusal::unsupported(format!("{verb} of \"{}\" is not supported", relation.name))
                     .hint("Name the tables themselves.")
@@ -347,8 +362,11 @@ fn whole_tables(tables: &[Wrapped], verb: &str, context: &Context<'_>) -> Result
     Ok(Route { access: Access::Write, target, output: Output::Rows })
 }
 
+/// `ShareLock` of lockdefs.h: this mode and those above it conflict with that of writers.
+const SHARE_LOCK: i32 = 5;
+
 fn locked(lock: &LockStmt, context: &Context<'_>) -> Result<Route, Stop> {
-    whole_tables(&lock.relations, "LOCK TABLE", context)
+    whole_tables(&lock.relations, ("LOCK TABLE", lock.mode >= SHARE_LOCK && !lock.nowait), context)
 }
 
 fn truncated(truncate: &TruncateStmt, context: &Context<'_>) -> Result<Route, Stop> {
@@ -360,5 +378,5 @@ fn truncated(truncate: &TruncateStmt, context: &Context<'_>) -> Result<Route, St
             untriggered(relation)?;
         }
     }
-    whole_tables(&truncate.relations, "TRUNCATE", context)
+    whole_tables(&truncate.relations, ("TRUNCATE", true), context)
 }

@@ -106,7 +106,7 @@ impl Builder<'_> {
     /// The target of a write, with the current time computed first if it runs on several shards.
     pub fn clocked(&self, target: Target, access: Access) -> Result<Target, Stop> {
         let several = match &target {
-            Target::Scatter | Target::Replicated => true,
+            Target::Scatter | Target::Replicated { .. } => true,
             Target::Keyed(keyed) => !matches!(keyed.several, Several::Refuse(_)),
             Target::Any
             | Target::Home

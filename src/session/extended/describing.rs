@@ -85,7 +85,7 @@ impl Session {
             Place::One { shard, replica } | Place::Stepwise { shard, replica, .. } => {
                 self.portal_server(shard, Some(replica), name)?
             }
-            Place::Many { shards, .. } | Place::Every(shards) => {
+            Place::Many { shards, .. } | Place::Every { shards, .. } => {
                 // All of them owe their BindComplete; the first one's answers go to the client.
                 self.drain().await?;
                 self.portal_server(shards.first().copied().unwrap_or(ShardId(0)), None, name)?
@@ -172,7 +172,7 @@ impl Session {
             Some(Place::One { shard, replica } | Place::Stepwise { shard, replica, .. }) => {
                 vec![(shard, Some(replica))]
             }
-            Some(Place::Many { shards, .. } | Place::Every(shards)) => {
+            Some(Place::Many { shards, .. } | Place::Every { shards, .. }) => {
                 shards.into_iter().map(|shard| (shard, None)).collect()
             }
         };

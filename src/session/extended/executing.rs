@@ -76,9 +76,8 @@ impl Session {
             }
             (Place::Cursor, _) => Box::pin(self.execute_cursor(&execute)).await?,
             (Place::Gather(gathering), _) => Box::pin(self.execute_gather(&execute, &gathering)).await?,
-            (Place::Every(shards), compiled) => {
-                let text = compiled.as_ref().map(|compiled| compiled.text.clone()).unwrap_or_default();
-                Box::pin(self.execute_every(&shards, &execute, &text)).await?;
+            (Place::Every { shards, takes_turn }, _) => {
+                Box::pin(self.execute_every(&shards, takes_turn, &execute)).await?;
             }
             (Place::Local, Some(compiled)) => {
                 Box::pin(self.drain()).await?;
@@ -325,26 +324,32 @@ impl Session {
         Ok(())
     }
 
-    async fn execute_every(&mut self, shards: &[ShardId], execute: &Execute<'_>, text: &[u8]) -> Result<(), Failure> {
+    async fn execute_every(
+        &mut self,
+        shards: &[ShardId],
+        takes_turn: bool,
+        execute: &Execute<'_>,
+    ) -> Result<(), Failure> {
         self.drain().await?;
         let (first, others) = shards.split_at(shards.len().min(1));
-        self.take_turn(first, execute, text)?;
+        let turns = |shards| if takes_turn { shards } else { &[][..] };
+        self.take_turn(turns(first), execute)?;
         let servers = self.send_to_all(first, execute)?;
         let mut chorus = Chorus::new(servers.first().copied().unwrap_or(0));
         self.relay_in_block(&mut chorus).await?;
         // The first shard has its locks before the others are asked; see `chorus`.
         if chorus.error().is_none() {
-            self.take_turn(others, execute, text)?;
+            self.take_turn(turns(others), execute)?;
             self.send_to_all(others, execute)?;
             self.relay_in_block(&mut chorus).await?;
         }
         if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
     }
 
-    fn take_turn(&mut self, shards: &[ShardId], execute: &Execute<'_>, text: &[u8]) -> Result<(), Failure> {
+    fn take_turn(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<(), Failure> {
         for shard in shards {
             let at = self.portal_server(*shard, None, execute.portal)?;
-            self.send_turn_in_pipeline(text, at);
+            self.send_turn_in_pipeline(at);
         }
         Ok(())
     }

@@ -210,7 +210,7 @@ fn deciding_parameters(plan: &Plan) -> Option<usize> {
         // Its text changes.
         Target::Computed(_) | Target::Moved(_) | Target::Fetched(_) => None,
         // One shard if there is only one.
-        Target::Scatter | Target::Replicated => Some(0),
+        Target::Scatter | Target::Replicated { .. } => Some(0),
         Target::Gather(_) => None,
         Target::Keyed(keyed) => {
             let counts = keyed.pins.iter().flat_map(|pin| &pin.sources).map(|source| match source {

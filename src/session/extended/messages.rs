@@ -316,12 +316,12 @@ impl Session {
                 self.bind_on(at, bind).await
             }
             Destination::Many(shards) => Box::pin(self.bind_at(shards, access, bind)).await,
-            Destination::All => {
+            Destination::All { takes_turn } => {
                 self.drain().await?;
                 self.note_write_everywhere().await?;
                 let place = Box::pin(self.bind_many(self.gateway.each_shard().collect(), Access::Write, bind)).await?;
                 Ok(match place {
-                    Place::Many { shards, .. } => Place::Every(shards),
+                    Place::Many { shards, .. } => Place::Every { shards, takes_turn },
                     place => place,
                 })
             }

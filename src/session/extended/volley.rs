@@ -162,7 +162,7 @@ impl Session {
             Destination::One(shard) => Course::On(shard),
             Destination::Any => Course::Any,
             Destination::Many(_)
-            | Destination::All
+            | Destination::All { .. }
             | Destination::Split(_)
             | Destination::Compute
             | Destination::Stepwise

@@ -58,7 +58,7 @@ pub(super) fn place(part: &Part) -> &'static str {
         Target::Home => "the home shard",
         Target::Any
         | Target::Unknown
-        | Target::Replicated
+        | Target::Replicated { .. }
         | Target::Computed(_)
         | Target::Fetched(_)
         | Target::Moved(_)

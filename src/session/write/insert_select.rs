@@ -253,7 +253,7 @@ impl Session {
                     break;
                 }
                 for at in part {
-                    self.send_turn(text.as_bytes(), at);
+                    self.send_turn(at);
                     self.send_insert(gathering, &text, at);
                 }
                 chorus = self.relay_returned(chorus, returned).await?;

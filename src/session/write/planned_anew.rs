@@ -93,7 +93,8 @@ impl Session {
                 let Target::Moved(moving) = &runnable.route.target else { return Err(undecided()) };
                 return self.take_and_put(moving, given, returned).await;
             }
-            Destination::All => {
+            Destination::All { takes_turn } => {
+                let takes_turn = *takes_turn;
                 self.enlist_all().await?;
                 self.note_write_everywhere().await?;
                 let count = self.link.servers.len();
@@ -103,7 +104,9 @@ impl Session {
                         break;
                     }
                     for at in part {
-                        self.send_turn(&runnable.text, at);
+                        if takes_turn {
+                            self.send_turn(at);
+                        }
                         self.send_final(at, &runnable.text, given);
                     }
                     chorus = self.relay_returned(chorus, returned).await?;

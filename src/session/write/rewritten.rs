@@ -165,11 +165,14 @@ impl Session {
         let types = self.types_of(bind, prepared).await?;
         let Runnable { text, route, destination } =
             self.compute_bound(route, destination, bind, prepared, &types).await?;
-        let every = destination == Destination::All;
+        let every = match destination {
+            Destination::All { takes_turn } => Some(takes_turn),
+            _ => None,
+        };
         let single = matches!(destination, Destination::One(_) | Destination::Any);
         let (shards, order) = match destination {
             Destination::Split(order) => (distinct(&order), Some(order)),
-            Destination::All => (self.all_shards(), None),
+            Destination::All { .. } => (self.all_shards(), None),
             Destination::Gather(_) | Destination::Stepwise => return Err(computed_and_merged()),
             other => (other.shards(self.default_shard).ok_or_else(undecided)?, None),
         };
@@ -177,7 +180,7 @@ impl Session {
             Some(_) => Some(split_of(&route)?),
             None => None,
         };
-        if every {
+        if every.is_some() {
             self.note_write_everywhere().await?;
         }
         let places = self.enlist_many(&shards, route.access).await?;
@@ -186,8 +189,10 @@ impl Session {
                 split.zip(order.as_ref()).map(|(split, order)| split.text(&text, |row| order.get(row) == Some(shard)));
             self.send_text_bind(*at, own.as_deref().unwrap_or(&text), &types, bind, nth == 0);
         }
+        if let Some(takes_turn) = every {
+            return Ok(Place::Every { shards, takes_turn });
+        }
         Ok(match shards.first() {
-            _ if every => Place::Every(shards),
             Some(shard) if single => {
                 let server = places.first().and_then(|at| self.link.servers.get(*at));
                 Place::One { shard: *shard, replica: server.is_some_and(|found| found.replica) }

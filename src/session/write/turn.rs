@@ -16,25 +16,23 @@ const NAME: &[u8] = b"pgbraid_turn";
 
 impl Session {
     /// What runs before such a write on each shard, on the first one first; a statement of its own, so that the write sees what those
-    /// before it have committed. Nothing where a snapshot decides what is seen, nor for a LOCK that is not to wait.
-    pub(in crate::session) fn turn(&self, text: &[u8]) -> Option<&'static [u8]> {
+    /// before it have committed. Nothing where a snapshot decides what is seen.
+    pub(in crate::session) fn turn(&self) -> Option<&'static [u8]> {
         let block = self.transaction.block();
         let isolation = block.map_or_else(|| default_isolation(&self.settings), |block| block.log.isolation());
-        let locks = text.trim_ascii().get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"));
-        let waits = !(locks && text.to_ascii_lowercase().windows(6).any(|word| word == b"nowait"));
-        (isolation == Isolation::Statement && waits).then_some(TURN)
+        (isolation == Isolation::Statement).then_some(TURN)
     }
 
     /// Sends it to one server.
-    pub(in crate::session) fn send_turn(&mut self, text: &[u8], at: usize) {
-        if let Some(turn) = self.turn(text) {
+    pub(in crate::session) fn send_turn(&mut self, at: usize) {
+        if let Some(turn) = self.turn() {
             self.link.servers[at].server.send_query(turn, Audience::Gateway);
         }
     }
 
     /// The same in front of an Execute, where a Query message would end the portal.
-    pub(in crate::session) fn send_turn_in_pipeline(&mut self, text: &[u8], at: usize) {
-        let Some(turn) = self.turn(text) else { return };
+    pub(in crate::session) fn send_turn_in_pipeline(&mut self, at: usize) {
+        let Some(turn) = self.turn() else { return };
         let rest = Parameters::default().bind_rest(&[]);
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
