@@ -1,6 +1,6 @@
 //! SET, RESET, SHOW, `set_config`.
 
-use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, VariableSetKind, VariableSetStmt};
+use pg_query::protobuf::{AExprKind, Node as Wrapped, SelectStmt, SetOperation, VariableSetKind, VariableSetStmt};
 
 use super::utility;
 use crate::plan::ir::Stop;
@@ -162,7 +162,9 @@ fn if_known(select: &SelectStmt) -> Option<SettingName> {
     };
     let view = from.relname == "pg_settings" && matches!(from.schemaname.as_str(), "" | "pg_catalog");
     let is_name = |node: &Node| matches!(node, Node::ColumnRef(column) if names::strings(&column.fields).as_deref() == Some(&["name"]));
-    let equal = matches!(names::strings(&condition.name).as_deref(), Some(["="] | ["pg_catalog", "="]));
+    // Not IS DISTINCT FROM, ANY and the like, which have the same name.
+    let equal = condition.kind() == AExprKind::AexprOp
+        && matches!(names::strings(&condition.name).as_deref(), Some(["="] | ["pg_catalog", "="]));
     if !view || from.alias.is_some() || !is_plain(value) || !is_name(of.node.as_ref()?) || !equal {
         return None;
     }
