@@ -127,12 +127,15 @@ fn plain(body: &str, source: &Source<'_>, context: &Context<'_>) -> Result<Plan,
         };
         let Some(node) = parsed.node() else { return Err(Refusal::too_complex().into()) };
         match piece_plan(node, source, context)? {
-            Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }) => {
+            Plan::Everywhere(one @ Everywhere { in_transaction: true, .. }) => {
                 if let Some(name) = earlier.decides(node) {
                     return Err(refused(&format!("it changes \"{name}\", and then does what depends on that")).into());
                 }
                 earlier.note(node);
-                *everywhere.get_or_insert(false) |= changes_catalog;
+                let all: &mut Everywhere = everywhere.get_or_insert_default();
+                all.changes_catalog |= one.changes_catalog;
+                all.changes_logins |= one.changes_logins;
+                all.vacates = one.vacates.or(all.vacates.take());
             }
             Plan::Rows(route) => {
                 asked.push(node.clone());
@@ -142,7 +145,7 @@ fn plain(body: &str, source: &Source<'_>, context: &Context<'_>) -> Result<Plan,
             _ => return Err(refused("a statement in it cannot run in a block").into()),
         }
     }
-    if let Some(changes_catalog) = everywhere {
+    if let Some(everywhere) = everywhere {
         if targets.iter().any(|target| *target != Target::Any) {
             return Err(refused("it defines objects, which is done on every shard, and reads or writes rows").into());
         }
@@ -156,7 +159,7 @@ fn plain(body: &str, source: &Source<'_>, context: &Context<'_>) -> Result<Plan,
                 refused(&format!("it defines objects and catches {name}, which one shard may raise alone")).into()
             );
         }
-        return Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }));
+        return Ok(Plan::Everywhere(Everywhere { in_transaction: true, ..everywhere }));
     }
     let refusal = refused("its statements do not all belong to one shard");
     let target = together(targets, &refusal).ok_or(refusal)?;

@@ -4,12 +4,25 @@ use super::{Plan, Route};
 use crate::catalog::Oid;
 
 /// A statement for every shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Everywhere {
     /// `false` for those that cannot run in a transaction block (CREATE DATABASE, VACUUM, CREATE INDEX CONCURRENTLY ...).
     pub in_transaction: bool,
     /// It may change the catalog.
     pub changes_catalog: bool,
+    /// It may change what servers set when they log in (ALTER ROLE, ALTER DATABASE ... SET).
+    pub changes_logins: bool,
+    /// The database that nobody may be connected to when it runs.
+    pub vacates: Option<Vacated>,
+}
+
+/// A database that nobody may be connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vacated {
+    /// It is dropped.
+    Dropped(String),
+    /// It is copied (the template of CREATE DATABASE) or renamed.
+    Left(String),
 }
 
 /// Transaction control.

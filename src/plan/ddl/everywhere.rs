@@ -1,10 +1,10 @@
 //! DDL and maintenance: every shard has the same schema, so it runs on every shard, unless it promises what only one server can keep.
 
-use pg_query::protobuf::{Node as Wrapped, RangeVar, ReindexObjectType, ReindexStmt, VacuumStmt};
+use pg_query::protobuf::{Node as Wrapped, ObjectType, RangeVar, ReindexObjectType, ReindexStmt, VacuumStmt};
 
 use super::table;
 use crate::plan::ir::Stop;
-use crate::plan::{Context, Everywhere, Plan, Refusal};
+use crate::plan::{Context, Everywhere, Plan, Refusal, Vacated};
 use crate::sql::{Node, names};
 
 /// Plans what is no query and none of `utility`'s.
@@ -12,8 +12,14 @@ pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
     check_temporary(node, context)?;
     table::check(node, context)?;
     refused(node)?;
-    let everywhere =
-        |in_transaction, changes_catalog| Ok(Plan::Everywhere(Everywhere { in_transaction, changes_catalog }));
+    let everywhere = |in_transaction, changes_catalog| {
+        let changes_logins = matches!(
+            node,
+            Node::AlterRoleSetStmt(_) | Node::AlterRoleStmt(_) | Node::AlterDatabaseSetStmt(_) | Node::RenameStmt(_)
+        );
+        let vacates = vacated(node);
+        Ok(Plan::Everywhere(Everywhere { in_transaction, changes_catalog, changes_logins, vacates }))
+    };
     match node {
         Node::VacuumStmt(vacuum) => everywhere(!is_vacuum(vacuum), false),
         Node::CheckPointStmt(_) => everywhere(true, false),
@@ -36,6 +42,24 @@ pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
         Node::AlterTableStmt(alter) => everywhere(!detaches_concurrently(alter), true),
         _ if is_of_schema(node) || is_of_cluster(node) => everywhere(true, true),
         _ => Err(Refusal::unsupported("this kind of statement is not supported yet").into()),
+    }
+}
+
+/// PostgreSQL wants nobody connected to a database that is dropped, renamed or copied (dbcommands.c).
+fn vacated(node: &Node) -> Option<Vacated> {
+    match node {
+        Node::DropdbStmt(drop) => Some(Vacated::Dropped(drop.dbname.clone())),
+        Node::RenameStmt(rename) if rename.rename_type() == ObjectType::ObjectDatabase => {
+            Some(Vacated::Left(rename.subname.clone()))
+        }
+        Node::CreatedbStmt(create) => create.options.iter().find_map(|option| match &option.node {
+            Some(Node::DefElem(option)) if option.defname == "template" => match option.arg.as_ref()?.node.as_ref()? {
+                Node::String(name) => Some(Vacated::Left(name.sval.clone())),
+                _ => None,
+            },
+            _ => None,
+        }),
+        _ => None,
     }
 }
 

@@ -47,11 +47,13 @@ fn of_query(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, S
         let schema = name.map(|name| name.schemaname.as_str()).filter(|schema| !schema.is_empty());
         let known = name.is_some_and(|name| Builder::new(context).relation(schema, &name.relname).is_some());
         return match create.if_not_exists && known {
-            true => Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog: false })),
+            true => Ok(Plan::Everywhere(Everywhere { in_transaction: true, ..Everywhere::default() })),
             false => materialize::created(create, context),
         };
     }
-    let everywhere = |changes_catalog| Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog }));
+    let everywhere = |changes_catalog| {
+        Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog, ..Everywhere::default() }))
+    };
     let Some(into) = create.into.as_deref() else { return Err(Stop::Fails) };
     let Some(name) = &into.rel else { return Err(Stop::Fails) };
     let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());

@@ -57,7 +57,7 @@ pub fn refreshed(refresh: &RefreshMatViewStmt, context: &Context<'_>) -> Result<
     let relation = Builder::new(context).relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
     let Some(definition) = &relation.materialized else { return foreign(&relation) };
     if refresh.skip_data {
-        return Ok(Plan::Everywhere(Everywhere { in_transaction: true, changes_catalog: false }));
+        return Ok(Plan::Everywhere(Everywhere { in_transaction: true, ..Everywhere::default() }));
     }
     let select = query_of(definition).ok_or_else(unfit)?;
     let table = format!("{}.{}", quoted(&relation.schema), quoted(&relation.name));
