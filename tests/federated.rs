@@ -199,6 +199,14 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
+fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !check() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "in vain waited until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 const PROTOCOLS: [Protocol; 3] = [Protocol::Simple, Protocol::Text, Protocol::Binary];
 
 fn told(outcome: &Outcome) -> String {

@@ -7,6 +7,7 @@ use shardmap::ShardId;
 
 use crate::catalog::{CatalogHandle, CatalogVersion, Connect, ConnectFailure, Connecting, LoadError, Rules};
 use crate::config::{Config, ServerAddress};
+use crate::pool::pools::Pools;
 use crate::topology;
 
 /// Control addresses of the primaries, the home shard first.
@@ -35,6 +36,22 @@ pub async fn open(
         Box::new(Servers { primaries, home: home.0.into(), database: database.to_owned() }),
     )
     .await
+}
+
+/// Has servers log in again when the search path that they are given then has changed (ALTER ROLE on a shard): names are looked up
+/// by the new one from then on. Ends with the handle.
+pub fn follow_search_paths(handle: &CatalogHandle, pools: Arc<ArcSwap<Pools>>) {
+    let mut catalogs = handle.subscribe();
+    let mut known = catalogs.borrow_and_update().search_paths.clone();
+    tokio::spawn(async move {
+        while catalogs.changed().await.is_ok() {
+            let new = catalogs.borrow_and_update().search_paths.clone();
+            if new != known {
+                pools.load().renew();
+                known = new;
+            }
+        }
+    });
 }
 
 /// Primaries in the order in which they are asked, as the configuration has them when it is asked.

@@ -71,7 +71,7 @@ pub struct Gateway {
     /// Replaced when buckets move.
     pub map: ArcSwap<ShardMap>,
     /// Data-path servers.
-    pub pools: ArcSwap<Pools>,
+    pub pools: Arc<ArcSwap<Pools>>,
     /// What tables that do not exist yet will be.
     pub rules: ArcSwap<Rules>,
     /// Compiled statements.
@@ -157,7 +157,7 @@ impl Gateway {
             commits: Arc::new(Commits::new()?),
             map: ArcSwap::from_pointee(map),
             rules: ArcSwap::from_pointee(rules(&config)),
-            pools: ArcSwap::from_pointee(pools),
+            pools: Arc::new(ArcSwap::from_pointee(pools)),
             plans: Plans::new(config.limits.plans_max),
             scopes: Scopes::default(),
             welcomes: Cache::new(WELCOMES_MAX),
@@ -187,7 +187,9 @@ impl Gateway {
             let before = CatalogVersion(opened.wrapping_mul(VERSIONS_PER_DATABASE));
             let config = self.config.load_full();
             let (rules, home) = (rules(&config), config.sharding.home);
-            databases::open(before, rules, self.primaries.clone(), home, database).await.map(Arc::new)
+            let handle = databases::open(before, rules, self.primaries.clone(), home, database).await?;
+            databases::follow_search_paths(&handle, self.pools.clone());
+            Ok(Arc::new(handle))
         });
         let result = opening.await.cloned();
         if result.is_err() {

@@ -1,9 +1,9 @@
 //! What goes wrong while a query is gathered, and what must not be left of it.
 
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Client, Received, bind, cancel_request, execute, frame, parse, query, target};
+use crate::eventually;
 use crate::login;
 use crate::support::{Cluster, Setup};
 
@@ -20,14 +20,6 @@ fn stage(config: &str) -> Cluster {
 
 fn client(cluster: &Cluster) -> Client {
     Client::connect(&login::of(cluster.url())).unwrap()
-}
-
-fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !check() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "in vain waited until {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A count over all shards, of every application's servers there.

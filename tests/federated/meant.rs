@@ -4,7 +4,7 @@ use crate::client::{Answer, Client, bind, execute, frame, parse};
 use crate::compare::Protocol;
 use crate::login;
 use crate::support::{Cluster, Setup};
-use crate::{Both, Outcome, PROTOCOLS, told};
+use crate::{Both, Outcome, PROTOCOLS, eventually, told};
 
 /// A statement under a name, which servers keep for all clients.
 fn named(client: &mut Client, sql: &str) -> Answer {
@@ -348,6 +348,14 @@ fn what_roles_and_databases_set_counts_for_servers_that_are_there() {
     assert_eq!(counted(&mut connect()), [["3", "ns1", "Asia/Tokyo"]]);
     client.run("ALTER DATABASE shop RESET ALL; ALTER ROLE app RESET search_path");
     assert_eq!(counted(&mut connect()), [["8", "public", "UTC"]]);
+    // On the shards themselves: seen when the catalog is next looked at.
+    for shard in (0..cluster.shard_count()).rev() {
+        let mut shard = Client::connect(&login::of(cluster.shard_url(shard))).unwrap();
+        shard.run("ALTER ROLE app SET search_path TO ns1, public");
+    }
+    let mut one = connect();
+    eventually("the path counts", || counted(&mut one) == [["3", "ns1", "UTC"]]);
+    assert_eq!(rows(one.query("SELECT v FROM dup WHERE customer_id = 2")), [["ns1"]]);
 }
 
 #[test]
