@@ -24,6 +24,7 @@ impl Session {
         if everywhere.changes_catalog && names_sequences(text) {
             Box::pin(self.spread_sequences()).await?;
         }
+        self.note_altered(text);
         if let Some(block) = self.transaction.block_mut() {
             block.changed_catalog |= everywhere.changes_catalog;
             block.changed_logins |= everywhere.changes_logins;

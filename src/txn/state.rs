@@ -47,7 +47,7 @@ pub struct Block {
     pub lost_server: bool,
     /// Numbers were drawn, or forgotten, of which its servers do not know.
     pub drawn_elsewhere: bool,
-    /// Words of its TRUNCATEs and LOCK TABLEs, names of tables among them.
+    /// Words of its statements that lock out readers (TRUNCATE, LOCK TABLE, DDL), names of tables among them.
     pub locked: std::collections::HashSet<String>,
 }
 

@@ -81,8 +81,10 @@ impl Session {
         gather: &Arc<Gather>,
         wire: Wire,
     ) -> Result<Arc<Described>, Failure> {
-        self.check_unlocked(text)?;
-        if let Some(described) = self.gateway.plans.described(gather) {
+        let changed = self.uncommitted(text);
+        // By a plan of the block's own, if it has the catalog of its own: others may not have to care about its locks.
+        let kept = changed.is_none() || self.seen().is_some();
+        if let Some(described) = self.gateway.plans.described(gather).filter(|_| kept) {
             return Ok(described);
         }
         let at = self.enlist_to_ask().await?;
@@ -108,7 +110,7 @@ impl Session {
             answers.into_iter().map(|(_, columns)| Columns::new(columns.unwrap_or_default())).collect();
         let inline = Inline::new(gather, &texts_types, &answers);
         let formats = self.part_formats(at, &answers, wire).await?;
-        let definitions = self.uncommitted_definitions(text, gather, &answers, &texts_types, wire).await?;
+        let definitions = self.uncommitted_definitions(changed, gather, &answers, &texts_types, wire).await?;
         let parts =
             formats.into_iter().map(|format| DescribedPart { id: self.gateway.plans.next_id(), format }).collect();
         let described = Arc::new(Described {
@@ -121,7 +123,9 @@ impl Session {
             ordered,
             definitions,
         });
-        self.gateway.plans.keep_described(described.clone());
+        if kept {
+            self.gateway.plans.keep_described(described.clone());
+        }
         if wire == Wire::Simple && self.transaction.block().is_none() {
             // Parts enlist shards in their order, so that two such queries do not wait for each other.
             self.give_back().await;
@@ -129,19 +133,18 @@ impl Session {
         Ok(described)
     }
 
-    /// [`Described::definitions`], in a block that ran DDL.
+    /// [`Described::definitions`], in a block that ran DDL or has locked tables; `changed`: what the text names of them.
     async fn uncommitted_definitions(
         &mut self,
-        text: &[u8],
+        changed: Option<String>,
         gather: &Gather,
         parts: &[Columns],
         types: &[Oid],
         wire: Wire,
     ) -> Result<Option<Vec<String>>, Failure> {
-        if self.seen().is_none() {
+        if self.seen().is_none() && changed.is_none() {
             return Ok(None);
         }
-        let changed = self.uncommitted(text);
         self.check_mergeable(gather, changed.as_deref(), wire).await?;
         if changed.is_none() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Gathers over tables that DDL of the client's own block has made or changed.
+//! Gathers over tables that the client's own block has made, changed or locked.
 //!
 //! The merge server is outside the block: it must not name such tables (it would not see them, or wait for the block's locks). So its
 //! temporary tables are defined by their columns' types and collations, which the block's own server tells, instead of by the parts' texts.

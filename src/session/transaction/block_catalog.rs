@@ -48,11 +48,16 @@ impl Session {
         Ok(self.compile(text, types))
     }
 
-    /// What a text names, or may name through a view, that the block made or changed: a merge server, which is outside the block, does not
-    /// know it as the block does.
+    /// What a text names, or may name through a view, that the block made, changed or locked: a merge server, which is outside the block, does
+    /// not know it as the block does, or waits for the block.
     pub(in crate::session) fn uncommitted(&self, text: &[u8]) -> Option<String> {
-        let seen = self.seen()?;
-        changed_name(&words(text), &self.catalog.load(), seen).map(str::to_owned)
+        let block = self.transaction.block()?;
+        if block.seen.is_none() && block.locked.is_empty() {
+            return None;
+        }
+        let base = self.catalog.load();
+        let seen = block.seen.as_ref().unwrap_or(&base);
+        changed_name(&words(text), &block.locked, &base, seen).map(str::to_owned)
     }
 
     /// Asks the block's server on the home shard for the catalog.
@@ -75,22 +80,34 @@ impl Session {
     }
 }
 
-/// A relation that a statement of these words may read and that DDL has made or may have changed: words are compared, so that it may
-/// be one that the statement does not mean, but none is missed.
-fn changed_name<'s>(words: &HashSet<String>, base: &Catalog, seen: &'s Catalog) -> Option<&'s str> {
+/// A relation that a statement of these words may read and that the block has made, may have changed, or has locked by statements of those
+/// words: words are compared, so that it may be one that the statement does not mean, but none is missed.
+fn changed_name<'s>(
+    words: &HashSet<String>,
+    locked: &HashSet<String>,
+    base: &Catalog,
+    seen: &'s Catalog,
+) -> Option<&'s str> {
     let before = |relation: &Relation| base.schemas.get(&relation.schema).and_then(|schema| schema.get(&relation.name));
     let all = |catalog: &'s Catalog| catalog.schemas.values().flat_map(HashMap::values);
-    let named = |relation: &Relation| {
+    let named_in = |words: &HashSet<String>, relation: &Relation| {
         // Source: manual of PostgreSQL 15, 4.1.1: U&"..." are identifiers with escapes.
         let name = relation.name.to_lowercase();
         words.contains("u") || split_words(&name).all(|word| words.contains(word))
+    };
+    // CASCADE locks what is not named.
+    let may_be_locked = |relation: &Relation| {
+        relation.kind != RelationKind::System
+            && !locked.is_empty()
+            && (locked.contains("cascade") || named_in(locked, relation))
     };
     // What is read through a view may have changed without being named.
     let may_have_changed = |relation: &Relation| {
         matches!(relation.kind, RelationKind::View { .. })
             || before(relation).is_none_or(|before| **before != *relation)
+            || may_be_locked(relation)
     };
-    all(seen).find(|relation| may_have_changed(relation) && named(relation)).map(|relation| relation.name.as_str())
+    all(seen).find(|relation| named_in(words, relation) && may_have_changed(relation)).map(|relation| relation.name.as_str())
 }
 
 /// It means the same whatever relations there are.

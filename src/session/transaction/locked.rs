@@ -1,12 +1,9 @@
-//! Tables that a block has locked against everybody else, by TRUNCATE or LOCK TABLE: a merge server, which is outside the block, would wait for
-//! the block, and the block for it.
+//! Tables that a block has locked against everybody else, by TRUNCATE, LOCK TABLE or DDL: a merge server, which is outside the block, would
+//! wait for the block, and the block for it, so that it is not to name them (see `gather::uncommitted`).
 
-use crate::catalog::RelationKind;
-use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::type_numbers::words;
 use crate::sql::tokens::behind_comments;
-use crate::wire::reply::Report;
 
 impl Session {
     /// Notes what a statement locks, if it is one that does.
@@ -25,31 +22,21 @@ impl Session {
         }
     }
 
-    /// Checks that a merge server may look at what a text names.
-    ///
-    /// # Errors
-    /// It would wait for this block.
-    pub(in crate::session) fn check_unlocked(&self, text: &[u8]) -> Result<(), Failure> {
-        let Some(block) = self.transaction.block().filter(|block| !block.locked.is_empty()) else { return Ok(()) };
-        let words = words(text);
-        let all = block.locked.contains("cascade");
-        let catalog = self.catalog.load();
-        let relations = catalog.schemas.values().flat_map(std::collections::HashMap::values);
-        let stands_in_the_way = |name: &str, kind: &RelationKind| {
-            let view = matches!(kind, RelationKind::View { .. });
-            words.contains(name) && (all || view || block.locked.contains(name))
-        };
-        for relation in relations.filter(|relation| relation.kind != RelationKind::System) {
-            if stands_in_the_way(&relation.name.to_lowercase(), &relation.kind) {
-                let name = &relation.name;
-                let text = format!(
-                    "the rows of several shards cannot be merged: this transaction may have locked \"{name}\" against all others"
-                );
-                return Err(Report::error("0A000", text)
-                    .with_hint("DELETE instead of TRUNCATE, take a weaker lock, or commit first.")
-                    .into());
-            }
+    /// Notes the tables that a statement locks, whatever it begins with.
+    pub(in crate::session) fn note_locked(&mut self, text: &[u8]) {
+        if let Some(block) = self.transaction.block_mut() {
+            block.locked.extend(words(text));
         }
-        Ok(())
+    }
+
+    /// Notes what DDL that has run may have locked.
+    pub(in crate::session) fn note_altered(&mut self, text: &[u8]) {
+        // Source: manual of PostgreSQL 15, 13.3.1: what these lock may be read.
+        const READABLE: [&[u8]; 6] = [b"create", b"comment", b"grant", b"revoke", b"analyze", b"vacuum"];
+        let start = behind_comments(text);
+        let is = |word: &[u8]| start.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+        if !READABLE.iter().any(|word| is(word)) {
+            self.note_locked(text);
+        }
     }
 }

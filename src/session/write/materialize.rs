@@ -139,6 +139,7 @@ impl Session {
             returns: false,
         };
         let rows = self.fill_table(gathering, &put).await?;
+        self.note_locked(refresh.as_bytes());
         self.at_home(&format!("SET LOCAL pgbraid.refreshed = {}", literal(&table))).await?;
         self.at_home(refresh).await?;
         self.at_home(&format!("DROP TABLE {table}; SET LOCAL pgbraid.refreshed = ''")).await?;
