@@ -1,6 +1,6 @@
 //! Finds relations whose rows cannot be read or written without evaluating what may read other tables: policies of row security,
 //! and functions of the user's in constraints, defaults, generated columns, indexes and domains. On a shard they would read that
-//! shard's part.
+//! shard's part. Likewise what changes the server's session, which is lent to others afterwards.
 //!
 //! Called by `load`. PostgreSQL's own record of dependencies says who calls whom; what a function reads is guessed from its
 //! words, on the safe side. A function that calls another one is not followed.
@@ -21,6 +21,14 @@ macro_rules! reads_tables {
 }
 pub(super) use reads_tables;
 
+/// Built-in functions that change what a server keeps for its session, in an expression as PostgreSQL prints it. It records no dependency
+/// on what is built in. *Source*: manual of PostgreSQL 15, 9.27.
+macro_rules! changes_session {
+    () => {
+        "~ '\\m(set_config|setseed|pg_notify|pg_(try_)?advisory_(un)?lock(_shared)?|pg_advisory_unlock_all)\\('"
+    };
+}
+
 /// Relation, whether by reading it, and the relation that is read (0 when it is not known which).
 pub(super) const EVALUATED: &str = concat!(
     "WITH RECURSIVE reading(oid) AS (
@@ -34,6 +42,18 @@ pub(super) const EVALUATED: &str = concat!(
         WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid IN (SELECT r.oid FROM reading r)
         OR d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.refobjid IN (
             SELECT o.oid FROM pg_catalog.pg_operator o JOIN reading r ON r.oid = o.oprcode)
+        UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, d.oid FROM pg_catalog.pg_attrdef d
+        WHERE pg_catalog.pg_get_expr(d.adbin, d.adrelid) ",
+    changes_session!(),
+    "
+        UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM pg_catalog.pg_type t
+        WHERE t.typtype = 'd' AND pg_catalog.pg_get_expr(t.typdefaultbin, 0) ",
+    changes_session!(),
+    "
+        UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid FROM pg_catalog.pg_constraint k
+        WHERE k.contype = 'c' AND pg_catalog.pg_get_constraintdef(k.oid) ",
+    changes_session!(),
+    "
     ), parts(type, part) AS (
         SELECT t.oid, t.typbasetype FROM pg_catalog.pg_type t WHERE t.typbasetype <> 0
         UNION ALL SELECT t.oid, t.typelem FROM pg_catalog.pg_type t WHERE t.typelem <> 0

@@ -141,3 +141,13 @@ SELECT * FROM pg_temp.scratch;
 EXPLAIN (COSTS OFF) SELECT 1;
 -- refused 0A000
 SELECT lo_create(0) > 0;
+-- Defaults and constraints that change what a server keeps for its session: it is lent to others.
+CREATE TABLE dressing (b int, a text DEFAULT set_config('timezone', 'Asia/Tokyo', false));
+-- refused 0A000
+INSERT INTO dressing (b) VALUES (1);
+SELECT current_setting('timezone');
+DROP TABLE dressing;
+CREATE TABLE locking (b int, a bool CHECK (pg_try_advisory_lock(7) OR a));
+-- refused 0A000
+INSERT INTO locking VALUES (1, true);
+DROP TABLE locking;
