@@ -107,7 +107,9 @@ fn changed_name<'s>(
             || before(relation).is_none_or(|before| **before != *relation)
             || may_be_locked(relation)
     };
-    all(seen).find(|relation| named_in(words, relation) && may_have_changed(relation)).map(|relation| relation.name.as_str())
+    all(seen)
+        .find(|relation| named_in(words, relation) && may_have_changed(relation))
+        .map(|relation| relation.name.as_str())
 }
 
 /// It means the same whatever relations there are.

@@ -54,7 +54,10 @@ struct Wait {
     from: usize,
     to: usize,
     shard: usize,
+    /// Who waits.
     process_id: i32,
+    /// For whom.
+    blocker_id: i32,
 }
 
 /// Looks for deadlocks as long as the gateway runs.
@@ -212,7 +215,7 @@ fn graph(members: &Members, asked: &[(usize, i32, Vec<i32>)]) -> (Vec<Wait>, usi
         // 0 is a prepared transaction, which waits for nobody. Source: lockfuncs.c, pg_blocking_pids.
         for blocker in blockers.iter().filter(|blocker| **blocker != 0) {
             let to = *processes.entry((*shard, *blocker)).or_insert_with(&mut next);
-            waits.push(Wait { from, to, shard: *shard, process_id: *process_id });
+            waits.push(Wait { from, to, shard: *shard, process_id: *process_id, blocker_id: *blocker });
         }
     }
     (waits, nodes)
@@ -225,17 +228,15 @@ fn victim(config: &Config, members: &Members, circle: &[Wait]) -> Option<Wait> {
     circle.iter().filter(known).min_by_key(|wait| (name(wait), wait.process_id)).copied()
 }
 
-/// A circle of waits on more than one shard: what is on one shard, that shard finds itself. So it does not for a client that waits for
-/// itself: a merge server, which is outside the client's block, for a table that the block has locked.
+/// A circle of waits that no shard sees: who is waited for by one of its processes waits by another one, on another shard or on the same:
+/// a merge server, which is outside the client's block, for a table that the block has locked, or for somebody who waits for the block.
 fn circle(waits: &[Wait], clients: usize) -> Option<Vec<Wait>> {
-    if let Some(own) = waits.iter().find(|wait| wait.from == wait.to) {
-        return Some(vec![*own]);
-    }
     (0..clients).find_map(|start| {
         let mut path = Vec::new();
         let mut seen = vec![false; clients];
+        let changes_process = |(at, next): (&Wait, &Wait)| (at.shard, at.blocker_id) != (next.shard, next.process_id);
         (walk(waits, start, start, &mut seen, &mut path)
-            && path.iter().any(|wait| Some(wait.shard) != path.first().map(|first| first.shard)))
+            && path.iter().zip(path.iter().cycle().skip(1)).any(changes_process))
         .then_some(path)
     })
 }
@@ -261,8 +262,10 @@ fn walk(waits: &[Wait], from: usize, goal: usize, seen: &mut [bool], path: &mut 
 mod tests {
     use super::*;
 
+    /// By a process of each client's own on each shard.
     fn wait(from: usize, to: usize, shard: usize) -> Wait {
-        Wait { from, to, shard, process_id: 0 }
+        let process = |client: usize| i32::try_from(client).unwrap_or(i32::MAX);
+        Wait { from, to, shard, process_id: process(from), blocker_id: process(to) }
     }
 
     #[test]
@@ -274,6 +277,16 @@ mod tests {
     #[test]
     fn a_circle_on_one_shard_is_that_shards_business() {
         assert_eq!(circle(&[wait(0, 1, 1), wait(1, 0, 1)], 2), None);
+    }
+
+    #[test]
+    fn a_circle_on_one_shard_through_two_servers_of_a_client_is_not() {
+        let members = vec![((String::new(), 1), (0, 10)), ((String::new(), 1), (0, 11))];
+        // The merge server, 11, waits for a stranger's DDL, and that for what the block has read.
+        let (waits, nodes) = graph(&members, &[(0, 11, vec![30]), (0, 30, vec![10])]);
+        assert_eq!(circle(&waits, nodes).map(|circle| circle.len()), Some(2));
+        let (waits, nodes) = graph(&members, &[(0, 11, vec![30]), (0, 30, vec![11])]);
+        assert_eq!(circle(&waits, nodes), None);
     }
 
     #[test]
