@@ -53,7 +53,7 @@ fn check_map(config: &Config, report: &mut Report) {
             report.fine("map", format!("version {}, all buckets owned: {}", map.version(), owners.join(", ")));
             for (name, _) in map.shards().iter().zip(&counts).filter(|(_, count)| **count == 0) {
                 let message = format!("shard {name} owns no buckets: no sharded row goes there");
-                report.warning("map", message, "`pgbraid rebalance` gives it its share");
+                report.warning("map", message, "nothing need be done; only a new cluster's map is made even");
             }
         }
         Err(error) => report.error("map", error.to_string(), "put the map back that was in use last"),

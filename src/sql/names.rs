@@ -144,3 +144,8 @@ pub fn option_flag(element: &ast::DefElem) -> Option<bool> {
         _ => None,
     }
 }
+
+/// What a table in FROM, or the target of a write, is called in the statement.
+pub fn alias_or_name(name: &ast::RangeVar) -> &str {
+    name.alias.as_ref().map_or(name.relname.as_str(), |alias| alias.aliasname.as_str())
+}

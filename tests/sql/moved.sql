@@ -62,3 +62,46 @@ UPDATE parents SET customer_id = (SELECT max(customer_id) + 5 FROM children) WHE
 UPDATE parents SET customer_id = (SELECT max(customer_id) + 6 FROM children) WHERE customer_id = 2;
 UPDATE parents SET customer_id = (SELECT max(customer_id) FROM children) WHERE customer_id = 1;
 DROP TABLE children, parents;
+-- The key among what is set, as it is: tools that write rows list every column.
+INSERT INTO customers (customer_id, name) VALUES (3, 'upserted'), (901, 'new'), (902, 'new') ON CONFLICT (customer_id) DO UPDATE SET customer_id = excluded.customer_id, name = excluded.name RETURNING customer_id, name;
+INSERT INTO customers AS c (customer_id, name) VALUES (3, 'again'), (901, 'again') ON CONFLICT (customer_id) DO UPDATE SET customer_id = c.customer_id, name = c.name || excluded.name RETURNING c.customer_id, c.name;
+INSERT INTO customers (customer_id, name) VALUES (901, 'row'), (4, 'row') ON CONFLICT (customer_id) DO UPDATE SET (customer_id, name) = (excluded.customer_id, excluded.name), vip = true RETURNING *;
+INSERT INTO customers (customer_id, name) VALUES (901, 'row') ON CONFLICT (customer_id) DO UPDATE SET (name, customer_id) = ROW (excluded.name, customers.customer_id) RETURNING *;
+-- parameters 903 | given
+INSERT INTO customers (customer_id, name) VALUES ($1, $2) ON CONFLICT (customer_id) DO UPDATE SET customer_id = excluded.customer_id, name = excluded.name;
+INSERT INTO customers (customer_id, name) SELECT customer_id + 900, 'selected' FROM customers WHERE customer_id < 4 ON CONFLICT (customer_id) DO UPDATE SET customer_id = excluded.customer_id, name = excluded.name;
+SELECT * FROM customers WHERE customer_id > 900 OR customer_id < 5;
+UPDATE customers SET customer_id = customers.customer_id, name = 'named' WHERE customer_id > 900;
+UPDATE customers c SET (customer_id, name) = (c.customer_id, 'both') WHERE c.customer_id IN (901, 902) RETURNING c.customer_id;
+MERGE INTO customers c USING (VALUES (901::int8, 'merged'), (902, 'merged')) v (id, name) ON v.id = c.customer_id WHEN MATCHED THEN UPDATE SET customer_id = c.customer_id, name = v.name;
+SELECT * FROM customers WHERE customer_id > 900;
+-- refused 0A000
+INSERT INTO customers (customer_id, name) VALUES (3, 'x') ON CONFLICT (customer_id) DO UPDATE SET customer_id = excluded.customer_id + 1;
+-- refused 0A000
+INSERT INTO customers (customer_id, name) VALUES (3, 'x') ON CONFLICT (customer_id) DO UPDATE SET customer_id = 4;
+-- refused 0A000
+INSERT INTO customers AS c (customer_id, name) VALUES (3, 'x') ON CONFLICT (customer_id) DO UPDATE SET (customer_id, name) = (SELECT excluded.customer_id, 'y');
+-- refused 0A000
+MERGE INTO customers c USING (VALUES (901::int8), (902)) v (id) ON v.id = c.customer_id WHEN MATCHED THEN UPDATE SET customer_id = v.id;
+DELETE FROM customers WHERE customer_id > 900;
+-- The key as the condition has it: no row moves, and what follows a moved one is nobody's business.
+CREATE TABLE parents (customer_id int8, id int8, note text, PRIMARY KEY (customer_id, id));
+CREATE TABLE children (customer_id int8, id int8, FOREIGN KEY (customer_id, id) REFERENCES parents ON UPDATE CASCADE ON DELETE CASCADE);
+INSERT INTO parents VALUES (1, 1, 'a'), (3, 1, 'a'), (4, 1, 'b');
+INSERT INTO children VALUES (3, 1), (4, 1);
+UPDATE parents SET customer_id = 3, note = 'c' WHERE customer_id = 3;
+UPDATE parents p SET (customer_id, id, note) = (4, 1, 'd') WHERE p.id = 1 AND p.customer_id = 4 RETURNING *;
+-- parameters 3 | e
+UPDATE parents SET customer_id = $1, note = $2 WHERE customer_id = $1;
+-- refused 0A000
+UPDATE parents SET customer_id = 3 WHERE customer_id = 4;
+-- refused 0A000
+UPDATE parents SET customer_id = 3 WHERE customer_id IN (3, 4);
+-- refused 0A000
+UPDATE parents SET customer_id = 3 WHERE customer_id > 3;
+-- parameters 3 | 4
+-- refused 0A000
+UPDATE parents SET customer_id = $1 WHERE customer_id = $2;
+SELECT * FROM parents;
+SELECT * FROM children;
+DROP TABLE children, parents;

@@ -43,7 +43,9 @@ impl<'a> Builder<'a> {
         scope.uncertain = true;
         self.scopes.push(scope);
         let mut parts = Parts::default();
-        let result = self.insert_expressions(insert.on_conflict_clause.as_deref(), relation, &mut parts);
+        // Every unique index has the key, and the row that is inserted is where its key belongs.
+        let rows = [names::alias_or_name(name), "excluded"];
+        let result = self.insert_expressions(insert.on_conflict_clause.as_deref(), (relation, &rows), &mut parts);
         let result = result.and_then(|()| self.returning(insert.returning_clause.as_ref(), &mut parts));
         self.scopes.pop();
         result?;
@@ -88,7 +90,7 @@ impl<'a> Builder<'a> {
     fn insert_expressions(
         &mut self,
         conflict: Option<&'a OnConflictClause>,
-        relation: &Relation,
+        relation: (&Relation, &[&str]),
         parts: &mut Parts,
     ) -> Result<(), Stop> {
         let Some(conflict) = conflict else { return Ok(()) };

@@ -39,7 +39,8 @@ impl<'a> Builder<'a> {
                 unmatched_source = true;
                 inserts.extend(self.merged_row(clause, &relation, &mut level.parts)?);
             } else {
-                self.assignments(&clause.target_list, &relation, WriteVerb::Merge, &mut level.parts)?;
+                let rows = [names::alias_or_name(name)];
+                self.assignments(&clause.target_list, (&relation, &rows), WriteVerb::Merge, &mut level.parts)?;
             }
         }
         self.returning(merge.returning_clause.as_ref(), &mut level.parts)?;

@@ -70,7 +70,7 @@ impl<'a> Builder<'a> {
             let targets = update.target_list.iter().filter_map(|node| node.node.as_ref());
             for node in targets {
                 if let Node::ResTarget(target) = node
-                    && sets_key(target, &relation)
+                    && sets_key(target, &relation, &[names::alias_or_name(name)])
                 {
                     return Err(moving::with_heirs(&relation, &target.name).into());
                 }
@@ -78,7 +78,8 @@ impl<'a> Builder<'a> {
         }
         self.with(update.with_clause.as_ref())?;
         let (target, level) = self.changed(name, &relation, &update.from_clause, |builder, parts| {
-            builder.assignments(&update.target_list, &relation, WriteVerb::Update, parts)?;
+            let rows = [names::alias_or_name(name)];
+            builder.assignments(&update.target_list, (&relation, &rows), WriteVerb::Update, parts)?;
             names::inner(&update.where_clause).map_or(Ok(()), |condition| builder.condition(condition, parts))?;
             builder.returning(update.returning_clause.as_ref(), parts)
         })?;
@@ -123,19 +124,19 @@ impl<'a> Builder<'a> {
         Ok((target, level))
     }
 
-    /// SET: any column but the key.
+    /// SET: any column; the key in UPDATE alone, or if it stays. `rows`: names of rows that have the key of the one that is changed.
     pub fn assignments(
         &mut self,
         targets: &'a [Wrapped],
-        relation: &Relation,
+        (relation, rows): (&Relation, &[&str]),
         verb: WriteVerb,
         parts: &mut Parts,
     ) -> Result<(), Stop> {
         for node in targets.iter().filter_map(|node| node.node.as_ref()) {
             let Node::ResTarget(target) = node else { continue };
-            if sets_key(target, relation) {
+            if sets_key(target, relation, rows) {
                 if let (WriteVerb::Update, Some(value)) = (verb, names::inner(&target.val)) {
-                    self.set_key(value, relation)?;
+                    self.set_key(value, relation);
                     self.expression(node, parts)?;
                     continue;
                 }
@@ -143,7 +144,7 @@ impl<'a> Builder<'a> {
                     "changing the sharding key \"{}\" of a row of \"{}\" is not supported yet",
                     target.name, relation.name
                 ))
-                .hint("DELETE the row and INSERT it with the new key.")
+                .hint("Leave the key out of SET, or DELETE the row and INSERT it with the new key.")
                 .into());
             }
             if let Some(Node::SetToDefault(_)) = names::inner(&target.val)
@@ -179,10 +180,10 @@ impl<'a> Builder<'a> {
 }
 
 /// Whether a SET may change the key.
-fn sets_key(target: &ResTarget, relation: &Relation) -> bool {
+fn sets_key(target: &ResTarget, relation: &Relation, rows: &[&str]) -> bool {
     let RelationKind::Sharded { key, .. } = relation.kind else { return false };
     relation.columns.get(key).is_some_and(|column| column.name == target.name)
-        && !names::inner(&target.val).is_some_and(|value| moving::is_itself(value, &target.name))
+        && !names::inner(&target.val).is_some_and(|value| moving::is_itself(value, &target.name, rows))
 }
 
 /// A trigger runs on the shard where the row is, home tables' too: what it reads and writes there is not what it means.

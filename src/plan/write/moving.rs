@@ -5,7 +5,7 @@ use crate::catalog::{KeyType, Relation, RelationKind, Stamps};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
 use crate::plan::key::Class;
-use crate::plan::{Computed, Keyed, NullKey, Pin, Refusal, Several, Target, When};
+use crate::plan::{Computed, KeySource, Keyed, NullKey, Pin, Refusal, Several, Target, When};
 use crate::sql::{Node, names};
 
 /// An UPDATE that may move rows to other shards, as the DELETE that gives the changed rows and the INSERT that stores them.
@@ -41,53 +41,66 @@ pub struct Move {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
     /// The value, if it is certain.
-    pub sources: Option<Vec<crate::plan::KeySource>>,
+    pub source: Option<KeySource>,
+    /// Why rows cannot be moved, if some are.
+    pub refusal: Option<Refusal>,
 }
 
 impl<'a> Builder<'a> {
-    /// Notes a SET of the key in an UPDATE; refuses it where rows cannot be moved.
-    pub fn set_key(&mut self, value: &'a Node, relation: &Relation) -> Result<(), Stop> {
-        let RelationKind::Sharded { key, key_type } = relation.kind else { return Ok(()) };
-        let Some(column) = relation.columns.get(key) else { return Ok(()) };
+    /// Notes a SET of the key in an UPDATE.
+    pub fn set_key(&mut self, value: &'a Node, relation: &Relation) {
+        let RelationKind::Sharded { key, key_type } = relation.kind else { return };
+        let Some(column) = relation.columns.get(key) else { return };
         // Of `(a, b) = ...`, if it has a value of its own.
         let own = alone(value);
+        let source = own.and_then(|value| self.source(value, Class::of_key(key_type), column.type_oid));
+        let refusal = self.unmovable(own, relation, &column.name);
+        self.new_key = Some(NewKey { source, refusal });
+    }
+
+    /// Why rows cannot be moved to where this value says.
+    fn unmovable(&self, own: Option<&Node>, relation: &Relation, column: &str) -> Option<Refusal> {
         if self.text.is_none()
             || matches!(own, Some(Node::SetToDefault(_)))
             || relation.columns.iter().any(|column| column.type_name.is_empty())
         {
-            return Err(unmoved(relation, &column.name).into());
+            return Some(unmoved(relation, column));
         }
         if relation.cascades {
-            return Err(Refusal::unsupported(format!(
-                "changing the sharding key \"{}\" of \"{}\" is not supported: a foreign key's action would change rows of other tables",
-                column.name, relation.name
-            ))
-            .hint("Change the rows of both tables by DELETE and INSERT.")
-            .into());
+            return Some(
+                Refusal::unsupported(format!(
+                    "changing the sharding key \"{column}\" of \"{}\" is not supported: a foreign key's action would change rows of other tables",
+                    relation.name
+                ))
+                .hint("Change the rows of both tables by DELETE and INSERT."),
+            );
         }
         let meets = match relation.stamps {
             _ if self.secured(relation) => Some("policies of row security"),
             Stamps::Alike | Stamps::Freely => Some("triggers"),
             Stamps::None => None,
         };
-        if let Some(meets) = meets {
-            return Err(Refusal::unsupported(format!(
-                "changing the sharding key \"{}\" of \"{}\" is not supported: a moved row is deleted and inserted, and would meet other \
-                 {meets} than one that is updated",
-                column.name, relation.name
-            ))
-            .hint("Change the row by DELETE and INSERT.")
-            .into());
-        }
-        let source = own.and_then(|value| self.source(value, Class::of_key(key_type), column.type_oid));
-        let sources = source.map(|source| vec![source]);
-        self.new_key = Some(NewKey { sources });
-        Ok(())
+        let meets = meets?;
+        let refusal = Refusal::unsupported(format!(
+            "changing the sharding key \"{column}\" of \"{}\" is not supported: a moved row is deleted and inserted, and would meet other \
+             {meets} than one that is updated",
+            relation.name
+        ));
+        Some(refusal.hint("Change the row by DELETE and INSERT."))
     }
 
     /// The route of an UPDATE of the key, whose rows are to be found like this.
     pub fn moved(&self, found: Target) -> Result<Target, Stop> {
         let Some(new_key) = &self.new_key else { return Ok(found) };
+        let source = new_key.source.clone().map(|source| self.with_type(source));
+        if let (Target::Keyed(keyed), Some(source)) = (&found, &source)
+            && is_pinned(keyed, source)
+        {
+            return Ok(found);
+        }
+        if let Some(refusal) = &new_key.refusal {
+            return Err(refusal.clone().into());
+        }
         let found = match found {
             // With the time as a constant it is planned anew.
             Target::Computed(computed) => {
@@ -99,9 +112,9 @@ impl<'a> Builder<'a> {
         let (Some(text), Some(leaf)) = (self.text, target) else { return Err(unanalysed().into()) };
         let RelationKind::Sharded { key, key_type } = leaf.relation.kind else { return Ok(found) };
         let relation = &leaf.relation;
-        let stays = match (&found, &new_key.sources) {
-            (Target::Keyed(keyed), Some(sources)) => {
-                let sources = sources.iter().cloned().map(|source| self.with_type(source)).collect();
+        let stays = match (&found, source) {
+            (Target::Keyed(keyed), Some(source)) => {
+                let sources = vec![source];
                 let new = Pin { relation: relation.name.clone(), key_type, sources, null: NullKey::Refused };
                 let pins = keyed.pins.iter().cloned().chain([new]).collect();
                 Some(Box::new(Target::Keyed(Keyed { pins, several: Several::Scatter, ..keyed.clone() })))
@@ -145,15 +158,20 @@ pub fn with_heirs(relation: &Relation, column: &str) -> Refusal {
     .hint("UPDATE ONLY, and then each of the tables that inherit from it.")
 }
 
-/// Whether a SET of the key sets it to itself.
-pub fn is_itself(value: &Node, key: &str) -> bool {
-    match value {
-        Node::ColumnRef(column) => {
-            names::strings(&column.fields).is_some_and(|fields| fields.last().is_some_and(|name| *name == key))
-                && column.fields.len() == 1
-        }
+/// Whether a SET of the key sets it to itself. `rows`: names of rows that have the key of the one that is changed.
+pub fn is_itself(value: &Node, key: &str, rows: &[&str]) -> bool {
+    let Some(Node::ColumnRef(column)) = alone(value) else { return false };
+    match names::strings(&column.fields).as_deref() {
+        Some([name]) => *name == key,
+        Some([row, name]) => *name == key && rows.contains(row),
         _ => false,
     }
+}
+
+/// Whether the rows that are found have this key.
+fn is_pinned(keyed: &Keyed, source: &KeySource) -> bool {
+    let same = |pin: &Pin| !pin.sources.is_empty() && pin.sources.iter().all(|pinned| pinned == source);
+    !keyed.pins.is_empty() && keyed.pins.iter().all(same)
 }
 
 /// The key's changing that is not supported.
