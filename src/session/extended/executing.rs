@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use shardmap::ShardId;
 
 use super::messages::{known_part, malformed, no_portal};
-use crate::execute::chorus::Chorus;
 use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
 use crate::execute::plain::Plain;
@@ -212,15 +211,10 @@ impl Session {
         order: Option<RowOrder>,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
-        let kept = match self.take_kept(execute.portal) {
-            Some(kept) => kept,
-            None => {
-                let (rows, end) = self.run_and_keep(shards, order, execute).await?;
-                let returns = !rows.is_empty();
-                Undelivered::new(rows, end, returns)
-            }
-        };
-        self.deliver(kept, execute)?;
+        if !self.deliver_kept(execute)? {
+            let (rows, end) = self.run_and_keep(shards, order, execute).await?;
+            self.deliver_first(rows, end, execute)?;
+        }
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
         }
@@ -324,37 +318,7 @@ impl Session {
         Ok(())
     }
 
-    async fn execute_every(
-        &mut self,
-        shards: &[ShardId],
-        takes_turn: bool,
-        execute: &Execute<'_>,
-    ) -> Result<(), Failure> {
-        self.drain().await?;
-        let (first, others) = shards.split_at(shards.len().min(1));
-        let turns = |shards| if takes_turn { shards } else { &[][..] };
-        self.take_turn(turns(first), execute)?;
-        let servers = self.send_to_all(first, execute)?;
-        let mut chorus = Chorus::new(servers.first().copied().unwrap_or(0));
-        self.relay_in_block(&mut chorus).await?;
-        // The first shard has its locks before the others are asked; see `chorus`.
-        if chorus.error().is_none() {
-            self.take_turn(turns(others), execute)?;
-            self.send_to_all(others, execute)?;
-            self.relay_in_block(&mut chorus).await?;
-        }
-        if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
-    }
-
-    fn take_turn(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<(), Failure> {
-        for shard in shards {
-            let at = self.portal_server(*shard, None, execute.portal)?;
-            self.send_turn_in_pipeline(at);
-        }
-        Ok(())
-    }
-
-    fn send_to_all(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<Vec<usize>, Failure> {
+    pub(super) fn send_to_all(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<Vec<usize>, Failure> {
         let mut servers = Vec::with_capacity(shards.len());
         for shard in shards {
             let at = self.portal_server(*shard, None, execute.portal)?;

@@ -6,6 +6,7 @@ pub mod parsing;
 pub mod binding;
 pub mod describing;
 pub mod executing;
+mod every;
 mod executed;
 pub mod sync;
 pub mod volley;
