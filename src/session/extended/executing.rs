@@ -16,7 +16,7 @@ use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
-use crate::session::scatter::{is_copy, is_explain, rows_of};
+use crate::session::scatter::{check_needs_no_block, is_copy, is_explain, rows_of};
 use crate::session::setting::concerns_transaction;
 use crate::session::statement::{Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
@@ -38,6 +38,9 @@ impl Session {
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
+        if self.in_implicit_block() {
+            check_needs_no_block(plan, compiled.as_ref().map_or(b"", |compiled| &compiled.text))?;
+        }
         if matches!(place, Place::Done) && self.deliver_rest(&execute)? {
             return Ok(());
         }
