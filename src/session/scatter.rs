@@ -58,7 +58,10 @@ impl Session {
             }
             explain.finish(&mut end)
         } else {
-            let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+            let aliases = std::mem::take(&mut self.pipeline.held);
+            let longer_by = std::mem::take(&mut self.pipeline.longer_by);
+            let scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+            let mut scatter = scatter.with_names(aliases, longer_by);
             self.relay_in_block(&mut scatter).await?;
             scatter.finish(&mut end);
             !scatter.failed()
