@@ -11,7 +11,7 @@ use crate::catalog::KeyType;
 use crate::plan::relative_time;
 use crate::pool::expect::Step;
 use crate::wire::copy::{FeedError, Field, Piece, Splitter};
-use crate::wire::fields::{fields, tag, tag_rows};
+use crate::wire::fields::{field, fields, tag, tag_rows};
 use crate::wire::frame;
 use crate::wire::reply::Report;
 
@@ -114,6 +114,17 @@ impl CopyIn {
         };
         report.context = line.map(|line| format!("COPY {}, line {line}", self.relation));
         report
+    }
+
+    /// Of the shards' errors that to which one Postgres would have come first, which is that of the earliest line, as the client is to see it.
+    /// `ended`: what shards were told that had no error until then; their saying it is none.
+    pub fn first_error(&self, errors: &[(usize, Vec<u8>)], ended: &str) -> Option<Vec<u8>> {
+        let says_so = |body: &[u8]| {
+            field(body, b'C') == Some(b"57014")
+                && field(body, b'M').is_some_and(|text| text.ends_with(ended.as_bytes()))
+        };
+        let own = errors.iter().filter(|(_, body)| !says_so(body)).map(|(server, body)| self.translate(*server, body));
+        own.min_by_key(|body| line_of(body).unwrap_or(u64::MAX))
     }
 
     /// A shard's error with its line numbers made the client's.
@@ -242,6 +253,14 @@ fn report(error: FeedError<Misplaced>, relation: &str) -> Report {
     }
 }
 
+/// The line of the data that an error is about.
+fn line_of(body: &[u8]) -> Option<u64> {
+    let context = std::str::from_utf8(field(body, b'W')?).ok()?;
+    let (_, rest) = context.lines().rfind(|line| line.starts_with("COPY "))?.split_once(", line ")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
 /// What the shards answer to a COPY FROM.
 #[derive(Debug)]
 pub struct CopyAnswers {
@@ -252,14 +271,19 @@ pub struct CopyAnswers {
     /// Sum of the rows; for a reference table, those of one shard.
     pub rows: u64,
     sum: bool,
-    /// The first error, and whose it is.
-    pub error: Option<(usize, Vec<u8>)>,
+    /// Errors as they came, and whose they are.
+    pub errors: Vec<(usize, Vec<u8>)>,
 }
 
 impl CopyAnswers {
     /// `sum`: the shards' counts are added up.
     pub fn new(servers: usize, sum: bool) -> Self {
-        CopyAnswers { waiting: vec![false; servers], response: None, rows: 0, sum, error: None }
+        CopyAnswers { waiting: vec![false; servers], response: None, rows: 0, sum, errors: Vec::new() }
+    }
+
+    /// A shard has failed.
+    pub fn failed(&self) -> bool {
+        !self.errors.is_empty()
     }
 
     /// Whether all get the same rows.
@@ -291,7 +315,7 @@ impl Joiner for CopyAnswers {
                 if let Some(waiting) = self.waiting.get_mut(frame.server) {
                     *waiting = false;
                 }
-                self.error.get_or_insert_with(|| (frame.server, frame.body.to_vec()));
+                self.errors.push((frame.server, frame.body.to_vec()));
             }
             b'C' => {
                 let rows = tag_rows(tag(frame.body)).1.unwrap_or(0);

@@ -130,7 +130,7 @@ impl Joiner for Plain {
 }
 
 /// An ErrorResponse's body with the client's names of statements in place of the servers'.
-fn renamed(body: &[u8], aliases: &[(StatementId, Arc<[u8]>)]) -> Vec<u8> {
+pub fn renamed(body: &[u8], aliases: &[(StatementId, Arc<[u8]>)]) -> Vec<u8> {
     let mut body = body.to_vec();
     for (id, name) in aliases {
         let theirs = format!("\"{}\"", statement_name(*id));
@@ -142,7 +142,7 @@ fn renamed(body: &[u8], aliases: &[(StatementId, Arc<[u8]>)]) -> Vec<u8> {
 }
 
 /// An ErrorResponse's body with its position (field `P`) moved back.
-fn moved_back(body: &[u8], by: usize) -> Vec<u8> {
+pub fn moved_back(body: &[u8], by: usize) -> Vec<u8> {
     let mut moved = Vec::with_capacity(body.len());
     for (code, value) in fields::fields(body) {
         moved.push(code);

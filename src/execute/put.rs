@@ -81,7 +81,7 @@ impl Flow {
 
 impl Link {
     /// Passes on what the link's server `merge` has been asked for by COPY TO, until it has sent all (`None`) or something failed: a row,
-    /// or a shard (see [`CopyAnswers::error`]). The shards are servers `0..parts`, which wait for data.
+    /// or a shard (see [`CopyAnswers::errors`]). The shards are servers `0..parts`, which wait for data.
     ///
     /// # Errors
     /// A server or the client was lost.
@@ -102,7 +102,7 @@ impl Link {
                 let pumped = self.pump(at, answers);
                 moved |= pumped.map_err(|cause| self.lost_at(at, cause))?.moved;
             }
-            if flow.error.is_some() || answers.error.is_some() {
+            if flow.error.is_some() || answers.failed() {
                 return Ok(flow.error);
             }
             let backlog: usize = self.servers.iter().take(parts).map(|target| target.server.outbound.len()).sum();

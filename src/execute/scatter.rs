@@ -1,10 +1,13 @@
 //! Joins the answers of several shards to one statement into one answer: the union of their rows, one RowDescription, one
 //! CommandComplete with the sum, and, when any of them fails, one error and nothing after it.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
+use super::plain::{moved_back, renamed};
 use super::relay::{Frame, Handling, Joiner};
-use crate::pool::expect::Step;
+use crate::pool::expect::{StatementId, Step};
 use crate::wire::copy::{Join, JoinFormat};
 use crate::wire::fields::{tag, tag_rows};
 use crate::wire::frame;
@@ -25,6 +28,10 @@ pub struct Scatter {
     count: Option<u64>,
     error: Option<Failure>,
     cancelled: bool,
+    /// See [`aliases`](super::plain::Plain::aliases).
+    aliases: Vec<(StatementId, Arc<[u8]>)>,
+    /// See [`longer_by`](super::plain::Plain::longer_by).
+    longer_by: usize,
 }
 
 /// Why a scatter failed.
@@ -51,7 +58,14 @@ impl Scatter {
             count: None,
             error: None,
             cancelled: false,
+            aliases: Vec::new(),
+            longer_by: 0,
         }
+    }
+
+    /// Errors name statements as the client does, and count characters in its text. *See* [`aliases`](super::plain::Plain::aliases), [`longer_by`](super::plain::Plain::longer_by).
+    pub fn with_names(self, aliases: Vec<(StatementId, Arc<[u8]>)>, longer_by: usize) -> Self {
+        Scatter { aliases, longer_by, ..self }
     }
 
     /// A shard failed, or the shards disagree.
@@ -62,7 +76,10 @@ impl Scatter {
     /// Appends what ends the answer: CommandComplete with the sum, or the first error.
     pub fn finish(&self, out: &mut BytesMut) {
         match &self.error {
-            Some(Failure::Shard(body)) => frame::write(out, b'E', |to| to.extend_from_slice(body)),
+            Some(Failure::Shard(body)) => {
+                let body = moved_back(&renamed(body, &self.aliases), self.longer_by);
+                frame::write(out, b'E', |to| to.extend_from_slice(&body));
+            }
             Some(Failure::Columns) => Report::error("XX000", "the shards do not agree on the columns of the result")
                 .with_hint("Run \"pgbraid check\" to find where the schemas differ.")
                 .write(out),

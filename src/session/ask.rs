@@ -5,6 +5,7 @@ use super::gather::described::Wire;
 use super::gather::run::without_traces;
 use super::life::Session;
 use crate::execute::harvest::Harvest;
+use crate::execute::plain::renamed;
 use crate::pool::expect::Audience;
 use crate::wire::fields::{row, text_row};
 use crate::wire::reply::Report;
@@ -45,7 +46,8 @@ impl Session {
         let mut harvest = Harvest::new(usize::MAX);
         self.relay_in_block(&mut harvest).await?;
         if let Some(body) = &harvest.error {
-            return Err(self.tell_error(&without_traces(body)));
+            let body = renamed(&without_traces(body), &self.pipeline.held);
+            return Err(self.tell_error(&body));
         }
         if harvest.overflow {
             return Err(

@@ -106,7 +106,7 @@ impl Session {
         self.start_copy(text, &mut answers, parts).await?;
         let mut stopped = None;
         pause(Point::Copying).await;
-        if answers.error.is_none() {
+        if !answers.failed() {
             if let Some(response) = &answers.response {
                 copy.expect_columns(response);
                 frame::write(&mut self.link.client.outbound, b'G', |out| out.extend_from_slice(response));
@@ -114,23 +114,19 @@ impl Session {
             stopped = self.pass_data(&mut copy, &mut answers, parts).await?;
         }
         let finished = match &stopped {
-            None if answers.error.is_none() => copy.finish(&mut self.link.servers[..parts]).err(),
+            None if !answers.failed() => copy.finish(&mut self.link.servers[..parts]).err(),
             _ => None,
         };
         let failed = stopped.or(finished);
+        let ends_well = failed.is_none() && !answers.failed();
+        let ended = failed.as_ref().map_or("another shard failed", |report| &report.message);
         for at in (0..parts).filter(|at| answers.waits(*at)) {
             let out = &mut self.link.servers[at].server.outbound;
-            match (&failed, &answers.error) {
-                (None, None) => reply::bare(out, b'c'),
-                (Some(report), _) => copy_fail(out, &report.message),
-                (None, Some(_)) => copy_fail(out, "another shard failed"),
-            }
+            if ends_well { reply::bare(out, b'c') } else { copy_fail(out, ended) }
         }
-        let own_failure = failed.is_some();
-        let first_error = answers.error.take();
+        // What shards have got before may be wrong all the same, in a line before that which has ended it.
         self.relay_in_block(&mut answers).await?;
-        if let Some((server, body)) = first_error.or(if own_failure { None } else { answers.error.take() }) {
-            let body = copy.translate(server, &body);
+        if let Some(body) = copy.first_error(&answers.errors, ended) {
             return Err(self.tell_error(&body));
         }
         match failed {
@@ -149,7 +145,7 @@ impl Session {
         parts: usize,
     ) -> Result<(), Failure> {
         for part in [0..parts.min(1), 1..parts] {
-            if answers.error.is_some() {
+            if answers.failed() {
                 return Ok(());
             }
             for at in part.clone() {
@@ -199,7 +195,7 @@ impl Session {
                 self.link.turn().await?;
             }
             while self.link.pump_all(answers)?.is_some() {}
-            if answers.error.is_some() {
+            if answers.failed() {
                 return Ok(None);
             }
         }

@@ -18,7 +18,11 @@ use crate::wire::reply::Report;
 
 impl Session {
     /// The arguments of an EXECUTE, in parentheses, as a server computes them for parameters of this statement's types.
-    pub(super) async fn computed_arguments(&mut self, compiled: &Compiled, tail: &[u8]) -> Result<Values, Failure> {
+    pub(super) async fn computed_arguments(
+        &mut self,
+        (name, compiled): (&str, &Compiled),
+        tail: &[u8],
+    ) -> Result<Values, Failure> {
         let place = self.place_of(tail).await?;
         let types = self.parameter_types(compiled).await?;
         let items: Vec<String> = (1..=types.len()).map(|number| format!("${number}")).collect();
@@ -30,7 +34,9 @@ impl Session {
         self.hold_sql(at, &query).await?;
         let text = [b"EXECUTE ", &statement_name(query.id)[..], tail].concat();
         self.link.servers[at].server.send_query(&text, Audience::Gateway);
+        self.pipeline.held.push((query.id, name.as_bytes().into()));
         let answers = self.answers().await?;
+        self.pipeline.held.pop();
         self.give_back_if_idle().await;
         let body = answers.rows_of(at).last().unwrap_or_default();
         let utf8 = self.reported.utf8;
@@ -48,11 +54,11 @@ impl Session {
     /// Runs a statement with values in the places of its parameters.
     pub(super) async fn execute_with(
         &mut self,
-        compiled: &Compiled,
+        named: (&str, &Compiled),
         values: &[Option<String>],
         alone: bool,
     ) -> Result<Ended, Failure> {
-        let text = self.text_with(compiled, values).await?;
+        let text = self.text_with(named, values).await?;
         let compiled = self.compiled(text.as_bytes(), &[]).await?;
         match compiled.plan() {
             Some(Plan::Rows(route)) => Box::pin(self.rows(text.as_bytes(), route, &NoArguments, alone)).await,
@@ -75,9 +81,9 @@ impl Session {
         let known: Result<Values, ()> = arguments.iter().cloned().collect();
         let values = match known {
             Ok(values) => values,
-            Err(()) => self.computed_arguments(&prepared.compiled, tail).await?,
+            Err(()) => self.computed_arguments((name, &prepared.compiled), tail).await?,
         };
-        let text = self.text_with(&prepared.compiled, &values).await?;
+        let text = self.text_with((name, &prepared.compiled), &values).await?;
         let text = text.trim().trim_end_matches(';');
         let words = String::from_utf8_lossy(rest).to_ascii_lowercase();
         let text = match words.split_whitespace().collect::<Vec<_>>().as_slice() {
@@ -93,12 +99,17 @@ impl Session {
     }
 
     /// A statement with values in the places of its parameters.
-    async fn text_with(&mut self, compiled: &Compiled, values: &[Option<String>]) -> Result<String, Failure> {
+    async fn text_with(
+        &mut self,
+        (name, compiled): (&str, &Compiled),
+        values: &[Option<String>],
+    ) -> Result<String, Failure> {
         let types = self.parameter_types(compiled).await?;
         if types.len() != values.len() {
             // Source: prepare.c, EvaluateParams.
             let (expected, given) = (types.len(), values.len());
-            return Err(Report::error("42601", "wrong number of parameters for prepared statement")
+            let text = format!("wrong number of parameters for prepared statement \"{name}\"");
+            return Err(Report::error("42601", text)
                 .with_detail(format!("Expected {expected} parameters but got {given}."))
                 .into());
         }

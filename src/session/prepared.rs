@@ -154,7 +154,7 @@ impl Session {
         let mut tail = tail.to_vec();
         if arguments.iter().any(Result::is_err) {
             // Where it runs may depend on them.
-            let values = self.computed_arguments(&prepared.compiled, &tail).await?;
+            let values = self.computed_arguments((name, &prepared.compiled), &tail).await?;
             tail = super::execute_sql::constants(&values).into_bytes();
             arguments = values.into_iter().map(Ok).collect();
         }
@@ -163,12 +163,16 @@ impl Session {
         let destination = self.destination(route, &values)?;
         self.count_rows(route, &destination);
         let head = format!("EXECUTE {}", statement_name(prepared.compiled.id));
+        // Errors count characters from the start of what was sent.
+        let longer_by = if tail.is_empty() { 0 } else { head.len().saturating_sub(before) };
         let at = match destination {
             Destination::Many(shards) if route.access != Access::Write || self.transaction.block().is_some() => {
                 for at in self.enlist_many(&shards, route.access).await? {
                     self.hold_sql(at, &prepared.compiled).await?;
                 }
                 let text = [head.as_bytes(), tail].concat();
+                self.pipeline.longer_by = longer_by;
+                self.pipeline.held.push((prepared.compiled.id, name.as_bytes().into()));
                 return Box::pin(self.scatter(&text, &shards, route.access, route.output)).await;
             }
             Destination::Any => self.enlist_anywhere(&prepared.compiled.text, route.access).await?,
@@ -183,12 +187,11 @@ impl Session {
             | Destination::Stepwise
             | Destination::NeedsParameterTypes => {
                 let values = arguments.iter().map(|value| value.clone().unwrap_or_default()).collect::<Vec<_>>();
-                return Box::pin(self.execute_with(&prepared.compiled, &values, alone)).await;
+                return Box::pin(self.execute_with((name, &prepared.compiled), &values, alone)).await;
             }
         };
         self.hold_sql(at, &prepared.compiled).await?;
-        // Errors count characters from the start of what was sent.
-        self.pipeline.longer_by = if tail.is_empty() { 0 } else { head.len().saturating_sub(before) };
+        self.pipeline.longer_by = longer_by;
         let text = [head.as_bytes(), tail].concat();
         self.pipeline.held.push((prepared.compiled.id, name.as_bytes().into()));
         self.forward_query(at, &text, alone).await

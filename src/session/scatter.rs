@@ -6,11 +6,12 @@ use super::transaction::snapshot_reads::Moment;
 use crate::execute::chorus::Chorus;
 use crate::execute::explain::{ExplainMany, Notation};
 use crate::execute::scatter::Scatter;
-use crate::plan::{Access, Output};
+use crate::plan::{Access, CursorVerb, Output, Plan, Route};
 use crate::pool::expect::Audience;
 use crate::sql::tokens::behind_comments;
 use crate::txn::state::BlockKind;
 use crate::wire::copy::JoinFormat;
+use crate::wire::reply::Report;
 use shardmap::ShardId;
 
 impl Session {
@@ -57,7 +58,10 @@ impl Session {
             }
             explain.finish(&mut end)
         } else {
-            let mut scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+            let aliases = std::mem::take(&mut self.pipeline.held);
+            let longer_by = std::mem::take(&mut self.pipeline.longer_by);
+            let scatter = Scatter::new(leader, self.link.servers.len(), rows_of(output));
+            let mut scatter = scatter.with_names(aliases, longer_by);
             self.relay_in_block(&mut scatter).await?;
             scatter.finish(&mut end);
             !scatter.failed()
@@ -103,12 +107,8 @@ impl Session {
 
     /// Runs a write that is the same on every shard.
     pub(super) async fn replicated(&mut self, text: &[u8], takes_turn: bool) -> Result<Ended, Failure> {
-        if self.transaction.block().is_none()
-            && behind_comments(text).get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"))
-        {
-            // PostgreSQL says that it needs a transaction block.
-            let at = self.enlist_any(Access::Write).await?;
-            return self.forward_query(at, text, false).await;
+        if self.transaction.block().is_none() {
+            check_locks_nothing(text)?;
         }
         let own = self.begin_own_block();
         self.note_all_touched(Access::Write)?;
@@ -178,6 +178,29 @@ impl Session {
         }
         idle
     }
+}
+
+/// A statement is outside the client's transaction blocks, though its servers may be in one: that of a pipeline.
+///
+/// # Errors
+/// It needs one. *Source*: xact.c, RequireTransactionBlock (from PostgreSQL 18 on, a pipeline is one behind its first Execute).
+pub(super) fn check_needs_no_block(plan: &Plan, text: &[u8]) -> Result<(), Failure> {
+    match plan {
+        Plan::Cursor(CursorVerb::Declare { hold: false, .. }) => Err(needs_block("DECLARE CURSOR")),
+        Plan::Rows(Route { access: Access::Write, .. }) => check_locks_nothing(text),
+        _ => Ok(()),
+    }
+}
+
+/// The same of a statement that writes.
+fn check_locks_nothing(text: &[u8]) -> Result<(), Failure> {
+    let locks = behind_comments(text).get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"));
+    if locks { Err(needs_block("LOCK TABLE")) } else { Ok(()) }
+}
+
+/// *Source*: xact.c, CheckTransactionBlock.
+pub(super) fn needs_block(what: &str) -> Failure {
+    Report::error("25P01", format!("{what} can only be used in transaction blocks")).into()
 }
 
 /// What is shown is a plan.

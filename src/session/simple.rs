@@ -7,6 +7,7 @@ use super::life::{Ended, Session, follow};
 use super::plans::compiled::Compiled;
 use super::plans::lookup::Found;
 use super::probe::not_understood;
+use super::scatter::check_needs_no_block;
 use super::script::padded;
 use super::statement::NoArguments;
 use super::type_numbers::Protocol;
@@ -53,6 +54,10 @@ impl Session {
         }
         let statements = compiled.statements.as_deref().unwrap_or_default();
         match statements {
+            [Planned { plan, .. }] if behind => {
+                check_needs_no_block(plan, text)?;
+                Box::pin(self.script(&compiled, text)).await
+            }
             _ if behind => Box::pin(self.script(&compiled, text)).await,
             [] => self.statement(&compiled, text, &Plan::Empty, true).await,
             [Planned { plan, range, .. }] => {

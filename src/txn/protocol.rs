@@ -32,7 +32,7 @@ pub const HOLD_ON: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock_shared(3163886
 /// see `recovery::ABORT_KEPT`.
 const PREPARE_MAX: Duration = Duration::from_secs(300);
 
-/// So often COMMIT PREPARED is said before it is left to recovery.
+/// So often COMMIT PREPARED is said before it is left to recovery, and [`HOLD_ON`] before the server is closed.
 const FINISH_ATTEMPTS_MAX: usize = 3;
 
 /// Why a transaction was rolled back.
@@ -170,10 +170,8 @@ pub async fn finish(link: &mut Link, active: &Active, roles: &Roles) -> bool {
     }
     let mut replies = Replies::new(link.servers.len(), false);
     link.collect(&mut replies).await;
-    if !alone {
-        send(link, gate, HOLD_ON);
-        link.collect(&mut Replies::new(link.servers.len(), false)).await;
-    }
+    let given_back = alone && gives_back(&replies, gate);
+    give_back(link, gate, given_back).await;
     let mut left = roles.prepare.clone();
     left.retain(|at| !replies.has_done(*at, b"COMMIT PREPARED"));
     for _ in 1..FINISH_ATTEMPTS_MAX {
@@ -198,10 +196,40 @@ pub async fn abort(link: &mut Link, active: &Active, roles: &Roles, prepared: &[
         }
     }
     send(link, prepared, format!("ROLLBACK PREPARED {}", active.name().literal()).as_bytes());
-    send(link, gate(&roles.prepare), HOLD_ON);
+    let gate = gate(&roles.prepare);
+    send(link, gate, HOLD_ON);
     let mut replies = Replies::new(link.servers.len(), false);
     link.collect(&mut replies).await;
+    let given_back = gives_back(&replies, gate);
+    give_back(link, gate, given_back).await;
     prepared.iter().all(|at| replies.has_done(*at, b"ROLLBACK PREPARED"))
+}
+
+/// Leaves what is prepared to recovery: snapshots may be taken, and tell by what is prepared that it is not finished.
+pub async fn leave(link: &mut Link, roles: &Roles) {
+    give_back(link, gate(&roles.prepare), false).await;
+}
+
+/// Has the gate give its lock back, unless it has (`given_back`). A time-out or a cancel request of the client's may hit that too: then it is
+/// said again, and a server that still has not done it is closed, as no client would ever make it let go.
+async fn give_back(link: &mut Link, gate: &[usize], mut given_back: bool) {
+    for _ in 0..FINISH_ATTEMPTS_MAX {
+        if given_back {
+            return;
+        }
+        send(link, gate, HOLD_ON);
+        let mut replies = Replies::new(link.servers.len(), false);
+        link.collect(&mut replies).await;
+        given_back = gives_back(&replies, gate);
+    }
+    if !given_back {
+        gate.iter().for_each(|at| link.servers[*at].server.mark_broken());
+    }
+}
+
+/// Whether the gate has answered to [`HOLD_ON`]: if it had not got the lock, it says so, and that is all.
+fn gives_back(replies: &Replies, gate: &[usize]) -> bool {
+    gate.iter().all(|at| replies.has_done(*at, b"SELECT 1"))
 }
 
 /// The one of the prepared that keeps snapshots of all shards from being taken meanwhile.

@@ -109,3 +109,31 @@ async fn a_commit_between_its_two_halves_keeps_snapshots_waiting() {
     commit.await.unwrap().unwrap();
     assert_eq!(read.await.unwrap(), (1, 1));
 }
+
+/// The lock that keeps snapshots away while several shards commit is not kept by a server that did not give it back when it was told to.
+#[tokio::test]
+async fn a_server_that_does_not_let_snapshots_be_taken_again_is_not_used_again() {
+    let (cluster, a, b) = stage().await;
+    let (writer, reader) = (cluster.connect().await, cluster.connect().await);
+    let unlock = "FUNCTION pg_catalog.pg_advisory_unlock_shared(bigint)";
+    for shard in 0..2 {
+        let revoke = format!("REVOKE EXECUTE ON {unlock} FROM PUBLIC");
+        cluster.connect_shard(shard).await.batch_execute(&revoke).await.unwrap();
+    }
+    let left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    let none_left = async || on_shard(&cluster, 0, left).await + on_shard(&cluster, 1, left).await == 0;
+    // One that commits, and one that is rolled back by the shard that decides.
+    writer.batch_execute(&write(a, b)).await.unwrap();
+    eventually("no server has the lock", Duration::from_secs(10), none_left).await;
+    for shard in 0..2 {
+        let check = "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+                     CREATE CONSTRAINT TRIGGER fails AFTER UPDATE ON accounts DEFERRABLE INITIALLY DEFERRED \
+                     FOR EACH ROW WHEN (NEW.v = 7) EXECUTE FUNCTION fails()";
+        cluster.connect_shard(shard).await.batch_execute(check).await.unwrap();
+    }
+    let fails = write(a, b).replacen("v = 1", "v = 7", 1);
+    assert_eq!(crate::code(&writer.batch_execute(&fails).await.unwrap_err()), "P0001");
+    eventually("no server has the lock", Duration::from_secs(10), none_left).await;
+    reader.batch_execute("SET statement_timeout = '10s'; BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    assert_eq!(value(&reader, &of(a)).await, 1);
+}

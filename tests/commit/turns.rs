@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use crate::support::{Cluster, Setup};
-use crate::{eventually, on_shard};
+use crate::{code, eventually, on_shard};
 
 const CONFIG: &str = "[tables.ref]\nkind = \"reference\"\n";
 
@@ -50,4 +50,32 @@ async fn writers_of_a_reference_table_see_the_same_rows_on_every_shard() {
             assert_eq!(one, two, "{second} extended: {extended}");
         }
     }
+}
+
+/// What is left of a turn that did not come is in the way of nobody.
+#[tokio::test]
+async fn a_turn_that_did_not_come_leaves_nothing_behind_on_its_servers() {
+    let config = format!("{CONFIG}[pool]\nmax = 2\n");
+    let cluster = Cluster::with(Setup { shards: 2, config: &config, ..Setup::default() });
+    let (holder, waiter) = (cluster.connect().await, cluster.connect().await);
+    holder
+        .batch_execute("CREATE TABLE ref (id int8 PRIMARY KEY, v int8); INSERT INTO ref VALUES (1, 1)")
+        .await
+        .unwrap();
+    holder.batch_execute("BEGIN; UPDATE ref SET v = v WHERE id = 1").await.unwrap();
+    waiter.batch_execute("SET lock_timeout = '200ms'").await.unwrap();
+    let update = "UPDATE ref SET v = v + 1 WHERE id = 1";
+    let refused = waiter.execute(update, &[]).await.unwrap_err();
+    assert_eq!(code(&refused), "55P03");
+    waiter.batch_execute("RESET lock_timeout").await.unwrap();
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    // Between them they have all servers of the first shard.
+    holder.batch_execute("BEGIN").await.unwrap();
+    holder.execute(update, &[]).await.unwrap();
+    let second = run(waiter, update, true);
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    eventually("the other waits", Duration::from_secs(60), async || on_shard(&cluster, 0, waits).await > 0).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    second.await.unwrap();
+    assert_eq!(on_shard(&cluster, 0, "SELECT v FROM ref").await, 3);
 }

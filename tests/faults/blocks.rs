@@ -1,6 +1,6 @@
 //! Transaction blocks in which something stands that a gateway might overlook.
 
-use crate::client::{Answer, bind, execute, frame, parse};
+use crate::client::{Answer, Received, bind, execute, frame, parse};
 use crate::support::{Cluster, Setup};
 use crate::{Stage, eventually, key_on};
 
@@ -142,4 +142,32 @@ fn a_reader_that_cannot_commit_fails_the_transaction() {
         assert_eq!(answer.status, Some('I'));
     }
     assert_eq!(client.rows(&format!("SELECT FROM rows WHERE customer_id = {written}")).len(), 0);
+}
+
+/// They run once, on all shards, and their rows wait as those of one Postgres do.
+#[test]
+fn rows_of_a_write_to_a_reference_table_come_as_many_at_a_time_as_are_asked_for() {
+    let stage = Stage::new("[tables.ref]\nkind = \"reference\"\n");
+    let mut client = stage.client();
+    client.run("CREATE TABLE ref (id int8 PRIMARY KEY, v int8)");
+    client.run("INSERT INTO ref VALUES (1, 1), (2, 1), (3, 1)");
+    let mut tags = |sql: &[u8], rows_max: &[u32]| {
+        let executed: Vec<u8> = rows_max.iter().flat_map(|max| execute(b"p", *max)).collect();
+        let bound = bind(b"p", b"", &[], &[], &[]);
+        client.send(&[parse(b"", sql, &[]), bound, executed, frame(b'S', b"")].concat());
+        let received = client.receive_ready();
+        let tag = |item: &Received| match item {
+            Received::Message(message) => char::from(message.tag),
+            _ => '?',
+        };
+        received.iter().map(tag).collect::<String>()
+    };
+    assert_eq!(tags(b"UPDATE ref SET v = v + 1 RETURNING id", &[2, 2, 2]), "12DDsDCCZ");
+    assert_eq!(tags(b"UPDATE ref SET v = v + 1 RETURNING id", &[3, 0]), "12DDDsCZ");
+    assert_eq!(tags(b"UPDATE ref SET v = v + 1 WHERE id > 9 RETURNING id", &[2, 2]), "12CCZ");
+    assert_eq!(tags(b"UPDATE ref SET v = v + 1", &[2, 2]), "12CEZ", "it runs once, and is undone by the error");
+    assert_eq!(tags(b"UPDATE ref SET v = v + 1 WHERE id < 3", &[9]), "12CZ");
+    for shard in 0..2 {
+        assert_eq!(stage.shard(shard).value("SELECT sum(v) FROM ref"), "11");
+    }
 }

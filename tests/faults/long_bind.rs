@@ -157,3 +157,19 @@ fn a_client_that_vanishes_in_the_middle_of_a_long_one_frees_its_server() {
     let mut next = stage.client();
     assert_eq!(next.value(&format!("SELECT count(*) FROM rows WHERE customer_id = {key}")), "0");
 }
+
+/// What the gateway itself answers has no server to which the rest could pass.
+#[test]
+fn too_long_for_a_cursor_over_several_shards() {
+    let stage = Stage::new("");
+    let mut client = stage.client();
+    let declare = "DECLARE c CURSOR FOR SELECT * FROM rows ORDER BY id";
+    for sql in ["FETCH 1 FROM c", "CLOSE c", "CLOSE ALL"] {
+        client.run("BEGIN");
+        client.run(declare);
+        let bound = bind(b"", b"", &[], &[Some(vec![b'x'; 1_100_000])], &[]);
+        client.send(&[parse(b"", sql.as_bytes(), &[]), bound, execute(b"", 0), sync()].concat());
+        assert_eq!(answer(&mut client), (vec!["08P01".to_owned()], vec![]), "{sql}");
+        client.run("ROLLBACK");
+    }
+}

@@ -40,7 +40,7 @@ impl Session {
         let mut values = Vec::new();
         if given > 0 {
             self.settle_for_sql().await?;
-            values = self.computed_arguments(&named.compiled, tail).await?;
+            values = self.computed_arguments((name, &named.compiled), tail).await?;
         }
         let rest = Parameters::texts(values).bind_rest(&bind.result_formats());
         let body = [bind.portal, b"\0", name.as_bytes(), b"\0", &rest].concat();

@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use shardmap::ShardId;
 
 use super::messages::{known_part, malformed, no_portal};
-use crate::execute::chorus::Chorus;
 use crate::execute::hoard::Hoard;
 use crate::execute::interleave::Interleave;
 use crate::execute::plain::Plain;
@@ -17,7 +16,7 @@ use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
-use crate::session::scatter::{is_copy, is_explain, rows_of};
+use crate::session::scatter::{check_needs_no_block, is_copy, is_explain, rows_of};
 use crate::session::setting::concerns_transaction;
 use crate::session::statement::{Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
@@ -39,6 +38,9 @@ impl Session {
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
         self.check_not_failed(plan)?;
+        if self.in_implicit_block() {
+            check_needs_no_block(plan, compiled.as_ref().map_or(b"", |compiled| &compiled.text))?;
+        }
         if matches!(place, Place::Done) && self.deliver_rest(&execute)? {
             return Ok(());
         }
@@ -212,15 +214,10 @@ impl Session {
         order: Option<RowOrder>,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
-        let kept = match self.take_kept(execute.portal) {
-            Some(kept) => kept,
-            None => {
-                let (rows, end) = self.run_and_keep(shards, order, execute).await?;
-                let returns = !rows.is_empty();
-                Undelivered::new(rows, end, returns)
-            }
-        };
-        self.deliver(kept, execute)?;
+        if !self.deliver_kept(execute)? {
+            let (rows, end) = self.run_and_keep(shards, order, execute).await?;
+            self.deliver_first(rows, end, execute)?;
+        }
         if let Some(portal) = self.names.portals.get_mut(execute.portal) {
             portal.reached = shards.len();
         }
@@ -324,37 +321,7 @@ impl Session {
         Ok(())
     }
 
-    async fn execute_every(
-        &mut self,
-        shards: &[ShardId],
-        takes_turn: bool,
-        execute: &Execute<'_>,
-    ) -> Result<(), Failure> {
-        self.drain().await?;
-        let (first, others) = shards.split_at(shards.len().min(1));
-        let turns = |shards| if takes_turn { shards } else { &[][..] };
-        self.take_turn(turns(first), execute)?;
-        let servers = self.send_to_all(first, execute)?;
-        let mut chorus = Chorus::new(servers.first().copied().unwrap_or(0));
-        self.relay_in_block(&mut chorus).await?;
-        // The first shard has its locks before the others are asked; see `chorus`.
-        if chorus.error().is_none() {
-            self.take_turn(turns(others), execute)?;
-            self.send_to_all(others, execute)?;
-            self.relay_in_block(&mut chorus).await?;
-        }
-        if chorus.finish(&mut self.link.client.outbound) { Ok(()) } else { Err(Failure::Told) }
-    }
-
-    fn take_turn(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<(), Failure> {
-        for shard in shards {
-            let at = self.portal_server(*shard, None, execute.portal)?;
-            self.send_turn_in_pipeline(at);
-        }
-        Ok(())
-    }
-
-    fn send_to_all(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<Vec<usize>, Failure> {
+    pub(super) fn send_to_all(&mut self, shards: &[ShardId], execute: &Execute<'_>) -> Result<Vec<usize>, Failure> {
         let mut servers = Vec::with_capacity(shards.len());
         for shard in shards {
             let at = self.portal_server(*shard, None, execute.portal)?;

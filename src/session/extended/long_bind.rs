@@ -71,7 +71,11 @@ impl Session {
         match self.bind_message(&bind).await? {
             Bound::Done if *rest_bytes == 0 => {}
             Bound::Done => {
-                let Place::One { shard, replica } = self.portal_place(bind.portal)? else { return Ok(None) };
+                let Place::One { shard, replica } = self.portal_place(bind.portal)? else {
+                    // Nobody has a use for it.
+                    self.skip_frame(std::mem::take(rest_bytes)).await?;
+                    return Ok(None);
+                };
                 let at = self.portal_server(shard, Some(replica), bind.portal)?;
                 self.pass_rest(at, rest_bytes).await?;
             }

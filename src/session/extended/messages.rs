@@ -221,7 +221,12 @@ impl Session {
             CursorVerb::Declare { route, .. } => Some(self.bound_destination(route, bind, prepared).await?),
             CursorVerb::Fetch { .. } | CursorVerb::Close(_) => None,
         };
-        if bind.more_bytes > 0 && matches!(declared, Some(Destination::Gather(_))) {
+        let here = match verb {
+            CursorVerb::Declare { .. } => matches!(declared, Some(Destination::Gather(_))),
+            CursorVerb::Fetch { name } | CursorVerb::Close(Some(name)) => self.held_cursor(name.as_bytes()).is_some(),
+            CursorVerb::Close(None) => true,
+        };
+        if bind.more_bytes > 0 && here {
             return Ok(None);
         }
         if let Some(place) = Box::pin(self.bind_held_cursor(verb, declared.as_ref(), bind, prepared)).await? {

@@ -1,4 +1,5 @@
-//! The extended protocol, a file for each message: Parse, Bind, Describe and Close, Execute, Sync. [`messages`] takes them as they come;
+//! The extended protocol, a file for each message: Parse, Bind, Describe and Close, Execute (`every`: of what is the same on every shard;
+//! `executed`: of SQL's EXECUTE), Sync. [`messages`] takes them as they come;
 //! [`volley`] carries out at once what comes at once, [`long_bind`] what is too long to be held.
 
 pub mod messages;
@@ -6,6 +7,7 @@ pub mod parsing;
 pub mod binding;
 pub mod describing;
 pub mod executing;
+mod every;
 mod executed;
 pub mod sync;
 pub mod volley;

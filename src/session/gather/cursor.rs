@@ -15,8 +15,9 @@ use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
+use crate::session::scatter::needs_block;
 use crate::sql::{Node, ast};
-use crate::wire::reply::{self, Report};
+use crate::wire::reply;
 
 impl Session {
     /// DECLARE.
@@ -37,8 +38,8 @@ impl Session {
     /// Whether a cursor of this name may be declared now; WITH HOLD or not.
     pub(super) async fn check_declare(&mut self, (name, hold): (&str, bool), wire: Wire) -> Result<(), Failure> {
         if self.transaction.block().is_none() && !hold {
-            // Source: portalcmds.c, PerformCursorOpen; xact.c, RequireTransactionBlock.
-            return Err(Report::error("25P01", "DECLARE CURSOR can only be used in transaction blocks").into());
+            // Source: portalcmds.c, PerformCursorOpen.
+            return Err(needs_block("DECLARE CURSOR"));
         }
         self.check_cursor_name(name, None, wire).await
     }

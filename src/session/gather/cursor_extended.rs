@@ -53,6 +53,7 @@ impl Session {
             (CursorVerb::Declare { .. }, _) => Ok(None),
             (CursorVerb::Close(None), _) => {
                 self.settle_parse(None).await?;
+                check_parameters(bind, 0)?;
                 self.say(BIND_COMPLETE);
                 Ok(Some(Place::Local))
             }

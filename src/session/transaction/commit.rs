@@ -167,6 +167,7 @@ impl Session {
                         return Err(rolled_back(shard, &cause).into());
                     }
                     Decision::UnderWay => {
+                        protocol::leave(&mut self.link, roles).await;
                         return Err(Report::error(
                             "08007",
                             format!("connection to shard \"{shard}\" was lost while it committed: {cause}"),

@@ -179,21 +179,21 @@ impl Session {
         self.start_copy(into.as_bytes(), &mut answers, parts).await?;
         pause(Point::Copying).await;
         let mut failed = None;
-        if answers.error.is_none() {
+        if !answers.failed() {
             if let Some(response) = &answers.response {
                 copy.expect_columns(response);
             }
             let out = format!("{EXACT}; COPY (SELECT {columns} FROM {TABLE}) TO STDOUT");
             self.link.servers[merge].server.send_query(out.as_bytes(), Audience::Gateway);
             failed = self.link.put(merge, parts, &mut copy, &mut answers).await?;
-            if failed.is_none() && answers.error.is_none() {
+            if failed.is_none() && !answers.failed() {
                 failed = copy.finish(&mut self.link.servers[..parts]).err().map(PutError::Row);
             }
         }
         let own = failed.is_some();
         for at in (0..parts).filter(|at| answers.waits(*at)) {
             let out = &mut self.link.servers[at].server.outbound;
-            match own || answers.error.is_some() {
+            match own || answers.failed() {
                 false => reply::bare(out, b'c'),
                 true => copy_fail(out, "another shard failed"),
             }
@@ -202,9 +202,8 @@ impl Session {
             // In the middle of its answer: it is cancelled and closed.
             self.link.servers.truncate(merge);
         }
-        let first = answers.error.take();
         self.relay_in_block(&mut answers).await?;
-        match (failed, first.or(if own { None } else { answers.error.take() })) {
+        match (failed, answers.errors.into_iter().next()) {
             (Some(PutError::Row(report)), _) => Err(without_place(put, *report).into()),
             (Some(PutError::Merge(body)), _) | (None, Some((_, body))) => {
                 let body = without_traces(&body);

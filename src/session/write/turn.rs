@@ -37,12 +37,14 @@ impl Session {
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         let out = &mut enlisted.server.outbound;
+        // One whose turn did not come has left its own: what is behind an error is skipped. To close what is not there is no error.
+        reply::named(out, b'C', b'S', NAME);
         reply::parse(out, NAME, turn, &[]);
         reply::bind(out, NAME, NAME, &rest, 0);
         reply::execute(out, NAME, 0);
         reply::named(out, b'C', b'P', NAME);
         reply::named(out, b'C', b'S', NAME);
-        for step in [Step::Parse(None), Step::Bind, Step::Execute, Step::Close, Step::Close] {
+        for step in [Step::Close, Step::Parse(None), Step::Bind, Step::Execute, Step::Close, Step::Close] {
             enlisted.server.expects.push(step, Audience::Gateway);
         }
     }
