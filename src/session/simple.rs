@@ -32,6 +32,7 @@ impl Session {
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.pipeline.clear();
+        self.keep_reported();
         let compiled = match self.shared(text)? {
             Found::Placed(access, destination) if !behind => {
                 self.names.portals.remove(&b""[..]);

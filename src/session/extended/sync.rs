@@ -49,8 +49,9 @@ impl Session {
         }
         if let (true, Some(settings)) = (self.pipeline.skipping, self.pipeline.settings_before.take()) {
             self.settings = settings;
-            self.reported.pending.clear();
+            self.undo_reported(0);
         }
+        self.keep_reported();
         self.pipeline.clear();
     }
 

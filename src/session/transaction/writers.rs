@@ -78,6 +78,7 @@ impl Session {
         let before = self.pipeline.settings_before.take().unwrap_or_else(|| self.settings.clone());
         let settings = std::mem::replace(&mut self.settings, before.clone());
         self.transaction.begin(kind, begin, read_only, before.clone());
+        self.take_reported_in();
         let Some(block) = self.transaction.block_mut() else { return };
         block.writes = std::mem::take(&mut self.pipeline.writes);
         if settings != before {
