@@ -42,6 +42,16 @@ impl Reported {
         self.pending.get(name).or_else(|| self.value(name))
     }
 
+    /// The client is to be told something before ReadyForQuery, so that no server's must reach it.
+    pub fn has_news(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        self.pending = pending.into_iter().filter(|(name, value)| self.value(name) != Some(value)).collect();
+        !self.pending.is_empty()
+    }
+
     /// What the client has been told last.
     fn value(&self, name: &str) -> Option<&String> {
         let first = || self.at_start.as_ref()?.parameters.iter().find(|(known, _)| known == name);

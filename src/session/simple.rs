@@ -218,7 +218,8 @@ impl Session {
         self.link.servers[at].server.send_query(text, Audience::Client);
         let aliases = std::mem::take(&mut self.pipeline.held);
         let longer_by = std::mem::take(&mut self.pipeline.longer_by);
-        let mut plain = Plain { hide_ready: !alone, skip_described: true, aliases, longer_by, ..Plain::default() };
+        let direct = alone && !self.reported.has_news();
+        let mut plain = Plain { hide_ready: !direct, skip_described: true, aliases, longer_by, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if let Some(body) = &plain.hidden_error {
@@ -231,7 +232,7 @@ impl Session {
         if alone && self.transaction.block().is_none() {
             self.release().await;
         }
-        match (alone, plain.error) {
+        match (direct, plain.error) {
             (true, _) => Ok(Ended::Ready),
             (false, None) => Ok(Ended::NotReady),
             (false, Some(_)) => Err(Failure::Told),
