@@ -223,11 +223,11 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if let Some(body) = &plain.hidden_error {
-            // The server did not take the session's settings, or not the block's BEGIN: what ran, ran under others.
+            // The server did not take the session's settings: what ran, ran under others.
             let code = String::from_utf8_lossy(field(body, b'C').unwrap_or_default()).into_owned();
             tracing::warn!(sqlstate = code, "a server refused the session's settings");
             self.link.servers[at].server.mark_broken();
-            self.transaction.fail();
+            self.pass_on_hidden_error(&plain)?;
         }
         if alone && self.transaction.block().is_none() {
             self.release().await;

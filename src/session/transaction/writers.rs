@@ -2,7 +2,6 @@
 
 use shardmap::ShardId;
 
-use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::txn::state::{BlockKind, Writes};
@@ -68,7 +67,7 @@ impl Session {
             if enlisted.needs_sync {
                 enlisted.server.send_extended(b"BEGIN");
             } else {
-                enlisted.server.send_query(b"BEGIN", Audience::Gateway);
+                enlisted.server.send_begin(b"BEGIN");
             }
         }
     }
