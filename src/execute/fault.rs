@@ -40,6 +40,14 @@ pub enum ServerFault {
         /// Its last word.
         message: String,
     },
+    /// It did not begin the transaction, and is given up before it could run a statement outside of it.
+    #[error("it did not begin the transaction: {message} ({sqlstate})")]
+    NotBegun {
+        /// Of the error.
+        sqlstate: String,
+        /// Its text.
+        message: String,
+    },
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -54,14 +62,22 @@ pub enum ServerFault {
 impl ServerFault {
     /// From the body of a FATAL ErrorResponse.
     pub fn fatal(body: &[u8]) -> Self {
-        let text = |code| String::from_utf8_lossy(field(body, code).unwrap_or_default()).into_owned();
-        ServerFault::Fatal { sqlstate: text(b'C'), message: text(b'M') }
+        let (sqlstate, message) = sqlstate_and_message(body);
+        ServerFault::Fatal { sqlstate, message }
+    }
+
+    /// From the body of the ErrorResponse that answers BEGIN.
+    pub fn not_begun(body: &[u8]) -> Self {
+        let (sqlstate, message) = sqlstate_and_message(body);
+        ServerFault::NotBegun { sqlstate, message }
     }
 
     /// What the client is told; `shard` is the shard's name. 08006 is connection_failure, 08P01 protocol_violation.
     pub fn report(&self, shard: &str) -> Report {
         let sqlstate = match self {
             ServerFault::UnknownType => return unknown_type(shard),
+            // Nothing ran: the client's statement has failed as its BEGIN would have.
+            ServerFault::NotBegun { sqlstate, message } => return Report::error(sqlstate, message.as_str()),
             ServerFault::Protocol(_) => "08P01",
             ServerFault::Closed | ServerFault::Fatal { .. } | ServerFault::Io(_) => "08006",
         };
@@ -69,6 +85,11 @@ impl ServerFault {
             "Whether what was sent last took effect, a COMMIT included, is not known; what was not committed is not kept.",
         )
     }
+}
+
+fn sqlstate_and_message(body: &[u8]) -> (String, String) {
+    let text = |code| String::from_utf8_lossy(field(body, code).unwrap_or_default()).into_owned();
+    (text(b'C'), text(b'M'))
 }
 
 /// A client would take the shard's number for that of another type.

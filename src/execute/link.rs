@@ -109,6 +109,10 @@ impl Link {
                 // It was spoken to after it was lost: nobody will answer.
                 return Poll::Ready(Err(lost(server, shard, ServerFault::Closed)));
             }
+            if server.expects.lingers {
+                server.expects.lingers = false;
+                server.send_flush();
+            }
             match poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound, &mut server.unflushed) {
                 Ok(wrote) => progress |= wrote && sends,
                 Err(error) => return Poll::Ready(Err(lost(server, shard, error.into()))),

@@ -104,6 +104,8 @@ impl Joiner for Plain {
                 self.parameter_types = types.iter().map(|oid| u32::from_be_bytes(*oid)).collect();
             }
             b'Z' | b'S' if self.hide_ready => return Handling::Drop,
+            // The client is to be told of the error first.
+            b'Z' if self.hidden_error.is_some() => return Handling::Drop,
             b'N' if self.show_side_effects => return Handling::Forward,
             b'T' | b'n'
                 if !(self.skip_described && frame.verdict.forward)

@@ -205,14 +205,13 @@ impl Link {
             }
             let bytes = &server.inbound[run..];
             let body = if whole { &bytes[HEADER_BYTES..header.frame_bytes] } else { &[][..] };
-            if header.tag == b'E' && matches!(fields::field(body, b'V'), Some(b"FATAL" | b"PANIC")) {
-                return Err(ServerFault::fatal(body));
-            }
             let instead = (header.tag == b'E').then(|| client.stopped.instead_of(body)).flatten();
-            let verdict = server
-                .expects
-                .frame(header.tag, body.first().copied().unwrap_or(0))
-                .map_err(|unexpected| ServerFault::Protocol(unexpected.to_string()))?;
+            if let Some(fault) = last_word(header.tag, body, instead.as_deref(), &server.expects) {
+                move_run(&mut server.inbound, run, out);
+                return Err(fault);
+            }
+            let verdict = server.expects.frame(header.tag, body.first().copied().unwrap_or(0));
+            let verdict = verdict.map_err(|unexpected| ServerFault::Protocol(unexpected.to_string()))?;
             note(&mut server.parameters, &mut server.wrote, &mut server.expects, (header.tag, verdict.step), body);
             let before = out.len();
             let told = instead.as_deref().unwrap_or(body);
@@ -272,6 +271,17 @@ fn head(server: &mut Server, run: usize, holds_rows: bool) -> Result<Option<Head
         return Ok(None);
     }
     Ok(Some(Head { header, renumbered, whole }))
+}
+
+/// An error after which the server is not used any more: one of a connection that ends, or of the BEGIN behind which a statement waits.
+fn last_word(tag: u8, body: &[u8], instead: Option<&[u8]>, expects: &Expectations) -> Option<ServerFault> {
+    match tag {
+        b'E' if matches!(fields::field(body, b'V'), Some(b"FATAL" | b"PANIC")) => Some(ServerFault::fatal(body)),
+        b'E' if expects.front().is_some_and(|expect| expect.step == Step::Begin) => {
+            Some(ServerFault::not_begun(instead.unwrap_or(body)))
+        }
+        _ => None,
+    }
 }
 
 /// Translates the numbers in a whole frame; false while one is not known yet.

@@ -38,6 +38,8 @@ pub enum Step {
     DescribePortal,
     /// Execute: CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
+    /// Parse, Bind and Execute of a block's BEGIN: CommandComplete. If it fails, the server is not used any more.
+    Begin,
     /// Query: everything up to ReadyForQuery.
     Query,
     /// Sync: ReadyForQuery.
@@ -118,7 +120,9 @@ pub struct Expectations {
     pub skipping: bool,
     /// Extended-protocol messages have been sent since the last ReadyForQuery: an implicit transaction may be open.
     pub unsynced: bool,
-    /// What the last ReadyForQuery said.
+    /// A BEGIN is what was sent last: it is answered with what is sent behind it.
+    pub lingers: bool,
+    /// What the last ReadyForQuery said, or a BEGIN since.
     pub status: Status,
 }
 
@@ -126,6 +130,7 @@ impl Expectations {
     /// Appends a step.
     pub fn push(&mut self, step: Step, audience: Audience) {
         self.unsynced |= !matches!(step, Step::Query | Step::Sync | Step::Said);
+        self.lingers = step == Step::Begin;
         if step == Step::Sync || !self.skipping {
             self.queue.push_back(Expect { step, audience });
         } else if let Step::Evict(statement) = step {
@@ -223,6 +228,11 @@ impl Expectations {
                 true
             }
             (b'1', Step::Parse(_)) | (b'2', Step::Bind) | (b'3', Step::Close | Step::Evict(_)) => true,
+            (b'1' | b'2', Step::Begin) => false,
+            (b'C', Step::Begin) => {
+                self.status = Status::Open;
+                true
+            }
             (b't', Step::DescribeStatement | Step::Infer(_)) => false,
             (b'T' | b'n', Step::DescribeStatement | Step::Infer(_) | Step::DescribePortal) => true,
             (b'C' | b'I' | b's', Step::Execute) => true,
@@ -304,7 +314,12 @@ impl Expectations {
                 Step::Evict(statement) => self.unevicted.push(statement),
                 Step::Parse(None) => self.unnamed_lost = true,
                 Step::Infer(statement) => drop(self.take_inferring(statement)),
-                Step::Bind | Step::Close | Step::DescribeStatement | Step::DescribePortal | Step::Execute => {}
+                Step::Bind
+                | Step::Close
+                | Step::DescribeStatement
+                | Step::DescribePortal
+                | Step::Execute
+                | Step::Begin => {}
             }
             self.queue.pop_front();
         }
@@ -413,6 +428,19 @@ mod tests {
         let mut said = portal(Audience::Client);
         said.say(Cow::Borrowed(b"3"));
         assert_eq!(said.ordinary(ANSWER), None);
+    }
+
+    #[test]
+    fn a_begin_is_answered_with_what_comes_behind_it() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Begin, Audience::Gateway);
+        assert!(expects.lingers);
+        expects.push(Step::Query, Audience::Client);
+        assert!(!expects.lingers);
+        assert_eq!(feed(&mut expects, b"12C"), [false, false, false]);
+        assert_eq!(expects.status, Status::Open);
+        assert_eq!(feed(&mut expects, b"CZ"), [true, true]);
+        assert!(expects.is_empty());
     }
 
     #[test]

@@ -158,6 +158,17 @@ impl Server {
         self.unnamed = None;
     }
 
+    /// Sends a block's BEGIN, one statement, so that what is sent behind it runs in the block or not at all: if it fails, the server skips
+    /// everything up to a Sync, a Query too, and the relay takes the server for lost before it gets one.
+    /// *Source*: postgres.c, ignore_till_sync.
+    pub fn send_begin(&mut self, text: &[u8]) {
+        reply::parse(&mut self.outbound, b"", text, &[]);
+        reply::bind(&mut self.outbound, b"", b"", &[0; 6], 0);
+        reply::execute(&mut self.outbound, b"", 0);
+        self.expects.push(Step::Begin, Audience::Gateway);
+        self.unnamed = None;
+    }
+
     /// Sends a statement of the gateway's own without parameters in the extended protocol, which leaves an implicit transaction
     /// that is under way open.
     pub fn send_extended(&mut self, text: &[u8]) {

@@ -131,7 +131,7 @@ impl Session {
             unheard |= begins == Begins::Unheard;
             begun += usize::from(begins != Begins::Before);
         }
-        // A BEGIN that a cancel request has hit would leave what is sent behind it to its server alone.
+        // Where one does not begin, the others are not to have written.
         if unheard || (access == Access::Write && begun > 1 && self.transaction.block().is_some()) {
             let last = self.link.servers.len();
             Box::pin(self.confirm(last - begun.min(last)..last)).await?;
@@ -170,8 +170,8 @@ impl Session {
         };
         self.cancel.add(server.cancel_key());
         server.oids.begin(self.catalog.version(), || self.catalog.oids(shard));
-        // A BEGIN fails only when it is cancelled, so it travels with the statement, unless others' work would be lost or kept apart
-        // from it then. Settings can fail, and the statement must not run without them.
+        // A BEGIN fails only when it is cancelled or takes too long, so it travels with the statement, which does not run then, unless
+        // others' work would be lost. Settings can fail, and the statement must not run without them.
         let another = access == Access::Write && self.link.servers.iter().any(|enlisted| enlisted.begun);
         let (settings, replay) = match self.transaction.block() {
             Some(block) => (block.log.settings_before(), Some(&block.log)),
@@ -180,9 +180,12 @@ impl Session {
         let mut wait = server.adopt(settings);
         let own_numbers = replay.is_some() && role == Role::Primary && self.gateway.forget_numbers(&mut server);
         if let Some(log) = replay {
-            server.send_query(log.replay().as_bytes(), Audience::Gateway);
             // A standby does not take every BEGIN.
             wait |= !log.is_only_begin() || role != Role::Primary || another;
+            match wait {
+                true => server.send_query(log.replay().as_bytes(), Audience::Gateway),
+                false => server.send_begin(log.replay().as_bytes()),
+            }
         }
         let begun = replay.is_some();
         let replica = role != Role::Primary;
@@ -218,10 +221,12 @@ impl Session {
             enlisted.server.send_sync(Audience::Gateway);
         }
         enlisted.own_numbers = !enlisted.replica && self.gateway.forget_numbers(&mut enlisted.server);
-        enlisted.server.send_query(block.log.replay().as_bytes(), Audience::Gateway);
-        if !block.log.is_only_begin() || enlisted.replica {
-            Box::pin(self.confirm(at..at + 1)).await?;
+        if block.log.is_only_begin() && !enlisted.replica {
+            enlisted.server.send_begin(block.log.replay().as_bytes());
+            return Ok(at);
         }
+        enlisted.server.send_query(block.log.replay().as_bytes(), Audience::Gateway);
+        Box::pin(self.confirm(at..at + 1)).await?;
         Ok(at)
     }
 

@@ -132,6 +132,8 @@ impl Session {
                 values: HashMap::new(),
                 pending: BTreeMap::new(),
                 utf8: true,
+                unheard: false,
+                undo: Vec::new(),
                 conforming_strings: true,
             },
             tally: Tally::new(gateway.counters.clone()),
@@ -234,14 +236,19 @@ impl Session {
     pub(super) async fn conclude(&mut self, result: Result<Ended, Failure>) -> Result<(), Failure> {
         self.pipeline.clear();
         match result {
-            Ok(Ended::Ready) => {}
+            Ok(Ended::Ready) => self.keep_reported(),
             Ok(Ended::NotReady) => {
+                self.keep_reported();
                 self.release_if_idle().await;
                 self.ready();
             }
             Err(failure) => {
                 self.fail(failure).await?;
                 Box::pin(self.end_implicit_block()).await?;
+                if self.transaction.is_idle() {
+                    self.undo_reported(0);
+                }
+                self.keep_reported();
                 self.release_if_idle().await;
                 self.ready();
             }

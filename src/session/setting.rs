@@ -32,6 +32,10 @@ impl Session {
             block.read_only = false;
         }
         self.run_setting(&run).await?;
+        let aside = self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
+        if aside && named(verb).is_none_or(|name| name == "client_encoding") {
+            self.note_unheard_encoding();
+        }
         let isolation = self.transaction.block().map(|block| block.log.isolation());
         let style = self.reported_date_style(verb);
         let changed = |settings: &Settings| match &style {
@@ -104,6 +108,9 @@ impl Session {
         let in_block = self.transaction.block().is_some();
         self.link.servers[at].server.unsettled |= !in_block;
         self.drain().await?;
+        if self.link.servers[at].needs_sync && names.iter().any(|setting| setting.name == "client_encoding") {
+            self.note_unheard_encoding();
+        }
         let values = Box::pin(self.values_set(at, names)).await?;
         for (setting, value) in names.iter().zip(values) {
             let Some(value) = value else { continue };

@@ -33,6 +33,7 @@ impl Session {
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.pipeline.clear();
+        self.keep_reported();
         let compiled = match self.shared(text)? {
             Found::Placed(access, destination) if !behind => {
                 self.names.portals.remove(&b""[..]);
@@ -222,20 +223,21 @@ impl Session {
         self.link.servers[at].server.send_query(text, Audience::Client);
         let aliases = std::mem::take(&mut self.pipeline.held);
         let longer_by = std::mem::take(&mut self.pipeline.longer_by);
-        let mut plain = Plain { hide_ready: !alone, skip_described: true, aliases, longer_by, ..Plain::default() };
+        let direct = alone && !self.reported.has_news();
+        let mut plain = Plain { hide_ready: !direct, skip_described: true, aliases, longer_by, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if let Some(body) = &plain.hidden_error {
-            // The server did not take the session's settings, or not the block's BEGIN: what ran, ran under others.
+            // The server did not take the session's settings: what ran, ran under others.
             let code = String::from_utf8_lossy(field(body, b'C').unwrap_or_default()).into_owned();
             tracing::warn!(sqlstate = code, "a server refused the session's settings");
             self.link.servers[at].server.mark_broken();
-            self.transaction.fail();
+            self.pass_on_hidden_error(&plain)?;
         }
         if alone && self.transaction.block().is_none() {
             self.release().await;
         }
-        match (alone, plain.error) {
+        match (direct, plain.error) {
             (true, _) => Ok(Ended::Ready),
             (false, None) => Ok(Ended::NotReady),
             (false, Some(_)) => Err(Failure::Told),

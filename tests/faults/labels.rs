@@ -232,3 +232,28 @@ fn what_the_gateway_refuses_in_a_pipeline_does_not_commit_what_stands_before_it(
         assert_eq!(client.value(&count), "1", "{refused}");
     }
 }
+
+#[test]
+fn an_encoding_that_a_lost_server_was_set_to_is_not_believed() {
+    let stage = Stage::new("");
+    stage.client().run("CREATE TABLE named (customer_id text PRIMARY KEY, n int)");
+    // As UTF-8, the key would be another, on another shard perhaps.
+    let insert = "INSERT INTO named VALUES ('\u{e9}', 1)";
+    for end in ["ROLLBACK", "COMMIT"] {
+        let mut client = Client::connect(&stage.login().with("client_encoding", "LATIN1")).unwrap();
+        assert_eq!(client.query(insert).sqlstate(), "0A000");
+        client.run("BEGIN");
+        client.run("SET client_encoding = 'UTF8'");
+        for shard in 0..2 {
+            stage.shard(shard).run(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE state = 'idle in transaction'",
+            );
+        }
+        client.query(end);
+        assert_eq!(client.value("SHOW client_encoding"), "LATIN1", "{end}");
+        assert_eq!(client.query(insert).sqlstate(), "0A000", "{end}");
+        client.run("SET client_encoding = 'UTF8'");
+        client.run(insert);
+        client.run("DELETE FROM named");
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::client::{Client, frame};
+use crate::client::{Answer, Client, bind, execute, frame, parse};
 use crate::serve::{Gateway, free_address};
 use crate::{Stage, eventually, key_on, login};
 
@@ -40,8 +40,8 @@ enum Lie {
     NoBegin,
 }
 
-/// A Query message.
-const BEGIN: &[u8] = b"Q\0\0\0\x0aBEGIN\0";
+/// A Query message, which is answered by itself, and a Parse, which is answered with what comes behind it.
+const BEGINS: [&[u8]; 2] = [b"Q\0\0\0\x0aBEGIN\0", b"P\0\0\0\x0d\0BEGIN\0\0\0"];
 
 /// What the statements have in their texts whose answers may be lies: the gateway has connections of its own to the shard
 /// (the catalog's, the recovery's), which are told the truth.
@@ -80,14 +80,18 @@ impl Proxy {
                         known.set(known.get() || has(ASKED));
                         asks.store(has(ASKED) || later, Ordering::SeqCst);
                         let no_begin = known.get() && begins.load(Ordering::SeqCst) == Lie::NoBegin as u8;
-                        match bytes.windows(BEGIN.len()).position(|part| part == BEGIN).filter(|_| no_begin) {
-                            Some(at) => {
+                        let position = |begin: &[u8]| bytes.windows(begin.len()).position(|part| part == begin);
+                        for begin in BEGINS.iter().filter(|_| no_begin) {
+                            if let Some(at) = position(begin) {
                                 begins.store(0, Ordering::SeqCst);
-                                let fails = frame(b'Q', b"SELECT 1/0\0");
-                                ([&bytes[..at], &fails, &bytes[at + BEGIN.len()..]].concat(), false)
+                                let fails = match begin[0] {
+                                    b'Q' => frame(b'Q', b"SELECT 1/0\0"),
+                                    _ => parse(b"", b"SELECT 1/0", &[]),
+                                };
+                                return ([&bytes[..at], &fails, &bytes[at + begin.len()..]].concat(), false);
                             }
-                            None => (bytes.to_vec(), false),
                         }
+                        (bytes.to_vec(), false)
                     });
                 });
                 let lie = lie.clone();
@@ -289,6 +293,58 @@ fn a_write_on_several_shards_of_which_one_has_not_begun_changes_nothing() {
         for shard in 0..2 {
             let rows = "SELECT count(*) FILTER (WHERE v = 'x') || ' ' || count(*) FROM rows";
             assert_eq!(stage.shard(shard).value(rows), "1 1", "{script:?} on shard {shard}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_behind_a_begin_that_fails_does_not_run_by_itself() {
+    let stage = Stage::new("");
+    let (key, other) = (key_on(1), key_on(0));
+    let (proxy, gateway) = behind_proxy("begin_one", &stage);
+    let mut client = Client::connect(&gateway.login()).unwrap();
+    client.run(&format!("INSERT INTO rows VALUES ({key}, 1, 'x'), ({other}, 1, 'x')"));
+    let statements = [
+        format!("UPDATE rows SET v = 'changed' WHERE customer_id = {key}"),
+        format!(
+            "WITH u AS (UPDATE rows SET v = 'changed' WHERE customer_id = {key} RETURNING v) SELECT count(*) FROM u"
+        ),
+        format!("INSERT INTO rows VALUES ({key}, 2, 'changed')"),
+    ];
+    // In one message; as drivers send it; with a Parse of its own; with one before it that any server answers.
+    for way in 0..4 {
+        for statement in &statements {
+            // The shard's connection that is lent next.
+            client.run(&format!("SELECT id FROM rows WHERE customer_id = {key}"));
+            client.run("BEGIN");
+            proxy.tell(Lie::NoBegin);
+            let portal = [bind(b"", b"", &[], &[], &[]), execute(b"", 0)].concat();
+            let (parse, sync) = (parse(b"", statement.as_bytes(), &[]), frame(b'S', b""));
+            let answer = match way {
+                0 => client.query(statement),
+                1 => {
+                    client.send(&[&parse[..], &portal, &sync].concat());
+                    Answer::of(client.receive_ready())
+                }
+                2 => {
+                    client.send(&[&parse[..], &portal, &portal, &sync].concat());
+                    Answer::of(client.receive_ready())
+                }
+                _ => {
+                    client.send(&[&parse[..], &frame(b'H', b""), &portal, &sync].concat());
+                    Answer::of(client.receive_ready())
+                }
+            };
+            let case = format!("{statement}, way {way}");
+            assert!(proxy.told(), "{case}");
+            assert_eq!((answer.sqlstate(), answer.status), ("22012", Some('E')), "{case}: {answer:?}");
+            assert!(answer.tags.is_empty(), "{case}: {answer:?}");
+            // Each answer is that of its own question.
+            assert_eq!(client.query("SELECT 1").sqlstate(), "25P02", "{case}");
+            assert_eq!(client.query("ROLLBACK").tags, ["ROLLBACK"], "{case}");
+            assert_eq!(client.value("SELECT 111"), "111", "{case}");
+            let rows = "SELECT count(*) FILTER (WHERE v = 'x') || ' ' || count(*) FROM rows";
+            assert_eq!(stage.shard(1).value(rows), "1 1", "{case}");
         }
     }
 }

@@ -49,8 +49,9 @@ impl Session {
         }
         if let (true, Some(settings)) = (self.pipeline.skipping, self.pipeline.settings_before.take()) {
             self.settings = settings;
-            self.reported.pending.clear();
+            self.undo_reported(0);
         }
+        self.keep_reported();
         self.pipeline.clear();
     }
 
@@ -63,7 +64,8 @@ impl Session {
         }
         let in_block = self.transaction.block().is_some();
         // A failure of the gateway's own is none the servers know of.
-        let direct = engaged == 1 && !failed && !self.transaction.has_failed() && !self.in_implicit_block();
+        let own = failed || self.transaction.has_failed() || self.in_implicit_block() || self.reported.has_news();
+        let direct = engaged == 1 && !own;
         for enlisted in self.link.servers.iter_mut().filter(|enlisted| enlisted.needs_sync) {
             enlisted.needs_sync = false;
             let server: &mut Server = &mut enlisted.server;

@@ -64,7 +64,7 @@ impl Session {
     /// How the volley at the start of the client's bytes is carried out; `None` if there is none, or something about it is out
     /// of the ordinary: then nothing has changed, and its messages are handled one by one.
     pub(in crate::session) fn plan_volley(&mut self) -> Option<VolleyPlan> {
-        if !self.is_between_pipelines() {
+        if !self.is_between_pipelines() || self.reported.has_news() {
             return None;
         }
         let inbound = std::mem::take(&mut self.link.client.inbound);

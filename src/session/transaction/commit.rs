@@ -50,7 +50,12 @@ impl Session {
             _ => Box::pin(self.commit_several(&block)).await,
         };
         match &result {
-            Ok(()) => self.adopt_committed(block.log.settings()),
+            Ok(()) => {
+                self.adopt_committed(block.log.settings());
+                // What was set before the block in its pipeline is committed with it.
+                self.pipeline.settings_before = None;
+                self.keep_reported();
+            }
             Err(_) => {
                 for name in &with_hold {
                     // One that does not roll back is closed.

@@ -183,6 +183,7 @@ impl Session {
         let mut plain = Plain { show_side_effects: true, ..Plain::default() };
         self.relay_to_end(&mut plain).await?;
         self.note(&plain);
+        self.undo_reported(1);
         Ok(())
     }
 
@@ -220,6 +221,7 @@ impl Session {
         }
         let savepoints = self.savepoints();
         self.merges.iter_mut().for_each(|held| held.savepoints = held.savepoints.min(savepoints));
+        self.merge_reported();
         reply::complete(&mut self.link.client.outbound, "RELEASE");
         Ok(())
     }
@@ -240,6 +242,7 @@ impl Session {
         if let Some(block) = self.transaction.block_mut() {
             block.seen = None;
         }
+        self.undo_reported_here();
         self.transaction.recover();
         self.end_held_since(self.savepoints()).await;
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");

@@ -2,7 +2,6 @@
 
 use shardmap::ShardId;
 
-use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::txn::state::{BlockKind, Writes};
@@ -68,7 +67,7 @@ impl Session {
             if enlisted.needs_sync {
                 enlisted.server.send_extended(b"BEGIN");
             } else {
-                enlisted.server.send_query(b"BEGIN", Audience::Gateway);
+                enlisted.server.send_begin(b"BEGIN");
             }
         }
     }
@@ -78,6 +77,7 @@ impl Session {
         let before = self.pipeline.settings_before.take().unwrap_or_else(|| self.settings.clone());
         let settings = std::mem::replace(&mut self.settings, before.clone());
         self.transaction.begin(kind, begin, read_only, before.clone());
+        self.take_reported_in();
         let Some(block) = self.transaction.block_mut() else { return };
         block.writes = std::mem::take(&mut self.pipeline.writes);
         if settings != before {
