@@ -42,6 +42,15 @@ pub enum Origin {
     Sql,
 }
 
+/// What a name was before a Parse or Close.
+#[derive(Debug)]
+pub struct Renamed {
+    /// The name.
+    pub name: Name,
+    /// The statement that it named, if any.
+    pub before: Option<Prepared>,
+}
+
 impl Prepared {
     /// The one statement in it.
     pub fn plan(&self) -> Option<&Plan> {

@@ -139,8 +139,9 @@ impl Session {
         match named {
             Named::Statement(name) => {
                 // Servers keep it: other clients may use the same text, and the least recently used one goes first.
-                self.names.statements.remove(known_part(name));
-                self.say(CLOSE_COMPLETE);
+                let name = known_part(name);
+                let before = self.names.statements.remove(name);
+                self.say_of_name(name, before, CLOSE_COMPLETE);
             }
             Named::Portal(name) => self.close_portal(known_part(name)).await?,
         }
