@@ -12,6 +12,9 @@ use crate::pool::settings::{Change, Settings, assignment, literal};
 use crate::sql::tokens;
 use crate::wire::reply::{self, Report};
 
+/// How a script of several statements begins.
+const RESET_ALL_AND: &str = "RESET ALL\n;";
+
 impl Session {
     /// SET and RESET; everything but ReadyForQuery is answered.
     pub(super) async fn setting(&mut self, text: &[u8], verb: &SettingVerb) -> Result<(), Failure> {
@@ -94,8 +97,10 @@ impl Session {
         if aside {
             enlisted.server.send_extended(text.as_bytes());
             enlisted.server.send_flush();
-        } else {
+        } else if text.starts_with(RESET_ALL_AND) {
             enlisted.server.send_query(text.as_bytes(), Audience::Gateway);
+        } else {
+            self.send_sparing(at, text.as_bytes(), Audience::Gateway);
         }
     }
 
@@ -187,7 +192,7 @@ impl Session {
 
     fn reset_all_script(&self, text: &str) -> String {
         let startup = self.settings.reset_all(true).script_from(&Settings::default());
-        if startup.is_empty() { text.to_owned() } else { format!("RESET ALL\n;{startup}") }
+        if startup.is_empty() { text.to_owned() } else { format!("{RESET_ALL_AND}{startup}") }
     }
 
     /// DISCARD. Servers are cleaned when they change hands, so nothing need be sent.

@@ -309,7 +309,7 @@ impl Session {
     async fn tell(&mut self, text: &str, notices: Audible) -> Result<(), Failure> {
         let mut first = notices == Audible::First;
         for at in 0..self.link.servers.len() {
-            self.link.servers[at].server.send_query(text.as_bytes(), Audience::Gateway);
+            self.send_sparing(at, text.as_bytes(), Audience::Gateway);
             let mut plain = Plain { show_side_effects: first, ..Plain::default() };
             self.relay_in_block(&mut plain).await?;
             self.note(&plain);
