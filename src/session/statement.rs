@@ -75,6 +75,8 @@ pub struct Portal {
     pub kept: Option<Undelivered>,
     /// Of an EXPLAIN that several shards answer.
     pub explained: Option<Parameters>,
+    /// How long the block's log was when it was bound: a savepoint that comes after it in the log leaves it alone.
+    pub log_length: usize,
 }
 
 /// What is left of a write that was run with a row limit.

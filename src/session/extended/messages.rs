@@ -169,6 +169,7 @@ impl Session {
             reached: 0,
             kept: None,
             explained,
+            log_length: self.log_length(),
         };
         self.names.portals.insert(bind.portal.into(), portal);
         Ok(Bound::Done)

@@ -317,7 +317,16 @@ impl Session {
 
     fn keep_portal(&mut self, planned: VolleyPlan, place: Place) {
         let VolleyPlan { compiled, name: statement, binary_rows, .. } = planned;
-        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, kept: None, explained: None };
+        let portal = Portal {
+            place,
+            compiled,
+            statement,
+            binary_rows,
+            reached: 0,
+            kept: None,
+            explained: None,
+            log_length: self.log_length(),
+        };
         self.names.portals.insert(Name::default(), portal);
     }
 }

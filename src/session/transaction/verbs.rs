@@ -215,8 +215,9 @@ impl Session {
             return Err(not_in_block("RELEASE SAVEPOINT"));
         }
         self.tell_savepoint(&text).await?;
-        if self.transaction.block_mut().is_some_and(|block| !block.log.release(name)) {
-            return Err(no_savepoint(name));
+        if let Some(block) = self.transaction.block_mut() {
+            let before = block.log.release(name).ok_or_else(|| no_savepoint(name))?;
+            self.names.portals.each(|portal| portal.log_length = portal.log_length.min(before));
         }
         let savepoints = self.savepoints();
         self.merges.iter_mut().for_each(|held| held.savepoints = held.savepoints.min(savepoints));
@@ -241,9 +242,17 @@ impl Session {
             block.seen = None;
         }
         self.transaction.recover();
+        // Source: portalmem.c, AtSubCleanup_Portals.
+        let length = self.log_length();
+        self.names.portals.retain(|_, portal| portal.log_length < length);
         self.end_held_since(self.savepoints()).await;
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
         Ok(())
+    }
+
+    /// How long the log of the block is.
+    pub(in crate::session) fn log_length(&self) -> usize {
+        self.transaction.block().map_or(0, |block| block.log.length())
     }
 
     /// SET TRANSACTION.
