@@ -19,6 +19,7 @@ use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
 use crate::session::scatter::{is_copy, is_explain, rows_of};
 use crate::session::setting::concerns_transaction;
+use crate::session::simple::in_failed_block;
 use crate::session::statement::{Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
 use crate::session::write::rewritten::RowOrder;
@@ -38,6 +39,10 @@ impl Session {
         let place = self.portal_place(execute.portal)?;
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
+        if compiled.is_none() && self.transaction.has_failed() {
+            // A cursor that was declared in SQL.
+            return Err(in_failed_block().into());
+        }
         self.check_not_failed(plan)?;
         if matches!(place, Place::Done) && self.deliver_rest(&execute)? {
             return Ok(());
