@@ -75,6 +75,8 @@ pub struct Session {
 pub(super) struct Pipeline {
     /// An error was reported: everything is skipped until Sync. *Source*: manual, "Extended Query".
     pub skipping: bool,
+    /// It has executed something in the transaction that is under way.
+    pub executed: bool,
     /// What its implicit transaction has written.
     pub writes: Writes,
     /// The session's settings before the first SET since, outside a block.
@@ -100,9 +102,19 @@ impl Pipeline {
 
     /// Begins anew, with the memory it has.
     pub fn clear(&mut self) {
-        let Pipeline { skipping, writes, settings_before, renamed, renamed_bytes, longer_by, held, describing } = self;
-        (*skipping, *writes, *settings_before, *longer_by) = (false, Writes::Nothing, None, 0);
-        *renamed_bytes = 0;
+        let Pipeline {
+            skipping,
+            executed,
+            writes,
+            settings_before,
+            renamed,
+            renamed_bytes,
+            longer_by,
+            held,
+            describing,
+        } = self;
+        (*skipping, *executed, *writes, *settings_before) = (false, false, Writes::Nothing, None);
+        (*renamed_bytes, *longer_by) = (0, 0);
         renamed.clear();
         held.clear();
         describing.clear();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::Session;
+use super::transaction::verbs::DEFAULT_MODES;
 use crate::execute::link::Enlisted;
 use crate::execute::plain::Plain;
 use crate::plan::{Access, DiscardVerb, Plan, SettingName, SettingVerb};
@@ -267,6 +268,16 @@ pub(super) fn concerns_transaction(plan: &Plan) -> bool {
     match plan {
         Plan::Setting(verb) => lasts(named(verb), is_local(verb)),
         Plan::SettingQuery(names) => names.iter().any(|setting| lasts(Some(&setting.name), setting.local)),
+        _ => false,
+    }
+}
+
+/// What gives transactions that begin later other modes.
+pub(super) fn concerns_next_transaction(plan: &Plan) -> bool {
+    match plan {
+        Plan::Setting(SettingVerb::Characteristics(_)) => true,
+        Plan::Setting(verb) => named(verb).is_some_and(|name| DEFAULT_MODES.contains(&name)),
+        Plan::SettingQuery(names) => names.iter().any(|setting| DEFAULT_MODES.contains(&&*setting.name)),
         _ => false,
     }
 }

@@ -20,7 +20,7 @@ use crate::session::life::Session;
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::{Compiled, Embeds};
 use crate::session::scatter::is_explain;
-use crate::session::setting::concerns_transaction;
+use crate::session::setting::{concerns_next_transaction, concerns_transaction};
 use crate::session::simple::in_failed_block;
 use crate::session::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
@@ -148,7 +148,7 @@ impl Session {
                 None => return Ok(Bound::WholeNeeded),
             },
             Plan::SettingQuery(_) => {
-                if concerns_transaction(plan) {
+                if concerns_transaction(plan) || concerns_next_transaction(plan) {
                     self.begin_here().await?;
                 }
                 let at = self.enlist_any(Access::Read).await?;

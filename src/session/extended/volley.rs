@@ -340,9 +340,18 @@ fn holds_no_numbers(volley: &Volley<'_>, compiled: &Compiled) -> bool {
 impl Pipeline {
     /// No message of it has come.
     pub fn is_clear(&self) -> bool {
-        let Pipeline { skipping, writes, settings_before, renamed, renamed_bytes: _, longer_by: _, held, describing } =
-            self;
+        let Pipeline {
+            skipping,
+            executed,
+            writes,
+            settings_before,
+            renamed,
+            renamed_bytes: _,
+            longer_by: _,
+            held,
+            describing,
+        } = self;
         let lists = renamed.is_empty() && held.is_empty() && describing.is_empty();
-        !skipping && lists && *writes == Writes::Nothing && settings_before.is_none()
+        !skipping && !executed && lists && *writes == Writes::Nothing && settings_before.is_none()
     }
 }

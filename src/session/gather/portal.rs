@@ -299,6 +299,15 @@ impl Session {
         Ok(true)
     }
 
+    /// Ends portals of the extended protocol.
+    pub(in crate::session) async fn end_held_portals(&mut self) {
+        while let Some(at) = self.merges.iter().position(|held| matches!(held.name, HeldName::Portal(_))) {
+            let held = self.merges.remove(at);
+            // One that does not roll back is closed.
+            let _ = self.give_back_merge(held).await;
+        }
+    }
+
     /// Ends all that do not outlive the block.
     pub(in crate::session) async fn end_all_held(&mut self) {
         while let Some(at) = self.merges.iter().position(|held| held.kept != Kept::Session) {

@@ -337,7 +337,7 @@ impl Session {
 }
 
 /// Settings of which new transactions have their modes.
-const DEFAULT_MODES: [&str; 3] =
+pub(in crate::session) const DEFAULT_MODES: [&str; 3] =
     ["default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"];
 
 /// A BEGIN that says the modes of the transaction that asks.
