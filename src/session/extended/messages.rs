@@ -125,7 +125,17 @@ impl Session {
             return Err(in_failed_block().into());
         }
         self.check_not_failed(plan)?;
-        self.check_portal_name(bind.portal)?;
+        if let Err(exists) = self.check_portal_name(bind.portal) {
+            if !is_local(plan) {
+                // Source: postgres.c, exec_bind_message: the parameters are counted before the portal is made.
+                let types = match &prepared.resolved_types {
+                    Some(types) => types.clone(),
+                    None => Box::pin(self.ask_types(bind.statement, &prepared.compiled)).await?,
+                };
+                check_parameters(bind, types.len())?;
+            }
+            return Err(exists);
+        }
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
         self.number_block(plan).await?;
         let embeds = self.embeds(bind, &prepared, plan).await?;
