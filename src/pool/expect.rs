@@ -46,6 +46,8 @@ pub enum Step {
     Sync,
     /// Nothing was sent: the gateway answers itself, when what was sent before has been answered.
     Said,
+    /// The same, of ParseComplete and CloseComplete of a statement: the client is told that a name has changed.
+    SaidOfName,
 }
 
 /// Who gets the answer to a step.
@@ -68,6 +70,13 @@ pub struct Expect {
     pub step: Step,
     /// See [`Audience`].
     pub audience: Audience,
+}
+
+impl Expect {
+    /// Its answer tells the client that a statement's name has changed.
+    fn is_of_name(self) -> bool {
+        matches!((self.step, self.audience), (Step::Parse(_), Audience::Client) | (Step::SaidOfName, _))
+    }
 }
 
 /// What a frame turned out to be.
@@ -116,6 +125,10 @@ pub struct Expectations {
     pub unevicted: Vec<StatementId>,
     /// A Parse of the unnamed statement failed or was skipped: the server holds none.
     pub unnamed_lost: bool,
+    /// So many answers of which the client was to hear that a statement's name has changed will not come, because of an error.
+    pub names_lost: usize,
+    /// The first of them was the error's own: a Parse that failed, and was not skipped.
+    pub parse_failed: bool,
     /// An error came in an extended-protocol step: the server skips messages until Sync.
     pub skipping: bool,
     /// Extended-protocol messages have been sent since the last ReadyForQuery: an implicit transaction may be open.
@@ -133,7 +146,10 @@ impl Expectations {
         self.lingers = step == Step::Begin;
         if step == Step::Sync || !self.skipping {
             self.queue.push_back(Expect { step, audience });
-        } else if let Step::Evict(statement) = step {
+            return;
+        }
+        self.names_lost += usize::from(Expect { step, audience }.is_of_name());
+        if let Step::Evict(statement) = step {
             self.unevicted.push(statement);
         } else if let Step::Parse(statement) = step {
             self.unparsed.extend(statement);
@@ -165,8 +181,20 @@ impl Expectations {
 
     /// Queues an answer of the gateway's own behind what is owed.
     pub fn say(&mut self, frames: Cow<'static, [u8]>) {
-        if !self.skipping {
-            self.queue.push_back(Expect { step: Step::Said, audience: Audience::Client });
+        self.say_as(Step::Said, frames);
+    }
+
+    /// Queues one that tells that a statement's name has changed.
+    pub fn say_of_name(&mut self, frames: Cow<'static, [u8]>) {
+        self.say_as(Step::SaidOfName, frames);
+    }
+
+    fn say_as(&mut self, step: Step, frames: Cow<'static, [u8]>) {
+        let expect = Expect { step, audience: Audience::Client };
+        if self.skipping {
+            self.names_lost += usize::from(expect.is_of_name());
+        } else {
+            self.queue.push_back(expect);
             self.said.push_back(frames);
         }
     }
@@ -178,7 +206,7 @@ impl Expectations {
 
     /// The gateway's own answer, when its turn has come.
     pub fn take_said(&mut self) -> Option<Cow<'static, [u8]>> {
-        if self.front()?.step != Step::Said {
+        if !matches!(self.front()?.step, Step::Said | Step::SaidOfName) {
             return None;
         }
         self.queue.pop_front();
@@ -197,6 +225,7 @@ impl Expectations {
 
     /// Drops what is owed, for instance because the connection is gone.
     pub fn clear(&mut self) {
+        self.names_lost += self.queue.iter().filter(|expect| expect.is_of_name()).count();
         self.queue.clear();
         self.said.clear();
         self.inferring.clear();
@@ -304,11 +333,13 @@ impl Expectations {
     /// An error in an extended-protocol step: the server answers nothing more until Sync.
     fn fail(&mut self) {
         self.skipping = true;
-        while let Some(next) = self.queue.front() {
+        self.parse_failed = self.queue.front().is_some_and(|expect| expect.is_of_name());
+        while let Some(next) = self.front() {
+            self.names_lost += usize::from(next.is_of_name());
             match next.step {
                 Step::Sync | Step::Query => break,
                 Step::Parse(Some(statement)) => self.unparsed.push(statement),
-                Step::Said => {
+                Step::Said | Step::SaidOfName => {
                     self.said.pop_front();
                 }
                 Step::Evict(statement) => self.unevicted.push(statement),
@@ -356,6 +387,26 @@ mod tests {
         assert_eq!(feed(&mut expects, b"EZ"), [true, true]);
         assert_eq!(expects.unparsed, [StatementId(7)]);
         assert!(expects.is_empty() && !expects.skipping);
+    }
+
+    #[test]
+    fn an_error_takes_back_what_names_have_become_behind_it() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Parse(Some(StatementId(1))), Audience::Client);
+        expects.push(Step::Execute, Audience::Client);
+        for audience in [Audience::Client, Audience::ClientIfError, Audience::Gateway] {
+            expects.push(Step::Parse(None), audience);
+        }
+        expects.say_of_name(Cow::Borrowed(b"3"));
+        expects.say(Cow::Borrowed(b"2"));
+        feed(&mut expects, b"1E");
+        expects.push(Step::Parse(Some(StatementId(2))), Audience::Client);
+        expects.say_of_name(Cow::Borrowed(b"1"));
+        assert_eq!((expects.names_lost, expects.parse_failed), (4, false));
+        let mut expects = Expectations::default();
+        expects.push(Step::Parse(None), Audience::Client);
+        feed(&mut expects, b"E");
+        assert_eq!((expects.names_lost, expects.parse_failed), (1, true));
     }
 
     #[test]

@@ -176,15 +176,17 @@ impl Server {
         self.send_bound(text, &[], &[0; 6], Audience::Gateway);
     }
 
-    /// Sends Parse, Bind and Execute of a text, under no names. `types`: of parameters, as clients number them; `rest`: of Bind,
-    /// behind its names; `audience`: of Execute's answer.
+    /// Sends Parse, Bind and Execute of a text. The portal is not the client's unnamed one, which may still have rows. `types`: of
+    /// parameters, as clients number them; `rest`: of Bind, behind its names; `audience`: of Execute's answer.
     pub fn send_bound(&mut self, text: &[u8], types: &[u32], rest: &[u8], audience: Audience) {
         reply::parse(&mut self.outbound, b"", text, &self.oids.declared(types));
         self.expects.push(Step::Parse(None), Audience::Gateway);
-        reply::bind(&mut self.outbound, b"", b"", rest, 0);
+        reply::bind(&mut self.outbound, ASIDE_PORTAL, b"", rest, 0);
         self.expects.push(Step::Bind, Audience::Gateway);
-        reply::execute(&mut self.outbound, b"", 0);
+        reply::execute(&mut self.outbound, ASIDE_PORTAL, 0);
         self.expects.push(Step::Execute, audience);
+        reply::named(&mut self.outbound, b'C', b'P', ASIDE_PORTAL);
+        self.expects.push(Step::Close, Audience::Gateway);
         self.unnamed = None;
     }
 
@@ -246,6 +248,9 @@ impl Server {
         }
     }
 }
+
+/// Of statements of the gateway's own.
+const ASIDE_PORTAL: &[u8] = b"pgbraid_aside";
 
 /// What the names of statements on servers begin with.
 pub const STATEMENT_PREFIX: &[u8] = b"pgbraid_";

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::gather::described::Wire;
 use super::gather::portal::HeldName;
 use super::life::{Ended, Session};
-use super::statement::{NoArguments, Place};
+use super::statement::{NoArguments, Place, Portal};
 use crate::execute::link::Enlisted;
 use crate::plan::{Access, Arguments, CursorVerb, Destination, Plan, literal};
 use crate::wire::reply::{self, Report};
@@ -15,11 +15,7 @@ impl Session {
     /// DECLARE, FETCH, MOVE and CLOSE in the simple protocol.
     pub(super) async fn cursor_verb(&mut self, text: &[u8], verb: &CursorVerb, alone: bool) -> Result<Ended, Failure> {
         if let CursorVerb::Close(None) = verb {
-            self.end_held_cursors().await;
-            let text = String::from_utf8_lossy(text).into_owned();
-            self.tell_servers(&text).await?;
-            self.names.cursors.clear();
-            reply::complete(&mut self.link.client.outbound, "CLOSE CURSOR ALL");
+            self.close_all(&String::from_utf8_lossy(text)).await?;
             return Ok(Ended::NotReady);
         }
         let destination = self.cursor_destination(verb, &NoArguments)?;
@@ -33,6 +29,18 @@ impl Session {
         let place = (self.link.servers[at].shard, self.link.servers[at].replica);
         self.note_cursor_verb(verb, place);
         self.forward_query(at, text, alone).await
+    }
+
+    /// CLOSE ALL: portals of the protocol are cursors too, all but the one that it runs in. *Source*: portalmem.c, PortalHashTableDeleteAll.
+    pub(super) async fn close_all(&mut self, text: &str) -> Result<(), Failure> {
+        self.end_held_cursors().await;
+        self.end_held_portals().await;
+        self.tell_servers(text).await?;
+        self.names.cursors.clear();
+        let own = |portal: &Portal| matches!(portal.compiled.plan(), Some(Plan::Cursor(CursorVerb::Close(None))));
+        self.names.portals.retain(|_, portal| own(portal));
+        reply::complete(&mut self.link.client.outbound, "CLOSE CURSOR ALL");
+        Ok(())
     }
 
     /// Where a cursor is declared; `None` for statements about one that is.

@@ -178,6 +178,11 @@ impl<V: Weigh> Kept<V> {
         self.entries.get_mut(name).map(|weighed| &mut weighed.entry)
     }
 
+    /// Changes all entries, which are counted as before.
+    pub fn each(&mut self, mut change: impl FnMut(&mut V)) {
+        self.entries.values_mut().for_each(|weighed| change(&mut weighed.entry));
+    }
+
     /// Removes an entry.
     pub fn remove(&mut self, name: &[u8]) -> Option<V> {
         if self.entries.is_empty() {

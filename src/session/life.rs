@@ -12,12 +12,12 @@ use super::accept::Client;
 use super::cancel::CancelSlot;
 use super::failure::Failure;
 use super::gateway::{Gateway, Role};
-use super::kept::Name;
+use super::kept::{Name, Weigh};
 use super::next_message::Next;
 use super::plans::recent::Recent;
 use super::plans::scope::Scoped;
 use super::reported::Reported;
-use super::statement::Names;
+use super::statement::{Names, Prepared, Renamed};
 use crate::catalog::{CatalogHandle, CatalogVersion};
 use crate::config::User;
 use crate::counters::Tally;
@@ -75,12 +75,16 @@ pub struct Session {
 pub(super) struct Pipeline {
     /// An error was reported: everything is skipped until Sync. *Source*: manual, "Extended Query".
     pub skipping: bool,
+    /// It has executed something in the transaction that is under way.
+    pub executed: bool,
     /// What its implicit transaction has written.
     pub writes: Writes,
     /// The session's settings before the first SET since, outside a block.
     pub settings_before: Option<Arc<Settings>>,
-    /// Statements whose ParseComplete the client has been promised since.
-    pub parsed: Vec<(Name, StatementId)>,
+    /// What names of statements were before messages whose answers may still not come, in the messages' order.
+    pub renamed: Vec<Renamed>,
+    /// What these keep, about.
+    pub renamed_bytes: usize,
     /// See [`Plain::longer_by`].
     pub longer_by: usize,
     /// Statements used since, by their names.
@@ -90,11 +94,28 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
+    /// A message gives a name, which meant `before`, another meaning.
+    pub fn rename(&mut self, name: Name, before: Option<Prepared>) {
+        self.renamed_bytes += before.as_ref().map_or(0, Weigh::bytes);
+        self.renamed.push(Renamed { name, before });
+    }
+
     /// Begins anew, with the memory it has.
     pub fn clear(&mut self) {
-        let Pipeline { skipping, writes, settings_before, parsed, longer_by, held, describing } = self;
-        (*skipping, *writes, *settings_before, *longer_by) = (false, Writes::Nothing, None, 0);
-        parsed.clear();
+        let Pipeline {
+            skipping,
+            executed,
+            writes,
+            settings_before,
+            renamed,
+            renamed_bytes,
+            longer_by,
+            held,
+            describing,
+        } = self;
+        (*skipping, *executed, *writes, *settings_before) = (false, false, Writes::Nothing, None);
+        (*renamed_bytes, *longer_by) = (0, 0);
+        renamed.clear();
         held.clear();
         describing.clear();
     }

@@ -21,6 +21,7 @@ mod ask;
 mod steps;
 pub mod simple;
 mod probe;
+mod sparing;
 mod script;
 pub mod scatter;
 pub mod type_numbers;

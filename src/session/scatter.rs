@@ -140,11 +140,11 @@ impl Session {
             if chorus.error().is_some() {
                 break;
             }
-            for enlisted in self.link.servers.get_mut(part).unwrap_or_default() {
+            for at in part {
                 if let Some(own) = own {
-                    enlisted.server.send_query(own, Audience::Gateway);
+                    self.send_sparing(at, own, Audience::Gateway);
                 }
-                enlisted.server.send_query(text, Audience::Joiner);
+                self.send_sparing(at, text, Audience::Joiner);
             }
             self.relay_in_block(&mut chorus).await?;
         }

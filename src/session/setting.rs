@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::Session;
+use super::transaction::verbs::DEFAULT_MODES;
 use crate::execute::link::Enlisted;
 use crate::execute::plain::Plain;
 use crate::plan::{Access, DiscardVerb, Plan, SettingName, SettingVerb};
@@ -11,6 +12,9 @@ use crate::pool::expect::Audience;
 use crate::pool::settings::{Change, Settings, assignment, literal};
 use crate::sql::tokens;
 use crate::wire::reply::{self, Report};
+
+/// How a script of several statements begins.
+const RESET_ALL_AND: &str = "RESET ALL\n;";
 
 impl Session {
     /// SET and RESET; everything but ReadyForQuery is answered.
@@ -98,8 +102,10 @@ impl Session {
         if aside {
             enlisted.server.send_extended(text.as_bytes());
             enlisted.server.send_flush();
-        } else {
+        } else if text.starts_with(RESET_ALL_AND) {
             enlisted.server.send_query(text.as_bytes(), Audience::Gateway);
+        } else {
+            self.send_sparing(at, text.as_bytes(), Audience::Gateway);
         }
     }
 
@@ -194,7 +200,7 @@ impl Session {
 
     fn reset_all_script(&self, text: &str) -> String {
         let startup = self.settings.reset_all(true).script_from(&Settings::default());
-        if startup.is_empty() { text.to_owned() } else { format!("RESET ALL\n;{startup}") }
+        if startup.is_empty() { text.to_owned() } else { format!("{RESET_ALL_AND}{startup}") }
     }
 
     /// DISCARD. Servers are cleaned when they change hands, so nothing need be sent.
@@ -269,6 +275,16 @@ pub(super) fn concerns_transaction(plan: &Plan) -> bool {
     match plan {
         Plan::Setting(verb) => lasts(named(verb), is_local(verb)),
         Plan::SettingQuery(names) => names.iter().any(|setting| lasts(Some(&setting.name), setting.local)),
+        _ => false,
+    }
+}
+
+/// What gives transactions that begin later other modes.
+pub(super) fn concerns_next_transaction(plan: &Plan) -> bool {
+    match plan {
+        Plan::Setting(SettingVerb::Characteristics(_)) => true,
+        Plan::Setting(verb) => named(verb).is_some_and(|name| DEFAULT_MODES.contains(&name)),
+        Plan::SettingQuery(names) => names.iter().any(|setting| DEFAULT_MODES.contains(&&*setting.name)),
         _ => false,
     }
 }

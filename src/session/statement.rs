@@ -42,6 +42,15 @@ pub enum Origin {
     Sql,
 }
 
+/// What a name was before a Parse or Close.
+#[derive(Debug)]
+pub struct Renamed {
+    /// The name.
+    pub name: Name,
+    /// The statement that it named, if any.
+    pub before: Option<Prepared>,
+}
+
 impl Prepared {
     /// The one statement in it.
     pub fn plan(&self) -> Option<&Plan> {
@@ -66,6 +75,8 @@ pub struct Portal {
     pub kept: Option<Undelivered>,
     /// Of an EXPLAIN that several shards answer.
     pub explained: Option<Parameters>,
+    /// How long the block's log was when it was bound: a savepoint that comes after it in the log leaves it alone.
+    pub log_length: usize,
 }
 
 /// What is left of a write that was run with a row limit.

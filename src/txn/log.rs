@@ -198,14 +198,20 @@ impl Log {
         self.add(Entry::Savepoint { name, text, settings, effective });
     }
 
+    /// How many statements it has.
+    pub fn length(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How many savepoints there are.
     pub fn savepoints(&self) -> usize {
         self.entries.iter().filter(|entry| matches!(entry, Entry::Savepoint { .. })).count()
     }
 
-    /// RELEASE: forgets the savepoint and those after it, keeps what was set since. False when there is none of this name.
-    pub fn release(&mut self, name: &str) -> bool {
-        let Some(at) = self.position(name) else { return false };
+    /// RELEASE: forgets the savepoint and those after it, keeps what was set since. How much comes before it; `None` when there is none
+    /// of this name.
+    pub fn release(&mut self, name: &str) -> Option<usize> {
+        let at = self.position(name)?;
         let mut index = 0;
         self.entries.retain(|entry| {
             let keep = index < at || !matches!(entry, Entry::Savepoint { .. });
@@ -213,7 +219,7 @@ impl Log {
             keep
         });
         self.weigh_again();
-        true
+        Some(at)
     }
 
     /// ROLLBACK TO: forgets what came after the savepoint, which stays. False when there is none of this name.
@@ -326,9 +332,9 @@ mod tests {
         log.savepoint("a".into(), "SAVEPOINT a".into());
         log.push("SET x TO 1".into());
         log.savepoint("b".into(), "SAVEPOINT b".into());
-        assert!(log.release("a"));
+        assert!(log.release("a").is_some());
         assert_eq!(log.replay(), "BEGIN\n;SET x TO 1");
-        assert!(!log.release("a"));
+        assert!(log.release("a").is_none());
     }
 
     #[test]
@@ -342,7 +348,7 @@ mod tests {
         assert!(log.bytes() > one + 1000, "a savepoint keeps the settings to return to");
         assert!(log.rollback_to("a"));
         assert_eq!(log.bytes(), one);
-        assert!(log.release("a"));
+        assert!(log.release("a").is_some());
         assert!(log.bytes() <= empty + size_of::<Entry>());
     }
 
@@ -351,7 +357,7 @@ mod tests {
         let mut log = log();
         log.savepoint("a".into(), "SAVEPOINT a".into());
         log.savepoint("a".into(), "SAVEPOINT a".into());
-        assert!(log.release("a"));
+        assert!(log.release("a").is_some());
         assert_eq!(log.replay(), "BEGIN\n;SAVEPOINT a");
     }
 }

@@ -6,12 +6,13 @@ use shardmap::ShardId;
 
 use super::messages::{is_local, known_part, malformed};
 use crate::execute::plain::Plain;
-use crate::plan::{Plan, PreparedVerb};
+use crate::plan::{CursorVerb, Plan, PreparedVerb};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::plans::compiled::Compiled;
+use crate::session::simple::in_failed_block;
 use crate::session::statement::Place;
 use crate::wire::frontend::{Malformed, Named};
 use crate::wire::reply::{self, Report};
@@ -71,6 +72,9 @@ impl Session {
 
     async fn describe_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
         self.settle_parse(None).await?;
+        if self.transaction.has_failed() {
+            return Box::pin(self.describe_in_failed_block(name)).await;
+        }
         let at = match self.portal_place(name)? {
             Place::Local | Place::Done => {
                 self.say(NO_DATA);
@@ -99,6 +103,52 @@ impl Session {
         let statement = self.names.portals.get(name).map(|portal| portal.statement.clone());
         self.describing(&statement.unwrap_or_default());
         Ok(())
+    }
+
+    /// A portal that returns rows cannot be described then. *Source*: postgres.c, exec_describe_portal_message.
+    async fn describe_in_failed_block(&mut self, name: &[u8]) -> Result<(), Failure> {
+        let returns_rows = match self.portal_place(name)? {
+            Place::Local | Place::Done => false,
+            Place::Gather(gathering) => self.returns_rows(name, &gathering),
+            Place::Fetch(_) => {
+                let portal = self.names.portals.get(name);
+                let plan = portal.and_then(|portal| portal.compiled.plan());
+                matches!(plan, Some(Plan::Cursor(CursorVerb::Fetch { .. })))
+            }
+            Place::Cursor => true,
+            Place::One { shard, replica } | Place::Stepwise { shard, replica, .. } => {
+                self.server_tells_columns(shard, Some(replica), name).await?
+            }
+            Place::Many { shards, .. } | Place::Every { shards, .. } => {
+                let first = shards.first().copied().unwrap_or(ShardId(0));
+                self.server_tells_columns(first, None, name).await?
+            }
+        };
+        if returns_rows {
+            return Err(in_failed_block().into());
+        }
+        self.say(NO_DATA);
+        Ok(())
+    }
+
+    /// Whether a portal of a server returns rows; one that the block has lost does. A server on which the block has failed says so itself.
+    async fn server_tells_columns(
+        &mut self,
+        shard: ShardId,
+        replica: Option<bool>,
+        name: &[u8],
+    ) -> Result<bool, Failure> {
+        self.drain().await?;
+        let Ok(at) = self.portal_server(shard, replica, name) else { return Ok(true) };
+        let enlisted = &mut self.link.servers[at];
+        enlisted.needs_sync = true;
+        reply::named(&mut enlisted.server.outbound, b'D', b'P', name);
+        enlisted.server.expects.push(Step::DescribePortal, Audience::Gateway);
+        enlisted.server.send_flush();
+        let mut plain = Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.pass_on_hidden_error(&plain)?;
+        Ok(plain.row_description.is_some())
     }
 
     /// Parameter types as a server resolves them.
@@ -139,8 +189,9 @@ impl Session {
         match named {
             Named::Statement(name) => {
                 // Servers keep it: other clients may use the same text, and the least recently used one goes first.
-                self.names.statements.remove(known_part(name));
-                self.say(CLOSE_COMPLETE);
+                let name = known_part(name);
+                let before = self.names.statements.remove(name);
+                self.say_of_name(name, before, CLOSE_COMPLETE);
             }
             Named::Portal(name) => self.close_portal(known_part(name)).await?,
         }

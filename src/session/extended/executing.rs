@@ -17,7 +17,8 @@ use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
 use crate::session::scatter::{check_needs_no_block, is_copy, is_explain, rows_of};
-use crate::session::setting::concerns_transaction;
+use crate::session::setting::{concerns_next_transaction, concerns_transaction};
+use crate::session::simple::in_failed_block;
 use crate::session::statement::{Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
 use crate::session::write::rewritten::RowOrder;
@@ -37,6 +38,10 @@ impl Session {
         let place = self.portal_place(execute.portal)?;
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
+        if compiled.is_none() && self.transaction.has_failed() {
+            // A cursor that was declared in SQL.
+            return Err(in_failed_block().into());
+        }
         self.check_not_failed(plan)?;
         if self.in_implicit_block() {
             check_needs_no_block(plan, compiled.as_ref().map_or(b"", |compiled| &compiled.text))?;
@@ -96,6 +101,13 @@ impl Session {
             (Place::Local | Place::Done | Place::Fetch(_) | Place::Stepwise { .. }, _) => {
                 return Err(cannot_be_run(execute.portal));
             }
+        }
+        match plan {
+            Plan::Transaction(TransactionVerb::Commit { .. } | TransactionVerb::Rollback { .. }) => {
+                self.pipeline.executed = false;
+            }
+            Plan::Transaction(_) | Plan::Empty => {}
+            _ => self.pipeline.executed = true,
         }
         Ok(())
     }
@@ -359,7 +371,7 @@ impl Session {
             }
             Plan::Transaction(verb) => {
                 let modes = matches!(verb, TransactionVerb::Modes { .. } | TransactionVerb::Constraints { .. });
-                if modes && self.transaction.is_idle() {
+                if modes && self.is_outside_block() {
                     let statement =
                         if matches!(verb, TransactionVerb::Modes { .. }) { "TRANSACTION" } else { "CONSTRAINTS" };
                     self.begin_warned(&format!("SET {statement}")).await?;
@@ -376,11 +388,12 @@ impl Session {
             }
             Plan::Setting(verb) => {
                 match verb {
-                    _ if !self.transaction.is_idle() => {}
+                    _ if !self.is_outside_block() => {}
                     SettingVerb::Set { local: true, .. } => self.begin_warned("SET LOCAL").await?,
                     // It may take several statements, of which the extended protocol sends one at a time.
                     SettingVerb::ResetAll if unsynced => self.begin_here().await?,
-                    _ if concerns_transaction(plan) => self.begin_here().await?,
+                    // What runs behind it in the pipeline has the modes that its transaction began with.
+                    _ if concerns_transaction(plan) || concerns_next_transaction(plan) => self.begin_here().await?,
                     _ => {}
                 }
                 self.setting(text, verb).await?;
@@ -410,14 +423,24 @@ impl Session {
     async fn execute_discard(&mut self, verb: DiscardVerb, text: &[u8]) -> Result<(), Failure> {
         match verb {
             // Source: xact.c, PreventInTransactionBlock, XACT_FLAGS_PIPELINING.
-            DiscardVerb::All if self.wrote_outside_block() || self.in_implicit_block() => {
+            DiscardVerb::All
+                if self.pipeline.executed && self.is_outside_block()
+                    || self.wrote_outside_block()
+                    || self.in_implicit_block() =>
+            {
                 return Err(Report::error("25001", "DISCARD ALL cannot be executed within a pipeline").into());
             }
             DiscardVerb::Other if self.wrote_outside_block() => self.begin_behind_pipeline(),
-            DiscardVerb::All | DiscardVerb::Other => {}
+            // Portals go on.
+            DiscardVerb::Other => {}
+            DiscardVerb::All => self.settle_implicit().await?,
         }
-        self.settle_implicit().await?;
         self.discard(verb, text).await
+    }
+
+    /// The client has begun no block.
+    fn is_outside_block(&self) -> bool {
+        self.transaction.is_idle() || self.in_implicit_block() && !self.transaction.has_failed()
     }
 
     /// Ends the implicit transaction that earlier messages of the pipeline have begun on servers outside a block: what comes

@@ -13,13 +13,14 @@ use super::binding::Binding;
 use crate::catalog::Oid;
 use crate::execute::plain::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, PreparedVerb, Route};
+use crate::pool::expect::Expectations;
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::{Compiled, Embeds};
 use crate::session::scatter::is_explain;
-use crate::session::setting::concerns_transaction;
+use crate::session::setting::{concerns_next_transaction, concerns_transaction};
 use crate::session::simple::in_failed_block;
 use crate::session::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
@@ -32,6 +33,9 @@ const PIPELINE_BYTES: usize = 64 * 1024;
 
 /// Answers of the gateway's own that may wait for a server's; one more, and the server is waited for.
 const SAID_MAX: usize = 1_000;
+
+/// So much may be kept of statements whose names have been given to others, which an error may undo; above it, servers are waited for.
+const RENAMED_BYTES_MAX: usize = 1024 * 1024;
 
 pub(in crate::session) const BIND_COMPLETE: &[u8] = b"2\0\0\0\x04";
 
@@ -48,7 +52,8 @@ impl Session {
         };
         result?;
         if self.link.servers.iter().any(|enlisted| enlisted.server.expects.said_count() > SAID_MAX)
-            || self.pipeline.held.len() > SAID_MAX
+            || self.pipeline.held.len().max(self.pipeline.renamed.len()) > SAID_MAX
+            || self.pipeline.renamed_bytes > RENAMED_BYTES_MAX
         {
             self.drain().await?;
         }
@@ -82,7 +87,7 @@ impl Session {
             other => other,
         };
         self.pipeline.skipping = true;
-        self.forget_unparsed();
+        self.restore_names();
         self.fail(failure).await?;
         self.end_implicit_block().await?;
         self.link.client.flush().await?;
@@ -120,7 +125,17 @@ impl Session {
             return Err(in_failed_block().into());
         }
         self.check_not_failed(plan)?;
-        self.check_portal_name(bind.portal)?;
+        if let Err(exists) = self.check_portal_name(bind.portal) {
+            if !is_local(plan) {
+                // Source: postgres.c, exec_bind_message: the parameters are counted before the portal is made.
+                let types = match &prepared.resolved_types {
+                    Some(types) => types.clone(),
+                    None => Box::pin(self.ask_types(bind.statement, &prepared.compiled)).await?,
+                };
+                check_parameters(bind, types.len())?;
+            }
+            return Err(exists);
+        }
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
         self.number_block(plan).await?;
         let embeds = self.embeds(bind, &prepared, plan).await?;
@@ -143,7 +158,7 @@ impl Session {
                 None => return Ok(Bound::WholeNeeded),
             },
             Plan::SettingQuery(_) => {
-                if concerns_transaction(plan) {
+                if concerns_transaction(plan) || concerns_next_transaction(plan) {
                     self.begin_here().await?;
                 }
                 let at = self.enlist_any(Access::Read).await?;
@@ -164,6 +179,7 @@ impl Session {
             reached: 0,
             kept: None,
             explained,
+            log_length: self.log_length(),
         };
         self.names.portals.insert(bind.portal.into(), portal);
         Ok(Bound::Done)
@@ -373,10 +389,16 @@ impl Session {
     /// Answers behind all that is still owed.
     pub(in crate::session) fn say(&mut self, frames: impl Into<Cow<'static, [u8]>>) {
         let frames = frames.into();
-        match self.link.servers.iter_mut().rev().find(|enlisted| !enlisted.server.expects.is_empty()) {
-            Some(enlisted) => enlisted.server.expects.say(frames),
+        match self.last_owed() {
+            Some(expects) => expects.say(frames),
             None => self.link.client.answer(&frames),
         }
+    }
+
+    /// What is owed last.
+    pub(super) fn last_owed(&mut self) -> Option<&mut Expectations> {
+        let expects = self.link.servers.iter_mut().rev().map(|enlisted| &mut enlisted.server.expects);
+        expects.into_iter().find(|expects| !expects.is_empty())
     }
 
     /// Makes a server the one that may be spoken to: all others have answered.
@@ -405,8 +427,10 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
-            // The servers have seen them.
-            self.pipeline.parsed.clear();
+            // All but what no server has seen yet.
+            let pending = usize::from(self.names.pending.is_some());
+            self.pipeline.renamed.drain(..self.pipeline.renamed.len().saturating_sub(pending));
+            self.pipeline.renamed_bytes = 0;
             return Ok(());
         }
         self.pass_on_hidden_error(&plain)?;

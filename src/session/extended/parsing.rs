@@ -2,34 +2,34 @@
 //! is wanted, or something else has to be answered first.
 
 use super::messages::{is_local, known_part, malformed};
-use crate::pool::expect::{Audience, StatementId, Step};
+use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, StatementName, statement_name};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::own_statements::made_now;
-use crate::session::statement::{Origin, Prepared};
+use crate::session::statement::{Origin, Prepared, Renamed};
 use crate::wire::frontend;
 use crate::wire::reply::{self, Report};
 
 pub(super) const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 
 impl Session {
-    /// Forgets statements whose Parse was never reached or failed: to the client they do not exist.
-    pub(super) fn forget_unparsed(&mut self) {
+    /// Gives names back what they stood for before messages that an error has had skipped: to the client these never came.
+    pub(super) fn restore_names(&mut self) {
         let Session { link, names, pipeline, .. } = self;
-        let lost = |id: StatementId, unnamed: bool| {
-            link.servers.iter().any(|enlisted| {
-                let expects = &enlisted.server.expects;
-                if unnamed { expects.unnamed_lost } else { expects.unparsed.contains(&id) }
-            })
-        };
-        for (name, id) in pipeline.parsed.drain(..) {
-            if lost(id, name.is_empty()) {
-                names.statements.remove(&name);
-            }
+        let pending = usize::from(names.pending.take().is_some());
+        let (mut lost, mut failed) = (pending, false);
+        for expects in link.servers.iter_mut().map(|enlisted| &mut enlisted.server.expects) {
+            lost += std::mem::take(&mut expects.names_lost);
+            failed |= std::mem::take(&mut expects.parse_failed);
         }
-        if names.pending.take().is_some() {
-            names.statements.retain(|_, prepared| prepared.origin != Origin::ParsePending);
+        for earlier in (0..lost).rev() {
+            let Some(Renamed { name, before }) = pipeline.renamed.pop() else { break };
+            // A Parse that has failed itself has taken the old unnamed statement away all the same.
+            match before.filter(|_| earlier > 0 || !failed) {
+                Some(before) => names.statements.insert(name, before),
+                None => drop(names.statements.remove(&name)),
+            }
         }
     }
 
@@ -37,21 +37,45 @@ impl Session {
         let mut parse = frontend::Parse::read(body).map_err(malformed)?;
         parse.name = known_part(parse.name);
         self.settle_parse(None).await?;
-        let types: Vec<u32> = parse.types().collect();
-        if parse.name.is_empty() {
+        let unnamed = parse.name.is_empty();
+        if unnamed && self.link.is_drained() {
             // Source: postgres.c, exec_parse_message: the old one goes first, whatever becomes of the new one.
             self.names.statements.remove(&b""[..]);
         }
-        if !parse.name.is_empty() && self.names.statements.contains_key(parse.name) {
-            // Source: prepare.c, StorePreparedStatement.
-            let name = String::from_utf8_lossy(parse.name);
-            return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
+        let prepared = match self.parsed(&parse).await {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                if unnamed && matches!(failure, Failure::Statement(_)) {
+                    // Unless a message before it has failed.
+                    self.settle_all().await?;
+                    self.names.statements.remove(&b""[..]);
+                }
+                return Err(failure);
+            }
+        };
+        let before = self.names.statements.remove(parse.name);
+        match prepared.origin {
+            Origin::ParsePending => {
+                self.names.pending = Some(parse.name.into());
+                self.pipeline.rename(parse.name.into(), before);
+            }
+            Origin::Parse | Origin::Sql => self.say_of_name(parse.name, before, PARSE_COMPLETE),
         }
+        self.names.statements.insert(parse.name.into(), prepared);
+        Ok(())
+    }
+
+    /// What a Parse makes.
+    async fn parsed(&mut self, parse: &frontend::Parse<'_>) -> Result<Prepared, Failure> {
+        let types: Vec<u32> = parse.types().collect();
         self.check_statement_room(parse.name, parse.text)?;
         self.check_declared(parse.text, &types).await?;
         let mut compiled = self.compile_seen(parse.text, &types).await?;
         if !compiled.is_certain() {
             self.drain().await?;
+            if parse.name.is_empty() {
+                self.names.statements.remove(&b""[..]);
+            }
             compiled = Box::pin(self.compiled(parse.text, &types)).await?;
         }
         let mut prepared = Prepared {
@@ -67,15 +91,26 @@ impl Session {
             Failure::from(Report::error("42601", "cannot insert multiple commands into a prepared statement"))
         })?;
         self.check_not_failed(plan)?;
-        match plan {
-            plan if is_local(plan) => {
-                prepared.origin = Origin::Parse;
-                self.say(PARSE_COMPLETE);
-            }
-            _ => self.names.pending = Some(parse.name.into()),
+        if is_local(plan) {
+            prepared.origin = Origin::Parse;
         }
-        self.names.statements.insert(parse.name.into(), prepared);
-        Ok(())
+        if !parse.name.is_empty() && self.names.statements.contains_key(parse.name) {
+            // Source: prepare.c, StorePreparedStatement.
+            let name = String::from_utf8_lossy(parse.name);
+            return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
+        }
+        Ok(prepared)
+    }
+
+    /// Answers behind all that is still owed that a name, which meant `before`, has changed.
+    pub(super) fn say_of_name(&mut self, name: &[u8], before: Option<Prepared>, frames: &'static [u8]) {
+        match self.last_owed() {
+            Some(expects) => {
+                expects.say_of_name(frames.into());
+                self.pipeline.rename(name.into(), before);
+            }
+            None => self.link.client.answer(frames),
+        }
     }
 
     /// Has a server see a Parse that is still pending, unless it is the statement that the current message is about.
@@ -89,6 +124,7 @@ impl Session {
     async fn settle_pending(&mut self) -> Result<(), Failure> {
         let Some(name) = self.names.pending.take() else { return Ok(()) };
         if self.names.statements.get(&name).is_none_or(|prepared| prepared.origin != Origin::ParsePending) {
+            self.pipeline.renamed.pop();
             return Ok(());
         }
         // Put back: the statement is forgotten if no server can be had.
@@ -108,7 +144,6 @@ impl Session {
         if owed {
             prepared.origin = Origin::Parse;
             self.names.pending = None;
-            self.pipeline.parsed.push((kept.clone(), prepared.compiled.id));
         }
         let audience = match (owed, answers) {
             (true, _) => Audience::Client,
@@ -141,7 +176,7 @@ impl Session {
             server.infer(&name, compiled.id, compiled.inferred.as_ref());
         }
         if owed && !sent {
-            server.expects.say(PARSE_COMPLETE.into());
+            server.expects.say_of_name(PARSE_COMPLETE.into());
         }
         Some(name)
     }

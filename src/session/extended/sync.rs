@@ -89,7 +89,7 @@ impl Session {
         self.pipeline.held = std::mem::take(&mut plain.aliases);
         if plain.error.is_some() {
             self.pipeline.skipping = true;
-            self.forget_unparsed();
+            self.restore_names();
         }
         if !failed {
             self.pass_on_hidden_error(&plain)?;

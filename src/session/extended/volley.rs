@@ -239,6 +239,7 @@ impl Session {
         if planned.parses {
             self.take_parse(&planned);
             self.names.pending = None;
+            self.pipeline.renamed.clear();
             if let Some(prepared) = self.names.statements.get_mut(b"") {
                 prepared.origin = Origin::Parse;
             }
@@ -268,6 +269,8 @@ impl Session {
             return;
         }
         self.names.pending = Some(Name::default());
+        // Nothing is owed that could fail and leave the old one.
+        self.pipeline.rename(Name::default(), None);
         if let Some(before) = self.names.statements.get_mut(b"")
             && Arc::ptr_eq(&before.compiled, &planned.compiled)
         {
@@ -314,7 +317,16 @@ impl Session {
 
     fn keep_portal(&mut self, planned: VolleyPlan, place: Place) {
         let VolleyPlan { compiled, name: statement, binary_rows, .. } = planned;
-        let portal = Portal { place, compiled, statement, binary_rows, reached: 0, kept: None, explained: None };
+        let portal = Portal {
+            place,
+            compiled,
+            statement,
+            binary_rows,
+            reached: 0,
+            kept: None,
+            explained: None,
+            log_length: self.log_length(),
+        };
         self.names.portals.insert(Name::default(), portal);
     }
 }
@@ -328,8 +340,18 @@ fn holds_no_numbers(volley: &Volley<'_>, compiled: &Compiled) -> bool {
 impl Pipeline {
     /// No message of it has come.
     pub fn is_clear(&self) -> bool {
-        let Pipeline { skipping, writes, settings_before, parsed, longer_by: _, held, describing } = self;
-        let lists = parsed.is_empty() && held.is_empty() && describing.is_empty();
-        !skipping && lists && *writes == Writes::Nothing && settings_before.is_none()
+        let Pipeline {
+            skipping,
+            executed,
+            writes,
+            settings_before,
+            renamed,
+            renamed_bytes: _,
+            longer_by: _,
+            held,
+            describing,
+        } = self;
+        let lists = renamed.is_empty() && held.is_empty() && describing.is_empty();
+        !skipping && !executed && lists && *writes == Writes::Nothing && settings_before.is_none()
     }
 }

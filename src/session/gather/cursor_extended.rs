@@ -165,11 +165,7 @@ impl Session {
             self.begin_behind_pipeline();
         }
         self.settle_implicit().await?;
-        self.end_held_cursors().await;
-        self.tell_servers("CLOSE ALL").await?;
-        self.names.cursors.clear();
-        reply::complete(&mut self.link.client.outbound, "CLOSE CURSOR ALL");
-        Ok(())
+        self.close_all("CLOSE ALL").await
     }
 
     /// Whether a merge server can tell what a statement returns; then it does.

@@ -111,15 +111,7 @@ impl Session {
 
     /// Describe of such a portal.
     pub(in crate::session) fn describe_gather(&mut self, portal: &[u8], gathering: &Gathering) {
-        let gather = &gathering.described.gather;
-        let output = self.portal_text(portal).1;
-        let compiled = self.names.portals.get(portal).map(|portal| portal.compiled.clone());
-        let declares = compiled.is_some_and(|compiled| matches!(compiled.plan(), Some(Plan::Cursor(_))));
-        if declares
-            || is_copy(output)
-            || gather.make().is_some()
-            || output == Output::Rows && gather.put().is_some_and(|put| !put.returns)
-        {
+        if !self.returns_rows(portal, gathering) {
             self.say(NO_DATA);
             return;
         }
@@ -130,6 +122,16 @@ impl Session {
         let statement = self.names.portals.get(portal).map(|portal| portal.statement.clone());
         let described = || without_table_oids(columns.body()).into();
         statement.map(|name| self.names.statements.change(&name, |prepared| prepared.described = Some(described())));
+    }
+
+    /// Whether Execute of a portal returns rows.
+    pub(in crate::session) fn returns_rows(&self, portal: &[u8], gathering: &Gathering) -> bool {
+        let gather = &gathering.described.gather;
+        let output = self.portal_text(portal).1;
+        let compiled = self.names.portals.get(portal).map(|portal| portal.compiled.clone());
+        let declares = compiled.is_some_and(|compiled| matches!(compiled.plan(), Some(Plan::Cursor(_))));
+        let stores = output == Output::Rows && gather.put().is_some_and(|put| !put.returns);
+        !declares && !is_copy(output) && gather.make().is_none() && !stores
     }
 
     /// The text of a portal's statement, and what its answer travels as.
@@ -295,6 +297,15 @@ impl Session {
         let held = self.merges.remove(at);
         self.give_back_merge(held).await?;
         Ok(true)
+    }
+
+    /// Ends portals of the extended protocol.
+    pub(in crate::session) async fn end_held_portals(&mut self) {
+        while let Some(at) = self.merges.iter().position(|held| matches!(held.name, HeldName::Portal(_))) {
+            let held = self.merges.remove(at);
+            // One that does not roll back is closed.
+            let _ = self.give_back_merge(held).await;
+        }
     }
 
     /// Ends all that do not outlive the block.

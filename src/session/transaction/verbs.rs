@@ -216,8 +216,9 @@ impl Session {
             return Err(not_in_block("RELEASE SAVEPOINT"));
         }
         self.tell_savepoint(&text).await?;
-        if self.transaction.block_mut().is_some_and(|block| !block.log.release(name)) {
-            return Err(no_savepoint(name));
+        if let Some(block) = self.transaction.block_mut() {
+            let before = block.log.release(name).ok_or_else(|| no_savepoint(name))?;
+            self.names.portals.each(|portal| portal.log_length = portal.log_length.min(before));
         }
         let savepoints = self.savepoints();
         self.merges.iter_mut().for_each(|held| held.savepoints = held.savepoints.min(savepoints));
@@ -244,9 +245,17 @@ impl Session {
         }
         self.undo_reported_here();
         self.transaction.recover();
+        // Source: portalmem.c, AtSubCleanup_Portals.
+        let length = self.log_length();
+        self.names.portals.retain(|_, portal| portal.log_length < length);
         self.end_held_since(self.savepoints()).await;
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
         Ok(())
+    }
+
+    /// How long the log of the block is.
+    pub(in crate::session) fn log_length(&self) -> usize {
+        self.transaction.block().map_or(0, |block| block.log.length())
     }
 
     /// SET TRANSACTION.
@@ -312,7 +321,7 @@ impl Session {
     async fn tell(&mut self, text: &str, notices: Audible) -> Result<(), Failure> {
         let mut first = notices == Audible::First;
         for at in 0..self.link.servers.len() {
-            self.link.servers[at].server.send_query(text.as_bytes(), Audience::Gateway);
+            self.send_sparing(at, text.as_bytes(), Audience::Gateway);
             let mut plain = Plain { show_side_effects: first, ..Plain::default() };
             self.relay_in_block(&mut plain).await?;
             self.note(&plain);
@@ -331,7 +340,7 @@ impl Session {
 }
 
 /// Settings of which new transactions have their modes.
-const DEFAULT_MODES: [&str; 3] =
+pub(in crate::session) const DEFAULT_MODES: [&str; 3] =
     ["default_transaction_isolation", "default_transaction_read_only", "default_transaction_deferrable"];
 
 /// A BEGIN that says the modes of the transaction that asks.
