@@ -14,6 +14,8 @@ pub struct Everywhere {
     pub changes_logins: bool,
     /// The database that nobody may be connected to when it runs.
     pub vacates: Option<Vacated>,
+    /// Databases whose names are another's afterwards, or nobody's: those that are made, dropped and renamed.
+    pub renews: Vec<String>,
 }
 
 /// A database that nobody may be connected to.

@@ -118,6 +118,16 @@ impl Commits {
         ready.iter().filter_map(|(name, ready)| Some((name.clone(), ready.cluster.clone()?))).collect()
     }
 
+    /// What is known of a database may be of another one that had its name before: it is asked anew.
+    pub fn forget(&self, database: &str) {
+        lock(&self.ready).remove(database);
+    }
+
+    /// Nothing is known of a database, not even what was before.
+    pub fn is_forgotten(&self, database: &str) -> bool {
+        !lock(&self.ready).contains_key(database)
+    }
+
     /// Whether these shards can commit as one in a database; asks those that are not known yet. Databases other than the
     /// configuration's own, which `pgbraid init` does not know, are prepared here.
     ///

@@ -7,6 +7,7 @@ use tokio_postgres::error::SqlState;
 use crate::topology;
 
 /// Installs tables and function; safe to repeat.
+use crate::wire::fields::field;
 pub const SCHEMA_SQL: &str = include_str!("schema.sql");
 
 /// What a shard says of itself.
@@ -119,3 +120,10 @@ pub fn silent(shard: &str, error: &tokio_postgres::Error) -> NotReady {
 fn is_missing(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| [SqlState::INVALID_SCHEMA_NAME, SqlState::UNDEFINED_TABLE].contains(code))
 }
+/// Whether an ErrorResponse says that what was installed is there no more.
+pub fn is_gone(error: &[u8]) -> bool {
+    // Source: manual of PostgreSQL 15, appendix A: no such schema, table, function.
+    matches!(field(error, b'C'), Some(b"3F000" | b"42P01" | b"42883"))
+        && field(error, b'M').is_some_and(|text| text.windows(7).any(|word| word == b"pgbraid"))
+}
+

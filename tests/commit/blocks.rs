@@ -180,3 +180,51 @@ async fn databases_that_no_client_uses_are_copied_and_renamed() {
         assert_eq!(value(&connect(&url(name)).await, "SELECT sum(v)::int8 FROM accounts").await, 3);
     }
 }
+
+#[tokio::test]
+async fn databases_of_a_name_that_another_had_before_are_prepared_too() {
+    let (cluster, here, there) = stage().await;
+    let client = cluster.connect().await;
+    let url = cluster.url().replace("/shop", "/again");
+    let table = "CREATE TABLE accounts (customer_id int8 PRIMARY KEY, v int8 NOT NULL)";
+    let write = format!("INSERT INTO accounts VALUES ({}, 1), ({}, 2)", here[0], there[0]);
+    let drop_it = async || {
+        // The gateway may hear a little later that the client is gone; PostgreSQL waits five seconds for it.
+        if client.batch_execute("DROP DATABASE again").await.is_err() {
+            client.batch_execute("DROP DATABASE again").await.unwrap();
+        }
+    };
+    for ends in ["dropped", "renamed", "dropped beside the gateway"] {
+        client.batch_execute("CREATE DATABASE again").await.unwrap();
+        let other = connect(&url).await;
+        other.batch_execute(table).await.unwrap();
+        other.batch_execute(&write).await.unwrap();
+        drop(other);
+        match ends {
+            "dropped" => drop_it().await,
+            "renamed" => client.batch_execute("ALTER DATABASE again RENAME TO before").await.unwrap(),
+            _ => {
+                for shard in 0..2 {
+                    let shard = cluster.connect_shard(shard).await;
+                    shard.batch_execute("DROP DATABASE again WITH (FORCE)").await.unwrap();
+                    shard.batch_execute("CREATE DATABASE again OWNER app").await.unwrap();
+                }
+            }
+        }
+    }
+    let other = connect(&url).await;
+    eventually("the gateway has a connection again", Duration::from_secs(30), async || {
+        other.batch_execute("SELECT 1").await.is_ok()
+    })
+    .await;
+    other.batch_execute(table).await.unwrap();
+    // What is lost in the middle is made again for the next transaction.
+    for shard in 0..2 {
+        let shard = connect(&cluster.shard_url(shard).replace("/shop", "/again")).await;
+        shard.batch_execute("DROP SCHEMA pgbraid CASCADE").await.unwrap();
+    }
+    let first = other.batch_execute(&write).await;
+    assert!(first.is_ok() || code(&first.unwrap_err()) == "40001");
+    other.batch_execute("DELETE FROM accounts").await.unwrap();
+    other.batch_execute(&write).await.unwrap();
+}
