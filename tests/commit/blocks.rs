@@ -228,3 +228,25 @@ async fn databases_of_a_name_that_another_had_before_are_prepared_too() {
     other.batch_execute("DELETE FROM accounts").await.unwrap();
     other.batch_execute(&write).await.unwrap();
 }
+
+#[tokio::test]
+async fn databases_that_were_made_later_have_all_that_init_installs() {
+    let (cluster, ..) = stage().await;
+    cluster.connect().await.batch_execute("CREATE DATABASE later").await.unwrap();
+    let client = connect(&cluster.url().replace("/shop", "/later")).await;
+    client.batch_execute("CREATE TABLE t (customer_id int8, id bigserial)").await.unwrap();
+    assert_eq!(value(&client, "SELECT setval('t_id_seq', 100)").await, 100);
+    let insert = "INSERT INTO t SELECT n FROM generate_series(1, 20) n";
+    client.batch_execute(insert).await.unwrap();
+    assert_eq!(value(&client, "SELECT count(DISTINCT id) FROM t WHERE id > 100").await, 20);
+    assert!(value(&client, "SELECT pgbraid.unique_id()").await > 0);
+    assert_eq!(value(&client, "SELECT count(DISTINCT pgbraid.bucket(customer_id)) FROM t").await, 20);
+    // One that an older release has prepared, and a gateway that has just started.
+    for shard in 0..2 {
+        let shard = connect(&cluster.shard_url(shard).replace("/shop", "/later")).await;
+        shard.batch_execute("DROP FUNCTION pgbraid.setval, pgbraid.unique_id").await.unwrap();
+    }
+    let gateway = Gateway::start(&cluster);
+    let client = connect(&gateway.url().replace("/shop", "/later")).await;
+    assert_eq!(value(&client, "SELECT setval('t_id_seq', 1000000)").await, 1_000_000);
+}
