@@ -56,6 +56,8 @@ pub enum TransactionVerb {
         /// READ ONLY / READ WRITE, when said.
         read_only: Option<bool>,
     },
+    /// PREPARE TRANSACTION: refused, and the block ends.
+    Prepare,
     /// SET CONSTRAINTS ...: replayed likewise.
     Constraints {
         /// ALL, not by names.

@@ -139,7 +139,17 @@ async fn clients_cannot_prepare_transactions_themselves() {
     let client = cluster.connect().await;
     client.batch_execute(&format!("BEGIN; {}", insert(here[0]))).await.unwrap();
     assert_eq!(code(&client.batch_execute("PREPARE TRANSACTION 'mine'").await.unwrap_err()), "0A000");
-    client.batch_execute("ROLLBACK").await.unwrap();
+    // As one that PostgreSQL cannot prepare, it ends the block.
+    client.batch_execute(&insert(here[1])).await.unwrap();
+    assert_eq!(value(&client, "SELECT count(*) FROM accounts").await, 1);
+    client.batch_execute("DELETE FROM accounts").await.unwrap();
+    client.batch_execute(&format!("BEGIN; {}", insert(here[0]))).await.unwrap();
+    assert_eq!(code(&client.batch_execute("SELECT 1 / 0").await.unwrap_err()), "22012");
+    client.batch_execute("PREPARE TRANSACTION 'mine'").await.unwrap();
+    client.batch_execute("SELECT 1; PREPARE TRANSACTION 'mine'").await.unwrap();
+    client.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(code(&client.execute("PREPARE TRANSACTION 'mine'", &[]).await.unwrap_err()), "0A000");
+    client.execute("SELECT 1", &[]).await.unwrap();
     assert_eq!(code(&client.batch_execute("COMMIT PREPARED 'mine'").await.unwrap_err()), "0A000");
     assert_eq!((counts(&cluster).await, prepared(&cluster).await), ((0, 0), 0));
 }
