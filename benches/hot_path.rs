@@ -203,6 +203,7 @@ impl Parts {
             rewrites_rows: false,
             stamps: Stamps::None,
             has_heirs: false,
+            is_child: false,
             exempt: None,
             guarded: false,
             materialized: None,

@@ -1,10 +1,8 @@
 //! `pgbraid init`: installs the `pgbraid` schema on every shard. Safe to repeat, also while shards are in use.
 
-use shardmap::BUCKET_SQL;
 use thiserror::Error;
 
 use crate::admin::{placement, sequences};
-use crate::catalog::sequences::functions_sql;
 use crate::config::{Config, Shard};
 use crate::topology::{self, ControlError, Place};
 use crate::txn::install as commits;
@@ -123,12 +121,10 @@ async fn install(shard: &Shard, slot: usize, cluster: &str) -> Result<(), InitEr
     if row.try_get::<_, i32>(2).map_err(failed)? < OLDEST {
         return Err(InitError::TooOld { shard: name(), place, version: row.try_get(1).map_err(failed)? });
     }
-    client.batch_execute(BUCKET_SQL).await.map_err(failed)?;
-    let found = commits::install(&client, cluster).await.map_err(failed)?;
+    let found = commits::install(&client, slot, cluster).await.map_err(failed)?;
     if found != cluster {
         return Err(InitError::OtherCluster { shard: name(), found, expected: cluster.to_owned() });
     }
-    client.batch_execute(&functions_sql(slot)).await.map_err(failed)?;
     match placement::first_misplaced(&client).await.map_err(failed)? {
         Some(wrong) => Err(InitError::Misplaced { shard: name(), expected: wrong.expected, found: wrong.found }),
         None => Ok(()),

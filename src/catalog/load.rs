@@ -396,6 +396,7 @@ impl Relations {
                 rewrites_rows,
                 stamps: stamping.get(&oid).copied().unwrap_or(Stamps::None),
                 has_heirs: heirs.contains(&oid),
+                is_child: self.parents.contains_key(&oid),
                 exempt: elsewhere.exempt(oid),
                 guarded,
                 materialized,

@@ -94,6 +94,8 @@ pub struct Relation {
     pub stamps: Stamps,
     /// Other tables inherit from it, so that a write to it reaches rows of theirs; of a partitioned table all rows are its own.
     pub has_heirs: bool,
+    /// It is a partition or child of another table, so that it is of that one's kind, whatever its own name says.
+    pub is_child: bool,
     /// If it has row security: the roles to whom its policies do not apply.
     pub exempt: Option<Vec<String>>,
     /// Its policies of row security may read what is not on the shard.

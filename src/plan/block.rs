@@ -136,6 +136,7 @@ fn plain(body: &str, source: &Source<'_>, context: &Context<'_>) -> Result<Plan,
                 all.changes_catalog |= one.changes_catalog;
                 all.changes_logins |= one.changes_logins;
                 all.vacates = one.vacates.or(all.vacates.take());
+                all.renews.extend(one.renews);
             }
             Plan::Rows(route) => {
                 asked.push(node.clone());

@@ -189,7 +189,8 @@ fn refused_by_name(name: &str) -> Result<(), Refusal> {
         | "pg_replication_origin_session_setup"
         | "pg_replication_origin_session_reset" => Err(session_state(name, "Connect to the shards directly.")),
         "pg_export_snapshot" => {
-            Err(Refusal::unsupported("exported snapshots are not supported: a snapshot is one shard's"))
+            Err(Refusal::unsupported("exported snapshots are not supported: a snapshot is one shard's")
+                .hint("Dump with one job: pg_dump without -j is of one moment on all shards."))
         }
         "pg_logical_emit_message" => {
             Err(Refusal::unsupported("logical messages are not supported: they are one shard's"))

@@ -60,6 +60,7 @@ pub use route::{
 };
 pub use session::setting::{boolean as setting_boolean, check_value as check_setting};
 pub use session::shown::shown;
+pub use session::utility::NO_PREPARED_TRANSACTIONS;
 pub use shared::{Shared, Sharing, compile_shared};
 pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, SettingVerb, TransactionVerb, Vacated};
 pub use write::insert::relative_time;

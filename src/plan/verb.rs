@@ -14,6 +14,8 @@ pub struct Everywhere {
     pub changes_logins: bool,
     /// The database that nobody may be connected to when it runs.
     pub vacates: Option<Vacated>,
+    /// Databases whose names are another's afterwards, or nobody's: those that are made, dropped and renamed.
+    pub renews: Vec<String>,
 }
 
 /// A database that nobody may be connected to.
@@ -54,6 +56,8 @@ pub enum TransactionVerb {
         /// READ ONLY / READ WRITE, when said.
         read_only: Option<bool>,
     },
+    /// PREPARE TRANSACTION: refused, and the block ends.
+    Prepare,
     /// SET CONSTRAINTS ...: replayed likewise.
     Constraints {
         /// ALL, not by names.

@@ -103,6 +103,7 @@ impl<'a> Builder<'a> {
             rewrites_rows: false,
             stamps: Stamps::None,
             has_heirs: false,
+            is_child: false,
             exempt: None,
             guarded: false,
             materialized: None,

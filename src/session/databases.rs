@@ -9,6 +9,7 @@ use crate::catalog::{CatalogHandle, CatalogVersion, Connect, ConnectFailure, Con
 use crate::config::{Config, ServerAddress};
 use crate::pool::pools::Pools;
 use crate::topology;
+use crate::txn::commits::Commits;
 
 /// Control addresses of the primaries, the home shard first.
 pub fn primaries(config: &Config) -> Vec<ServerAddress> {
@@ -28,12 +29,13 @@ pub async fn open(
     rules: Rules,
     primaries: Arc<ArcSwap<Vec<ServerAddress>>>,
     home: ShardId,
+    commits: Arc<Commits>,
     database: &str,
 ) -> Result<CatalogHandle, LoadError> {
     CatalogHandle::start_after(
         before,
         rules,
-        Box::new(Servers { primaries, home: home.0.into(), database: database.to_owned() }),
+        Box::new(Servers { primaries, home: home.0.into(), commits, database: database.to_owned() }),
     )
     .await
 }
@@ -58,6 +60,7 @@ pub fn follow_search_paths(handle: &CatalogHandle, pools: Arc<ArcSwap<Pools>>) {
 struct Servers {
     primaries: Arc<ArcSwap<Vec<ServerAddress>>>,
     home: usize,
+    commits: Arc<Commits>,
     database: String,
 }
 
@@ -74,6 +77,8 @@ impl Servers {
 impl Connect for Servers {
     fn connect(&self) -> Connecting<'_> {
         Box::pin(async {
+            // A database that was dropped has lost all its connections: this may be another one of its name.
+            self.commits.forget(&self.database);
             let mut last: ConnectFailure = NONE_CONFIGURED.into();
             let (primaries, database) = self.addresses();
             for address in primaries.iter() {

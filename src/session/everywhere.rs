@@ -21,6 +21,7 @@ impl Session {
         self.enlist_all().await?;
         // Only now, so that the leader is the session's first server on every shard alike.
         self.chorus(text).await?;
+        self.renew(everywhere);
         if everywhere.changes_catalog && names_sequences(text) {
             Box::pin(self.spread_sequences()).await?;
         }
@@ -44,6 +45,11 @@ impl Session {
             Some(Vacated::Left(database)) => self.gateway.leave(database),
             None => {}
         }
+    }
+
+    /// What is known of databases of these names is known of others.
+    fn renew(&self, everywhere: &Everywhere) {
+        everywhere.renews.iter().for_each(|database| self.gateway.commits.forget(database));
     }
 
     /// CREATE DATABASE, VACUUM and the like cannot be rolled back: one shard after the other, stopping at the first error.
@@ -72,6 +78,7 @@ impl Session {
                 chorus.finish(&mut out);
             }
             done.push(name);
+            self.renew(everywhere);
         }
         if everywhere.changes_catalog {
             self.refresh_catalog().await;

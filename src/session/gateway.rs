@@ -187,7 +187,8 @@ impl Gateway {
             let before = CatalogVersion(opened.wrapping_mul(VERSIONS_PER_DATABASE));
             let config = self.config.load_full();
             let (rules, home) = (rules(&config), config.sharding.home);
-            let handle = databases::open(before, rules, self.primaries.clone(), home, database).await?;
+            let handle =
+                databases::open(before, rules, self.primaries.clone(), home, self.commits.clone(), database).await?;
             databases::follow_search_paths(&handle, self.pools.clone());
             Ok(Arc::new(handle))
         });

@@ -137,7 +137,10 @@ impl Session {
             Plan::Empty => true,
             Plan::Transaction(verb) => matches!(
                 verb,
-                TransactionVerb::Commit { .. } | TransactionVerb::Rollback { .. } | TransactionVerb::RollbackTo(_)
+                TransactionVerb::Commit { .. }
+                    | TransactionVerb::Rollback { .. }
+                    | TransactionVerb::RollbackTo(_)
+                    | TransactionVerb::Prepare
             ),
             Plan::Rows(_)
             | Plan::CopyIn(_)

@@ -118,6 +118,16 @@ impl Commits {
         ready.iter().filter_map(|(name, ready)| Some((name.clone(), ready.cluster.clone()?))).collect()
     }
 
+    /// What is known of a database may be of another one that had its name before: it is asked anew.
+    pub fn forget(&self, database: &str) {
+        lock(&self.ready).remove(database);
+    }
+
+    /// Nothing is known of a database, not even what was before.
+    pub fn is_forgotten(&self, database: &str) -> bool {
+        !lock(&self.ready).contains_key(database)
+    }
+
     /// Whether these shards can commit as one in a database; asks those that are not known yet. Databases other than the
     /// configuration's own, which `pgbraid init` does not know, are prepared here.
     ///
@@ -166,10 +176,18 @@ impl Commits {
         if facts.prepared_max == 0 {
             return Err(NotReady::PreparesNothing(name));
         }
+        let slot = usize::from(shard.0);
         let found = match (facts.cluster, of_database, expected) {
+            // By an older release. What needs the rest says so.
+            (Some(cluster), Some(_), _) if !facts.complete => {
+                if let Err(error) = install::install(&client, slot, &cluster).await {
+                    tracing::warn!(shard = name, database, %error, "not all of the schema pgbraid could be installed");
+                }
+                cluster
+            }
             (Some(cluster), _, _) => cluster,
             // Made through the gateway, with CREATE DATABASE.
-            (None, Some(_), expected) => {
+            (None, Some(database), expected) => {
                 let id = match expected {
                     Some(id) => id.to_owned(),
                     None => {
@@ -180,7 +198,11 @@ impl Commits {
                         id.ok_or_else(|| NotReady::NotInstalled(name.clone()))?
                     }
                 };
-                install::install(&client, &id).await.map_err(|_| NotReady::NotInstalled(name.clone()))?
+                install::install(&client, slot, &id).await.map_err(|error| NotReady::MayNotInstall {
+                    shard: name.clone(),
+                    database: database.to_owned(),
+                    cause: topology::describe(&error),
+                })?
             }
             (None, None, _) => return Err(NotReady::NotInstalled(name)),
         };

@@ -139,7 +139,17 @@ async fn clients_cannot_prepare_transactions_themselves() {
     let client = cluster.connect().await;
     client.batch_execute(&format!("BEGIN; {}", insert(here[0]))).await.unwrap();
     assert_eq!(code(&client.batch_execute("PREPARE TRANSACTION 'mine'").await.unwrap_err()), "0A000");
-    client.batch_execute("ROLLBACK").await.unwrap();
+    // As one that PostgreSQL cannot prepare, it ends the block.
+    client.batch_execute(&insert(here[1])).await.unwrap();
+    assert_eq!(value(&client, "SELECT count(*) FROM accounts").await, 1);
+    client.batch_execute("DELETE FROM accounts").await.unwrap();
+    client.batch_execute(&format!("BEGIN; {}", insert(here[0]))).await.unwrap();
+    assert_eq!(code(&client.batch_execute("SELECT 1 / 0").await.unwrap_err()), "22012");
+    client.batch_execute("PREPARE TRANSACTION 'mine'").await.unwrap();
+    client.batch_execute("SELECT 1; PREPARE TRANSACTION 'mine'").await.unwrap();
+    client.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(code(&client.execute("PREPARE TRANSACTION 'mine'", &[]).await.unwrap_err()), "0A000");
+    client.execute("SELECT 1", &[]).await.unwrap();
     assert_eq!(code(&client.batch_execute("COMMIT PREPARED 'mine'").await.unwrap_err()), "0A000");
     assert_eq!((counts(&cluster).await, prepared(&cluster).await), ((0, 0), 0));
 }
@@ -179,4 +189,74 @@ async fn databases_that_no_client_uses_are_copied_and_renamed() {
     for name in ["/second", "/third"] {
         assert_eq!(value(&connect(&url(name)).await, "SELECT sum(v)::int8 FROM accounts").await, 3);
     }
+}
+
+#[tokio::test]
+async fn databases_of_a_name_that_another_had_before_are_prepared_too() {
+    let (cluster, here, there) = stage().await;
+    let client = cluster.connect().await;
+    let url = cluster.url().replace("/shop", "/again");
+    let table = "CREATE TABLE accounts (customer_id int8 PRIMARY KEY, v int8 NOT NULL)";
+    let write = format!("INSERT INTO accounts VALUES ({}, 1), ({}, 2)", here[0], there[0]);
+    let drop_it = async || {
+        // The gateway may hear a little later that the client is gone; PostgreSQL waits five seconds for it.
+        if client.batch_execute("DROP DATABASE again").await.is_err() {
+            client.batch_execute("DROP DATABASE again").await.unwrap();
+        }
+    };
+    for ends in ["dropped", "renamed", "dropped beside the gateway"] {
+        client.batch_execute("CREATE DATABASE again").await.unwrap();
+        let other = connect(&url).await;
+        other.batch_execute(table).await.unwrap();
+        other.batch_execute(&write).await.unwrap();
+        drop(other);
+        match ends {
+            "dropped" => drop_it().await,
+            "renamed" => client.batch_execute("ALTER DATABASE again RENAME TO before").await.unwrap(),
+            _ => {
+                for shard in 0..2 {
+                    let shard = cluster.connect_shard(shard).await;
+                    shard.batch_execute("DROP DATABASE again WITH (FORCE)").await.unwrap();
+                    shard.batch_execute("CREATE DATABASE again OWNER app").await.unwrap();
+                }
+            }
+        }
+    }
+    let other = connect(&url).await;
+    eventually("the gateway has a connection again", Duration::from_secs(30), async || {
+        other.batch_execute("SELECT 1").await.is_ok()
+    })
+    .await;
+    other.batch_execute(table).await.unwrap();
+    // What is lost in the middle is made again for the next transaction.
+    for shard in 0..2 {
+        let shard = connect(&cluster.shard_url(shard).replace("/shop", "/again")).await;
+        shard.batch_execute("DROP SCHEMA pgbraid CASCADE").await.unwrap();
+    }
+    let first = other.batch_execute(&write).await;
+    assert!(first.is_ok() || code(&first.unwrap_err()) == "40001");
+    other.batch_execute("DELETE FROM accounts").await.unwrap();
+    other.batch_execute(&write).await.unwrap();
+}
+
+#[tokio::test]
+async fn databases_that_were_made_later_have_all_that_init_installs() {
+    let (cluster, ..) = stage().await;
+    cluster.connect().await.batch_execute("CREATE DATABASE later").await.unwrap();
+    let client = connect(&cluster.url().replace("/shop", "/later")).await;
+    client.batch_execute("CREATE TABLE t (customer_id int8, id bigserial)").await.unwrap();
+    assert_eq!(value(&client, "SELECT setval('t_id_seq', 100)").await, 100);
+    let insert = "INSERT INTO t SELECT n FROM generate_series(1, 20) n";
+    client.batch_execute(insert).await.unwrap();
+    assert_eq!(value(&client, "SELECT count(DISTINCT id) FROM t WHERE id > 100").await, 20);
+    assert!(value(&client, "SELECT pgbraid.unique_id()").await > 0);
+    assert_eq!(value(&client, "SELECT count(DISTINCT pgbraid.bucket(customer_id)) FROM t").await, 20);
+    // One that an older release has prepared, and a gateway that has just started.
+    for shard in 0..2 {
+        let shard = connect(&cluster.shard_url(shard).replace("/shop", "/later")).await;
+        shard.batch_execute("DROP FUNCTION pgbraid.setval, pgbraid.unique_id").await.unwrap();
+    }
+    let gateway = Gateway::start(&cluster);
+    let client = connect(&gateway.url().replace("/shop", "/later")).await;
+    assert_eq!(value(&client, "SELECT setval('t_id_seq', 1000000)").await, 1_000_000);
 }

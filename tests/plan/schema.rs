@@ -22,17 +22,21 @@ pub fn shop() -> Schema {
 /// The catalog that such a text describes, with PostgreSQL's functions.
 pub fn read(text: &str) -> Schema {
     let mut schema = Schema { catalog: Catalog::default(), rules: Rules::default() };
-    let mut table: Option<Relation> = None;
+    let (mut table, mut parent): (Option<Relation>, _) = (None, None);
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         if let Some(columns) = line.strip_prefix("  primary key ") {
             table.as_mut().unwrap().primary_key = columns.split(", ").map(str::to_owned).collect();
+            continue;
+        }
+        if let Some(name) = line.strip_prefix("  child of ") {
+            parent = Some(name);
             continue;
         }
         if let Some(column) = line.strip_prefix("  ") {
             table.as_mut().unwrap().columns.push(read_column(column));
             continue;
         }
-        schema.add(table.take());
+        schema.add(table.take(), parent.take());
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "" => {}
@@ -77,7 +81,7 @@ pub fn read(text: &str) -> Schema {
             other => panic!("{other}?"),
         }
     }
-    schema.add(table);
+    schema.add(table, parent);
     builtin_functions(&mut schema);
     schema
 }
@@ -96,6 +100,7 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
         rewrites_rows: false,
         stamps: Stamps::None,
         has_heirs: false,
+        is_child: false,
         exempt: None,
         guarded: false,
         materialized: None,
@@ -162,9 +167,10 @@ pub fn type_oid(name: &str) -> u32 {
 }
 
 impl Schema {
-    fn add(&mut self, table: Option<Relation>) {
+    fn add(&mut self, table: Option<Relation>, parent: Option<&str>) {
         if let Some(mut table) = table {
-            table.kind = self.rules.kind(&table.schema, &table.name, &table.columns);
+            table.is_child = parent.is_some();
+            table.kind = self.rules.kind(&table.schema, parent.unwrap_or(&table.name), &table.columns);
             self.insert(table);
         }
     }

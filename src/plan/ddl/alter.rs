@@ -78,6 +78,10 @@ fn check_command(
             let child = alterable(partition.name.as_ref(), context);
             child.map_or(Ok(()), |child| same_rows(&as_table(&child), relation))
         }
+        (AlterTableType::AtDetachPartition, Some(Node::PartitionCmd(partition))) => {
+            alterable(partition.name.as_ref(), context).map_or(Ok(()), |child| stays(&child, context))
+        }
+        (AlterTableType::AtDropInherit, _) => stays(relation, context),
         (AlterTableType::AtAddInherit, Some(Node::RangeVar(parent))) => {
             existing(Some(parent), context).map_or(Ok(()), |parent| same_rows(table, &parent))
         }
@@ -149,6 +153,25 @@ fn check_rename_schema(old: &str, new: &str, context: &Context<'_>) -> Result<()
     Ok(())
 }
 
+/// A partition or child that leaves its parent is what its own name and columns make it.
+fn stays(relation: &Relation, context: &Context<'_>) -> Result<(), Stop> {
+    if follows_parent(relation, context.rules) {
+        return Err(Refusal::unsupported(format!(
+            "\"{}\" would be of another kind than its parent, whose rows it holds",
+            relation.name
+        ))
+        .hint(format!("Give [tables.{}] in the configuration the same key or kind.", relation.name))
+        .into());
+    }
+    Ok(())
+}
+
+/// A partition or child that would be of another kind by itself: its own name says nothing.
+fn follows_parent(relation: &Relation, rules: &Rules) -> bool {
+    let own = rules.kind(&relation.schema, &relation.name, &relation.columns);
+    relation.is_child && !is_same(&relation.kind, &relation.columns, &own, &relation.columns)
+}
+
 /// The rows would have to move.
 pub fn same_kind(
     relation: &Relation,
@@ -156,12 +179,7 @@ pub fn same_kind(
     columns: &[Column],
     context: &Context<'_>,
 ) -> Result<(), Stop> {
-    let same = match (&relation.kind, kind) {
-        (RelationKind::Sharded { .. }, RelationKind::Sharded { .. }) => {
-            key_of(&relation.kind, &relation.columns) == key_of(kind, columns)
-        }
-        (old, new) => std::mem::discriminant(old) == std::mem::discriminant(new),
-    };
+    let same = is_same(&relation.kind, &relation.columns, kind, columns) || follows_parent(relation, context.rules);
     // What could not be used before, for want of a key, may become what it likes.
     let unusable = matches!(relation.kind, RelationKind::Unusable { .. });
     let table = as_table(relation);
@@ -175,4 +193,14 @@ pub fn same_kind(
     ))
     .hint("Make a new table and move the rows, or give the table a rule of its own in the configuration.")
     .into())
+}
+
+/// Whether rows of both kinds are found in the same way.
+fn is_same(old: &RelationKind, old_columns: &[Column], new: &RelationKind, new_columns: &[Column]) -> bool {
+    match (old, new) {
+        (RelationKind::Sharded { .. }, RelationKind::Sharded { .. }) => {
+            key_of(old, old_columns) == key_of(new, new_columns)
+        }
+        (old, new) => std::mem::discriminant(old) == std::mem::discriminant(new),
+    }
 }

@@ -17,8 +17,8 @@ pub fn plan(node: &Node, context: &Context<'_>) -> Result<Plan, Stop> {
             node,
             Node::AlterRoleSetStmt(_) | Node::AlterRoleStmt(_) | Node::AlterDatabaseSetStmt(_) | Node::RenameStmt(_)
         );
-        let vacates = vacated(node);
-        Ok(Plan::Everywhere(Everywhere { in_transaction, changes_catalog, changes_logins, vacates }))
+        let (vacates, renews) = (vacated(node), renewed(node));
+        Ok(Plan::Everywhere(Everywhere { in_transaction, changes_catalog, changes_logins, vacates, renews }))
     };
     match node {
         Node::VacuumStmt(vacuum) => everywhere(!is_vacuum(vacuum), false),
@@ -60,6 +60,18 @@ fn vacated(node: &Node) -> Option<Vacated> {
             _ => None,
         }),
         _ => None,
+    }
+}
+
+/// Databases whose names do not mean afterwards what they meant before.
+fn renewed(node: &Node) -> Vec<String> {
+    match node {
+        Node::CreatedbStmt(create) => vec![create.dbname.clone()],
+        Node::DropdbStmt(drop) => vec![drop.dbname.clone()],
+        Node::RenameStmt(rename) if rename.rename_type() == ObjectType::ObjectDatabase => {
+            vec![rename.subname.clone(), rename.newname.clone()]
+        }
+        _ => Vec::new(),
     }
 }
 

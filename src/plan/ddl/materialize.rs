@@ -3,7 +3,8 @@
 //! query's names, types and dependencies and nothing else; the second one is read while the gateway refreshes it, on the home shard, where its
 //! rows live. The catalog keeps the definition ([`crate::catalog::Relation::materialized`]), from which a REFRESH has its query again.
 
-use pg_query::protobuf::{CreateTableAsStmt, Node as Wrapped, RawStmt, RefreshMatViewStmt, SelectStmt};
+use pg_query::protobuf::a_const::Val;
+use pg_query::protobuf::{CreateTableAsStmt, Node as Wrapped, RawStmt, RefreshMatViewStmt, SelectStmt, SetOperation};
 
 use crate::catalog::{Relation, RelationKind};
 use crate::plan::builder::Builder;
@@ -35,10 +36,15 @@ pub fn created(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan
     let Some(into) = create.into.as_deref() else { return Err(Stop::Fails) };
     let Some(name) = &into.rel else { return Err(Stop::Fails) };
     let Some(Node::SelectStmt(select)) = names::inner(&create.query) else { return Err(Stop::Fails) };
+    let dumped = dumped(select);
+    let (select, column_names) = dumped.as_ref().map_or((&**select, &[][..]), |(query, names)| (query, names));
     let mut made = create.clone();
     made.query = sql::parse(DEFINITION).ok().and_then(|mut script| script.statements.pop()?.tree?.stmt);
     if let Some(into) = made.into.as_deref_mut() {
         into.skip_data = true;
+        if into.col_names.is_empty() {
+            into.col_names = column_names.to_vec();
+        }
     }
     let made = RawStmt {
         stmt: Some(Box::new(Wrapped { node: Some(Node::CreateTableAsStmt(Box::new(made))) })),
@@ -67,6 +73,34 @@ pub fn refreshed(refresh: &RefreshMatViewStmt, context: &Context<'_>) -> Result<
     gathered(&select, (&relation.schema, &relation.name, String::new(), query), what, context)
 }
 
+/// The query of a definition as `pg_dump` writes it, and the names of its columns where they are not the query's own; `None` for a query that
+/// is a user's.
+fn dumped(union: &SelectStmt) -> Option<(SelectStmt, Vec<Wrapped>)> {
+    let (query, refreshed) = (union.larg.as_ref()?, union.rarg.as_ref()?);
+    let Some(Node::RangeFunction(function)) = &refreshed.from_clause.first()?.node else { return None };
+    let mut called = function.functions.iter().filter_map(|node| match &node.node {
+        Some(Node::List(list)) => list.items.first()?.node.as_ref(),
+        _ => None,
+    });
+    let Some(Node::FuncCall(call)) = called.next() else { return None };
+    let nothing = names::inner(&query.where_clause).and_then(names::constant);
+    let is_stored = union.op() == SetOperation::SetopUnion
+        && union.all
+        && names::qualified(&call.funcname) == Some((Some("pgbraid"), "refreshed"))
+        && matches!(nothing, Some(Val::Boolval(value)) if !value.boolval);
+    let mut renamed = false;
+    let name = |node: &Wrapped| {
+        let Some(Node::ResTarget(target)) = &node.node else { return None };
+        let Some(Node::ColumnRef(column)) = names::inner(&target.val) else { return None };
+        renamed |= !target.name.is_empty();
+        let name = if target.name.is_empty() { names::string(column.fields.last()?)? } else { &target.name };
+        Some(Wrapped { node: Some(Node::String(pg_query::protobuf::String { sval: name.to_owned() })) })
+    };
+    let columns: Vec<Wrapped> = query.target_list.iter().map(name).collect::<Option<_>>()?;
+    let query = query_in(union).filter(|_| is_stored)?;
+    Some((query, if renamed { columns } else { Vec::new() }))
+}
+
 /// One that was not made through the gateway, or is none.
 fn foreign(relation: &Relation) -> Result<Plan, Stop> {
     match relation.kind {
@@ -88,6 +122,10 @@ fn foreign(relation: &Relation) -> Result<Plan, Stop> {
 fn query_of(definition: &str) -> Option<SelectStmt> {
     let statement = sql::parse(definition).ok()?.statements.pop()?;
     let Some(Node::SelectStmt(union)) = statement.node() else { return None };
+    query_in(union)
+}
+
+fn query_in(union: &SelectStmt) -> Option<SelectStmt> {
     let from = union.larg.as_ref()?.from_clause.first()?;
     let Some(Node::RangeSubselect(query)) = &from.node else { return None };
     match names::inner(&query.subquery) {

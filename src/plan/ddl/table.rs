@@ -127,7 +127,7 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
             _ => {}
         }
     }
-    let kind = context.rules.kind(schema, &name.relname, &columns);
+    let kind = kind_of_new(create, (schema, &name.relname), &columns, context);
     check_key_collation(create, key_of(&kind, &columns), context)?;
     let primary_key = primary_key(create);
     let table = Table { schema, name: &name.relname, columns, primary_key, kind };
@@ -155,6 +155,29 @@ fn check_create(create: &CreateStmt, context: &Context<'_>) -> Result<(), Stop> 
         }
     }
     Ok(())
+}
+
+/// A partition or child is of its parent's kind, as the catalog has it of those that there are, unless the configuration names it.
+fn kind_of_new(
+    create: &CreateStmt,
+    (schema, name): (&str, &str),
+    columns: &[Column],
+    context: &Context<'_>,
+) -> RelationKind {
+    let own = context.rules.kind(schema, name, columns);
+    let parent = create.inh_relations.iter().find_map(|parent| match &parent.node {
+        Some(Node::RangeVar(parent)) => existing(Some(parent), context),
+        _ => None,
+    });
+    let Some(parent) = parent.filter(|_| context.rules.rule(schema, name).is_none()) else { return own };
+    match &parent.kind {
+        RelationKind::Sharded { key_type, .. } => {
+            let key = key_of(&parent.kind, &parent.columns);
+            let key = columns.iter().position(|column| Some(column.name.as_str()) == key);
+            key.map_or(own, |key| RelationKind::Sharded { key, key_type: *key_type })
+        }
+        kind => kind.clone(),
+    }
 }
 
 /// CREATE_TABLE_LIKE_GENERATED, parsenodes.h.

@@ -70,6 +70,9 @@ pub fn plan(node: &Node, source: &Source<'_>, context: &Context<'_>) -> Result<O
     }))
 }
 
+/// Why there are none.
+pub const NO_PREPARED_TRANSACTIONS: &str = "prepared transactions are not supported: the gateway keeps them for itself";
+
 fn transaction_verb(transaction: &TransactionStmt) -> Result<TransactionVerb, Refusal> {
     let chain = transaction.chain;
     let name = transaction.savepoint_name.clone();
@@ -82,13 +85,11 @@ fn transaction_verb(transaction: &TransactionStmt) -> Result<TransactionVerb, Re
         TransactionStmtKind::TransStmtSavepoint => TransactionVerb::Savepoint(name),
         TransactionStmtKind::TransStmtRelease => TransactionVerb::Release(name),
         TransactionStmtKind::TransStmtRollbackTo => TransactionVerb::RollbackTo(name),
-        TransactionStmtKind::TransStmtPrepare
-        | TransactionStmtKind::TransStmtCommitPrepared
+        TransactionStmtKind::TransStmtPrepare => TransactionVerb::Prepare,
+        TransactionStmtKind::TransStmtCommitPrepared
         | TransactionStmtKind::TransStmtRollbackPrepared
         | TransactionStmtKind::Undefined => {
-            return Err(Refusal::unsupported(
-                "prepared transactions are not supported: the gateway keeps them for itself",
-            ));
+            return Err(Refusal::unsupported(NO_PREPARED_TRANSACTIONS));
         }
     })
 }

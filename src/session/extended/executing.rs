@@ -381,10 +381,12 @@ impl Session {
                     self.begin_behind_pipeline();
                 }
                 self.settle_implicit().await?;
-                self.transaction_verb(text, verb).await?;
-                if matches!(verb, TransactionVerb::Commit { .. } | TransactionVerb::Rollback { .. }) {
+                let done = self.transaction_verb(text, verb).await;
+                let ends = matches!(verb, TransactionVerb::Commit { .. } | TransactionVerb::Rollback { .. });
+                if ends && done.is_ok() || matches!(verb, TransactionVerb::Prepare) {
                     self.names.portals.clear();
                 }
+                done?;
             }
             Plan::Setting(verb) => {
                 match verb {

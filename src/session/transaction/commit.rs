@@ -16,6 +16,7 @@ use crate::session::gather::portal::{HeldName, Kept};
 use crate::session::life::Session;
 use crate::topology;
 use crate::txn::commits::{Active, on_server};
+use crate::txn::install;
 use crate::txn::pause::{Point, pause};
 use crate::txn::protocol::{self, Failed, Roles, Verdict};
 use crate::txn::resolve::{self, Decision};
@@ -133,6 +134,9 @@ impl Session {
         }
         let roles = Roles { decision: wrote.remove(0), prepare: wrote, rest };
         let decision_shard = self.gateway.shard_name(self.link.servers[roles.decision].shard);
+        if self.gateway.commits.is_forgotten(&self.database) {
+            self.check_commits(self.gateway.each_shard().filter(|shard| block.writes.include(*shard))).await?;
+        }
         let Some(active) = self.gateway.commits.begin(&self.database, decision_shard) else {
             return Err(Report::error("XX000", "a commit on several shards was not prepared for").into());
         };
@@ -220,6 +224,12 @@ impl Session {
     /// What the client is told of a transaction that was rolled back.
     fn failure(&mut self, failed: Failed) -> Failure {
         match failed {
+            // Dropped and made again, beside this gateway.
+            Failed::Error(body) if install::is_gone(&body) => {
+                self.gateway.commits.forget(&self.database);
+                let text = format!("database \"{}\" has lost the schema pgbraid", self.database);
+                Report::error("40001", text).with_hint("Nothing of the transaction is kept: repeat it.").into()
+            }
             Failed::Error(body) => self.tell_error(&body),
             Failed::Lost(shard, cause) => {
                 metrics::counter!("pgbraid_servers_lost_total").increment(1);

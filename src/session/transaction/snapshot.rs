@@ -265,6 +265,7 @@ impl Session {
         if let Some(body) = error {
             // Functions that are not there yet. Source: manual of PostgreSQL 15, appendix A.
             if matches!(field(&body, b'C'), Some(b"3F000" | b"42883")) {
+                self.gateway.commits.forget(&self.database);
                 return Err(not_installed());
             }
             return Err(self.tell_error(&body));

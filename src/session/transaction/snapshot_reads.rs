@@ -195,7 +195,10 @@ impl Session {
         let missing = [SqlState::INVALID_SCHEMA_NAME, SqlState::UNDEFINED_FUNCTION];
         let name = self.gateway.shard_name(ShardId(u16::try_from(at).unwrap_or(u16::MAX)));
         match error.code() {
-            Some(code) if missing.contains(code) => not_installed(),
+            Some(code) if missing.contains(code) => {
+                self.gateway.commits.forget(&self.database);
+                not_installed()
+            }
             Some(code) => Report::error(code.code(), format!("shard \"{name}\": {}", topology::describe(error))).into(),
             None => Report::error("08006", format!("shard \"{name}\": {}", topology::describe(error))).into(),
         }

@@ -2,7 +2,7 @@
 
 use crate::execute::fault::LinkFault;
 use crate::execute::plain::Plain;
-use crate::plan::{Access, TransactionVerb};
+use crate::plan::{Access, NO_PREPARED_TRANSACTIONS, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
@@ -36,6 +36,7 @@ impl Session {
             TransactionVerb::Release(name) => return self.release_savepoint(name, text).await,
             TransactionVerb::RollbackTo(name) => return self.rollback_to(name, text).await,
             TransactionVerb::Modes { read_only } => return self.modes(text, *read_only).await,
+            TransactionVerb::Prepare => return self.prepare_transaction().await,
             TransactionVerb::Constraints { all } => return self.constraints(text, *all).await,
         }
     }
@@ -110,6 +111,21 @@ impl Session {
         let modes = self.modes_to_chain(chain).await?;
         self.rollback_servers().await?;
         self.chain(modes);
+        reply::complete(&mut self.link.client.outbound, "ROLLBACK");
+        Ok(())
+    }
+
+    /// PREPARE TRANSACTION: the block ends, as one that PostgreSQL cannot prepare does. *Source*: xact.c, PrepareTransactionBlock.
+    async fn prepare_transaction(&mut self) -> Result<(), Failure> {
+        if !self.explicit_block() {
+            warn_no_transaction(self);
+        } else {
+            let failed = self.transaction.has_failed();
+            self.rollback_servers().await?;
+            if !failed {
+                return Err(Report::error("0A000", NO_PREPARED_TRANSACTIONS).into());
+            }
+        }
         reply::complete(&mut self.link.client.outbound, "ROLLBACK");
         Ok(())
     }

@@ -42,13 +42,21 @@ impl Session {
 
     /// The client's transaction is about to write a second shard.
     async fn several_write(&mut self, shards: impl Iterator<Item = ShardId>) -> Result<(), Failure> {
-        let config = self.gateway.config.load_full();
-        if let Err(not_ready) = Box::pin(self.gateway.commits.check(&config, &self.database, shards)).await {
-            let (sqlstate, remedy) = not_ready.remedy();
-            return Err(Report::error(sqlstate, not_ready.to_string()).with_hint(remedy).into());
-        }
+        self.check_commits(shards).await?;
         self.begin_behind_pipeline();
         Ok(())
+    }
+
+    /// Whether these shards can commit as one.
+    pub(super) async fn check_commits(&self, shards: impl Iterator<Item = ShardId>) -> Result<(), Failure> {
+        let config = self.gateway.config.load_full();
+        match Box::pin(self.gateway.commits.check(&config, &self.database, shards)).await {
+            Ok(()) => Ok(()),
+            Err(not_ready) => {
+                let (sqlstate, remedy) = not_ready.remedy();
+                Err(Report::error(sqlstate, not_ready.to_string()).with_hint(remedy).into())
+            }
+        }
     }
 
     /// Outside a block, turns the implicit transactions of a pipeline into one block, which ends with its Sync: the servers could

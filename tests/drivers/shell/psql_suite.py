@@ -33,6 +33,7 @@ def rows(url, script, *options, **more):
 
 
 SCHEMA = """
+DROP MATERIALIZED VIEW IF EXISTS psql_totals;
 DROP VIEW IF EXISTS psql_paid;
 DROP TABLE IF EXISTS psql_items, psql_orders, psql_countries, psql_settings;
 DROP FUNCTION IF EXISTS psql_double(int);
@@ -61,12 +62,18 @@ def orders(url):
 @test("pg_dump writes all shards' rows, and what it writes can be read in again")
 def _(url):
     orders(url)
+    psql(url, "CREATE MATERIALIZED VIEW psql_totals (whose, total) AS SELECT customer_id, sum(total) FROM psql_orders GROUP BY 1")
     before = rows(url, "SELECT customer_id, id, total, mood, at FROM psql_orders")
     words = ["pg_dump", "--exclude-schema=pgbraid", "--table=psql_*", "--clean", "--if-exists", "--no-owner", url]
     done = subprocess.run(words, text=True, capture_output=True, timeout=50)
     equal(done.returncode, 0, done.stderr)
     psql(url, done.stdout, environment={"PGOPTIONS": "-c client_min_messages=warning"})
     equal(rows(url, "SELECT customer_id, id, total, mood, at FROM psql_orders"), before)
+    totals = "SELECT customer_id, sum(total) FROM psql_orders GROUP BY 1"
+    equal(rows(url, "SELECT whose, total FROM psql_totals"), rows(url, totals))
+    psql(url, "UPDATE psql_orders SET total = total + 1; REFRESH MATERIALIZED VIEW psql_totals")
+    equal(rows(url, "SELECT whose, total FROM psql_totals"), rows(url, totals))
+    psql(url, "DROP MATERIALIZED VIEW psql_totals")
 
 
 @test("environment settings reach the session")
