@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::life::{Ended, Session};
 use super::transaction::snapshot_reads::Moment;
+use super::write::turn::TURN;
 use crate::execute::chorus::Chorus;
 use crate::execute::explain::{ExplainMany, Notation};
 use crate::execute::scatter::Scatter;
@@ -113,7 +114,7 @@ impl Session {
         let own = self.begin_own_block();
         self.note_all_touched(Access::Write)?;
         self.enlist_all().await?;
-        let turn = self.turn().filter(|_| takes_turn);
+        let turn = takes_turn.then_some(TURN);
         let end = self.sing_behind(turn, text).await?;
         self.settle(own, &end, true).await
     }

@@ -79,3 +79,22 @@ async fn a_turn_that_did_not_come_leaves_nothing_behind_on_its_servers() {
     second.await.unwrap();
     assert_eq!(on_shard(&cluster, 0, "SELECT v FROM ref").await, 3);
 }
+
+/// It would write between what another one sees on one shard and on the next.
+#[tokio::test]
+async fn a_writer_with_a_snapshot_waits_for_its_turn_too() {
+    let cluster = Cluster::with(Setup { shards: 2, config: CONFIG, ..Setup::default() });
+    let (holder, other) = (cluster.connect().await, cluster.connect().await);
+    holder
+        .batch_execute("CREATE TABLE ref (id int8 PRIMARY KEY, v int8); INSERT INTO ref VALUES (1, 1)")
+        .await
+        .unwrap();
+    holder.batch_execute("BEGIN; UPDATE ref SET v = v WHERE id = 1").await.unwrap();
+    other.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM ref").await.unwrap();
+    let writer = run(other, "INSERT INTO ref VALUES (2, 2)", false);
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'";
+    eventually("it waits", Duration::from_secs(60), async || on_shard(&cluster, 0, waits).await > 0).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    writer.await.unwrap().batch_execute("COMMIT").await.unwrap();
+    assert_eq!(on_shard(&cluster, 1, "SELECT count(*) FROM ref").await, 2);
+}

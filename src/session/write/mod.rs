@@ -7,7 +7,7 @@ pub mod rewritten;
 mod returned;
 mod explain;
 mod stepwise;
-mod turn;
+pub(super) mod turn;
 mod update_key;
 pub mod insert_select;
 pub mod create_as;

@@ -4,42 +4,31 @@
 use crate::pool::expect::{Audience, Step};
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
-use crate::txn::log::{Isolation, default_isolation};
 use crate::wire::reply;
 
 /// Kept until the transaction ends on this shard. One for all reference tables: a write may read the others. A lock on the table itself
 /// would ask for rights that a role may not have (lockcmds.c, LockTableAclCheck).
-const TURN: &[u8] = b"SELECT pg_catalog.pg_advisory_xact_lock(31638869915036006)";
+pub(in crate::session) const TURN: &[u8] = b"SELECT pg_catalog.pg_advisory_xact_lock(31638869915036006)";
 
 /// Of the statement and the portal.
 const NAME: &[u8] = b"pgbraid_turn";
 
 impl Session {
-    /// What runs before such a write on each shard, on the first one first; a statement of its own, so that the write sees what those
-    /// before it have committed. Nothing where a snapshot decides what is seen.
-    pub(in crate::session) fn turn(&self) -> Option<&'static [u8]> {
-        let block = self.transaction.block();
-        let isolation = block.map_or_else(|| default_isolation(&self.settings), |block| block.log.isolation());
-        (isolation == Isolation::Statement).then_some(TURN)
-    }
-
-    /// Sends it to one server.
+    /// Sends to one server what runs before such a write on each shard, on the first one first; a statement of its own, so that the write sees
+    /// what those before it have committed. Where a snapshot decides what is seen, the others wait all the same.
     pub(in crate::session) fn send_turn(&mut self, at: usize) {
-        if let Some(turn) = self.turn() {
-            self.link.servers[at].server.send_query(turn, Audience::Gateway);
-        }
+        self.link.servers[at].server.send_query(TURN, Audience::Gateway);
     }
 
     /// The same in front of an Execute, where a Query message would end the portal.
     pub(in crate::session) fn send_turn_in_pipeline(&mut self, at: usize) {
-        let Some(turn) = self.turn() else { return };
         let rest = Parameters::default().bind_rest(&[]);
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         let out = &mut enlisted.server.outbound;
         // One whose turn did not come has left its own: what is behind an error is skipped. To close what is not there is no error.
         reply::named(out, b'C', b'S', NAME);
-        reply::parse(out, NAME, turn, &[]);
+        reply::parse(out, NAME, TURN, &[]);
         reply::bind(out, NAME, NAME, &rest, 0);
         reply::execute(out, NAME, 0);
         reply::named(out, b'C', b'P', NAME);
