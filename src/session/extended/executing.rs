@@ -16,6 +16,7 @@ use crate::pool::expect::{Audience, Step};
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
+use crate::session::plans::compiled::Compiled;
 use crate::session::scatter::{check_needs_no_block, is_copy, is_explain, rows_of};
 use crate::session::setting::{concerns_next_transaction, concerns_transaction};
 use crate::session::simple::in_failed_block;
@@ -38,11 +39,7 @@ impl Session {
         let place = self.portal_place(execute.portal)?;
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
-        if compiled.is_none() && self.transaction.has_failed() {
-            // A cursor that was declared in SQL.
-            return Err(in_failed_block().into());
-        }
-        self.check_not_failed(plan)?;
+        self.check_executable(compiled.as_deref())?;
         if self.in_implicit_block() {
             check_needs_no_block(plan, compiled.as_ref().map_or(b"", |compiled| &compiled.text))?;
         }
@@ -102,6 +99,21 @@ impl Session {
                 return Err(cannot_be_run(execute.portal));
             }
         }
+        self.note_executed(plan);
+        Ok(())
+    }
+
+    /// Whether a portal may run in the transaction's state; a cursor that was declared in SQL is known without its statement.
+    fn check_executable(&self, compiled: Option<&Compiled>) -> Result<(), Failure> {
+        match compiled {
+            Some(compiled) => self.check_not_failed(compiled.plan().unwrap_or(&Plan::Empty)),
+            None if self.transaction.has_failed() => Err(in_failed_block().into()),
+            None => Ok(()),
+        }
+    }
+
+    /// *Source*: postgres.c, exec_execute_message, XACT_FLAGS_PIPELINING.
+    fn note_executed(&mut self, plan: &Plan) {
         match plan {
             Plan::Transaction(TransactionVerb::Commit { .. } | TransactionVerb::Rollback { .. }) => {
                 self.pipeline.executed = false;
@@ -109,7 +121,6 @@ impl Session {
             Plan::Transaction(_) | Plan::Empty => {}
             _ => self.pipeline.executed = true,
         }
-        Ok(())
     }
 
     fn portal_done(&mut self, name: &[u8]) {

@@ -126,14 +126,7 @@ impl Session {
         }
         self.check_not_failed(plan)?;
         if let Err(exists) = self.check_portal_name(bind.portal) {
-            if !is_local(plan) {
-                // Source: postgres.c, exec_bind_message: the parameters are counted before the portal is made.
-                let types = match &prepared.resolved_types {
-                    Some(types) => types.clone(),
-                    None => Box::pin(self.ask_types(bind.statement, &prepared.compiled)).await?,
-                };
-                check_parameters(bind, types.len())?;
-            }
+            Box::pin(self.count_parameters(bind, &prepared)).await?;
             return Err(exists);
         }
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
@@ -183,6 +176,19 @@ impl Session {
         };
         self.names.portals.insert(bind.portal.into(), portal);
         Ok(Bound::Done)
+    }
+
+    /// Whether a Bind has as many parameters as its statement, which is found before the portal's name is taken. *Source*: postgres.c,
+    /// exec_bind_message.
+    async fn count_parameters(&mut self, bind: &Bind<'_>, prepared: &Prepared) -> Result<(), Failure> {
+        if prepared.plan().is_none_or(is_local) {
+            return Ok(());
+        }
+        let types = match &prepared.resolved_types {
+            Some(types) => types.clone(),
+            None => self.ask_types(bind.statement, &prepared.compiled).await?,
+        };
+        check_parameters(bind, types.len())
     }
 
     /// Binds a statement whose rows live somewhere; `None` when the whole message is needed.
