@@ -309,6 +309,7 @@ impl<'a> Builder<'a> {
         let owner = self.owner()?;
         let mut parts = Parts::default();
         let mut rows = Vec::new();
+        let width = values_width(&select.values_lists)?;
         for row in &select.values_lists {
             let Some(Node::List(row)) = &row.node else { continue };
             for value in row.items.iter().filter_map(|node| node.node.as_ref()) {
@@ -318,7 +319,8 @@ impl<'a> Builder<'a> {
         }
         self.tail(select, &mut parts)?;
         let mut query = Query::new(owner, Body::Values(Parts::default()));
-        for at in 0..rows.first().map_or(0, |row| row.len()) {
+        query.open = width.is_none();
+        for at in 0..width.unwrap_or(0) {
             let origin = self.values_column(&rows, at);
             let (_, term) = self.output(&mut query, origin);
             query.columns.push(OutputColumn { name: Some(format!("column{}", at + 1)), term });
@@ -414,6 +416,34 @@ impl<'a> Builder<'a> {
         }
         facts
     }
+}
+
+/// How many values each row of VALUES has; `None` where `(value).*` stands for as many as the value's type has fields.
+///
+/// # Errors
+/// They have not all the same number, which a server says.
+pub fn values_width(lists: &[Wrapped]) -> Result<Option<usize>, Stop> {
+    let rows = || {
+        lists.iter().filter_map(|row| match &row.node {
+            Some(Node::List(row)) => Some(&row.items),
+            _ => None,
+        })
+    };
+    if rows().flatten().filter_map(|item| item.node.as_ref()).any(is_expanded) {
+        return Ok(None);
+    }
+    let width = rows().next().map_or(0, Vec::len);
+    if rows().all(|row| row.len() == width) { Ok(Some(width)) } else { Err(Stop::Fails) }
+}
+
+/// Whether it is `value.*` or `(value).*`.
+fn is_expanded(value: &Node) -> bool {
+    let last = match value {
+        Node::ColumnRef(column) => column.fields.last(),
+        Node::AIndirection(of) => of.indirection.last(),
+        _ => None,
+    };
+    matches!(last.and_then(|node| node.node.as_ref()), Some(Node::AStar(_)))
 }
 
 fn plain_target(target: &Wrapped) -> Option<&ResTarget> {
