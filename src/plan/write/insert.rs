@@ -229,6 +229,9 @@ impl<'a> Builder<'a> {
         key: Option<(usize, KeyType)>,
     ) -> Result<WriteBody, Stop> {
         let query = self.query(source)?;
+        if self.putting {
+            return Ok(WriteBody::Select { query: Box::new(query), extra: Level::default(), key: None });
+        }
         let width = if query.open { columns.len() } else { query.columns.len().min(columns.len()) };
         let given = columns.get(..width).unwrap_or_default();
         self.check_omitted(relation, given)?;

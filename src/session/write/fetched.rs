@@ -2,6 +2,7 @@
 //! that this makes is planned anew. All of it is one transaction. In READ COMMITTED each part sees what is committed when it begins, as
 //! several statements would; in REPEATABLE READ all see one snapshot.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -19,7 +20,7 @@ use crate::session::gather::described::Wire;
 use crate::session::gather::run::{Gathering, Run};
 use crate::session::life::{Ended, Session};
 use crate::wire::embedded::FIRST_NORMAL_OID;
-use crate::wire::fields::{tag, tag_rows};
+use crate::wire::fields::{tag, tag_rows, text_row};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
@@ -217,6 +218,20 @@ impl Session {
                 self.check_movable(at, given).await?;
             }
             self.show_columns(&runnable.text, given, &mut rows).await?;
+        }
+        if let Destination::Gather(gather) = &runnable.destination
+            && let Some(put) = gather.put()
+        {
+            let described = self.described(&runnable.text, given.types(), gather, Wire::Simple).await?;
+            let gathering = Gathering { described, parameters: given.parameters(), result_formats: Vec::new() };
+            let mut returned = Returned::Kept(VecDeque::new());
+            let end = self.put_rows(&gathering, put, false, &mut returned).await?;
+            rows.changed = changed(&end);
+            if let Returned::Kept(kept) = &returned {
+                let kept: Vec<Values> = kept.iter().map(|row| text_row(row)).collect();
+                rows.take(&kept);
+            }
+            return Ok(rows);
         }
         if let (Destination::Stepwise, Target::Moved(moving)) = (&runnable.destination, &runnable.route.target) {
             let (moved, changed) = self.moved_rows(moving, given).await?;
