@@ -233,6 +233,10 @@ impl Session {
             }
             return Ok(rows);
         }
+        if let Destination::All { takes_turn } = &runnable.destination {
+            self.write_everywhere(&runnable.text, *takes_turn, given, &mut rows).await?;
+            return Ok(rows);
+        }
         if let (Destination::Stepwise, Target::Moved(moving)) = (&runnable.destination, &runnable.route.target) {
             let (moved, changed) = self.moved_rows(moving, given).await?;
             rows.changed = changed;
@@ -249,6 +253,35 @@ impl Session {
         rows.changed = if runnable.route.access == Access::Write { changed } else { 0 };
         rows.take(&harvested);
         Ok(rows)
+    }
+
+    /// Runs a write of a reference table on every shard, the first one first. Its rows are the first one's: they are the same on all.
+    async fn write_everywhere(
+        &mut self,
+        text: &[u8],
+        takes_turn: bool,
+        given: Given<'_>,
+        rows: &mut Rows,
+    ) -> Result<(), Failure> {
+        self.enlist_all().await?;
+        self.note_write_everywhere().await?;
+        let count = self.link.servers.len();
+        for part in [0..count.min(1), 1..count] {
+            for at in part.clone().filter(|_| takes_turn) {
+                self.send_turn(at);
+            }
+            // What that answers is no row of the write's.
+            self.harvest(too_much).await?;
+            for at in part.clone() {
+                self.send_step(at, text, given, RowFormats::Text);
+            }
+            let (harvested, changed) = self.harvest_counted(too_much).await?;
+            if part.start == 0 {
+                rows.changed = changed;
+                rows.take(&harvested);
+            }
+        }
+        Ok(())
     }
 
     /// Has a server say which columns a statement returns.
