@@ -43,6 +43,8 @@ pub struct Builder<'a> {
     pub new_key: Option<super::write::moving::NewKey>,
     /// The query will run over copies of its tables on one server: what only matters where it runs is let pass.
     pub gathering: bool,
+    /// Rows that an INSERT selects are stored where their keys say: it is asked for its names only, not where it runs.
+    pub putting: bool,
     /// The search path in force: empty inside views.
     path: &'a [String],
     owners: u32,
@@ -213,6 +215,7 @@ impl<'a> Builder<'a> {
             returned: None,
             new_key: None,
             gathering: false,
+            putting: false,
             path: context.search_path,
             owners: 0,
             stack: Stack::here(),

@@ -9,7 +9,8 @@ use super::builder::{Builder, Written};
 use super::function;
 use super::ir::{Fact, From, Join, OutputColumn, Parts, Query, Stop, Term};
 use super::key::Class;
-use super::scope::{Columns, Item, Place, Scope};
+use super::returns::Known;
+use super::scope::{self, Columns, Item, Place, Scope};
 use crate::catalog::{Relation, RelationKind};
 use crate::sql::{Node, names};
 
@@ -159,7 +160,8 @@ impl<'a> Builder<'a> {
     fn range_function(&mut self, range: &'a RangeFunction) -> Result<From, Stop> {
         let mut parts = Parts::default();
         let mut columns = Vec::new();
-        let mut open = true;
+        let mut open = false;
+        let alone = range.functions.len() == 1;
         for entry in range.functions.iter().filter_map(|node| node.node.as_ref()) {
             let Node::List(pair) = entry else { continue };
             let Some(call) = pair.items.first().and_then(|node| node.node.as_ref()) else { continue };
@@ -171,11 +173,28 @@ impl<'a> Builder<'a> {
             if !definitions.iter().chain(&range.coldeflist).all(is_defined_plainly) {
                 return Err(Stop::Fails);
             }
-            columns.extend(definitions.iter().chain(&range.coldeflist).filter_map(defined_column));
-            open &= definitions.is_empty() && range.coldeflist.is_empty();
-            if columns.is_empty() && range.functions.len() == 1 {
-                columns.extend(self.function_column(call, range.alias.as_ref(), &mut parts));
+            // Behind columns that are not known, no other has a certain place.
+            if open {
+                continue;
             }
+            if !definitions.is_empty() || !range.coldeflist.is_empty() {
+                columns.extend(definitions.iter().chain(&range.coldeflist).filter_map(defined_column));
+                continue;
+            }
+            let alias = range.alias.as_ref().filter(|_| alone);
+            let returned = self.returned(call, alias_name(alias));
+            open = returned.is_none();
+            match returned.unwrap_or_default() {
+                names if names.len() > 1 || !alone => columns.extend(names.into_iter().map(|name| (Some(name), None))),
+                names => {
+                    let column = self.function_column(call, alias, &mut parts);
+                    let name = names.into_iter().next();
+                    columns.extend(column.map(|(shown, term)| (name.or(shown), term)));
+                }
+            }
+        }
+        if range.ordinality && !open {
+            columns.push((Some("ordinality".to_owned()), None));
         }
         rename(&mut columns, range.alias.as_ref());
         let name = alias_name(range.alias.as_ref()).map(str::to_owned).or_else(|| {
@@ -183,8 +202,14 @@ impl<'a> Builder<'a> {
             let Node::List(pair) = call else { return None };
             function_name(pair.items.first()?.node.as_ref()?).map(str::to_owned)
         });
-        self.add(Item::new(name, Columns::Derived(columns), open || range.ordinality));
+        self.add(Item::new(name, Columns::Derived(columns), open));
         Ok(From::Opaque(parts))
+    }
+
+    /// The columns that a function gives, if they are certain.
+    fn returned(&self, call: &Node, alias: Option<&str>) -> Option<Vec<String>> {
+        let type_of = |node: &Node| self.place(node).and_then(|(_, place)| self.place_type(place));
+        self.returned_by(call, alias, Known { type_of: &type_of, qualified: false })
     }
 
     /// The one column of a function that returns a plain value; of `unnest(array)`, with the values it is one of.
@@ -198,7 +223,7 @@ impl<'a> Builder<'a> {
         let shown = alias_name(alias).unwrap_or(name).to_owned();
         let Node::FuncCall(call) = call else { return None };
         let array = match call.args.as_slice() {
-            [only] if name == "unnest" && self.system_first() => only.node.as_ref(),
+            [only] if name == "unnest" && self.system_first() && !self.is_overloaded(name) => only.node.as_ref(),
             _ => None,
         };
         let term = array.and_then(|array| {
@@ -333,8 +358,7 @@ impl<'a> Builder<'a> {
     fn alias_join(&mut self, alias: &Alias, start: usize) {
         let Some(scope) = self.scopes.last_mut() else { return };
         let items = scope.items.split_off(start.min(scope.items.len()));
-        let open = items.iter().any(|item| item.open);
-        let shown: Vec<_> = items.iter().filter(|item| item.bare).flat_map(|item| item.shown(true)).collect();
+        let (shown, open) = scope::shown(items.iter(), scope.uncertain);
         let mut columns: Vec<_> = shown.into_iter().map(|(name, place)| (name, self.place_term(place))).collect();
         rename(&mut columns, Some(alias));
         self.add(Item::new(Some(alias.aliasname.clone()), Columns::Derived(columns), open));

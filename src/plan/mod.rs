@@ -26,6 +26,7 @@ mod builder;
 mod predicate;
 mod with;
 mod select;
+mod returns;
 mod from;
 mod rewrite;
 mod write;

@@ -106,6 +106,21 @@ impl Item {
     }
 }
 
+/// The columns that `*` shows of items, as far as their places are certain, and whether there are others behind them.
+pub fn shown<'i>(items: impl Iterator<Item = &'i Item>, uncertain: bool) -> (Vec<(Option<String>, Place)>, bool) {
+    let mut shown = Vec::new();
+    if uncertain {
+        return (shown, true);
+    }
+    for item in items.filter(|item| item.bare) {
+        shown.extend(item.shown(true));
+        if item.open {
+            return (shown, true);
+        }
+    }
+    (shown, false)
+}
+
 fn column_name<'r>(relation: &'r Relation, aliases: &'r [String], at: usize) -> Option<&'r str> {
     aliases.get(at).or_else(|| relation.columns.get(at).map(|column| &column.name)).map(String::as_str)
 }

@@ -9,7 +9,7 @@ use super::ir::{Body, Distinct, Fact, Level, OutputColumn, Parts, Query, SetKind
 use super::key::{self, Class, oid};
 use super::prove::hold;
 use super::prove::solver::Solver;
-use super::scope::{Columns, Scope};
+use super::scope::{self, Columns, Scope};
 use super::{KeySource, Refusal};
 use crate::catalog::{Oid, RelationKind};
 use crate::sql::{Node, names};
@@ -224,16 +224,39 @@ impl<'a> Builder<'a> {
             let Some(Node::ResTarget(target)) = &target.node else { continue };
             let Some(value) = names::inner(&target.val) else { continue };
             if let Node::ColumnRef(column) = value
-                && matches!(column.fields.last().and_then(|node| node.node.as_ref()), Some(Node::AStar(_)))
+                && is_expanded(value)
             {
-                open |= self.star(&column.fields, &mut columns, &mut origins);
+                if !open {
+                    open = self.star(&column.fields, &mut columns, &mut origins);
+                }
                 continue;
             }
             self.expression(value, parts)?;
+            // Behind columns that are not known, no other has a certain place.
+            if open {
+                continue;
+            }
+            if is_expanded(value) {
+                let fields = self.expanded(value);
+                open = fields.is_none();
+                for name in fields.unwrap_or_default() {
+                    columns.push(Some(name));
+                    origins.push(None);
+                }
+                continue;
+            }
             columns.push(output_name(target, value));
             origins.push(self.origin(value));
         }
         Ok(Targets { names: columns, origins, open })
+    }
+
+    /// The names of what `(value).*` stands for.
+    fn expanded(&self, value: &Node) -> Option<Vec<String>> {
+        match value {
+            Node::AIndirection(of) if of.indirection.len() == 1 => self.fields(names::inner(&of.arg)?),
+            _ => None,
+        }
     }
 
     /// `*` and `name.*`; whether they stand for more than is known.
@@ -245,16 +268,10 @@ impl<'a> Builder<'a> {
     ) -> bool {
         let Some((_, qualifier)) = fields.split_last() else { return true };
         let Some(qualifier) = names::strings(qualifier) else { return true };
-        let mut open = false;
-        let mut shown = Vec::new();
-        match qualifier.as_slice() {
+        let (shown, open) = match qualifier.as_slice() {
             [] => {
                 let Some(scope) = self.scopes.last() else { return true };
-                open |= scope.uncertain;
-                for item in scope.items.iter().filter(|item| item.bare) {
-                    open |= item.open;
-                    shown.extend(item.shown(true));
-                }
+                scope::shown(scope.items.iter(), scope.uncertain)
             }
             [.., name] => {
                 let schema = qualifier.len().checked_sub(2).and_then(|at| qualifier.get(at)).copied();
@@ -263,10 +280,9 @@ impl<'a> Builder<'a> {
                 else {
                     return true;
                 };
-                open |= item.open;
-                shown = item.shown(false);
+                (item.shown(false), item.open)
             }
-        }
+        };
         for (name, place) in shown {
             columns.push(name);
             origins.push(self.place_term(place).map(Origin::Column));
@@ -309,6 +325,7 @@ impl<'a> Builder<'a> {
         let owner = self.owner()?;
         let mut parts = Parts::default();
         let mut rows = Vec::new();
+        let width = values_width(&select.values_lists)?;
         for row in &select.values_lists {
             let Some(Node::List(row)) = &row.node else { continue };
             for value in row.items.iter().filter_map(|node| node.node.as_ref()) {
@@ -318,7 +335,8 @@ impl<'a> Builder<'a> {
         }
         self.tail(select, &mut parts)?;
         let mut query = Query::new(owner, Body::Values(Parts::default()));
-        for at in 0..rows.first().map_or(0, |row| row.len()) {
+        query.open = width.is_none();
+        for at in 0..width.unwrap_or(0) {
             let origin = self.values_column(&rows, at);
             let (_, term) = self.output(&mut query, origin);
             query.columns.push(OutputColumn { name: Some(format!("column{}", at + 1)), term });
@@ -416,12 +434,37 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// How many values each row of VALUES has; `None` where `(value).*` stands for as many as the value's type has fields.
+///
+/// # Errors
+/// They have not all the same number, which a server says.
+pub fn values_width(lists: &[Wrapped]) -> Result<Option<usize>, Stop> {
+    let rows = || {
+        lists.iter().filter_map(|row| match &row.node {
+            Some(Node::List(row)) => Some(&row.items),
+            _ => None,
+        })
+    };
+    if rows().flatten().filter_map(|item| item.node.as_ref()).any(is_expanded) {
+        return Ok(None);
+    }
+    let width = rows().next().map_or(0, Vec::len);
+    if rows().all(|row| row.len() == width) { Ok(Some(width)) } else { Err(Stop::Fails) }
+}
+
+/// Whether it is `value.*` or `(value).*`.
+pub fn is_expanded(value: &Node) -> bool {
+    let last = match value {
+        Node::ColumnRef(column) => column.fields.last(),
+        Node::AIndirection(of) => of.indirection.last(),
+        _ => None,
+    };
+    matches!(last.and_then(|node| node.node.as_ref()), Some(Node::AStar(_)))
+}
+
 fn plain_target(target: &Wrapped) -> Option<&ResTarget> {
     let Some(Node::ResTarget(target)) = &target.node else { return None };
-    match names::inner(&target.val)? {
-        Node::ColumnRef(column) if column.fields.iter().any(|node| matches!(node.node, Some(Node::AStar(_)))) => None,
-        _ => Some(target),
-    }
+    if is_expanded(names::inner(&target.val)?) { None } else { Some(target) }
 }
 
 /// The name of an output column, where it is written or that of a column (FigureColname, parse_target.c).

@@ -98,7 +98,9 @@ pub fn rows(node: &Node, text: Option<&str>, context: &Context<'_>) -> Result<Ro
         Node::SelectStmt(select) => {
             let route = builder.select(select).and_then(|query| builder.finish(Some(&query)));
             // What writes cannot be taken apart.
-            if builder.writes.is_empty() { gather::instead(route, select, context) } else { route }
+            let mut ctes = select.with_clause.iter().flat_map(|with| &with.ctes);
+            let writes = !builder.writes.is_empty() || ctes.any(gather::writes_in_with);
+            if writes { route } else { gather::instead(route, select, context) }
         }
         _ => {
             let route = builder.write(node).and_then(|()| builder.finish(None));

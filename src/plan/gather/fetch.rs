@@ -248,6 +248,7 @@ fn later(node: Node, sources: &[Source], context: &Context<'_>) -> Option<Source
     }
     let mut builder = Builder::new(context);
     builder.text = Some(&text);
+    builder.putting = true;
     builder.write(node).ok()?;
     if let Some(returned) = builder.returned.take().filter(|returned| !returned.open) {
         let named = |(name, _): (Option<String>, _)| name.unwrap_or_else(|| "?column?".to_owned());
@@ -356,6 +357,7 @@ fn apart(text: &str, written: &mut Vec<Arc<Relation>>, context: &Context<'_>) ->
     let Some(node) = script.statements.first().and_then(sql::Statement::node) else { return false };
     let mut builder = Builder::new(context);
     builder.text = Some(text);
+    builder.putting = true;
     let mut target = None;
     let built = match node {
         Node::SelectStmt(select) => builder.select(select).map(|_| ()),

@@ -147,9 +147,10 @@ pub fn query(select: &SelectStmt) -> Option<Vec<SettingName>> {
 }
 
 /// `SELECT set_config(name, 'value', false) FROM pg_settings WHERE name = 'known'`, as pg_dump asks it: a setting that not all versions have.
+/// pgAdmin gives the name twice, and reads `pg_show_all_settings()` in its place.
 fn if_known(select: &SelectStmt) -> Option<SettingName> {
     let ([from], [target]) = (select.from_clause.as_slice(), select.target_list.as_slice()) else { return None };
-    let (Some(Node::RangeVar(from)), Some(Node::ResTarget(target))) = (&from.node, &target.node) else { return None };
+    let Some(Node::ResTarget(target)) = &target.node else { return None };
     let (Node::AExpr(condition), Node::FuncCall(call)) =
         (names::inner(&select.where_clause)?, names::inner(&target.val)?)
     else {
@@ -160,12 +161,11 @@ fn if_known(select: &SelectStmt) -> Option<SettingName> {
     else {
         return None;
     };
-    let view = from.relname == "pg_settings" && matches!(from.schemaname.as_str(), "" | "pg_catalog");
     let is_name = |node: &Node| matches!(node, Node::ColumnRef(column) if names::strings(&column.fields).as_deref() == Some(&["name"]));
     // Not IS DISTINCT FROM, ANY and the like, which have the same name.
     let equal = condition.kind() == AExprKind::AexprOp
         && matches!(names::strings(&condition.name).as_deref(), Some(["="] | ["pg_catalog", "="]));
-    if !view || from.alias.is_some() || !is_plain(value) || !is_name(of.node.as_ref()?) || !equal {
+    if !are_settings(from.node.as_ref()?) || !is_plain(value) || !equal {
         return None;
     }
     let alone = SelectStmt { limit_option: 0, op: 0, ..SelectStmt::default() };
@@ -177,9 +177,39 @@ fn if_known(select: &SelectStmt) -> Option<SettingName> {
         op: 0,
         ..select.clone()
     };
-    let name = names::string_constant(names::inner(&condition.rexpr)?)?.to_ascii_lowercase();
+    let name = names::string_constant(names::inner(&condition.rexpr)?)?;
+    let of = of.node.as_ref()?;
+    let same = is_name(of) || names::string_constant(of) == Some(name);
     let plain = rest == alone && select.op() == SetOperation::SetopNone && is_name(names::inner(&condition.lexpr)?);
-    plain.then_some(SettingName { name, value: None, local: boolean(&names::value_text(local.node.as_ref()?)?)? })
+    (plain && same).then_some(SettingName {
+        name: name.to_ascii_lowercase(),
+        value: None,
+        local: boolean(&names::value_text(local.node.as_ref()?)?)?,
+    })
+}
+
+/// Whether a FROM item has a row for each setting: `pg_settings`, or the function behind it.
+fn are_settings(item: &Node) -> bool {
+    match item {
+        Node::RangeVar(view) => {
+            view.relname == "pg_settings"
+                && matches!(view.schemaname.as_str(), "" | "pg_catalog")
+                && view.alias.is_none()
+        }
+        Node::RangeFunction(range) => {
+            let [only] = range.functions.as_slice() else { return false };
+            let Some(Node::List(pair)) = &only.node else { return false };
+            let Some(Node::FuncCall(call)) = pair.items.first().and_then(|node| node.node.as_ref()) else {
+                return false;
+            };
+            range.alias.is_none()
+                && !range.ordinality
+                && range.coldeflist.is_empty()
+                && call.args.is_empty()
+                && matches!(names::qualified(&call.funcname), Some((None | Some("pg_catalog"), "pg_show_all_settings")))
+        }
+        _ => false,
+    }
 }
 
 /// What a call of `set_config` (one) or `current_setting` (none) sets; `None` for another function.

@@ -8,6 +8,7 @@ use crate::catalog::Relation;
 use crate::plan::builder::{Builder, Returned, WriteBody, WriteVerb};
 use crate::plan::ir::{LeafId, Level, Parts, Stop};
 use crate::plan::scope::{Columns, Item, Scope};
+use crate::plan::select;
 use crate::sql::{Node, names};
 
 impl<'a> Builder<'a> {
@@ -68,6 +69,10 @@ impl<'a> Builder<'a> {
         let mut returned = Returned::default();
         for node in &clause.exprs {
             let Some(Node::ResTarget(shown)) = &node.node else { continue };
+            if matches!(names::inner(&shown.val), Some(value @ Node::AIndirection(_)) if select::is_expanded(value)) {
+                returned.open = true;
+                return returned;
+            }
             let fields = match names::inner(&shown.val) {
                 Some(Node::ColumnRef(column)) => column.fields.as_slice(),
                 _ => &[],

@@ -12,7 +12,7 @@ use crate::plan::finish::expressions;
 use crate::plan::function::Call;
 use crate::plan::ir::{LeafId, Level, Parts, Stop};
 use crate::plan::key::{self, Class, oid};
-use crate::plan::{KeySource, Refusal};
+use crate::plan::{KeySource, Refusal, select};
 use crate::sql::{Node, names, walk};
 
 impl<'a> Builder<'a> {
@@ -63,6 +63,18 @@ impl<'a> Builder<'a> {
     ) -> Result<WriteBody, Stop> {
         let mut parts = Parts::default();
         let mut keys = Vec::new();
+        let width = select::values_width(&select.values_lists)?;
+        if width.is_none() && (key.is_some() || relation.kind == RelationKind::Reference) {
+            return Err(Refusal::unsupported(format!(
+                "the columns of a row value in VALUES, (value).*, are not supported for \"{}\"",
+                relation.name
+            ))
+            .hint("Name the fields one by one: (value).field.")
+            .into());
+        }
+        if width.is_some_and(|width| width > columns.len()) {
+            return Err(Stop::Fails);
+        }
         for (number, row) in select.values_lists.iter().enumerate() {
             let Some(Node::List(row)) = &row.node else { continue };
             let mut given = Vec::new();
@@ -217,6 +229,9 @@ impl<'a> Builder<'a> {
         key: Option<(usize, KeyType)>,
     ) -> Result<WriteBody, Stop> {
         let query = self.query(source)?;
+        if self.putting {
+            return Ok(WriteBody::Select { query: Box::new(query), extra: Level::default(), key: None });
+        }
         let width = if query.open { columns.len() } else { query.columns.len().min(columns.len()) };
         let given = columns.get(..width).unwrap_or_default();
         self.check_omitted(relation, given)?;

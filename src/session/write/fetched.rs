@@ -2,6 +2,7 @@
 //! that this makes is planned anew. All of it is one transaction. In READ COMMITTED each part sees what is committed when it begins, as
 //! several statements would; in REPEATABLE READ all see one snapshot.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -19,7 +20,7 @@ use crate::session::gather::described::Wire;
 use crate::session::gather::run::{Gathering, Run};
 use crate::session::life::{Ended, Session};
 use crate::wire::embedded::FIRST_NORMAL_OID;
-use crate::wire::fields::{tag, tag_rows};
+use crate::wire::fields::{tag, tag_rows, text_row};
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
@@ -218,6 +219,24 @@ impl Session {
             }
             self.show_columns(&runnable.text, given, &mut rows).await?;
         }
+        if let Destination::Gather(gather) = &runnable.destination
+            && let Some(put) = gather.put()
+        {
+            let described = self.described(&runnable.text, given.types(), gather, Wire::Simple).await?;
+            let gathering = Gathering { described, parameters: given.parameters(), result_formats: Vec::new() };
+            let mut returned = Returned::Kept(VecDeque::new());
+            let end = self.put_rows(&gathering, put, false, &mut returned).await?;
+            rows.changed = changed(&end);
+            if let Returned::Kept(kept) = &returned {
+                let kept: Vec<Values> = kept.iter().map(|row| text_row(row)).collect();
+                rows.take(&kept);
+            }
+            return Ok(rows);
+        }
+        if let Destination::All { takes_turn } = &runnable.destination {
+            self.write_everywhere(&runnable.text, *takes_turn, given, &mut rows).await?;
+            return Ok(rows);
+        }
         if let (Destination::Stepwise, Target::Moved(moving)) = (&runnable.destination, &runnable.route.target) {
             let (moved, changed) = self.moved_rows(moving, given).await?;
             rows.changed = changed;
@@ -234,6 +253,35 @@ impl Session {
         rows.changed = if runnable.route.access == Access::Write { changed } else { 0 };
         rows.take(&harvested);
         Ok(rows)
+    }
+
+    /// Runs a write of a reference table on every shard, the first one first. Its rows are the first one's: they are the same on all.
+    async fn write_everywhere(
+        &mut self,
+        text: &[u8],
+        takes_turn: bool,
+        given: Given<'_>,
+        rows: &mut Rows,
+    ) -> Result<(), Failure> {
+        self.enlist_all().await?;
+        self.note_write_everywhere().await?;
+        let count = self.link.servers.len();
+        for part in [0..count.min(1), 1..count] {
+            for at in part.clone().filter(|_| takes_turn) {
+                self.send_turn(at);
+            }
+            // What that answers is no row of the write's.
+            self.harvest(too_much).await?;
+            for at in part.clone() {
+                self.send_step(at, text, given, RowFormats::Text);
+            }
+            let (harvested, changed) = self.harvest_counted(too_much).await?;
+            if part.start == 0 {
+                rows.changed = changed;
+                rows.take(&harvested);
+            }
+        }
+        Ok(())
     }
 
     /// Has a server say which columns a statement returns.

@@ -8,18 +8,8 @@ use super::item::{Column, Item, Level};
 use super::query::{Namer, Output, Unsure, given, retyped};
 use crate::catalog::Relation;
 use crate::plan::gather::{condition, node};
+use crate::plan::returns::Known;
 use crate::sql::{Node, names};
-
-/// Functions in FROM that return one column, named as the item.
-const SCALAR_SETS: [&str; 7] = [
-    "generate_series",
-    "generate_subscripts",
-    "unnest",
-    "regexp_split_to_table",
-    "string_to_table",
-    "json_object_keys",
-    "jsonb_object_keys",
-];
 
 impl Namer<'_> {
     pub fn item(&mut self, item: &mut Node) -> Result<(), Unsure> {
@@ -99,6 +89,9 @@ impl Namer<'_> {
         let Some(Node::List(pair)) = &mut entry.node else { return Err(Unsure) };
         let Some(call) = pair.items.first_mut().and_then(|node| node.node.as_mut()) else { return Err(Unsure) };
         self.expression(call)?;
+        let alias = item.alias.as_ref().map(|alias| alias.aliasname.as_str()).filter(|name| !name.is_empty());
+        let known = Known { type_of: &|node| self.known.type_of(node), qualified: true };
+        let returned = self.builder.returned_by(call, alias, known);
         let Node::FuncCall(call) = call else { return Err(Unsure) };
         let (_, function) = names::qualified(&call.funcname).ok_or(Unsure)?;
         let function = function.to_owned();
@@ -111,20 +104,25 @@ impl Namer<'_> {
         });
         columns.extend(defined);
         let mut open = item.coldeflist.is_empty();
-        if SCALAR_SETS.contains(&function.as_str()) && (function != "unnest" || call.args.len() == 1) {
+        if let Some(mut names) = returned.filter(|_| open) {
             open = false;
-            if columns.is_empty() {
-                columns.push(shown.clone());
-                written.colnames.push(node::name(&shown));
+            if item.ordinality {
+                names.push("ordinality".to_owned());
             }
-            if item.ordinality && columns.len() == 1 {
-                columns.push("ordinality".to_owned());
-            }
+            columns.extend(names.into_iter().skip(columns.len()));
+        }
+        // Several may have one name, as those of unnest have.
+        let own = if open { columns.clone() } else { distinct(&columns) };
+        if item.coldeflist.is_empty() && !open {
+            written.colnames = own.iter().map(|name| node::name(name)).collect();
         }
         let alias = self.known.fresh(&shown);
         written.aliasname.clone_from(&alias);
-        let columns = columns.into_iter().map(|name| (name, None)).collect();
-        self.add(Some(shown), &alias, columns, open, None);
+        self.add(Some(shown), &alias, own.into_iter().map(|name| (name, None)).collect(), open, None);
+        let added = self.levels.last_mut().and_then(|level| level.items.last_mut());
+        for (column, name) in added.into_iter().flat_map(|item| &mut item.columns).zip(columns) {
+            column.name = name;
+        }
         Ok(())
     }
 
@@ -143,7 +141,7 @@ impl Namer<'_> {
         }
         self.using(join, start, middle)?;
         if let Some(alias) = join.alias.take() {
-            self.alias_join(&alias, start);
+            self.alias_join(&alias, start)?;
         }
         Ok(())
     }
@@ -209,16 +207,35 @@ impl Namer<'_> {
     }
 
     /// `(a JOIN b ...) AS name (columns)` hides the names inside.
-    fn alias_join(&mut self, alias: &Alias, start: usize) {
-        let Some(level) = self.levels.last_mut() else { return };
+    fn alias_join(&mut self, alias: &Alias, start: usize) -> Result<(), Unsure> {
+        let level = self.levels.last_mut().ok_or(Unsure)?;
         let items = level.items.split_off(start.min(level.items.len()));
         let mut columns: Vec<Column> = items.iter().flat_map(Item::visible).cloned().collect();
         for (column, name) in columns.iter_mut().zip(given(&alias.colnames)) {
             column.name = name;
         }
         let open = items.iter().any(|item| item.open);
+        // Which column gets which name is not certain.
+        if open && !alias.colnames.is_empty() {
+            return Err(Unsure);
+        }
         let name = Some(alias.aliasname.clone());
         let alias = String::new();
         level.items.push(Item { name, alias, columns, merged: Vec::new(), bare: true, open, row: None });
+        Ok(())
     }
+}
+
+/// The names, those that are there already with a number.
+fn distinct(names: &[String]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::with_capacity(names.len());
+    for name in names {
+        let (mut own, mut count) = (name.clone(), 1);
+        while found.contains(&own) || (count > 1 && names.contains(&own)) {
+            count += 1;
+            own = format!("{name}_{count}");
+        }
+        found.push(own);
+    }
+    found
 }
