@@ -110,7 +110,37 @@ async fn a_cluster_is_fine_after_init_and_not_before() {
     assert!(fine.contains(&"map: version 1, all buckets owned: s0 2048, s1 2048".to_owned()), "{after}");
     assert!(fine.contains(&"shard s1: its schema is that of shard s0".to_owned()), "{after}");
     assert!(fine.contains(&"tables: 1 sharded, 0 reference, 1 home".to_owned()), "{after}");
+    assert!(fine.contains(&"constraints: 1 that the shards keep for the whole".to_owned()), "{after}");
     assert!(after.to_string().ends_with("0 errors, 3 warnings"), "{after}");
+}
+
+#[tokio::test]
+async fn constraints_that_each_shard_keeps_for_itself_are_told() {
+    let server = Postgres::start(&[]);
+    let directory = tempfile::tempdir().unwrap();
+    let config = two_shards(&server, directory.path()).await;
+    init(&config).await.unwrap();
+    for name in ["s0", "s1"] {
+        let tables = "CREATE UNIQUE INDEX noted_once ON orders (note);
+            CREATE TABLE lines (customer_id bigint, id bigint, UNIQUE (customer_id, id),
+                FOREIGN KEY (customer_id, id) REFERENCES orders ON DELETE SET NULL, UNIQUE (id));
+            CREATE TABLE marks (customer_id bigint, id bigint, FOREIGN KEY (customer_id, id) REFERENCES orders ON DELETE CASCADE)";
+        server.connect(name).await.batch_execute(tables).await.unwrap();
+    }
+    let report = check(&config).await;
+    let warnings: Vec<String> =
+        said(&report, Severity::Warning).into_iter().filter(|warning| warning.contains("each shard's own")).collect();
+    let expected = [
+        ("lines", "constraint lines_customer_id_id_fkey", "ON DELETE would change the sharding key"),
+        ("lines", "constraint lines_id_key", "without its sharding key"),
+        ("orders", "index noted_once", "without its sharding key"),
+    ];
+    assert_eq!(warnings.len(), expected.len(), "{report}");
+    for (warning, (table, constraint, why)) in warnings.iter().zip(expected) {
+        assert!(warning.starts_with(&format!("table public.{table}: {constraint} is each shard's own: ")), "{warning}");
+        assert!(warning.contains(why), "{warning}");
+    }
+    assert!(said(&report, Severity::Fine).contains(&"constraints: 3 that the shards keep for the whole".to_owned()));
 }
 
 #[tokio::test]

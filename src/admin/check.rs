@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::admin::commits;
+use crate::admin::constraints::check_constraints;
 use crate::admin::placement;
 use crate::admin::probe::probe;
 use crate::admin::report::Report;
@@ -205,6 +206,7 @@ async fn check_tables(config: &Config, client: &Client, report: &mut Report) {
             RelationKind::System | RelationKind::View { .. } | RelationKind::Sequence => {}
         }
     }
+    check_constraints(client, &catalog, &rules, report).await;
     let [sharded, reference, home] = kinds;
     report.fine("tables", format!("{sharded} sharded, {reference} reference, {home} home"));
     for name in config.tables.keys().filter(|name| !is_table(&catalog, name)) {

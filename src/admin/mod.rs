@@ -11,6 +11,7 @@ mod placement;
 mod schema;
 mod probe;
 mod sequences;
+mod constraints;
 pub mod init;
 mod commits;
 pub mod check;
