@@ -18,6 +18,8 @@ mod watch;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::wire::reply::ColumnName;
+
 pub use load::{LoadError, block_questions, load, seen_in_block};
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
 pub use routines::{Language, Parameter, Routine};
@@ -102,6 +104,13 @@ pub struct Relation {
     pub guarded: bool,
     /// Of a materialized view that was made through the gateway: its definition, every name schema-qualified.
     pub materialized: Option<String>,
+}
+
+impl Relation {
+    /// One of its columns, for messages.
+    pub fn column_name(&self, column: &str) -> ColumnName {
+        ColumnName { schema: self.schema.clone(), table: self.name.clone(), column: column.to_owned() }
+    }
 }
 
 /// What triggers that touch nothing but the row make of it.

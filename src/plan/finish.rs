@@ -111,7 +111,7 @@ impl Builder<'_> {
             proof.reference |= leaf.relation.kind == RelationKind::Reference;
             let Some((_, key_type)) = leaf.key else { continue };
             let inserted = self.writes.iter().any(|write| write.verb == WriteVerb::Insert && write.target.0 == at);
-            let null = if inserted { NullKey::Refused } else { NullKey::Nothing };
+            let null = if inserted { NullKey::refused(&leaf.relation) } else { NullKey::Nothing };
             match stored.or(found.flatten()) {
                 Some(sources) => {
                     let sources = sources.into_iter().map(|source| self.with_type(source)).collect();
@@ -130,7 +130,7 @@ impl Builder<'_> {
                     Some(sources) => {
                         let sources = sources.into_iter().map(|source| self.with_type(source)).collect();
                         let relation = leaf.relation.name.clone();
-                        proof.pins.push(Pin { relation, key_type, sources, null: NullKey::Refused });
+                        proof.pins.push(Pin { relation, key_type, sources, null: NullKey::refused(&leaf.relation) });
                     }
                     None => proof.unpinned.push(write.target),
                 }

@@ -47,7 +47,7 @@ impl LiteralKey {
         }
         match pin.null {
             NullKey::Nothing => Some(key),
-            NullKey::Refused => key::stored(key, pin.key_type),
+            NullKey::Refused(_) => key::stored(key, pin.key_type),
         }
     }
 }

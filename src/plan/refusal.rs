@@ -1,5 +1,7 @@
 //! Refusals: why a statement is not run, and what would make it possible.
 
+use crate::wire::reply::ColumnName;
+
 /// Why a statement is not run, and what would make it possible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -9,12 +11,14 @@ pub struct Refusal {
     pub reason: String,
     /// What to do instead.
     pub hint: Option<String>,
+    /// The column that it is about.
+    pub column: Option<Box<ColumnName>>,
 }
 
 impl Refusal {
     /// `0A000`, feature_not_supported.
     pub fn unsupported(reason: impl Into<String>) -> Refusal {
-        Refusal { sqlstate: "0A000", reason: reason.into(), hint: None }
+        Refusal { sqlstate: "0A000", reason: reason.into(), hint: None, column: None }
     }
 
     /// The same with a hint.
@@ -30,6 +34,7 @@ impl Refusal {
             sqlstate: "54001",
             reason: "statement is nested too deeply to be analysed".to_owned(),
             hint: Some("Split it, or write long chains of operators as lists (IN, ANY, concat).".to_owned()),
+            column: None,
         }
     }
 }

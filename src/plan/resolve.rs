@@ -8,6 +8,7 @@ use super::{
     Target, When,
 };
 use crate::catalog::Oid;
+use crate::wire::reply::ColumnName;
 
 /// What a key source gives.
 enum Value {
@@ -280,7 +281,7 @@ fn scalar(pin: &Pin, utf8: bool, type_oid: Oid, argument: Argument<'_>) -> Value
 fn stored(pin: &Pin, key: Option<Key>) -> Option<Key> {
     match pin.null {
         NullKey::Nothing => key,
-        NullKey::Refused => key.and_then(|key| key::stored(key, pin.key_type)),
+        NullKey::Refused(_) => key.and_then(|key| key::stored(key, pin.key_type)),
     }
 }
 
@@ -306,6 +307,10 @@ fn null_key(pin: &Pin) -> Refusal {
         sqlstate: "23502",
         reason: format!("null value in the sharding key of relation \"{}\"", pin.relation),
         hint: Some("The key decides on which shard a row lives; give it a value.".to_owned()),
+        column: match &pin.null {
+            NullKey::Refused(column) => Some(Box::new(ColumnName::clone(column))),
+            NullKey::Nothing => None,
+        },
     }
 }
 
@@ -420,7 +425,7 @@ mod tests {
         let null = Values(vec![Argument::Null], vec![]);
         let compared = route(KeyType::Integer, NullKey::Nothing, parameter(None));
         assert_eq!(compared.resolve(&Even(4), HOME, &null).unwrap(), Destination::One(HOME));
-        let stored = route(KeyType::Integer, NullKey::Refused, parameter(None));
+        let stored = route(KeyType::Integer, NullKey::Refused(std::sync::Arc::default()), parameter(None));
         assert_eq!(stored.resolve(&Even(4), HOME, &null).unwrap_err().sqlstate, "23502");
     }
 

@@ -7,8 +7,9 @@ use shardmap::{Bucket, Key, ShardId};
 use super::rewrite::{Computed, Split};
 use super::write::moving::Move;
 use super::{Fetched, Gather, LiteralKey, Refusal};
-use crate::catalog::{KeyType, Oid};
+use crate::catalog::{KeyType, Oid, Relation, RelationKind};
 use crate::sql::lift::LiteralKind;
+use crate::wire::reply::ColumnName;
 
 /// Where a row-returning or row-changing statement runs.
 #[derive(Clone, Debug)]
@@ -123,12 +124,23 @@ pub struct Pin {
 }
 
 /// What a NULL key value means for a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NullKey {
     /// A comparison: no row qualifies.
     Nothing,
-    /// A row to be stored: refused (23502).
-    Refused,
+    /// A row to be stored: refused (23502), with the key's name.
+    Refused(Arc<ColumnName>),
+}
+
+impl NullKey {
+    /// For a row to be stored in a sharded table.
+    pub fn refused(relation: &Relation) -> NullKey {
+        let key = match relation.kind {
+            RelationKind::Sharded { key, .. } => relation.columns.get(key),
+            _ => None,
+        };
+        NullKey::Refused(Arc::new(relation.column_name(key.map_or("", |column| &column.name))))
+    }
 }
 
 /// Where a key value comes from.

@@ -30,11 +30,7 @@ impl From<Report> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         metrics::counter!("pgbraid_refusals_total").increment(1);
-        let report = Report::error(refusal.sqlstate, refusal.reason);
-        match refusal.hint {
-            Some(hint) => report.with_hint(hint).into(),
-            None => report.into(),
-        }
+        Report { hint: refusal.hint, column: refusal.column, ..Report::error(refusal.sqlstate, refusal.reason) }.into()
     }
 }
 

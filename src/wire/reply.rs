@@ -31,6 +31,17 @@ impl Severity {
     }
 }
 
+/// Of which column a report is. Drivers map it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnName {
+    /// Field `s`; empty where it is not known.
+    pub schema: String,
+    /// Field `t`.
+    pub table: String,
+    /// Field `c`.
+    pub column: String,
+}
+
 /// An error or notice of the gateway's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -46,6 +57,8 @@ pub struct Report {
     pub hint: Option<String>,
     /// Field `W`.
     pub context: Option<String>,
+    /// Fields `s`, `t` and `c`.
+    pub column: Option<Box<ColumnName>>,
     /// Field `R`: PostgreSQL's function, where drivers look at it (pgjdbc at `RevalidateCachedQuery`).
     pub routine: Option<&'static str>,
 }
@@ -74,6 +87,7 @@ impl Report {
             detail: None,
             hint: None,
             context: None,
+            column: None,
             routine: None,
         }
     }
@@ -90,6 +104,13 @@ impl Report {
         self
     }
 
+    /// Of a column.
+    #[must_use]
+    pub fn with_column(mut self, column: ColumnName) -> Self {
+        self.column = Some(Box::new(column));
+        self
+    }
+
     /// Appends it as ErrorResponse or NoticeResponse.
     pub fn write(&self, out: &mut BytesMut) {
         let word = self.severity.word().to_owned();
@@ -98,6 +119,10 @@ impl Report {
         fields.extend(self.detail.as_deref().map(|text| (b'D', clean(text))));
         fields.extend(self.hint.as_deref().map(|text| (b'H', clean(text))));
         fields.extend(self.context.as_deref().map(|text| (b'W', clean(text))));
+        if let Some(of) = &self.column {
+            let named = [(b's', clean(&of.schema)), (b't', clean(&of.table)), (b'c', clean(&of.column))];
+            fields.extend(named.into_iter().filter(|(_, name)| !name.is_empty()));
+        }
         fields.extend(self.routine.map(|text| (b'R', text.to_owned())));
         match self.severity {
             Severity::Error | Severity::Fatal => encode(&ErrorResponse::new(fields), out),

@@ -80,7 +80,7 @@ pub const CONFIG: &str = "[tables.countries]\nkind = \"reference\"\n[tables.prod
 pub fn make(client: &mut Client, schema: &[String]) {
     let leftovers = client.rows(
         "SELECT format('DROP %s IF EXISTS %s CASCADE', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, \
-         oid::regclass) FROM pg_class WHERE relkind IN ('r', 'v', 'S') AND relnamespace = 'public'::regnamespace \
+         oid::regclass) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'S') AND relnamespace = 'public'::regnamespace \
          ORDER BY relkind = 'S', oid",
     );
     leftovers.into_iter().flatten().flatten().for_each(|statement| client.run(&statement));

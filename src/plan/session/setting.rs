@@ -73,7 +73,12 @@ pub fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal> {
     };
     if let Some(values) = invalid {
         let reason = format!("invalid value for parameter \"{name}\"");
-        return Err(Refusal { sqlstate: "22023", reason, hint: Some(format!("Available values: {values}.")) });
+        return Err(Refusal {
+            sqlstate: "22023",
+            reason,
+            hint: Some(format!("Available values: {values}.")),
+            column: None,
+        });
     }
     match ONLY_VALUES.iter().find(|(known, _, _)| *known == name) {
         // What is no boolean, a server refuses.

@@ -350,6 +350,7 @@ pub fn key_left_out(relation: &Relation, column: &Column) -> Refusal {
             column.name, relation.name
         ),
         hint: Some("The key decides on which shard a row lives; give it a value.".to_owned()),
+        column: (column.default == ColumnDefault::None).then(|| Box::new(relation.column_name(&column.name))),
     }
 }
 
@@ -357,7 +358,7 @@ pub fn key_left_out(relation: &Relation, column: &Column) -> Refusal {
 fn too_long(column: &Column) -> Refusal {
     let (kind, max) =
         (if column.type_oid == oid::BPCHAR { "character" } else { "character varying" }, column.typmod - 4);
-    Refusal { sqlstate: "22001", reason: format!("value too long for type {kind}({max})"), hint: None }
+    Refusal { sqlstate: "22001", reason: format!("value too long for type {kind}({max})"), hint: None, column: None }
 }
 
 #[cfg(test)]

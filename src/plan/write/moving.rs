@@ -7,6 +7,7 @@ use crate::plan::ir::Stop;
 use crate::plan::key::Class;
 use crate::plan::{Computed, KeySource, Keyed, NullKey, Pin, Refusal, Several, Target, When};
 use crate::sql::{Node, names};
+use crate::wire::reply::ColumnName;
 
 /// An UPDATE that may move rows to other shards, as the DELETE that gives the changed rows and the INSERT that stores them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +32,8 @@ pub struct Move {
     pub key_type: KeyType,
     /// A row without a key is refused by any shard.
     pub key_not_null: bool,
-    /// The relation, for messages.
-    pub relation: String,
     /// The key's column, for messages.
-    pub column: String,
+    pub column: ColumnName,
 }
 
 /// What the builder notes of a SET of the key.
@@ -115,7 +114,7 @@ impl<'a> Builder<'a> {
         let stays = match (&found, source) {
             (Target::Keyed(keyed), Some(source)) => {
                 let sources = vec![source];
-                let new = Pin { relation: relation.name.clone(), key_type, sources, null: NullKey::Refused };
+                let new = Pin { relation: relation.name.clone(), key_type, sources, null: NullKey::refused(relation) };
                 let pins = keyed.pins.iter().cloned().chain([new]).collect();
                 Some(Box::new(Target::Keyed(Keyed { pins, several: Several::Scatter, ..keyed.clone() })))
             }
@@ -143,8 +142,7 @@ impl<'a> Builder<'a> {
             key: texts.key,
             key_type,
             key_not_null: relation.primary_key.contains(&column),
-            relation: relation.name.clone(),
-            column,
+            column: relation.column_name(&column),
         })))
     }
 }

@@ -12,6 +12,7 @@ use crate::plan::ir::Stop;
 use crate::plan::rewrite::quoted;
 use crate::plan::{Access, Context, Gather, Route};
 use crate::sql::{self, Node, clock, edit, names, tokens};
+use crate::wire::reply::ColumnName;
 
 /// What becomes of the rows of a [`Gather`] that are not the client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub enum Store {
         /// How it is hashed.
         key_type: KeyType,
         /// Its name, for messages.
-        column: String,
+        column: ColumnName,
     },
     /// To every shard.
     Reference,
@@ -99,7 +100,7 @@ fn planned(insert: &InsertStmt, context: &Context<'_>) -> Result<Option<Gather>,
     let store = match relation.kind {
         RelationKind::Sharded { key, key_type } => {
             let Some(place) = order.iter().position(|at| *at == key) else { return Ok(None) };
-            let column = relation.columns.get(key).map(|column| column.name.clone()).unwrap_or_default();
+            let column = relation.columns.get(key).map(|column| relation.column_name(&column.name)).unwrap_or_default();
             Store::Sharded { key: place, key_type, column }
         }
         RelationKind::Reference => Store::Reference,

@@ -9,7 +9,7 @@ use crate::session::gather::described::Wire;
 use crate::session::gather::run::Gathering;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
-use crate::wire::reply::{self, Report};
+use crate::wire::reply::{self, ColumnName, Report};
 
 impl Session {
     /// Such a statement in the simple protocol.
@@ -71,6 +71,8 @@ impl Session {
         let store = match rules.kind(&make.schema, &make.name, &columns) {
             RelationKind::Sharded { key, key_type } => {
                 let column = columns.get(key).map(|column| column.name.clone()).unwrap_or_default();
+                // In which schema it will be PostgreSQL says.
+                let column = ColumnName { schema: String::new(), table: make.name.clone(), column };
                 Store::Sharded { key, key_type, column }
             }
             RelationKind::Reference => Store::Reference,

@@ -27,7 +27,7 @@ use crate::session::life::{Ended, Session};
 use crate::txn::pause::{Point, pause};
 use crate::wire::copy::{Field, Splitter};
 use crate::wire::frontend::Execute;
-use crate::wire::reply::{self, Report};
+use crate::wire::reply::{self, ColumnName, Report};
 
 use crate::session::gather::described::Wire;
 
@@ -337,14 +337,20 @@ fn too_much(bytes_max: usize) -> Report {
 }
 
 /// *Source*: execMain.c, ExecConstraints.
-fn without_key(put: &Put) -> Report {
-    let column = match &put.store {
-        Store::Sharded { column, .. } => column.as_str(),
-        Store::Reference | Store::Home => "",
-    };
+pub fn null_in(of: ColumnName) -> Report {
     let text =
-        format!("null value in column \"{column}\" of relation \"{}\" violates not-null constraint", put.relation);
-    Report::error("23502", text).with_detail("It is the sharding key, which says on which shard a row lives.")
+        format!("null value in column \"{}\" of relation \"{}\" violates not-null constraint", of.column, of.table);
+    Report::error("23502", text)
+        .with_detail("It is the sharding key, which says on which shard a row lives.")
+        .with_column(of)
+}
+
+fn without_key(put: &Put) -> Report {
+    let of = match &put.store {
+        Store::Sharded { column, .. } => column.clone(),
+        Store::Reference | Store::Home => ColumnName { table: put.relation.clone(), ..ColumnName::default() },
+    };
+    null_in(of)
 }
 
 /// What a COPY says of a row that has no shard, in the words of INSERT.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 use shardmap::ShardId;
 
+use super::insert_select::null_in;
 use super::returned::Returned;
 use super::stepwise::{Given, RowFormats};
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
@@ -126,15 +127,7 @@ impl Session {
             // Source: execMain.c, ExecConstraints.
             // The shard refuses it, in PostgreSQL's words.
             KeyDecode::Null if moving.key_not_null => Ok(self.default_shard),
-            KeyDecode::Null => Err(Report::error(
-                "23502",
-                format!(
-                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                    moving.column, moving.relation
-                ),
-            )
-            .with_detail("It is the sharding key, which says on which shard a row lives.")
-            .into()),
+            KeyDecode::Null => Err(null_in(moving.column.clone()).into()),
             KeyDecode::Invalid => Ok(self.default_shard),
             KeyDecode::Unreadable => Err(unmovable()),
         }
