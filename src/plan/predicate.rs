@@ -307,7 +307,10 @@ impl<'a> Builder<'a> {
 
     fn function(&mut self, node: &'a Node, call: &'a FuncCall, parts: &mut Parts) -> Result<(), Stop> {
         let Some((schema, name)) = names::qualified(&call.funcname) else { return Ok(()) };
-        let (kind, returns_set) = self.call(schema, name)?;
+        let (mut kind, returns_set) = self.call(schema, name)?;
+        if kind == Call::Steady && name == "current_setting" && function::asks_own_setting(call) {
+            kind = Call::Identity;
+        }
         let windowed = call.over.is_some();
         if let Some(window) = &call.over {
             let partition = self.partition(window);
