@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{InsertStmt, Node as Wrapped, SelectStmt, SetOperation as AstSet};
+use pg_query::protobuf::{
+    InsertStmt, Node as Wrapped, OnConflictAction, OnConflictClause, SelectStmt, SetOperation as AstSet,
+};
 
 use super::differing::is_steady_constant;
 use super::wanted::{Computable, Wanted, tells_time};
@@ -43,7 +45,10 @@ impl<'a> Builder<'a> {
         };
         let body = self.insert_tail(insert, name, target, &relation, body)?;
         self.end_with(insert.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Insert, body, inserts: Vec::new() });
+        let selects = matches!(body, WriteBody::Select { .. });
+        let nothing = |clause: &&OnConflictClause| clause.action() == OnConflictAction::OnconflictNothing;
+        let keeps_first = selects && insert.on_conflict_clause.as_deref().as_ref().is_some_and(nothing);
+        self.writes.push(Write { target, verb: WriteVerb::Insert, body, inserts: Vec::new(), keeps_first });
         Ok(())
     }
 

@@ -53,7 +53,13 @@ impl<'a> Builder<'a> {
         self.windows.pop();
         self.scopes.pop();
         self.end_with(merge.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Merge, body: WriteBody::Level(level), inserts });
+        self.writes.push(Write {
+            target,
+            verb: WriteVerb::Merge,
+            body: WriteBody::Level(level),
+            inserts,
+            keeps_first: false,
+        });
         Ok(())
     }
 

@@ -83,7 +83,13 @@ impl<'a> Builder<'a> {
             builder.returning(update.returning_clause.as_ref(), parts)
         })?;
         self.end_with(update.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Update, body: WriteBody::Level(level), inserts: Vec::new() });
+        self.writes.push(Write {
+            target,
+            verb: WriteVerb::Update,
+            body: WriteBody::Level(level),
+            inserts: Vec::new(),
+            keeps_first: false,
+        });
         Ok(())
     }
 
@@ -96,7 +102,13 @@ impl<'a> Builder<'a> {
             builder.returning(delete.returning_clause.as_ref(), parts)
         })?;
         self.end_with(delete.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Delete, body: WriteBody::Level(level), inserts: Vec::new() });
+        self.writes.push(Write {
+            target,
+            verb: WriteVerb::Delete,
+            body: WriteBody::Level(level),
+            inserts: Vec::new(),
+            keeps_first: false,
+        });
         Ok(())
     }
 
