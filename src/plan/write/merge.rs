@@ -2,7 +2,6 @@
 
 use pg_query::protobuf::{CmdType, MergeMatchKind, MergeStmt, MergeWhenClause};
 
-use super::differing::is_steady_constant;
 use super::insert::{insert_columns, key_left_out, not_constant};
 use super::wanted::tells_time;
 use crate::catalog::{ColumnDefault, KeyType, Relation, RelationKind};
@@ -80,7 +79,7 @@ impl<'a> Builder<'a> {
             }
             stored.push(*at);
             self.inferred(value, relation.columns.get(*at));
-            if !is_steady_constant(value, relation.columns.get(*at)) {
+            if !self.is_steady_constant(value, relation.columns.get(*at)) {
                 self.expression(value, parts)?;
             }
         }
