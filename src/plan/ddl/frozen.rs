@@ -6,10 +6,10 @@ use pg_query::protobuf::{CreateFunctionStmt, Node as Wrapped, SelectStmt, SetOpe
 use super::fill::{check_moment, frozen, has_moment, is_on_shards, may_be_time};
 use super::table::{as_table, existing};
 use crate::catalog::RelationKind;
-use crate::plan::Context;
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
-use crate::plan::write::differing::is_moment;
+use crate::plan::write::differing::{DEPTH_MAX, is_moment};
+use crate::plan::{Context, relative_time};
 use crate::sql::{Node, edit, names, walk};
 
 /// Refuses a moment in what a statement stores, other than in tables' own constraints.
@@ -124,30 +124,31 @@ fn check_function(create: &CreateFunctionStmt) -> Result<(), Stop> {
 /// Whether a constant that may mean a moment is anywhere in it, if not cast to what is no time; `true` where that cannot be told and one is
 /// written.
 fn mentions_time(node: &Node) -> bool {
+    mentions_within(node, DEPTH_MAX)
+}
+
+fn mentions_within(node: &Node, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return true };
     match node {
         Node::AConst(_) => is_moment(node),
         Node::TypeCast(cast) if !may_be_time(cast.type_name.as_ref()) => {
-            !matches!(names::inner(&cast.arg), Some(Node::AConst(_)))
-                && names::inner(&cast.arg).is_some_and(mentions_time)
+            let inner = names::inner(&cast.arg).filter(|inner| !matches!(inner, Node::AConst(_)));
+            inner.is_some_and(|inner| mentions_within(inner, depth))
         }
-        Node::ReturnStmt(of) => names::inner(&of.returnval).is_some_and(mentions_time),
+        Node::ReturnStmt(of) => names::inner(&of.returnval).is_some_and(|value| mentions_within(value, depth)),
+        Node::List(list) => {
+            list.items.iter().filter_map(|node| node.node.as_ref()).any(|node| mentions_within(node, depth))
+        }
         _ => {
             let mut found = false;
             let mut copy = node.clone();
             let visited: Result<(), walk::Unknown> = edit::children(&mut copy, &mut |child| {
-                found |= mentions_time(child);
+                found = found || mentions_within(child, depth);
                 Ok(())
             });
-            found || visited.is_err() && written(node)
+            // INSERT and its like.
+            found || visited.is_err() && relative_time(&format!("{node:?}"))
         }
-    }
-}
-
-/// The same of what cannot be walked.
-fn written(node: &Node) -> bool {
-    match node {
-        Node::List(list) => list.items.iter().filter_map(|node| node.node.as_ref()).any(mentions_time),
-        _ => crate::plan::relative_time(&format!("{node:?}")),
     }
 }
 

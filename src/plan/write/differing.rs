@@ -79,11 +79,19 @@ pub fn is_moment(node: &Node) -> bool {
     names::string_constant(node).is_some_and(relative_time)
 }
 
+/// Expressions are looked into so deep for such constants and for types; what is deeper may be anything.
+pub const DEPTH_MAX: usize = 64;
+
 /// Whether a constant that may be read as the time of reading is anywhere in it, sub-selects aside.
 pub fn mentions_moment(node: &Node) -> bool {
+    mentions_within(node, DEPTH_MAX)
+}
+
+fn mentions_within(node: &Node, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return true };
     let mut found = is_moment(node);
     let visited: Result<(), walk::Unknown> = walk::children(node, &mut |child| {
-        found |= mentions_moment(child);
+        found = found || mentions_within(child, depth);
         Ok(())
     });
     found || visited.is_err()

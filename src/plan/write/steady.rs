@@ -2,7 +2,7 @@
 
 use pg_query::protobuf::{AExpr, FuncCall, TypeCast, TypeName};
 
-use super::differing::is_moment;
+use super::differing::{DEPTH_MAX, is_moment};
 use crate::catalog::{Column, Oid};
 use crate::plan::builder::Builder;
 use crate::sql::{Node, names};
@@ -180,13 +180,22 @@ impl Builder<'_> {
 
     /// Whether a value of a steady type stands beside constants, which then are read as that type.
     pub fn beside_steady(&self, expression: &AExpr) -> bool {
-        let steady = |side: Option<&Node>| side.is_some_and(|node| self.is_steady(node));
+        self.beside_within(expression, DEPTH_MAX)
+    }
+
+    fn beside_within(&self, expression: &AExpr, depth: usize) -> bool {
+        let steady = |side: Option<&Node>| side.is_some_and(|node| self.is_steady_within(node, depth));
         let path = matches!(expression.name.last().and_then(names::string), Some("->" | "->>" | "#>" | "#>>"));
-        path || steady(names::inner(&expression.lexpr)) || steady(names::inner(&expression.rexpr))
+        path || steady(names::inner(&expression.rexpr)) || steady(names::inner(&expression.lexpr))
     }
 
     /// Whether an expression is certainly of a steady type, whatever its constants stand beside. A constant alone is not.
     pub fn is_steady(&self, node: &Node) -> bool {
+        self.is_steady_within(node, DEPTH_MAX)
+    }
+
+    fn is_steady_within(&self, node: &Node, depth: usize) -> bool {
+        let Some(depth) = depth.checked_sub(1) else { return false };
         match node {
             Node::ColumnRef(_) => {
                 let place = self.place(node).and_then(|(_, place)| self.place_type(place));
@@ -197,11 +206,11 @@ impl Builder<'_> {
             Node::FuncCall(call) => self.takes_texts(call),
             Node::AExpr(expression) => match expression.name.last().and_then(names::string) {
                 Some("->" | "->>" | "#>" | "#>>") => true,
-                Some("||") => self.beside_steady(expression),
+                Some("||") => self.beside_within(expression, depth),
                 _ => false,
             },
             Node::CoalesceExpr(_) | Node::CaseExpr(_) | Node::MinMaxExpr(_) | Node::AArrayExpr(_) => {
-                results(node).all(|one| matches!(one, Node::AConst(_)) || self.is_steady(one))
+                results(node).all(|one| matches!(one, Node::AConst(_)) || self.is_steady_within(one, depth))
             }
             _ => false,
         }
