@@ -16,8 +16,8 @@ use crate::catalog::questions::{
 use crate::catalog::routines::routine;
 use crate::catalog::rows::{TextRow, answers};
 use crate::catalog::{
-    Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, Oid, Relation, RelationKind, Rules, Stamps,
-    Volatility,
+    Catalog, CatalogVersion, Column, ColumnDefault, Function, FunctionKind, MadeOf, Oid, Relation, RelationKind, Rules,
+    Stamps, Volatility,
 };
 
 /// Why a catalog could not be read.
@@ -166,6 +166,7 @@ pub fn seen_in_block(
         empty_schemas: HashSet::new(),
         operators: HashMap::new(),
         domain_defaults: HashMap::new(),
+        made_of: MadeOf::default(),
         nondeterministic: HashSet::new(),
         row_security: false,
         oids: base.oids.clone(),
@@ -189,7 +190,8 @@ fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> 
         routines,
         operators,
         types,
-    ]: [Vec<TextRow>; 11] =
+        made_of,
+    ]: [Vec<TextRow>; 12] =
         answers.try_into().map_err(|answers: Vec<_>| LoadError::Answers { asked, got: answers.len() })?;
     let mut relations = Relations::default();
     for row in &relation_rows {
@@ -218,6 +220,9 @@ fn complete(mut catalog: Catalog, answers: Vec<Vec<TextRow>>, rules: &Rules) -> 
                 catalog.nondeterministic.insert(row.get(0)?);
             }
         }
+    }
+    for row in &made_of {
+        catalog.made_of.add(row)?;
     }
     for row in &schemas {
         catalog.empty_schemas.insert(row.get(0)?);

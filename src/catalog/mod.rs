@@ -6,6 +6,7 @@
 mod rules;
 mod bodies;
 mod elsewhere;
+mod made_of;
 mod questions;
 mod routines;
 mod load;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use crate::wire::reply::ColumnName;
 
 pub use load::{LoadError, block_questions, load, seen_in_block};
+pub use made_of::MadeOf;
 pub use oids::{NUMBERS, Numbering, Numbers, OidMap};
 pub use routines::{Language, Parameter, Routine};
 pub use rows::TextRow;
@@ -56,6 +58,8 @@ pub struct Catalog {
     pub operators: HashMap<String, bool>,
     /// Defaults of domains, by the domains' unqualified names.
     pub domain_defaults: HashMap<String, Vec<String>>,
+    /// What users' types are made of.
+    pub made_of: MadeOf,
     /// Unqualified names of collations in which different texts can be equal.
     pub nondeterministic: HashSet<String>,
     /// How the numbers of each shard's types translate; not read by [`load`].

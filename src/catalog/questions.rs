@@ -2,6 +2,7 @@
 
 use super::bodies::closed;
 use super::elsewhere::{EVALUATED, EXEMPT, reads_tables};
+use super::made_of;
 use super::routines::ROUTINES;
 
 /// Before the transaction changes it: the default search path, and where it comes from.
@@ -163,8 +164,20 @@ pub(super) const TYPES: &str = "
     UNION ALL SELECT l.collname::text, NULL FROM pg_catalog.pg_collation l WHERE NOT l.collisdeterministic";
 
 /// What is asked, in this order. `$first` stands for the least number of relations and functions to be told of.
-pub(super) const QUESTIONS: [&str; 11] =
-    [RELATIONS, COLUMNS, INHERITANCE, CASCADES, FUNCTIONS, SCHEMAS, EVALUATED, EXEMPT, ROUTINES, OPERATORS, TYPES];
+pub(super) const QUESTIONS: [&str; 12] = [
+    RELATIONS,
+    COLUMNS,
+    INHERITANCE,
+    CASCADES,
+    FUNCTIONS,
+    SCHEMAS,
+    EVALUATED,
+    EXEMPT,
+    ROUTINES,
+    OPERATORS,
+    TYPES,
+    made_of::QUESTION,
+];
 
 /// Numbers from here up are users' objects. *Source*: PostgreSQL 15, `access/transam.h`, `FirstNormalObjectId`.
 pub(super) const FIRST_NORMAL_OID: &str = "16384";

@@ -337,6 +337,7 @@ fn same(a: &Catalog, b: &Catalog) -> bool {
         && a.empty_schemas == b.empty_schemas
         && a.operators == b.operators
         && a.domain_defaults == b.domain_defaults
+        && a.made_of == b.made_of
         && a.nondeterministic == b.nondeterministic
 }
 

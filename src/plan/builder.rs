@@ -120,6 +120,8 @@ pub struct Write {
     pub body: WriteBody,
     /// Keys of the rows that a MERGE inserts, one for each of its INSERTs.
     pub inserts: Vec<InsertedKey>,
+    /// Of rows that are selected the first of each key stays: INSERT ... SELECT ... ON CONFLICT DO NOTHING.
+    pub keeps_first: bool,
 }
 
 /// Where the key of rows that a MERGE inserts comes from.

@@ -5,7 +5,6 @@ use pg_query::protobuf::{CopyStmt, DefElem, Node as Wrapped};
 use super::builder::Builder;
 use super::from::unusable;
 use super::ir::Stop;
-use super::write::differing::reads_moments;
 use super::write::untriggered;
 use super::{Access, Context, CopyFormat, Output, Plan, Refusal, Route, Target};
 use crate::catalog::{KeyType, Relation, RelationKind};
@@ -173,7 +172,9 @@ fn copy_in(copy: &CopyStmt, options: &Options<'_>, context: &Context<'_>) -> Res
         }
     };
     let types = columns.iter().filter_map(|at| Some(relation.columns.get(*at)?.type_oid)).collect();
-    let moments = |(field, at): (usize, &usize)| relation.columns.get(*at).is_some_and(reads_moments).then_some(field);
+    let moments = |(field, at): (usize, &usize)| {
+        relation.columns.get(*at).is_some_and(|column| builder.reads_moments(column)).then_some(field)
+    };
     let moments = match target {
         CopyTarget::Reference => columns.iter().enumerate().filter_map(moments).collect(),
         CopyTarget::Home | CopyTarget::Sharded { .. } => Vec::new(),

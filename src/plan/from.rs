@@ -249,6 +249,8 @@ impl<'a> Builder<'a> {
         }
         for column in &table.columns {
             let Some(Node::RangeTableFuncCol(column)) = &column.node else { continue };
+            // What an XML document says is read as the column's type.
+            self.effects.differs |= !column.type_name.as_ref().is_none_or(|name| self.is_steady_type(name));
             for node in [&column.colexpr, &column.coldefexpr].into_iter().filter_map(names::inner) {
                 self.expression(node, &mut parts)?;
             }

@@ -1,9 +1,12 @@
 //! What calling a function may do, by name: arguments' types are not known here, so the worst of the functions of a name counts.
 
+use pg_query::protobuf::FuncCall;
+
 use super::Refusal;
 use super::builder::Builder;
 use super::ir::Stop;
 use crate::catalog::{Function, FunctionKind, Volatility};
+use crate::sql::names;
 
 /// What a call may do, beyond computing a value from its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +126,41 @@ const OF_FILES: [&str; 11] = [
     "pgstat*",
     "verify_heapam",
 ];
+
+/// Settings that tell servers apart; those of an application's own and those of a session are the same on all.
+const OWN_SETTINGS: [&str; 22] = [
+    "archive_*",
+    "bonjour_name",
+    "cluster_name",
+    "config_file",
+    "data_*",
+    "event_source",
+    "external_pid_file",
+    "hba_file",
+    "ident_file",
+    "in_hot_standby",
+    "listen_addresses",
+    "log_directory",
+    "log_filename",
+    "port",
+    "primary_*",
+    "promote_trigger_file",
+    "recovery_*",
+    "restore_command",
+    "stats_temp_directory",
+    "synchronous_standby_names",
+    "syslog_ident",
+    "unix_socket_*",
+];
+
+/// Whether `current_setting` is asked for what is a server's own, or for what is not known before it runs.
+pub fn asks_own_setting(call: &FuncCall) -> bool {
+    let name = call.args.first().and_then(|node| node.node.as_ref());
+    name.and_then(names::string_constant).is_none_or(|name| {
+        let name = name.to_ascii_lowercase();
+        listed(&OWN_SETTINGS, &name) || name.starts_with("ssl_") && name.ends_with("_file")
+    })
+}
 
 fn listed(list: &[&str], name: &str) -> bool {
     list.iter().any(|entry| match entry.strip_suffix('*') {

@@ -9,7 +9,7 @@ use super::function::{self, Call};
 use super::ir::{Fact, Parts, Stop, Sublink, Term};
 use super::key::{Class, oid};
 use super::scope::{self, Place, Scope};
-use super::write::differing::{are_constants, is_steady_cast};
+use super::write::differing::are_constants;
 use crate::catalog::Oid;
 use crate::sql::{Node, names, walk};
 
@@ -284,11 +284,16 @@ impl<'a> Builder<'a> {
                 return Err(Stop::Fails);
             }
             // The constant is not read as a date.
-            Node::TypeCast(cast) if is_steady_cast(cast) => return Ok(()),
+            Node::TypeCast(cast) if self.is_steady_cast(cast) => return Ok(()),
             Node::AExpr(expression) if self.beside_steady(expression) => {
                 return walk::children(node, &mut |child| {
                     if are_constants(child) { Ok(()) } else { self.expression(child, parts) }
                 });
+            }
+            Node::CaseExpr(_) | Node::CoalesceExpr(_) | Node::MinMaxExpr(_) | Node::AArrayExpr(_)
+                if self.has_steady_results(node) =>
+            {
+                return self.beside_results(node, parts);
             }
             Node::CurrentOfExpr(_) => {
                 parts.local.get_or_insert_with(|| "a cursor is on one shard".to_owned());
@@ -307,7 +312,10 @@ impl<'a> Builder<'a> {
 
     fn function(&mut self, node: &'a Node, call: &'a FuncCall, parts: &mut Parts) -> Result<(), Stop> {
         let Some((schema, name)) = names::qualified(&call.funcname) else { return Ok(()) };
-        let (kind, returns_set) = self.call(schema, name)?;
+        let (mut kind, returns_set) = self.call(schema, name)?;
+        if kind == Call::Steady && name == "current_setting" && function::asks_own_setting(call) {
+            kind = Call::Identity;
+        }
         let windowed = call.over.is_some();
         if let Some(window) = &call.over {
             let partition = self.partition(window);
@@ -325,7 +333,35 @@ impl<'a> Builder<'a> {
         if returns_set && kind == Call::Fresh {
             parts.local.get_or_insert_with(|| format!("function {name} is volatile"));
         }
-        walk::children(node, &mut |child| self.expression(child, parts))
+        let texts = self.takes_texts(call);
+        walk::children(node, &mut |child| match child {
+            Node::AConst(_) if texts => Ok(()),
+            _ => self.expression(child, parts),
+        })
+    }
+
+    /// COALESCE, CASE, GREATEST, LEAST or ARRAY whose constants are not read as dates.
+    fn beside_results(&mut self, node: &'a Node, parts: &mut Parts) -> Result<(), Stop> {
+        let Node::CaseExpr(case) = node else {
+            return walk::children(node, &mut |child| match child {
+                Node::AConst(_) => Ok(()),
+                _ => self.expression(child, parts),
+            });
+        };
+        let compared = names::inner(&case.arg);
+        let beside = compared.is_some_and(|arg| self.is_steady(arg));
+        compared.map_or(Ok(()), |arg| self.expression(arg, parts))?;
+        for when in &case.args {
+            let Some(Node::CaseWhen(when)) = &when.node else { continue };
+            let (expr, result) = (names::inner(&when.expr), names::inner(&when.result));
+            let expr = expr.filter(|node| !(beside && are_constants(node)));
+            let result = result.filter(|node| !are_constants(node));
+            for node in expr.into_iter().chain(result) {
+                self.expression(node, parts)?;
+            }
+        }
+        let default = names::inner(&case.defresult).filter(|node| !are_constants(node));
+        default.map_or(Ok(()), |node| self.expression(node, parts))
     }
 
     /// `x.name`, where no column is certain to be meant.

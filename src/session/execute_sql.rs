@@ -2,7 +2,6 @@
 //! the places of its parameters.
 
 use super::ask::Values;
-use super::extended::messages::no_statement;
 use super::failure::Failure;
 use super::gather::described::Wire;
 use super::life::{Ended, Session};
@@ -75,9 +74,7 @@ impl Session {
         (head, rest): (&[u8], &[u8]),
         alone: bool,
     ) -> Result<Ended, Failure> {
-        let Some(prepared) = self.names.statements.copy(name.as_bytes()) else {
-            return Err(no_statement(name.as_bytes()));
-        };
+        let prepared = self.revalidated(name.as_bytes()).await?;
         let known: Result<Values, ()> = arguments.iter().cloned().collect();
         let values = match known {
             Ok(values) => values,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::extended::messages::no_statement;
+use super::extended::messages::{changed_result, no_statement};
 use super::failure::Failure;
 use super::gather::described::Wire;
 use super::life::{Ended, Session};
@@ -12,7 +12,7 @@ use super::statement::{Origin, Prepared, TextArguments};
 use crate::catalog::Oid;
 use crate::execute::plain::Plain;
 use crate::plan::{Access, Destination, Plan, PreparedVerb, literal};
-use crate::pool::expect::Audience;
+use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::reply::{self, Report};
@@ -97,12 +97,12 @@ impl Session {
         self.check_statement_room(name.as_bytes(), body)?;
         let compiled = self.compiled(body, types).await?;
         let at = self.enlist_to_ask().await?;
-        self.hold_sql(at, &compiled).await?;
+        let described = self.columns_of(at, &compiled).await?;
         let prepared = Prepared {
             compiled,
             origin: Origin::Sql,
             resolved_types: None,
-            described: None,
+            described,
             made: made_now(name.as_bytes()),
             source: Some(source.into()),
         };
@@ -127,6 +127,40 @@ impl Session {
         Ok(())
     }
 
+    /// What a statement returns, as a server that holds it says.
+    async fn columns_of(&mut self, at: usize, compiled: &Compiled) -> Result<Option<Arc<[u8]>>, Failure> {
+        self.hold_sql(at, compiled).await?;
+        let server: &mut Server = &mut self.link.servers[at].server;
+        reply::named(&mut server.outbound, b'D', b'S', &statement_name(compiled.id));
+        server.expects.push(Step::DescribeStatement, Audience::Gateway);
+        server.send_sync(Audience::Gateway);
+        let mut plain = Plain::default();
+        self.relay_in_block(&mut plain).await?;
+        self.pass_on_hidden_error(&plain)?;
+        Ok(plain.row_description.as_deref().map(Arc::from))
+    }
+
+    /// A statement to be executed, compiled anew if the catalog has changed since, or what its names and literals mean; refused if it returns
+    /// other columns by now. *Source*: plancache.c, RevalidateCachedQuery.
+    pub(super) async fn revalidated(&mut self, name: &[u8]) -> Result<Prepared, Failure> {
+        let Some(before) = self.names.statements.copy(name) else { return Err(no_statement(name)) };
+        if self.is_current(before.compiled.version) && self.is_in_scope(&before.compiled) {
+            return Ok(before);
+        }
+        let types = self.types_to_keep(name, &before).await?;
+        let compiled = self.compiled(&before.compiled.text, &types).await?;
+        let prepared = Prepared { compiled, ..before };
+        if prepared.described.is_some() {
+            let at = self.enlist_to_ask().await?;
+            let columns = self.columns_of(at, &prepared.compiled).await?;
+            self.give_back_if_idle().await;
+            if columns != prepared.described {
+                return Err(changed_result());
+            }
+        }
+        Ok(prepared)
+    }
+
     async fn execute_sql(
         &mut self,
         name: &str,
@@ -134,17 +168,7 @@ impl Session {
         (before, tail): (usize, &[u8]),
         alone: bool,
     ) -> Result<Ended, Failure> {
-        let Some(prepared) = self.names.statements.copy(name.as_bytes()) else {
-            return Err(no_statement(name.as_bytes()));
-        };
-        let known = prepared.compiled.clone();
-        let compiled = if self.is_current(known.version) && self.is_in_scope(&known) {
-            known
-        } else {
-            let types = self.types_to_keep(name.as_bytes(), &prepared).await?;
-            self.compiled(&known.text, &types).await?
-        };
-        let prepared = Prepared { compiled, ..prepared };
+        let prepared = self.revalidated(name.as_bytes()).await?;
         let Some(Plan::Rows(route)) = prepared.plan() else {
             return Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported")
                 .with_hint("Run the statement itself.")

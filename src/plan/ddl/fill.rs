@@ -71,7 +71,7 @@ const NUMBERS: &str = "would number existing rows on each shard for itself";
 const VALUES: &str = "may give existing rows another value on each shard";
 const TIMES: &str = "would give existing rows the time of each shard";
 
-fn is_on_shards(table: &Table<'_>) -> bool {
+pub fn is_on_shards(table: &Table<'_>) -> bool {
     matches!(table.kind, RelationKind::Reference | RelationKind::Sharded { .. })
 }
 
@@ -115,6 +115,8 @@ fn tells(node: &Node, reference: bool) -> Option<&'static str> {
             (Some((_, "now" | "transaction_timestamp" | "statement_timestamp")), 0) | (Some((_, "age")), 1) => {
                 Some(TIMES)
             }
+            // One for the statement, of each server's own count.
+            (Some((_, "txid_current" | "pg_current_xact_id" | "mxid_age")), _) => Some(VALUES),
             (Some((_, "current_setting" | "current_database" | "version" | "inet_server_addr")), _) => Some(VALUES),
             _ => None,
         },
@@ -130,9 +132,12 @@ fn tells(node: &Node, reference: bool) -> Option<&'static str> {
 
 // Constants that mean a moment.
 
-/// Refuses a moment in a DEFAULT or CHECK: it is read when the constraint is made, on each shard at a time of its own.
+/// Refuses a moment in a DEFAULT, CHECK or GENERATED: it is read when the constraint is made, on each shard at a time of its own.
 pub fn check_moments(table: &Table<'_>, constraint: &Constraint, column: Option<&str>) -> Result<(), Stop> {
-    if !matches!(constraint.contype(), ConstrType::ConstrDefault | ConstrType::ConstrCheck) {
+    if !matches!(
+        constraint.contype(),
+        ConstrType::ConstrDefault | ConstrType::ConstrCheck | ConstrType::ConstrGenerated
+    ) {
         return Ok(());
     }
     names::inner(&constraint.raw_expr).map_or(Ok(()), |node| check_moment(table, node, column))
@@ -179,14 +184,14 @@ pub fn check_bound(table: &Table<'_>, bound: Option<&PartitionBoundSpec>) -> Res
     Ok(())
 }
 
-fn frozen() -> Stop {
+pub fn frozen() -> Stop {
     Refusal::unsupported("a constant like 'now' or 'today' would mean the time when each shard reads it")
         .hint("In a default write now() or CURRENT_DATE; else write the date.")
         .into()
 }
 
 /// Whether a constant means a moment: as it is cast, or else as what it meets.
-fn has_moment(node: &Node, timely: bool) -> bool {
+pub fn has_moment(node: &Node, timely: bool) -> bool {
     let timely = match node {
         Node::AConst(_) => return timely && names::string_constant(node).is_some_and(is_moment),
         Node::TypeCast(cast) => may_be_time(cast.type_name.as_ref()),
@@ -240,7 +245,7 @@ fn column_may_be_time(column: &Column) -> bool {
     column.type_oid == 0 || column.type_oid >= FIRST_NORMAL_OID || TIME_TYPES.contains(&column.type_oid)
 }
 
-fn may_be_time(name: Option<&TypeName>) -> bool {
+pub fn may_be_time(name: Option<&TypeName>) -> bool {
     const NO_TIMES: [&str; 9] = ["text", "varchar", "bpchar", "char", "name", "json", "jsonb", "xml", "citext"];
     let name = name.and_then(|name| names::strings(&name.names)).and_then(|parts| parts.last().copied());
     name.is_none_or(|name| !NO_TIMES.contains(&name))

@@ -10,6 +10,7 @@ use super::alter::{check_alter, check_rename, same_kind};
 use super::constraint::{check_constraint, check_index, is_nondeterministic};
 use super::earlier::Earlier;
 use super::fill::{check_bound, check_domain};
+use super::frozen;
 use crate::catalog::{Column, ColumnDefault, Oid, Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
@@ -28,6 +29,7 @@ pub struct Table<'t> {
 
 /// Refuses what must not be.
 pub fn check(node: &Node, context: &Context<'_>) -> Result<(), Stop> {
+    frozen::check(node, context)?;
     match node {
         Node::CreateStmt(create) => check_create(create, context),
         Node::CreateForeignTableStmt(create) => {

@@ -103,7 +103,7 @@ impl Clock {
     /// What a constant such as 'now' means that is cast to a date or time. Other ones of such words are left to the servers: they are text, or no
     /// times, as PostgreSQL says then, or are read by each shard when it parses the text.
     fn constant(&mut self, cast: &TypeCast) -> Option<Node> {
-        let constant = names::inner(&cast.arg).and_then(names::string_constant)?.trim().to_ascii_lowercase();
+        let constant = written(cast)?.trim().to_ascii_lowercase();
         let plain = TypeName { typmods: Vec::new(), ..cast.type_name.clone()? };
         let (type_name, is_array) = names::plain_type(&plain)?;
         let has_day = matches!(type_name, "date" | "timestamp" | "timestamptz");
@@ -127,5 +127,17 @@ impl Clock {
         let today = self.cast("date", -1);
         call.args.insert(0, node::wrap(today));
         Ok(())
+    }
+}
+
+/// The constant that is cast, by way of a text too: `('now'::text)::date`.
+fn written(cast: &TypeCast) -> Option<&str> {
+    match names::inner(&cast.arg)? {
+        Node::TypeCast(inner) => {
+            let (name, is_array) = names::plain_type(inner.type_name.as_ref()?)?;
+            let text = !is_array && matches!(name, "text" | "varchar" | "bpchar" | "name");
+            if text { written(inner) } else { None }
+        }
+        constant => names::string_constant(constant),
     }
 }

@@ -2,28 +2,13 @@
 //! read as a date when the statement runs.
 
 use super::insert::relative_time;
-use crate::catalog::{Column, Oid, Volatility};
+use super::steady::{is_steady_name, is_wordless};
+use crate::catalog::{Oid, Volatility};
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, names, walk};
-use pg_query::protobuf::{AExpr, SqlValueFunctionOp, TypeCast, TypeName};
-
-/// Types that read the same from a text at any time, `now` and `today` too: bool, bytea, char, name, int8, int2, int4, text, oid, json, xml,
-/// float4, float8, money, cidr, inet, macaddr, bpchar, varchar, interval, numeric, uuid, tsvector, tsquery, jsonb, text[], varchar[].
-const STEADY: [Oid; 27] = [
-    16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 142, 700, 701, 790, 650, 869, 829, 1042, 1043, 1186, 1700, 2950, 3614,
-    3615, 3802, 1009, 1015,
-];
-
-/// The same by name.
-const STEADY_NAMES: [&str; 25] = [
-    "bool", "bytea", "char", "name", "int8", "int2", "int4", "text", "oid", "json", "xml", "float4", "float8", "money",
-    "cidr", "inet", "macaddr", "bpchar", "varchar", "interval", "numeric", "uuid", "tsvector", "tsquery", "jsonb",
-];
-
-/// Types of columns that may hold a word that is read as a date: name, text, json, bpchar, varchar, jsonb.
-const WORDS: [Oid; 6] = [19, 25, 114, 1042, 1043, 3802];
+use pg_query::protobuf::{SqlValueFunctionOp, TypeName};
 
 /// Types whose input reads the clock; called as functions they cast.
 const TEMPORAL_NAMES: [&str; 11] = [
@@ -70,23 +55,65 @@ const RECORDS: [&str; 8] = [
     "jsonb_to_recordset",
 ];
 
-/// Stable functions of pg_catalog that tell of the server, beside those that are [`Call::Identity`].
-const OWN: [&str; 3] = ["current_database", "current_setting", "version"];
+/// Stable functions of pg_catalog that tell of the server, beside those that are [`Call::Identity`]: its settings, its count of transactions, its
+/// numbers of types.
+const OWN: [&str; 5] = ["current_database", "current_setting", "mxid_age", "pg_typeof", "version"];
 
-/// Whether a column's type reads a moment from words like `now`.
-pub fn reads_moments(column: &Column) -> bool {
-    !STEADY.contains(&column.type_oid)
-}
-
-/// A constant that is the same at any time when it is stored into this column.
-pub fn is_steady_constant(value: &Node, column: Option<&Column>) -> bool {
-    let steady = column.is_some_and(|column| !reads_moments(column));
-    matches!(value, Node::AConst(_)) && (steady || !is_moment(value))
-}
+/// Types that read the number of an object, of which each server has its own, from its name.
+const NUMBERED: [&str; 11] = [
+    "regclass",
+    "regcollation",
+    "regconfig",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+];
 
 /// A constant that may be read as the time of reading.
 pub fn is_moment(node: &Node) -> bool {
     names::string_constant(node).is_some_and(relative_time)
+}
+
+/// Expressions are looked into so deep for such constants and for types; what is deeper may be anything.
+pub const DEPTH_MAX: usize = 64;
+
+/// Whether a constant that may be read as the time of reading is anywhere in it, sub-selects aside.
+pub fn mentions_moment(node: &Node) -> bool {
+    mentions_within(node, DEPTH_MAX)
+}
+
+fn mentions_within(node: &Node, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return true };
+    let mut found = is_moment(node);
+    let visited: Result<(), walk::Unknown> = walk::children(node, &mut |child| {
+        found = found || mentions_within(child, depth);
+        Ok(())
+    });
+    found || visited.is_err()
+}
+
+/// Whether such a constant is cast to a type that may read it so, by way of a text too: `('now'::text)::timestamp`.
+pub fn casts_moment(node: &Node) -> bool {
+    let mut found = match node {
+        Node::TypeCast(cast) => {
+            !cast.type_name.as_ref().is_some_and(is_steady_name) && names::inner(&cast.arg).is_some_and(mentions_moment)
+        }
+        Node::FuncCall(call) => {
+            let name = names::qualified(&call.funcname).map(|(_, name)| name);
+            name.is_some_and(|name| TEMPORAL_NAMES.contains(&name)) && mentions_moment(node)
+        }
+        _ => false,
+    };
+    let visited: Result<(), walk::Unknown> = walk::children(node, &mut |child| {
+        found |= casts_moment(child);
+        Ok(())
+    });
+    found || visited.is_err()
 }
 
 /// A constant, or a list of them.
@@ -96,11 +123,6 @@ pub fn are_constants(node: &Node) -> bool {
         Node::List(list) => list.items.iter().all(|item| matches!(item.node, Some(Node::AConst(_)))),
         _ => false,
     }
-}
-
-/// A constant that is cast to a type that reads the same from it at any time.
-pub fn is_steady_cast(cast: &TypeCast) -> bool {
-    cast.type_name.as_ref().is_some_and(is_steady_type) && matches!(names::inner(&cast.arg), Some(Node::AConst(_)))
 }
 
 /// Whether it asks for the current time.
@@ -123,18 +145,28 @@ fn is_clock(node: &Node) -> bool {
     }
 }
 
-pub fn is_steady_type(name: &TypeName) -> bool {
-    let named = names::strings(&name.names).unwrap_or_default();
-    matches!(named.as_slice(), [name] | ["pg_catalog", name] if STEADY_NAMES.contains(name))
-}
-
 impl Builder<'_> {
     /// Notes what a node of an expression, its children aside, may answer differently on two servers. A clock in the statement's own text
     /// does not count: one value is put in its place (see [`Builder::clocked`]); a view's text stays as it is.
     pub fn note_differing(&mut self, node: &Node) {
         let differs = self.differs(node, &|node| self.place(node).and_then(|(_, place)| self.place_type(place)));
         self.effects.differs |= differs || (self.view_depth > 0 && is_clock(node));
-        self.effects.moment |= is_moment(node);
+        self.effects.moment |= is_moment(node) || self.reads_moment(node);
+    }
+
+    /// Whether it reads as a date or time what has a constant like 'now' in it, by way of a text too.
+    fn reads_moment(&self, node: &Node) -> bool {
+        match node {
+            Node::TypeCast(cast) => {
+                !cast.type_name.as_ref().is_some_and(|name| self.is_steady_type(name))
+                    && names::inner(&cast.arg).is_some_and(mentions_moment)
+            }
+            Node::FuncCall(call) => {
+                let name = names::qualified(&call.funcname).map(|(_, name)| name);
+                name.is_some_and(|name| TEMPORAL_NAMES.contains(&name)) && mentions_moment(node)
+            }
+            _ => false,
+        }
     }
 
     /// Whether servers may give an expression different values, or one server at different times, for the same row.
@@ -155,8 +187,9 @@ impl Builder<'_> {
     fn differs(&self, node: &Node, column: &dyn Fn(&Node) -> Option<Oid>) -> bool {
         match node {
             Node::TypeCast(cast) => {
-                let steady = cast.type_name.as_ref().is_some_and(is_steady_type);
-                !steady && names::inner(&cast.arg).is_some_and(|arg| !reads_no_text(arg, column))
+                let steady = cast.type_name.as_ref().is_some_and(|name| self.is_steady_type(name));
+                let read = || names::inner(&cast.arg).is_some_and(|arg| !self.reads_no_text(arg, column));
+                cast.type_name.as_ref().is_some_and(is_numbered) || (!steady && read())
             }
             Node::FuncCall(call) => {
                 let Some((schema, name)) = names::qualified(&call.funcname) else { return false };
@@ -165,11 +198,13 @@ impl Builder<'_> {
                 (own && OWN.contains(&name))
                     || (own && name == "age" && call.args.len() == 1)
                     || (own && TEMPORAL_NAMES.contains(&name) && call.args.len() == 1)
-                        && arguments.clone().any(|node| !reads_no_text(node, column))
-                    || (own && RECORDS.contains(&name) && arguments.any(|node| !reads_no_text(node, column)))
+                        && arguments.clone().any(|node| !self.reads_no_text(node, column))
+                    || (own && RECORDS.contains(&name) && arguments.any(|node| !self.reads_no_text(node, column)))
                     || self.is_stable_of_users(schema, name)
             }
             Node::SqlvalueFunction(function) => function.op() == SqlValueFunctionOp::SvfopCurrentCatalog,
+            // JSON_VALUE and its kin, with RETURNING.
+            Node::JsonFuncExpr(_) => true,
             _ => false,
         }
     }
@@ -182,40 +217,37 @@ impl Builder<'_> {
         })
     }
 
-    /// Whether a column of a steady type stands beside constants, which then are read as that type.
-    pub fn beside_steady(&self, expression: &AExpr) -> bool {
-        let steady = |side: Option<&Node>| {
-            let place = side.and_then(|node| self.place(node));
-            place.and_then(|(_, place)| self.place_type(place)).is_some_and(|oid| STEADY.contains(&oid))
-        };
-        steady(names::inner(&expression.lexpr)) || steady(names::inner(&expression.rexpr))
+    /// What is cast is no text, or one that is written in the statement, or a parameter.
+    fn reads_no_text(&self, node: &Node, column: &dyn Fn(&Node) -> Option<Oid>) -> bool {
+        match node {
+            Node::AConst(_) | Node::ParamRef(_) | Node::SqlvalueFunction(_) => true,
+            Node::ColumnRef(_) => column(node).is_some_and(|of| self.context.catalog.made_of.is_all(of, is_wordless)),
+            Node::TypeCast(cast) => {
+                let inner = names::inner(&cast.arg);
+                let numbered = cast.type_name.as_ref().is_some_and(is_numbered);
+                let steady = cast.type_name.as_ref().is_some_and(|name| self.is_steady_type(name));
+                !steady && !numbered || inner.is_some_and(|inner| matches!(inner, Node::AConst(_)) && !is_moment(inner))
+            }
+            Node::FuncCall(call) => {
+                let name = names::qualified(&call.funcname).map(|(_, name)| name);
+                name.is_some_and(|name| GIVE_TIMES.contains(&name) || TEMPORAL_NAMES.contains(&name))
+            }
+            // Of a text there is no sum.
+            Node::AExpr(expression) => {
+                matches!(expression.name.first().and_then(names::string), Some("+" | "-")) && expression.lexpr.is_some()
+            }
+            Node::AArrayExpr(array) => {
+                array.elements.iter().filter_map(|node| node.node.as_ref()).all(|node| self.reads_no_text(node, column))
+            }
+            Node::RowExpr(row) => {
+                row.args.iter().filter_map(|node| node.node.as_ref()).all(|node| self.reads_no_text(node, column))
+            }
+            _ => false,
+        }
     }
 }
 
-/// What is cast is no text, or one that is written in the statement, or a parameter.
-fn reads_no_text(node: &Node, column: &dyn Fn(&Node) -> Option<Oid>) -> bool {
-    match node {
-        Node::AConst(_) | Node::ParamRef(_) | Node::SqlvalueFunction(_) => true,
-        Node::ColumnRef(_) => column(node).is_some_and(|oid| !WORDS.contains(&oid)),
-        Node::TypeCast(cast) => {
-            let inner = names::inner(&cast.arg);
-            let steady = cast.type_name.as_ref().is_some_and(is_steady_type);
-            !steady || inner.is_some_and(|inner| matches!(inner, Node::AConst(_)) && !is_moment(inner))
-        }
-        Node::FuncCall(call) => {
-            let name = names::qualified(&call.funcname).map(|(_, name)| name);
-            name.is_some_and(|name| GIVE_TIMES.contains(&name) || TEMPORAL_NAMES.contains(&name))
-        }
-        // Of a text there is no sum.
-        Node::AExpr(expression) => {
-            matches!(expression.name.first().and_then(names::string), Some("+" | "-")) && expression.lexpr.is_some()
-        }
-        Node::AArrayExpr(array) => {
-            array.elements.iter().filter_map(|node| node.node.as_ref()).all(|node| reads_no_text(node, column))
-        }
-        Node::RowExpr(row) => {
-            row.args.iter().filter_map(|node| node.node.as_ref()).all(|node| reads_no_text(node, column))
-        }
-        _ => false,
-    }
+fn is_numbered(name: &TypeName) -> bool {
+    let named = names::strings(&name.names).unwrap_or_default();
+    matches!(named.as_slice(), [name] | ["pg_catalog", name] if NUMBERED.contains(name))
 }

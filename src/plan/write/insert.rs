@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use pg_query::protobuf::{InsertStmt, Node as Wrapped, SelectStmt, SetOperation as AstSet};
+use pg_query::protobuf::{
+    InsertStmt, Node as Wrapped, OnConflictAction, OnConflictClause, SelectStmt, SetOperation as AstSet,
+};
 
-use super::differing::is_steady_constant;
+use super::differing::mentions_moment;
 use super::wanted::{Computable, Wanted, tells_time};
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
 use crate::plan::builder::{Builder, Write, WriteBody, WriteVerb};
@@ -43,7 +45,10 @@ impl<'a> Builder<'a> {
         };
         let body = self.insert_tail(insert, name, target, &relation, body)?;
         self.end_with(insert.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Insert, body, inserts: Vec::new() });
+        let selects = matches!(body, WriteBody::Select { .. });
+        let nothing = |clause: &&OnConflictClause| clause.action() == OnConflictAction::OnconflictNothing;
+        let keeps_first = selects && insert.on_conflict_clause.as_deref().as_ref().is_some_and(nothing);
+        self.writes.push(Write { target, verb: WriteVerb::Insert, body, inserts: Vec::new(), keeps_first });
         Ok(())
     }
 
@@ -88,11 +93,18 @@ impl<'a> Builder<'a> {
                 given.push(*at);
                 self.inferred(value, relation.columns.get(*at));
                 if self.want_value(value, relation, key, number, *at, item)?
-                    || is_steady_constant(value, relation.columns.get(*at))
+                    || self.is_steady_constant(value, relation.columns.get(*at))
                 {
                     continue;
                 }
+                let moment = self.effects.moment;
                 self.expression(value, &mut parts)?;
+                if relation.kind == RelationKind::Reference
+                    && self.constant_value(value, relation.columns.get(*at)).is_ok()
+                {
+                    // Fields of a row are read as what the column is made of.
+                    self.effects.moment = moment;
+                }
             }
             self.want_defaults(relation, &given, number)?;
             for wanted in self.wanted.iter_mut().filter(|wanted| wanted.row == number && wanted.item.is_none()) {
@@ -124,7 +136,7 @@ impl<'a> Builder<'a> {
         let reference = relation.kind == RelationKind::Reference;
         let Some(column) = relation.columns.get(at).filter(|_| reference || key.is_some()) else { return Ok(false) };
         let constant = match key {
-            _ if reference => constant_value(value, Some(column)),
+            _ if reference => self.constant_value(value, Some(column)),
             Some((key, key_type)) if key == at => {
                 // A parameter is counted once.
                 let known = matches!(value, Node::ParamRef(_))
@@ -256,6 +268,33 @@ impl<'a> Builder<'a> {
         }
         Ok(WriteBody::Select { query: Box::new(query), extra: Level::default(), key: place })
     }
+
+    /// Whether a value stored into a reference table is the same on every shard.
+    fn constant_value(&self, node: &Node, column: Option<&Column>) -> Result<(), Stop> {
+        let refuse = || {
+            Stop::Refuse(
+                Refusal::unsupported(
+                    "a value that each shard would compute for itself cannot be stored in a reference table",
+                )
+                .hint("Use constants and parameters."),
+            )
+        };
+        match node {
+            Node::AConst(_) if self.is_steady_constant(node, column) => Ok(()),
+            Node::ParamRef(_) => Ok(()),
+            Node::TypeCast(cast) if self.is_steady_cast(cast) => Ok(()),
+            // Any other type may read a text as relative to now.
+            Node::TypeCast(cast) => names::inner(&cast.arg).map_or(Ok(()), |node| {
+                let steady = cast.type_name.as_ref().is_some_and(|name| self.is_steady_type(name));
+                if !steady && mentions_moment(node) { Err(refuse()) } else { self.constant_value(node, None) }
+            }),
+            // Elements are read as what they are stored into is made of.
+            Node::AArrayExpr(_) | Node::RowExpr(_) => {
+                walk::children(node, &mut |child| self.constant_value(child, column))
+            }
+            _ => Err(refuse()),
+        }
+    }
 }
 
 /// VALUES and nothing around it.
@@ -279,35 +318,6 @@ pub fn insert_columns(relation: &Relation, columns: &[Wrapped]) -> Result<Vec<us
         _ => None,
     };
     columns.iter().map(|node| position(node).ok_or(Stop::Fails)).collect()
-}
-
-/// Whether a value stored into a reference table is the same on every shard.
-fn constant_value(node: &Node, column: Option<&Column>) -> Result<(), Stop> {
-    let refuse = || {
-        Stop::Refuse(
-            Refusal::unsupported(
-                "a value that each shard would compute for itself cannot be stored in a reference table",
-            )
-            .hint("Use constants and parameters."),
-        )
-    };
-    match node {
-        Node::AConst(_) => {
-            if is_steady_constant(node, column) {
-                Ok(())
-            } else {
-                Err(refuse())
-            }
-        }
-        Node::ParamRef(_) => Ok(()),
-        // Any type may read a text as relative to now.
-        Node::TypeCast(cast) => names::inner(&cast.arg).map_or(Ok(()), |node| match names::string_constant(node) {
-            Some(text) if relative_time(text) => Err(refuse()),
-            _ => constant_value(node, column),
-        }),
-        Node::AArrayExpr(_) | Node::RowExpr(_) => walk::children(node, &mut |child| constant_value(child, None)),
-        _ => Err(refuse()),
-    }
 }
 
 /// Whether a text has one of the words that are read as the time of reading. *Source*: manual of PostgreSQL 15, 8.5.1.4

@@ -2,7 +2,6 @@
 
 use pg_query::protobuf::{CmdType, MergeMatchKind, MergeStmt, MergeWhenClause};
 
-use super::differing::is_steady_constant;
 use super::insert::{insert_columns, key_left_out, not_constant};
 use super::wanted::tells_time;
 use crate::catalog::{ColumnDefault, KeyType, Relation, RelationKind};
@@ -54,7 +53,13 @@ impl<'a> Builder<'a> {
         self.windows.pop();
         self.scopes.pop();
         self.end_with(merge.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Merge, body: WriteBody::Level(level), inserts });
+        self.writes.push(Write {
+            target,
+            verb: WriteVerb::Merge,
+            body: WriteBody::Level(level),
+            inserts,
+            keeps_first: false,
+        });
         Ok(())
     }
 
@@ -75,7 +80,7 @@ impl<'a> Builder<'a> {
             }
             stored.push(*at);
             self.inferred(value, relation.columns.get(*at));
-            if !is_steady_constant(value, relation.columns.get(*at)) {
+            if !self.is_steady_constant(value, relation.columns.get(*at)) {
                 self.expression(value, parts)?;
             }
         }

@@ -9,13 +9,13 @@ pub mod move_texts;
 pub mod moving;
 pub mod put;
 pub mod spread;
+pub mod steady;
 pub mod wanted;
 
 use std::sync::Arc;
 
 use pg_query::protobuf::{DeleteStmt, Node as Wrapped, RangeVar, ResTarget, ReturningClause, UpdateStmt};
 
-use self::differing::is_steady_constant;
 use self::wanted::tells_time;
 use super::Refusal;
 use super::builder::{Builder, Write, WriteBody, WriteVerb};
@@ -84,7 +84,13 @@ impl<'a> Builder<'a> {
             builder.returning(update.returning_clause.as_ref(), parts)
         })?;
         self.end_with(update.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Update, body: WriteBody::Level(level), inserts: Vec::new() });
+        self.writes.push(Write {
+            target,
+            verb: WriteVerb::Update,
+            body: WriteBody::Level(level),
+            inserts: Vec::new(),
+            keeps_first: false,
+        });
         Ok(())
     }
 
@@ -97,7 +103,13 @@ impl<'a> Builder<'a> {
             builder.returning(delete.returning_clause.as_ref(), parts)
         })?;
         self.end_with(delete.with_clause.as_ref())?;
-        self.writes.push(Write { target, verb: WriteVerb::Delete, body: WriteBody::Level(level), inserts: Vec::new() });
+        self.writes.push(Write {
+            target,
+            verb: WriteVerb::Delete,
+            body: WriteBody::Level(level),
+            inserts: Vec::new(),
+            keeps_first: false,
+        });
         Ok(())
     }
 
@@ -147,7 +159,8 @@ impl<'a> Builder<'a> {
                 .hint("Leave the key out of SET, or DELETE the row and INSERT it with the new key.")
                 .into());
             }
-            if let Some(Node::SetToDefault(_)) = names::inner(&target.val)
+            let assigned = assigned(target);
+            if let Some(Node::SetToDefault(_)) = assigned
                 && let Some(column) = relation.columns.iter().find(|column| column.name == target.name)
                 && !matches!(relation.kind, RelationKind::Home)
             {
@@ -156,16 +169,19 @@ impl<'a> Builder<'a> {
                     return Err(refusal.into());
                 }
             }
-            if let Some(value) = names::inner(&target.val) {
+            if let Some(value) = assigned {
                 let column = relation.columns.iter().find(|column| column.name == target.name);
                 if target.indirection.is_empty() {
                     self.inferred(value, column);
-                    if is_steady_constant(value, column) {
+                    if self.is_steady_constant(value, column) {
                         continue;
                     }
                 }
             }
-            self.expression(node, parts)?;
+            match assigned {
+                Some(value) if target.indirection.is_empty() => self.expression(value, parts)?,
+                _ => self.expression(node, parts)?,
+            }
         }
         Ok(())
     }
@@ -176,6 +192,20 @@ impl<'a> Builder<'a> {
         let Some(clause) = clause else { return Ok(()) };
         self.returned = Some(self.returned_columns(&clause.exprs, parts)?);
         Ok(())
+    }
+}
+
+/// What a column is set to, also in `(a, b) = (1, 2)`.
+fn assigned(target: &ResTarget) -> Option<&Node> {
+    match names::inner(&target.val)? {
+        Node::MultiAssignRef(of) => match names::inner(&of.source) {
+            Some(Node::RowExpr(row)) if row.args.len() == usize::try_from(of.ncolumns).unwrap_or(0) => {
+                let at = usize::try_from(of.colno).ok()?.checked_sub(1)?;
+                row.args.get(at)?.node.as_ref()
+            }
+            _ => names::inner(&target.val),
+        },
+        value => Some(value),
     }
 }
 

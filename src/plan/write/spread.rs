@@ -98,6 +98,13 @@ impl Builder<'_> {
                 "Use a sub-select, which must return one row.",
             );
         }
+        // Which row is the first of those that are in conflict is a matter of their order.
+        if write.keeps_first {
+            return because(
+                "INSERT ... SELECT ... ON CONFLICT DO NOTHING into a reference table may keep another row on each shard".to_owned(),
+                "Read the rows first, then write constants or parameters.",
+            );
+        }
         let own = verdict.local.clone().or(verdict.unsteady.or(tail).map(|what| format!("{what} differs")));
         let effects = &self.effects;
         let changes = effects.changes || effects.sequence || effects.transaction_lock || self.own_time;

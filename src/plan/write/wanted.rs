@@ -1,13 +1,14 @@
 //! Values of INSERT ... VALUES that must be computed before it runs: keys given as expressions or defaults, numbers of sequences,
 //! what each shard would compute for itself; and the current time, of which a statement on several shards has only one.
 
+use super::differing::casts_moment;
 use crate::catalog::{Column, ColumnDefault, Relation, RelationKind};
 use crate::plan::builder::{Builder, WriteVerb};
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
 use crate::plan::rewrite::{Computed, Edit, Piece, Split, Values, When, quoted};
 use crate::plan::{Access, Refusal, Several, Target};
-use crate::sql::{Node, clock, names, values, walk};
+use crate::sql::{self, Node, clock, names, values, walk};
 
 /// A value to be computed.
 #[derive(Clone, Copy, Debug)]
@@ -306,7 +307,22 @@ pub fn default_text(column: &Column) -> Option<&str> {
     }
 }
 
+/// Whether an expression reads a constant like 'now' as a time when it runs: `('now'::text)::timestamp`, as dumps of old versions write.
+fn is_moment_text(text: &str) -> bool {
+    clock::has_moment(text)
+        && sql::parse(&format!("SELECT {text}")).is_ok_and(|script| match script.statements.first() {
+            Some(statement) => match statement.node() {
+                Some(Node::SelectStmt(select)) => {
+                    let mut targets = select.target_list.iter().filter_map(|node| node.node.as_ref());
+                    targets.any(casts_moment)
+                }
+                _ => true,
+            },
+            None => true,
+        })
+}
+
 /// Whether a column's default is the current time.
 pub fn tells_time(column: &Column) -> bool {
-    matches!(&column.default, ColumnDefault::Expression(text) if !clock::find(text).is_empty())
+    matches!(&column.default, ColumnDefault::Expression(text) if !clock::find(text).is_empty() || is_moment_text(text))
 }

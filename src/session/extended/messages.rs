@@ -279,10 +279,7 @@ impl Session {
             self.names.statements.insert(name.into(), before);
         }
         if columns?.as_deref() != Some(described) {
-            // The client would read rows by the description it has. Source: plancache.c, RevalidateCachedQuery.
-            let mut report = Report::error("0A000", "cached plan must not change result type");
-            report.routine = Some("RevalidateCachedQuery");
-            return Err(report.into());
+            return Err(changed_result());
         }
         Ok(prepared)
     }
@@ -503,6 +500,13 @@ pub(in crate::session) fn malformed(malformed: Malformed) -> Failure {
 /// keys of that size.
 pub(super) fn known_part(name: &[u8]) -> &[u8] {
     name.get(..63).unwrap_or(name)
+}
+
+/// The client would read rows by the description it has. *Source*: plancache.c, RevalidateCachedQuery.
+pub(in crate::session) fn changed_result() -> Failure {
+    let mut report = Report::error("0A000", "cached plan must not change result type");
+    report.routine = Some("RevalidateCachedQuery");
+    report.into()
 }
 
 /// *Source*: postgres.c, exec_bind_message; prepare.c, FetchPreparedStatement.

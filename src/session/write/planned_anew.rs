@@ -7,7 +7,7 @@ use shardmap::ShardId;
 
 use super::fetched::too_much;
 use super::returned::Returned;
-use super::rewritten::{Runnable, computed_of, distinct, planned_route, split_of, undecided};
+use super::rewritten::{Runnable, computed_in_vain, computed_of, distinct, planned_route, split_of, undecided};
 use super::stepwise::{Given, RowFormats};
 use crate::execute::chorus::Chorus;
 use crate::execute::interleave::Interleave;
@@ -42,6 +42,9 @@ impl Session {
             let destination = self.destination(&route, &*given.arguments())?;
             match (&destination, &route.target) {
                 (Destination::Compute, _) | (Destination::Stepwise, Target::Computed(_)) => {
+                    if round == 0 {
+                        return Err(computed_in_vain());
+                    }
                     text = self.with_values(&text, &route, given).await?
                 }
                 (Destination::Stepwise, Target::Fetched(fetched)) => {

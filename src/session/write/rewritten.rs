@@ -78,25 +78,31 @@ impl Session {
         route: &Route,
         alone: bool,
     ) -> Result<Ended, Failure> {
-        let computed = computed_of(route)?;
-        // PostgreSQL's own errors first: types, columns, rights.
-        self.probe(text, &[]).await?;
-        let at = self.computing(computed).await?;
-        if computed.values == Values::Remembered && computed.edits.is_empty() {
-            return self.forward_query(at, text, alone).await;
+        let (mut text, mut route) = (text.to_vec(), route.clone());
+        for _ in 0..ROUNDS_MAX {
+            let computed = computed_of(&route)?;
+            // PostgreSQL's own errors first: types, columns, rights.
+            self.probe(&text, &[]).await?;
+            let at = self.computing(computed).await?;
+            if computed.values == Values::Remembered && computed.edits.is_empty() {
+                return self.forward_query(at, &text, alone).await;
+            }
+            self.check_computed(computed, at, Wire::Simple).await?;
+            let mut values = Vec::new();
+            for (query, count) in computed.queries() {
+                self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
+                values.extend(self.row_of_values(count).await?);
+            }
+            values.extend(self.own_value(computed.values, at, Wire::Simple).await?);
+            self.give_back_if_idle().await;
+            text = computed.apply(&text, &values);
+            let compiled = self.compiled(&text, &[]).await?;
+            route = planned_route(&compiled)?.clone();
+            if self.destination(&route, &NoArguments)? != Destination::Compute {
+                return Box::pin(self.rows(&text, &route, &NoArguments, alone)).await;
+            }
         }
-        self.check_computed(computed, at, Wire::Simple).await?;
-        let mut values = Vec::new();
-        for (query, count) in computed.queries() {
-            self.link.servers[at].server.send_query(query.as_bytes(), Audience::Gateway);
-            values.extend(self.row_of_values(count).await?);
-        }
-        values.extend(self.own_value(computed.values, at, Wire::Simple).await?);
-        self.give_back_if_idle().await;
-        let text = computed.apply(text, &values);
-        let compiled = self.compiled(&text, &[]).await?;
-        let route = planned_route(&compiled)?;
-        Box::pin(self.rows(&text, route, &NoArguments, alone)).await
+        Err(computed_in_vain())
     }
 
     /// The server that computes: the home shard's if numbers are drawn, which are the cluster's.
@@ -285,7 +291,7 @@ impl Session {
             let destination = self.destination(&route, &arguments)?;
             done = Runnable { text, route, destination };
         }
-        if done.destination == Destination::Compute { Err(undecided()) } else { Ok(done) }
+        if done.destination == Destination::Compute { Err(computed_in_vain()) } else { Ok(done) }
     }
 
     /// Parses a text under no name and binds it to the client's portal.
@@ -361,6 +367,13 @@ pub(super) fn planned_route(compiled: &Compiled) -> Result<&Route, Failure> {
 fn computed_and_merged() -> Failure {
     Report::error("0A000", "a statement with a value that is computed first, over several shards, is not supported in the extended protocol")
         .with_hint("Ask for the value first, and give it as a parameter.")
+        .into()
+}
+
+/// What a value comes to is written as a constant that must be computed again.
+pub(super) fn computed_in_vain() -> Failure {
+    Report::error("0A000", "a value with a word like 'now' or 'today' in it, of a type that may read that as the time, is not supported here")
+        .with_hint("Give it as a parameter, or store it in columns of types that have no dates.")
         .into()
 }
 
