@@ -119,15 +119,13 @@ CREATE TABLE made (code text PRIMARY KEY, tag uuid DEFAULT gen_random_uuid(), at
 INSERT INTO made (code) SELECT DISTINCT status FROM orders WHERE customer_id < 13 AND status IS NOT NULL;
 SELECT code, at = (SELECT max(at) FROM made) FROM made;
 DROP TABLE made;
--- A merge server would wait for what the block has locked, and the block for it.
+-- A merge server is not to wait for what the block has locked, and the block for it.
 BEGIN;
 TRUNCATE refunds;
--- refused 0A000
 INSERT INTO refunds SELECT customer_id + 1, id, total FROM orders WHERE customer_id = 4;
 ROLLBACK;
 BEGIN;
 LOCK TABLE refunds;
--- refused 0A000
 INSERT INTO refunds SELECT customer_id + 1, id, total FROM orders WHERE customer_id = 4;
 ROLLBACK;
 BEGIN;
