@@ -11,7 +11,7 @@ use crate::sql::{Node, names, walk};
 use pg_query::protobuf::{SqlValueFunctionOp, TypeName};
 
 /// Types whose input reads the clock; called as functions they cast.
-const TEMPORAL_NAMES: [&str; 11] = [
+pub const TEMPORAL_NAMES: [&str; 11] = [
     "date",
     "time",
     "timestamp",
@@ -60,7 +60,7 @@ const RECORDS: [&str; 8] = [
 const OWN: [&str; 5] = ["current_database", "current_setting", "mxid_age", "pg_typeof", "version"];
 
 /// Types that read the number of an object, of which each server has its own, from its name.
-const NUMBERED: [&str; 11] = [
+pub const NUMBERED: [&str; 11] = [
     "regclass",
     "regcollation",
     "regconfig",

@@ -2,7 +2,7 @@
 
 use pg_query::protobuf::{AExpr, FuncCall, TypeCast, TypeName};
 
-use super::differing::{DEPTH_MAX, is_moment};
+use super::differing::{DEPTH_MAX, NUMBERED, TEMPORAL_NAMES, is_moment};
 use crate::catalog::{Column, Oid};
 use crate::plan::builder::Builder;
 use crate::sql::{Node, names};
@@ -30,34 +30,6 @@ const WORDLESS: [Oid; 60] = [
     16, 17, 20, 21, 23, 700, 701, 790, 650, 869, 829, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 1560, 1562, 1000,
     1001, 1016, 1005, 1007, 1021, 1022, 791, 651, 1041, 1040, 1182, 1183, 1115, 1185, 1187, 1270, 1231, 2951, 1561,
     1563, 3904, 3905, 3906, 3907, 3908, 3909, 3910, 3911, 3912, 3913, 3926, 3927, 4451, 4532, 4533, 4534, 4535, 4536,
-];
-
-/// Types of PostgreSQL's own that are neither: a type of this name in another schema is not what a bare name means.
-const OTHER_NAMES: [&str; 24] = [
-    "date",
-    "time",
-    "timestamp",
-    "timestamptz",
-    "timetz",
-    "daterange",
-    "tsrange",
-    "tstzrange",
-    "datemultirange",
-    "tsmultirange",
-    "tstzmultirange",
-    "regclass",
-    "regcollation",
-    "regconfig",
-    "regdictionary",
-    "regnamespace",
-    "regoper",
-    "regoperator",
-    "regproc",
-    "regprocedure",
-    "regrole",
-    "regtype",
-    "record",
-    "unknown",
 ];
 
 /// Functions of pg_catalog that take texts, or values of any type, and read none of them as a date; they give texts, JSON or numbers, or arrays of
@@ -160,7 +132,9 @@ impl Builder<'_> {
         is_steady_name(name)
             || match named.as_slice() {
                 ["pg_catalog", _] => false,
-                [name] if OTHER_NAMES.contains(name) => false,
+                // A type of this name in another schema is not what a bare name means.
+                [name] if TEMPORAL_NAMES.contains(name) || NUMBERED.contains(name) => false,
+                ["record" | "unknown"] => false,
                 [name] | [_, name] => self.context.catalog.made_of.is_all_named(name, |part| STEADY.contains(&part)),
                 _ => false,
             }
