@@ -5,7 +5,6 @@ WITH m AS (UPDATE refunds SET customer_id = customer_id + 1, amount = amount * 2
 WITH m(a, b) AS (UPDATE refunds SET customer_id = customer_id + 1 WHERE id = 3 RETURNING customer_id - 1, amount) SELECT a, b, (SELECT count(*) FROM orders o WHERE o.customer_id = a) FROM m;
 WITH m AS (UPDATE refunds SET customer_id = customer_id - 2 WHERE id = 3) SELECT count(*) FROM orders;
 WITH m AS (UPDATE refunds SET customer_id = customer_id + 1 WHERE id < 7 RETURNING *) INSERT INTO moved_log SELECT customer_id, id, customer_id - 1 FROM m;
--- refused 0A000
 WITH m AS (UPDATE refunds SET customer_id = customer_id + 1 WHERE id < 7 RETURNING *) INSERT INTO moved_log SELECT customer_id, id, customer_id - 1 FROM m RETURNING *;
 WITH m AS (UPDATE refunds SET customer_id = customer_id + 1 WHERE id = 3 RETURNING *) UPDATE orders o SET note = 'moved' FROM m WHERE o.customer_id = m.customer_id RETURNING o.customer_id, o.id;
 WITH m AS (UPDATE refunds SET customer_id = 6 WHERE customer_id = 5 RETURNING *) DELETE FROM moved_log o USING m WHERE o.customer_id = m.customer_id;
