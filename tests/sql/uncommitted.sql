@@ -131,3 +131,13 @@ CREATE MATERIALIZED VIEW by_note AS SELECT note, count(*) AS total FROM orders G
 SELECT count(*), sum(m.total) FROM orders o JOIN by_note m ON m.note = o.note;
 ROLLBACK;
 DROP MATERIALIZED VIEW by_note;
+BEGIN;
+CREATE TABLE monthly (customer_id int8, id int8, month int4) PARTITION BY LIST (month);
+COMMIT;
+BEGIN;
+CREATE TABLE monthly_1 PARTITION OF monthly FOR VALUES IN (1);
+INSERT INTO monthly SELECT customer_id + 1, id, 1 FROM orders;
+SELECT month, count(*), sum(customer_id) FROM monthly GROUP BY month;
+COMMIT;
+SELECT month, count(*), sum(id) FROM monthly GROUP BY month;
+DROP TABLE monthly;

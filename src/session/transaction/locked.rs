@@ -35,7 +35,9 @@ impl Session {
         const READABLE: [&[u8]; 6] = [b"create", b"comment", b"grant", b"revoke", b"analyze", b"vacuum"];
         let start = behind_comments(text);
         let is = |word: &[u8]| start.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-        if !READABLE.iter().any(|word| is(word)) {
+        // Source: DefineRelation, tablecmds.c: a new partition locks its parent.
+        let partition = words(text).contains("partition");
+        if partition || !READABLE.iter().any(|word| is(word)) {
             self.note_locked(text);
         }
     }
