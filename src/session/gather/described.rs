@@ -82,11 +82,13 @@ impl Session {
         wire: Wire,
     ) -> Result<Arc<Described>, Failure> {
         let changed = self.uncommitted(text);
-        // By a plan of the block's own, if it has the catalog of its own: others may not have to care about its locks.
-        let kept = changed.is_none() || self.seen().is_some();
-        if let Some(described) = self.gateway.plans.described(gather).filter(|_| kept) {
+        // What was described before the block changed or locked something named it to the merge server.
+        let still_good = |described: &Arc<Described>| changed.is_none() || described.definitions.is_some();
+        if let Some(described) = self.gateway.plans.described(gather).filter(still_good) {
             return Ok(described);
         }
+        // A plan of the block's own, if it has the catalog of its own: others may not have to care about its locks.
+        let kept = changed.is_none() || self.seen().is_some();
         let at = self.enlist_to_ask().await?;
         let mut answers = self.ask_of(at, &[text], types, wire).await?;
         let (parameter_types, columns) = answers.pop().unwrap_or_default();
