@@ -16,7 +16,7 @@ START_SECONDS_MAX = 60
 # What decides a Postgres' speed here, copied from a shard to the direct Postgres.
 COPIED_SETTINGS = (
     "shared_buffers", "fsync", "synchronous_commit", "full_page_writes", "wal_level", "max_wal_size", "checkpoint_timeout",
-    "wal_buffers", "autovacuum", "jit", "max_parallel_workers_per_gather", "wal_compression", "work_mem", "maintenance_work_mem",
+    "wal_buffers", "autovacuum", "max_parallel_workers_per_gather", "wal_compression", "work_mem", "maintenance_work_mem",
 )
 
 EXTRA = """

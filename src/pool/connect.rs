@@ -193,8 +193,14 @@ async fn within<T>(timeout: Duration, work: impl Future<Output = Result<T, Conne
     tokio::time::timeout(timeout, work).await.unwrap_or(Err(ConnectError::Timeout(timeout)))
 }
 
-/// Settings of the gateway's own, which servers keep for their sessions as they keep all: their defaults, for SHOW and RESET.
-const OWN_SETTINGS: [(&str, &str); 2] = [("pgbraid.snapshot_reads", "off"), ("pgbraid.serializable", "refuse")];
+/// What servers start with: settings of the gateway's own, which servers keep for their sessions as they keep all, and `jit`.
+/// They are what SHOW tells and RESET goes back to.
+///
+/// A server that has compiled one query has LLVM loaded from then on, and every parallel worker it starts loads what its leader has
+/// loaded (`RestoreLibraryState`, `src/backend/utils/fmgr/dfmgr.c`): 15 to 35 ms more for each parallel query, whose
+/// ever it is, as long as the server is in the pool.
+const OWN_SETTINGS: [(&str, &str); 3] =
+    [("pgbraid.snapshot_reads", "off"), ("pgbraid.serializable", "refuse"), ("jit", "off")];
 
 async fn start(target: &Target, tls: Option<&Arc<ClientConfig>>) -> Result<Connected, ConnectError> {
     let mut stream = open(&target.address, tls).await?;

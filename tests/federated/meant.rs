@@ -426,3 +426,20 @@ fn a_table_locked_in_any_spelling_is_not_waited_for_by_a_server_outside_the_bloc
     assert_eq!(client.value(gather), "3");
     client.run("ROLLBACK");
 }
+
+#[test]
+fn servers_compile_nothing_until_a_session_asks() {
+    let cluster = Cluster::with(Setup { shards: 2, ..Setup::default() });
+    let mut client = Client::connect(&login::of(cluster.url())).unwrap();
+    client.run("CREATE TABLE at (customer_id int8)");
+    client.run("INSERT INTO at SELECT generate_series(1, 100)");
+    client.run("SET jit_above_cost = 0");
+    let mut compiled = |setting: &str| {
+        client.run(setting);
+        let plan = rows(client.query("EXPLAIN ANALYZE SELECT count(*), sum(customer_id) FROM at"));
+        (client.value("SHOW jit"), plan.iter().any(|line| line[0].contains("JIT:")))
+    };
+    assert_eq!(compiled("SELECT 1"), ("off".to_owned(), false));
+    assert_eq!(compiled("SET jit = on"), ("on".to_owned(), true));
+    assert_eq!(compiled("RESET jit"), ("off".to_owned(), false));
+}
