@@ -23,6 +23,8 @@ struct Body {
     columns: Vec<Column>,
     /// What it may be ordered by that is no column of its own.
     by: Vec<String>,
+    /// Aggregates without GROUP BY.
+    one_row: bool,
 }
 
 /// What a name in an expression may mean.
@@ -79,15 +81,16 @@ impl Generator {
             _ => self.plain(outer, types, deep),
         };
         self.ctes.truncate(known);
-        let mut query = Query { sql: format!("{with}{}", body.sql), columns: body.columns, ordered: false };
+        let mut query = Query { sql: format!("{with}{}", body.sql), columns: body.columns.clone(), ordered: false };
         if self.choices.chance(if top { 3 } else { 8 }) {
-            self.order(&mut query, &body.by);
+            self.order(&mut query, &body);
         }
         query
     }
 
     /// ORDER BY all columns, perhaps something else before them, and perhaps a limit.
-    fn order(&mut self, query: &mut Query, by: &[String]) {
+    fn order(&mut self, query: &mut Query, body: &Body) {
+        let by = &body.by;
         let mut items = Vec::new();
         if !by.is_empty() && self.choices.chance(2) {
             let direction = self.choices.one_of(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
@@ -98,6 +101,8 @@ impl Generator {
             items.push(format!("{}{direction}", at + 1));
         }
         let limit = match self.choices.below(11) {
+            // Of min() by an index PostgreSQL keeps the ties, and fails (21000).
+            6 | 7 if body.one_row => String::new(),
             0..=2 => String::new(),
             3 => format!(" LIMIT {}", self.choices.below(9)),
             4 => format!(" OFFSET {}", self.choices.below(5)),
@@ -152,7 +157,7 @@ impl Generator {
         let kind = self.types(None, &items)[0];
         let by = self.expression(kind, &items, deep.min(1));
         let by = if by.contains('.') { vec![by] } else { Vec::new() };
-        Body { sql: format!("SELECT {list} FROM {from}{condition}"), columns, by }
+        Body { sql: format!("SELECT {list} FROM {from}{condition}"), columns, by, one_row: false }
     }
 
     fn list(&mut self, types: &[Type], mut value: impl FnMut(&mut Self, Type) -> String) -> (String, Vec<Column>) {
@@ -181,7 +186,7 @@ impl Generator {
             4 => format!("SELECT (x).* FROM (SELECT y AS x FROM {name} y) z"),
             _ => format!("SELECT * FROM (SELECT * FROM {name} LIMIT ALL) x"),
         };
-        Body { sql, columns, by: Vec::new() }
+        Body { sql, columns, by: Vec::new(), one_row: false }
     }
 
     /// No FROM, or VALUES.
@@ -197,10 +202,10 @@ impl Generator {
             let columns: Vec<Column> = types.iter().enumerate().map(|(at, kind)| (format!("c{at}"), *kind)).collect();
             let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
             let sql = format!("SELECT * FROM (VALUES {}) v({})", rows.join(", "), names.join(", "));
-            return Body { sql, columns, by: Vec::new() };
+            return Body { sql, columns, by: Vec::new(), one_row: false };
         }
         let (list, columns) = self.list(&types, |this, kind| this.expression(kind, outer, 1));
-        Body { sql: format!("SELECT {list}"), columns, by: Vec::new() }
+        Body { sql: format!("SELECT {list}"), columns, by: Vec::new(), one_row: false }
     }
 
     fn distinct(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
@@ -212,9 +217,9 @@ impl Generator {
             let order: Vec<String> =
                 directions.iter().enumerate().map(|(at, direction)| format!("{}{direction}", at + 1)).collect();
             let sql = format!("SELECT * FROM (SELECT DISTINCT ON (1) {rest} ORDER BY {}) d", order.join(", "));
-            return Body { sql, columns: body.columns, by: Vec::new() };
+            return Body { sql, columns: body.columns, by: Vec::new(), one_row: false };
         }
-        Body { sql: format!("SELECT DISTINCT {rest}"), columns: body.columns, by: Vec::new() }
+        Body { sql: format!("SELECT DISTINCT {rest}"), columns: body.columns, by: Vec::new(), one_row: false }
     }
 
     fn grouped(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
@@ -258,7 +263,8 @@ impl Generator {
             _ => String::new(),
         };
         let by = vec![self.aggregate(Int, &items)];
-        Body { sql: format!("SELECT {list} FROM {from}{condition}{group}{having}"), columns, by }
+        let one_row = group.is_empty();
+        Body { sql: format!("SELECT {list} FROM {from}{condition}{group}{having}"), columns, by, one_row }
     }
 
     fn group_by(&mut self, keys: &[String]) -> String {
@@ -291,7 +297,7 @@ impl Generator {
             }
         });
         let window = if list.contains("OVER everything") { " WINDOW everything AS ()" } else { "" };
-        Body { sql: format!("SELECT {list} FROM {from}{condition}{window}"), columns, by: Vec::new() }
+        Body { sql: format!("SELECT {list} FROM {from}{condition}{window}"), columns, by: Vec::new(), one_row: false }
     }
 
     fn set_operation(&mut self, outer: &[Item], types: Option<&[Type]>, deep: u32) -> Body {
@@ -313,7 +319,7 @@ impl Generator {
                 _ => format!("({sql}) {other} ({third})"),
             };
         }
-        Body { sql, columns, by: Vec::new() }
+        Body { sql, columns, by: Vec::new(), one_row: false }
     }
 
     /// Of equal numbers that are written differently (0.0, 0.00), INTERSECT returns those of the side that the planner takes for the

@@ -168,6 +168,7 @@ fn run_by_itself(both: &mut Both, made: &Made, way: Way) -> Outcome {
 #[derive(Default)]
 struct Sums {
     alike: u64,
+    by_another_plan: u64,
     errors: u64,
     /// Examples by SQLSTATE.
     errors_by_code: BTreeMap<String, (u64, String)>,
@@ -182,10 +183,10 @@ impl Sums {
     }
 
     fn told(&self) -> String {
-        let Sums { alike, errors, large, failures, .. } = self;
+        let Sums { alike, by_another_plan, errors, large, failures, .. } = self;
         let (refused, different) = (self.refused(), failures.len());
         format!(
-            "{alike} answered alike, {errors} errors alike, {refused} refused, {large} too large, {different} different"
+            "{alike} answered alike, {by_another_plan} as by another plan, {errors} errors alike, {refused} refused, {large} too large, {different} different"
         )
     }
 }
@@ -237,6 +238,10 @@ fn compare_seed(both: &mut Both, seed: u64, sums: &Mutex<Sums>) {
     let mut sums = sums.lock().unwrap();
     match outcome {
         Outcome::Alike => sums.alike += 1,
+        Outcome::ByAnotherPlan => {
+            println!("as by another plan: seed {seed} {}", made.statement.sql);
+            sums.by_another_plan += 1;
+        }
         Outcome::Error(text) => {
             sums.errors += 1;
             let code = text.get(..5).unwrap_or_default().to_owned();
