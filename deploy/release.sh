@@ -70,6 +70,13 @@ if [ -z "$bolt" ]; then
     exit
 fi
 
+laid_out=$target/$(sha256sum "$built" | cut -c1-16).laid-out
+if [ -x "$laid_out" ]; then
+    say "4 and 5 of $steps: laid out before"
+    echo "$laid_out"
+    exit
+fi
+
 say "4 of $steps: counting branches"
 rm -rf "$target/branches"
 mkdir "$target/branches"
@@ -83,8 +90,9 @@ count
 
 say "5 of $steps: laying out the code"
 "$(dirname "$bolt")/merge-fdata" "$target"/branches/counted.* >"$target/branches/all"
-laid_out=$target/pgbraid
+rm -f "$target"/*.laid-out
 lay_out --data "$target/branches/all" --reorder-blocks=ext-tsp --reorder-functions=hfsort+ --split-functions --split-all-cold --split-eh \
-    -o "$laid_out"
-serve --binary "$laid_out" --targets direct,pgbraid --smoke --only by-key,transaction,stream,copy,stampede,federated
+    -o "$target/pgbraid"
+serve --binary "$target/pgbraid" --targets direct,pgbraid --smoke --only by-key,transaction,stream,copy,stampede,federated
+mv "$target/pgbraid" "$laid_out"
 echo "$laid_out"
