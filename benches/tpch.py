@@ -20,8 +20,6 @@ from wire import Wire
 SHARDS = 4
 LAYOUTS = ("order", "own")
 QUERIES = range(1, 23)
-# Indexes that one would have for these queries (TPC-H 3.0.1, 1.4.2.2: on keys and foreign keys).
-INDEXES = ("lineitem (l_partkey, l_suppkey)", "orders (o_custkey)", "partsupp (ps_suppkey)")
 
 
 def generator():
@@ -42,7 +40,7 @@ def load(server, program, rows):
         with open(os.path.join(rows, table)) as file:
             psql(server, f"COPY {table} FROM STDIN (DELIMITER '|')", stdin=file)
         psql(server, f"ANALYZE {table}")
-    for index in INDEXES:
+    for index in output(program, "indexes").splitlines():
         psql(server, f"CREATE INDEX ON {index}")
 
 

@@ -1,5 +1,5 @@
 //! TPC-H's tables, rows and queries for `benches/run --only tpch`, which measures: `tpch schema`, `tpch config own|order`,
-//! `tpch tables`, `tpch rows FOLDER SCALE` (a file for each table), `tpch query NUMBER`.
+//! `tpch tables`, `tpch indexes`, `tpch rows FOLDER SCALE` (a file for each table), `tpch query NUMBER`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,6 +17,7 @@ fn main() {
         ["config", "own"] => println!("{}", tpch::BY_OWN_KEYS),
         ["config", "order"] => println!("{}", tpch::BY_ORDER),
         ["tables"] => println!("{}", tpch::TABLES.join("\n")),
+        ["indexes"] => println!("{}", tpch::INDEXES.join("\n")),
         ["rows", folder, scale] => {
             for table in tpch::TABLES {
                 let file = std::fs::File::create(std::path::Path::new(folder).join(table)).unwrap();

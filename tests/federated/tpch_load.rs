@@ -10,6 +10,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub fn load(client: &mut Client, scale: f64) {
     tpch::SCHEMA.iter().for_each(|statement| client.run(statement));
     tpch::TABLES.iter().for_each(|table| copy_table(client, table, scale));
+    tpch::INDEXES.iter().for_each(|columns| client.run(&format!("CREATE INDEX ON {columns}")));
     client.run("ANALYZE");
 }
 
