@@ -204,6 +204,7 @@ impl Parts {
             stamps: Stamps::None,
             has_heirs: false,
             is_child: false,
+            family: None,
             exempt: None,
             guarded: false,
             materialized: None,

@@ -384,6 +384,7 @@ impl Relations {
         let rewriting = self.rewriting(elsewhere, &kinds);
         let stamping = self.stamping(&kinds);
         let heirs = self.heirs();
+        let families = self.families();
         let mut schemas: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
         for (oid, raw) in self.relations {
             let materialized = raw.materialized().map(str::to_owned);
@@ -402,6 +403,7 @@ impl Relations {
                 stamps: stamping.get(&oid).copied().unwrap_or(Stamps::None),
                 has_heirs: heirs.contains(&oid),
                 is_child: self.parents.contains_key(&oid),
+                family: families.get(&oid).copied(),
                 exempt: elsewhere.exempt(oid),
                 guarded,
                 materialized,
@@ -452,6 +454,29 @@ impl Relations {
     fn heirs(&self) -> HashSet<Oid> {
         let partitioned = |oid: &Oid| self.relations.get(oid).is_some_and(|raw| raw.relkind == 'p');
         self.parents.values().flatten().filter(|oid| !partitioned(oid)).copied().collect()
+    }
+
+    /// Of relations that inherit from one another, partitions too: the least number among all to which this leads.
+    fn families(&self) -> HashMap<Oid, Oid> {
+        let mut near: HashMap<Oid, Vec<Oid>> = HashMap::new();
+        for (child, parents) in &self.parents {
+            for parent in parents {
+                near.entry(*child).or_default().push(*parent);
+                near.entry(*parent).or_default().push(*child);
+            }
+        }
+        let mut families = HashMap::new();
+        let mut firsts: Vec<Oid> = near.keys().copied().collect();
+        firsts.sort_unstable();
+        for first in firsts {
+            let mut next = if families.contains_key(&first) { Vec::new() } else { vec![first] };
+            while let Some(oid) = next.pop() {
+                if families.insert(oid, first).is_none() {
+                    next.extend(near.get(&oid).into_iter().flatten());
+                }
+            }
+        }
+        families
     }
 
     /// Where a relation's rows live.

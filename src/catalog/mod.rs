@@ -102,6 +102,8 @@ pub struct Relation {
     pub has_heirs: bool,
     /// It is a partition or child of another table, so that it is of that one's kind, whatever its own name says.
     pub is_child: bool,
+    /// If it is a partition or child of another table or others are of it: the number of the family, whose tables may have rows in common.
+    pub family: Option<Oid>,
     /// If it has row security: the roles to whom its policies do not apply.
     pub exempt: Option<Vec<String>>,
     /// Its policies of row security may read what is not on the shard.
@@ -111,6 +113,12 @@ pub struct Relation {
 }
 
 impl Relation {
+    /// Whether rows of one may be rows of the other: it is the same, or they are of one family of partitions or children.
+    pub fn shares_rows(&self, other: &Relation) -> bool {
+        let same = self.schema == other.schema && self.name == other.name;
+        same || (self.family.is_some() && self.family == other.family)
+    }
+
     /// One of its columns, for messages.
     pub fn column_name(&self, column: &str) -> ColumnName {
         ColumnName { schema: self.schema.clone(), table: self.name.clone(), column: column.to_owned() }

@@ -67,6 +67,7 @@ pub use verb::{CursorVerb, DiscardVerb, Everywhere, PreparedVerb, SettingName, S
 pub use write::insert::relative_time;
 pub use write::moving::Move;
 pub use write::put::{Put, Store};
+pub use write::steady::is_steady;
 
 /// What a statement means depends on.
 #[derive(Clone, Copy)]

@@ -58,7 +58,7 @@ pub enum Place {
 }
 
 /// *Source*: manual of PostgreSQL 15, 5.5.
-const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 impl Item {
     /// An item seen by its name and by its columns' bare names.

@@ -104,6 +104,7 @@ impl<'a> Builder<'a> {
             stamps: Stamps::None,
             has_heirs: false,
             is_child: false,
+            family: None,
             exempt: None,
             guarded: false,
             materialized: None,

@@ -101,6 +101,7 @@ fn relation(name: &str, kind: RelationKind) -> Relation {
         stamps: Stamps::None,
         has_heirs: false,
         is_child: false,
+        family: None,
         exempt: None,
         guarded: false,
         materialized: None,

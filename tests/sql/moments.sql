@@ -74,6 +74,23 @@ INSERT INTO countries (code, s) VALUES ('B1', '("now",today)');
 -- refused 0A000
 -- parameters B1
 INSERT INTO countries (code, s) VALUES ($1, '("now",today)');
+-- Values of parameters.
+-- parameters A8 | see you now | now
+INSERT INTO countries (code, e, m) VALUES ($1, $2, $3);
+-- parameters A9 | 2020-01-01
+INSERT INTO countries (code, at) VALUES ($1, $2);
+-- refused 0A000
+-- parameters B3 | ("2020-01-01","now and then")
+INSERT INTO countries (code, s) VALUES ($1, $2);
+-- refused 0A000
+-- parameters B4 | now
+INSERT INTO countries (code, at) VALUES ($1, $2);
+-- refused 0A000
+-- parameters tomorrow
+UPDATE countries SET at = $1;
+-- refused 0A000
+-- parameters B5 | today
+INSERT INTO countries (code, name) SELECT $1, ($2::date + 1)::text;
 INSERT INTO countries (code, s) VALUES ('B2', '("2020-01-01",x)');
 UPDATE countries SET e = 'now' WHERE e = 'see you tomorrow';
 UPDATE countries SET e = coalesce(e, 'now'), m = CASE WHEN code = 'A1' THEN 'now' ELSE m END, ca = ARRAY['now', e::text] WHERE code < 'A4';
@@ -103,6 +120,17 @@ CREATE TABLE ms (customer_id int, body text, dm email, j jsonb, jp jsonpath, ta 
 INSERT INTO ms (customer_id, dm) VALUES (11, 'see you tomorrow'), (12, 'x'), (13, 'x');
 INSERT INTO ms (customer_id, jp, ta) VALUES (1, '$.now', '{now}'), (2, '$.now', ARRAY['today']), (3, '$.x', ARRAY['x', 'now']), (4, NULL, NULL);
 UPDATE ms SET body = concat(body, ' today');
+-- parameters now
+UPDATE ms SET body = $1;
+-- refused 0A000
+-- parameters now
+UPDATE ms SET at = $1;
+-- refused 0A000
+-- parameters now
+INSERT INTO ms (customer_id, at) VALUES (1, $1), (2, $1), (3, $1), (4, $1), (5, $1);
+-- refused 0A000
+-- parameters today
+DELETE FROM ms WHERE at > $1;
 UPDATE ms SET body = format('%s today', customer_id) WHERE customer_id < 12;
 UPDATE ms SET body = replace(body, 'today', 'now');
 UPDATE ms SET body = coalesce(body, 'now');

@@ -134,7 +134,8 @@ pub fn check_rename(rename: &RenameStmt, context: &Context<'_>) -> Result<(), St
             let kind = context.rules.kind(&relation.schema, &relation.name, &columns);
             same_kind(&relation, &kind, &columns, context)
         }
-        ObjectType::ObjectTable => {
+        // ALTER INDEX renames tables too. Source: tablecmds.c, RangeVarCallbackForAlterRelation.
+        ObjectType::ObjectTable | ObjectType::ObjectIndex => {
             let kind = context.rules.kind(&relation.schema, &rename.newname, &relation.columns);
             same_kind(&relation, &kind, &relation.columns, context)
         }

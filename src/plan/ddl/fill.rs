@@ -8,6 +8,7 @@ use crate::catalog::{Column, ColumnDefault, Oid, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
+use crate::plan::scope::SYSTEM_COLUMNS;
 use crate::plan::{Context, Refusal};
 use crate::sql::{self, Node, Statement, clock, names, walk};
 
@@ -62,7 +63,7 @@ pub fn check_using(table: &Table<'_>, changed: &Column, using: &Node, context: &
             "the expression for the column \"{}\" of \"{}\" {why}",
             changed.name, table.name
         ))
-        .hint("Change the type with an expression of the row's own columns, and fill the column with UPDATE.")
+        .hint("Change the type with an expression of the row's own columns (of texts: to_date, to_timestamp with a format), and fill the column with UPDATE.")
         .into()),
     }
 }
@@ -89,13 +90,36 @@ impl Builder<'_> {
         let mut worst = Call::Steady;
         self.worst_call(node, &mut worst)?;
         let reference = table.kind == RelationKind::Reference;
-        Ok(match worst {
+        let told = match worst {
             Call::Sequence => Some(NUMBERS),
             Call::Identity => Some(VALUES),
             Call::Steady | Call::Missing => tells(node, reference),
             _ if reference => Some(VALUES),
             _ => tells(node, reference),
-        })
+        };
+        Ok(told.or_else(|| self.reads(node, table)))
+    }
+
+    /// The same for casts that read a moment; in a reference table for those too that may read one from a row's text, and for what has
+    /// the number of an object or of a row's transaction.
+    fn reads(&self, node: &Node, table: &Table<'_>) -> Option<&'static str> {
+        let name = |node: &Node| match node {
+            Node::ColumnRef(column) => column.fields.last().and_then(names::string).map(str::to_owned),
+            _ => None,
+        };
+        let known = |node: &Node| table.columns.iter().find(|column| name(node).as_ref() == Some(&column.name));
+        let system = name(node).is_some_and(|name| SYSTEM_COLUMNS.contains(&name.as_str()));
+        let differs = || system || self.differs(node, &|node| known(node).map(|column| column.type_oid));
+        let mut found = match table.kind {
+            _ if self.reads_moment(node) => Some(TIMES),
+            RelationKind::Reference if differs() => Some(VALUES),
+            _ => None,
+        };
+        let visited: Result<(), walk::Unknown> = walk::children(node, &mut |child| {
+            found = found.or_else(|| self.reads(child, table));
+            Ok(())
+        });
+        if visited.is_err() { found.or(Some(VALUES)) } else { found }
     }
 }
 

@@ -387,8 +387,9 @@ fn apart(text: &str, written: &mut Vec<Arc<Relation>>, context: &Context<'_>) ->
     let mut used = leaves.map(|(_, leaf)| &leaf.relation).filter(|relation| own(relation));
     let sees = |relation: &Arc<Relation>| {
         written.iter().any(|written| {
-            let same = written.schema == relation.schema && written.name == relation.name;
-            same || (written.cascades && relation.kind != RelationKind::Reference)
+            // Where a foreign key's action leads: to reference tables from reference tables only.
+            let follows = relation.kind != RelationKind::Reference || written.kind == RelationKind::Reference;
+            written.shares_rows(relation) || (written.cascades && follows)
         })
     };
     if used.any(sees) {

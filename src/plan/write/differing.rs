@@ -155,7 +155,7 @@ impl Builder<'_> {
     }
 
     /// Whether it reads as a date or time what has a constant like 'now' in it, by way of a text too.
-    fn reads_moment(&self, node: &Node) -> bool {
+    pub fn reads_moment(&self, node: &Node) -> bool {
         match node {
             Node::TypeCast(cast) => {
                 !cast.type_name.as_ref().is_some_and(|name| self.is_steady_type(name))
@@ -184,7 +184,8 @@ impl Builder<'_> {
         Ok(found)
     }
 
-    fn differs(&self, node: &Node, column: &dyn Fn(&Node) -> Option<Oid>) -> bool {
+    /// Whether servers may give a node different values, its children, the time and what its functions may do aside. `column`: a column's type.
+    pub fn differs(&self, node: &Node, column: &dyn Fn(&Node) -> Option<Oid>) -> bool {
         match node {
             Node::TypeCast(cast) => {
                 let steady = cast.type_name.as_ref().is_some_and(|name| self.is_steady_type(name));

@@ -39,7 +39,10 @@ impl<'a> Builder<'a> {
                 WriteBody::Level(Level::default())
             }
             Some(Node::SelectStmt(select)) if plain_values(select) => {
-                self.insert_values(select, &relation, target, &columns, key)?
+                let known = self.wanted.len();
+                let body = self.insert_values(select, &relation, target, &columns, key)?;
+                self.check_parts(insert, known)?;
+                body
             }
             Some(source) => self.insert_select(source, &relation, &columns, key)?,
         };
@@ -120,6 +123,20 @@ impl<'a> Builder<'a> {
             self.store(target, Some(sources));
         }
         Ok(WriteBody::Level(expressions(parts)))
+    }
+
+    /// Refuses values to be computed, those from `known` on, of an element or a field of a column: its type is not known.
+    fn check_parts(&self, insert: &InsertStmt, known: usize) -> Result<(), Refusal> {
+        let mut items = self.wanted.iter().skip(known).filter_map(|wanted| insert.cols.get(wanted.item?));
+        let part = items.find_map(|node| match &node.node {
+            Some(Node::ResTarget(target)) if !target.indirection.is_empty() => Some(&target.name),
+            _ => None,
+        });
+        let Some(name) = part else { return Ok(()) };
+        Err(Refusal::unsupported(format!(
+            "a value for an element or a field of \"{name}\" that must be computed before the row is stored is not supported"
+        ))
+        .hint("Compute the value first, or give the whole column."))
     }
 
     /// Notes a value that must be computed before the statement runs: a key that is no constant, a number to be drawn, what each

@@ -3,7 +3,7 @@
 use pg_query::protobuf::{AExpr, FuncCall, TypeCast, TypeName};
 
 use super::differing::{DEPTH_MAX, NUMBERED, TEMPORAL_NAMES, is_moment};
-use crate::catalog::{Column, Oid};
+use crate::catalog::{Catalog, Column, Oid};
 use crate::plan::builder::Builder;
 use crate::sql::{Node, names};
 
@@ -115,10 +115,15 @@ pub fn is_steady_name(name: &TypeName) -> bool {
     matches!(named.as_slice(), [name] | ["pg_catalog", name] if STEADY_NAMES.contains(name))
 }
 
+/// Whether a type reads the same from a text at any time.
+pub fn is_steady(of: Oid, catalog: &Catalog) -> bool {
+    catalog.made_of.is_all(of, |part| STEADY.contains(&part))
+}
+
 impl Builder<'_> {
-    /// Whether a type reads the same from a text at any time.
+    /// The same of a type that the builder has met.
     pub fn is_steady_oid(&self, of: Oid) -> bool {
-        self.context.catalog.made_of.is_all(of, |part| STEADY.contains(&part))
+        is_steady(of, self.context.catalog)
     }
 
     /// Whether a column's type may read a moment from words like `now`.

@@ -209,6 +209,7 @@ impl Session {
             self.check_copy_out(&prepared.compiled.text, Protocol::Extended).await?;
         }
         check_embedded(&destination, embeds)?;
+        self.check_moments((route, &destination), bind, prepared).await?;
         let place = match destination {
             Destination::Stepwise => Box::pin(self.bind_stepwise(route, bind)).await?,
             Destination::Split(_) | Destination::Compute => {

@@ -95,11 +95,23 @@ fn changed_name<'s>(
         let name = relation.name.to_lowercase();
         words.contains("u") || split_words(&name).all(|word| words.contains(word))
     };
-    // CASCADE locks what is not named.
+    // A partitioned table is locked with its partitions, a parent with its children.
+    let mut families: HashSet<Oid> = HashSet::new();
+    if !locked.is_empty() {
+        for catalog in [base, seen] {
+            let relations = catalog.schemas.values().flat_map(HashMap::values);
+            let named = relations.filter(|relation| named_in(locked, relation));
+            families.extend(named.filter_map(|relation| relation.family));
+        }
+    }
+    // CASCADE and DROP lock what is not named.
     let may_be_locked = |relation: &Relation| {
         relation.kind != RelationKind::System
             && !locked.is_empty()
-            && (locked.contains("cascade") || named_in(locked, relation))
+            && (locked.contains("cascade")
+                || locked.contains("drop")
+                || named_in(locked, relation)
+                || relation.family.is_some_and(|family| families.contains(&family)))
     };
     // What is read through a view may have changed without being named.
     let may_have_changed = |relation: &Relation| {

@@ -35,9 +35,11 @@ impl Session {
         const READABLE: [&[u8]; 6] = [b"create", b"comment", b"grant", b"revoke", b"analyze", b"vacuum"];
         let start = behind_comments(text);
         let is = |word: &[u8]| start.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-        // Source: DefineRelation, tablecmds.c: a new partition locks its parent.
-        let partition = words(text).contains("partition");
-        if partition || !READABLE.iter().any(|word| is(word)) {
+        // Source: DefineRelation, tablecmds.c: a new partition locks its parent; CreatePolicy, policy.c, and DefineQueryRewrite,
+        // rewriteDefine.c: policies and rules lock their table.
+        let words = words(text);
+        let locks = ["partition", "policy", "rule"].iter().any(|word| words.contains(*word));
+        if locks || !READABLE.iter().any(|word| is(word)) {
             self.note_locked(text);
         }
     }
