@@ -299,6 +299,19 @@ impl Session {
         Ok(true)
     }
 
+    /// Ends what a merge server holds for a portal whose name is given to another: the unnamed one. *Source*: portalmem.c, CreatePortal.
+    pub(in crate::session) async fn end_held_portal(&mut self, portal: &[u8]) -> Result<(), Failure> {
+        if self.merges.is_empty() {
+            return Ok(());
+        }
+        let name = HeldName::Portal(portal.into());
+        if self.held_position(&name).is_some() {
+            Box::pin(self.drain()).await?;
+            Box::pin(self.end_held(&name)).await?;
+        }
+        Ok(())
+    }
+
     /// Ends portals of the extended protocol.
     pub(in crate::session) async fn end_held_portals(&mut self) {
         while let Some(at) = self.merges.iter().position(|held| matches!(held.name, HeldName::Portal(_))) {
