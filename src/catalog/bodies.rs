@@ -9,7 +9,7 @@ macro_rules! does_more {
     () => {
         "(?x)\\m(nextval|setval|currval|lastval|set_config|current_query|set|reset|discard|notify|listen|unlisten|lock|truncate|create|alter|drop
             |grant|revoke|commit|rollback|savepoint|do|prepare|open|fetch|move|refresh|vacuum|analyze|cluster|load|reindex|comment|security
-            |dblink\\w*|lo_\\w+|loread|lowrite|txid_\\w+|inet_\\w+|\\w+_to_xml\\w*|ts_stat|ts_rewrite|to_reg\\w+
+            |dblink\\w*|lo_\\w+|loread|lowrite|txid_\\w+|inet_(client|server)_\\w+|\\w+_to_xml\\w*|ts_stat|ts_rewrite|to_reg\\w+
             |pg_(?!(catalog|typeof|sleep)\\M)\\w+)\\M|u&"
     };
 }

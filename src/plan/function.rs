@@ -315,7 +315,7 @@ fn builtin(function: &Function, name: &str) -> Call {
     if matches!(name, "pg_current_xact_id" | "txid_current") || name.contains("_reset") {
         return Call::Changing;
     }
-    if listed(&IDENTITY, name) {
+    if listed(&IDENTITY, name) && function.volatility != Volatility::Immutable {
         return Call::Identity;
     }
     match function.volatility {

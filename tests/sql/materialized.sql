@@ -98,3 +98,33 @@ REFRESH MATERIALIZED VIEW sums;
 COMMIT;
 SELECT * FROM sums;
 DROP MATERIALIZED VIEW sums;
+-- Composite types, which the transaction has not changed.
+CREATE TYPE pair AS (a int8, b text);
+CREATE TABLE paired (customer_id int8, p pair, ps pair[]);
+INSERT INTO paired SELECT customer_id, ROW(id, status)::pair, ARRAY[ROW(id, status)::pair] FROM orders;
+CREATE MATERIALIZED VIEW pairs AS SELECT p, ps, count(*) AS n FROM paired GROUP BY p, ps;
+SELECT p, (ps[1]).a, n FROM pairs;
+REFRESH MATERIALIZED VIEW pairs;
+SELECT count(*), max((p).a) FROM pairs;
+DROP MATERIALIZED VIEW pairs;
+BEGIN;
+CREATE TABLE copied (customer_id int8, p pair);
+INSERT INTO copied SELECT customer_id, p FROM paired;
+-- ordered
+SELECT DISTINCT p FROM copied ORDER BY p DESC;
+SELECT c.p, r.id FROM copied c JOIN refunds r ON r.id = (c.p).a;
+ROLLBACK;
+BEGIN;
+ALTER TYPE pair ADD ATTRIBUTE c int4;
+-- refused 0A000
+DECLARE c CURSOR FOR SELECT p FROM paired ORDER BY p LIMIT 2;
+ROLLBACK;
+CREATE TYPE nested AS (p pair);
+BEGIN;
+CREATE TABLE made (customer_id int8, n nested);
+-- refused 0A000
+DECLARE c CURSOR FOR SELECT n FROM made ORDER BY n;
+ROLLBACK;
+DROP TABLE paired;
+DROP TYPE nested;
+DROP TYPE pair;

@@ -44,3 +44,18 @@ SELECT * FROM orders WHERE nothing = 3;
 SELECT customer_id FROM orders JOIN refunds ON true WHERE customer_id = 3;
 SELECT other.orders.id FROM orders WHERE customer_id = 3;
 SELECT * FROM wrong.public.orders WHERE customer_id = 1;
+-- Columns of one name: `*` shows them all.
+SELECT * FROM (SELECT count(*), count(total), count(*) FROM orders) s;
+SELECT * FROM (SELECT status, sum(id), sum(total) FROM orders GROUP BY status) s;
+SELECT * FROM (SELECT o.*, c.* FROM orders o JOIN customers c ON c.customer_id = o.id) x LIMIT 1000;
+SELECT s.*, x.* FROM (SELECT min(id), max(id) AS min FROM orders) s, (SELECT o.id, r.id FROM orders o JOIN refunds r ON r.id = o.id) x;
+-- ordered
+SELECT * FROM (SELECT id, id, -id AS id_2 FROM orders WHERE customer_id > 0) x ORDER BY id_2, 1 LIMIT 3;
+SELECT id_2, total FROM (SELECT id, id, -id AS id_2, total FROM orders) x WHERE id_2 < (SELECT avg(-id) FROM orders);
+SELECT count FROM (SELECT count(*), count(total) FROM orders) s;
+WITH t AS (SELECT count(*), count(total), max(id) FROM orders) SELECT *, t.max + 1 FROM t;
+WITH t AS (SELECT o.id, r.id, o.total FROM orders o JOIN refunds r ON r.id = o.id) SELECT a.*, b.total FROM t a JOIN t b USING (total);
+SELECT * FROM (SELECT id, sum(total), sum(id) FROM orders GROUP BY id) x NATURAL JOIN (SELECT id, count(*), count(*) FROM refunds GROUP BY id) y;
+SELECT * FROM (SELECT count(*), count(total) FROM orders) s(a);
+SELECT * FROM customers c(a, a, b) ORDER BY b;
+SELECT to_json(s) FROM (SELECT count(*), count(total) FROM orders) s;

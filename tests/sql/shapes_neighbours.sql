@@ -98,6 +98,9 @@ SELECT FROM orders;
 SELECT count(*) FROM (SELECT FROM orders) s;
 SELECT EXISTS (SELECT FROM orders o JOIN refunds r ON o.id = r.id), NOT EXISTS (SELECT FROM refunds WHERE false);
 BEGIN;
+DECLARE plain ASENSITIVE NO SCROLL CURSOR WITHOUT HOLD FOR SELECT id, count(*) FROM orders GROUP BY id ORDER BY id;
+-- ordered
+FETCH 2 plain;
 DECLARE c SCROLL CURSOR FOR SELECT id, count(*) FROM orders GROUP BY id ORDER BY id;
 FETCH 2 FROM c;
 MOVE 1 FROM c;

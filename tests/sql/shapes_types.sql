@@ -109,3 +109,4 @@ INSERT INTO ungrouped SELECT g, g % 3, ARRAY['{}'::json], '$.a', '{"(1,2)"}' FRO
 SELECT customer_id, id, jp, js, at::text FROM ungrouped GROUP BY customer_id, id ORDER BY id + 0, 1 LIMIT 2;
 SELECT u.customer_id, u.id, u.jp, count(*) FROM ungrouped u JOIN countries c ON length(c.code) = 2 GROUP BY u.customer_id, u.id;
 DROP TABLE ungrouped;
+SELECT inet_merge('10.0.0.0/16', max(('10.1.0.' || id)::inet)), inet_same_family(min(('10.1.0.' || id)::inet), '::1') FROM orders;

@@ -43,7 +43,7 @@ impl Session {
         if self.in_implicit_block() {
             check_needs_no_block(plan, compiled.as_ref().map_or(b"", |compiled| &compiled.text))?;
         }
-        if matches!(place, Place::Done) && self.deliver_rest(&execute)? {
+        if matches!(place, Place::Done) && Box::pin(self.deliver_rest(&execute)).await? {
             return Ok(());
         }
         match (place, &compiled) {
@@ -428,7 +428,7 @@ impl Session {
     }
 
     /// Outside a block, begins one that ends with the pipeline, for what holds as long.
-    pub(super) async fn begin_here(&mut self) -> Result<(), Failure> {
+    pub(in crate::session) async fn begin_here(&mut self) -> Result<(), Failure> {
         self.begin_behind_pipeline();
         self.drain().await
     }

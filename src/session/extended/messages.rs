@@ -130,6 +130,7 @@ impl Session {
             return Err(exists);
         }
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
+        self.end_held_portal(bind.portal).await?;
         self.number_block(plan).await?;
         let embeds = self.embeds(bind, &prepared, plan).await?;
         if bind.more_bytes > 0 && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {

@@ -153,6 +153,10 @@ impl Session {
 /// CURSOR_OPT_BINARY of parsenodes.h.
 const BINARY: i32 = 1;
 
+/// CURSOR_OPT_INSENSITIVE and CURSOR_OPT_ASENSITIVE. The latter, alone, is what cursors are without it; it is not printed.
+const INSENSITIVE: i32 = 8;
+const ASENSITIVE: i32 = 16;
+
 /// The query of a DECLARE, the DECLARE with another query in its place, and its rows' formats as a Bind would say them.
 pub(super) fn texts(text: &[u8], merge: &str) -> Option<(String, String, &'static [i16])> {
     let mut declare = only(std::str::from_utf8(text).ok()?)?;
@@ -160,6 +164,9 @@ pub(super) fn texts(text: &[u8], merge: &str) -> Option<(String, String, &'stati
     let Some(Node::DeclareCursorStmt(statement)) = declare.stmt.as_mut()?.node.as_mut() else { return None };
     let query = statement.query.take()?;
     statement.query = merge.stmt;
+    if statement.options & INSENSITIVE == 0 {
+        statement.options &= !ASENSITIVE;
+    }
     let formats: &[i16] = if statement.options & BINARY == 0 { &[] } else { &[1] };
     let query = print(ast::RawStmt { stmt: Some(query), ..ast::RawStmt::default() })?;
     Some((query, print(declare)?, formats))

@@ -97,6 +97,10 @@ impl Session {
     ) -> Result<(), Failure> {
         self.drain().await?;
         self.check_declare(verb, Wire::Extended).await?;
+        if verb.1 {
+            // WITH HOLD outside a block: it outlives the pipeline only if this commits.
+            self.begin_here().await?;
+        }
         self.declare_gathered(text, verb, gathering, Wire::Extended).await
     }
 

@@ -160,13 +160,14 @@ impl Session {
         let portal = self.names.portals.get_mut(execute.portal);
         let again = portal.is_some_and(|portal| std::mem::replace(&mut portal.reached, 1) > 0);
         let (text, output) = self.portal_text(execute.portal);
-        if again && is_copy(output) {
+        if again && !self.returns_rows(execute.portal, gathering) {
             // Source: pquery.c, PortalRun.
             let name = String::from_utf8_lossy(execute.portal);
             return Err(Report::error("55000", format!("portal \"{name}\" cannot be run")).into());
         }
         if again {
-            reply::complete(&mut self.link.client.outbound, "SELECT 0");
+            let tag = if gathering.described.gather.put().is_some() { "INSERT 0 0" } else { "SELECT 0" };
+            reply::complete(&mut self.link.client.outbound, tag);
             return Ok(());
         }
         if output != Output::Rows {
@@ -297,6 +298,19 @@ impl Session {
         let held = self.merges.remove(at);
         self.give_back_merge(held).await?;
         Ok(true)
+    }
+
+    /// Ends what a merge server holds for a portal whose name is given to another: the unnamed one. *Source*: portalmem.c, CreatePortal.
+    pub(in crate::session) async fn end_held_portal(&mut self, portal: &[u8]) -> Result<(), Failure> {
+        if self.merges.is_empty() {
+            return Ok(());
+        }
+        let name = HeldName::Portal(portal.into());
+        if self.held_position(&name).is_some() {
+            Box::pin(self.drain()).await?;
+            Box::pin(self.end_held(&name)).await?;
+        }
+        Ok(())
     }
 
     /// Ends portals of the extended protocol.

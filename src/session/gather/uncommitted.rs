@@ -20,7 +20,12 @@ const CHANGED: &str = "EXISTS (SELECT FROM pg_catalog.pg_proc x WHERE pg_catalog
      OR EXISTS (SELECT FROM pg_catalog.pg_opclass x WHERE pg_catalog.age(x.xmin) <= 0) \
      OR EXISTS (SELECT FROM pg_catalog.pg_type x LEFT JOIN pg_catalog.pg_type e ON e.oid = x.typelem \
         LEFT JOIN pg_catalog.pg_class c ON c.oid IN (x.typrelid, e.typrelid) \
-        WHERE pg_catalog.age(x.xmin) <= 0 AND (c.oid IS NULL OR c.relkind = 'c'))";
+        WHERE pg_catalog.age(x.xmin) <= 0 AND (c.oid IS NULL OR c.relkind = 'c')) \
+     OR EXISTS (SELECT FROM pg_catalog.pg_class x WHERE x.relkind = 'c' AND pg_catalog.age(x.xmin) <= 0)";
+
+/// A composite type of its own (not a table's) of PostgreSQL's types, which the block has not altered: the merge server knows it as well.
+const KEPT: &str = "(c.relkind = 'c' AND pg_catalog.age(c.xmin) > 0 AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+     WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.atttypid >= 16384))";
 
 impl Session {
     /// Whether the merge server may stand in for the block at all.
@@ -80,9 +85,10 @@ impl Session {
         let list = |of: &dyn Fn(&(String, u32, i32)) -> String| columns.iter().map(of).collect::<Vec<_>>().join(",");
         let text = format!(
             "SELECT pg_catalog.string_agg(pg_catalog.concat_ws(E'\\t', pg_catalog.format_type(t.oid, m.typmod), t.typcollation <> 0, \
-             COALESCE(t.typtype = 'c' OR e.typtype = 'c', false) AND t.oid >= 16384), E'\\n' ORDER BY m.n) \
+             t.oid >= 16384 AND c.oid IS NOT NULL AND NOT {KEPT}), E'\\n' ORDER BY m.n) \
              FROM ROWS FROM (pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]), pg_catalog.unnest('{{{}}}'::pg_catalog.int4[])) WITH ORDINALITY m(oid, typmod, n) \
-             JOIN pg_catalog.pg_type t ON t.oid = m.oid LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem",
+             JOIN pg_catalog.pg_type t ON t.oid = m.oid LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem \
+             LEFT JOIN pg_catalog.pg_class c ON c.oid IN (t.typrelid, e.typrelid)",
             list(&|column| column.1.to_string()),
             list(&|column| column.2.to_string()),
         );
@@ -136,7 +142,7 @@ impl Session {
 struct Told {
     name: String,
     collatable: bool,
-    /// It is the row type of a table, or an array of it.
+    /// It is the row type of a table, or an array of it, or of types that may be such.
     of_table: bool,
 }
 

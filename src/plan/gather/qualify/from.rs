@@ -45,8 +45,8 @@ impl Namer<'_> {
         if let Some(cte) = cte {
             let columns = retyped(cte.columns.as_ref().ok_or(Unsure)?, renames);
             name.relname.clone_from(&cte.fresh);
-            name.alias = Some(Alias { aliasname: alias.clone(), colnames });
-            self.add(Some(shown), &alias, columns, false, None);
+            let written = name.alias.insert(Alias { aliasname: alias, colnames });
+            self.add_apart(shown, written, columns, None);
             return Ok(());
         }
         let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
@@ -56,11 +56,11 @@ impl Namer<'_> {
         let renamed = !renames.is_empty();
         let columns = retyped(&columns, renames);
         name.schemaname.clone_from(&relation.schema);
-        name.alias = Some(Alias { aliasname: alias.clone(), colnames });
         if !renamed {
             self.known.tables.insert(alias.clone(), relation.clone());
         }
-        self.add(Some(shown), &alias, columns, false, Some(relation));
+        let written = name.alias.insert(Alias { aliasname: alias, colnames });
+        self.add_apart(shown, written, columns, Some(relation));
         Ok(())
     }
 
@@ -75,9 +75,28 @@ impl Namer<'_> {
         let shown = written.aliasname.clone();
         let columns = retyped(&outputs, given(&written.colnames));
         let alias = self.known.fresh(&shown);
-        written.aliasname.clone_from(&alias);
-        self.add(Some(shown), &alias, columns, false, None);
+        written.aliasname = alias;
+        self.add_apart(shown, written, columns, None);
         Ok(())
+    }
+
+    /// Adds what may have several columns of one name, which `*` shows and nothing else can say: each gets a name of its own.
+    fn add_apart(&mut self, shown: String, written: &mut Alias, columns: Vec<Output>, row: Option<Arc<Relation>>) {
+        let (names, types): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        let own = distinct(&names);
+        if own != names {
+            written.colnames = own.iter().map(|name| node::name(name)).collect();
+        }
+        self.add(Some(shown), &written.aliasname, own.into_iter().zip(types).collect(), false, row);
+        self.call_columns(names);
+    }
+
+    /// The columns of the item added last, as the statement calls them.
+    fn call_columns(&mut self, names: Vec<String>) {
+        let added = self.levels.last_mut().and_then(|level| level.items.last_mut());
+        for (column, name) in added.into_iter().flat_map(|item| &mut item.columns).zip(names) {
+            column.name = name;
+        }
     }
 
     fn hide(&mut self, hidden: bool) -> bool {
@@ -119,10 +138,7 @@ impl Namer<'_> {
         let alias = self.known.fresh(&shown);
         written.aliasname.clone_from(&alias);
         self.add(Some(shown), &alias, own.into_iter().map(|name| (name, None)).collect(), open, None);
-        let added = self.levels.last_mut().and_then(|level| level.items.last_mut());
-        for (column, name) in added.into_iter().flat_map(|item| &mut item.columns).zip(columns) {
-            column.name = name;
-        }
+        self.call_columns(columns);
         Ok(())
     }
 
