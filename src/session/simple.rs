@@ -36,7 +36,7 @@ impl Session {
         self.keep_reported();
         let compiled = match self.shared(text)? {
             Found::Placed(access, destination) if !behind => {
-                self.names.portals.remove(&b""[..]);
+                self.forget_unnamed_portal().await;
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
@@ -47,7 +47,7 @@ impl Session {
         };
         // Each statement in it takes the portal's place. Source: postgres.c, exec_simple_query.
         if !matches!(compiled.plan(), Some(Plan::Empty)) {
-            self.names.portals.remove(&b""[..]);
+            self.forget_unnamed_portal().await;
         }
         if compiled.statements.is_none() {
             Box::pin(self.probe(text, &[])).await?;
@@ -83,6 +83,22 @@ impl Session {
     }
 
     /// Runs one statement of a Query message. `alone`: it is the only one.
+    /// A Query ends the implicit transaction of a pipeline without Sync: its servers are not those of the block that begins now, and say what
+    /// parameters have become.
+    async fn settle_pipeline(&mut self) -> Result<(), Failure> {
+        if self.transaction.is_idle() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync) {
+            Box::pin(self.settle_implicit()).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_unnamed_portal(&mut self) {
+        self.names.portals.remove(&b""[..]);
+        if !self.merges.is_empty() {
+            Box::pin(self.end_held_unnamed()).await;
+        }
+    }
+
     pub(super) async fn statement(
         &mut self,
         compiled: &Arc<Compiled>,

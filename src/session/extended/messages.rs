@@ -124,6 +124,11 @@ impl Session {
             // Source: postgres.c, exec_bind_message: unlike Parse and Query it takes nothing but the block's end.
             return Err(in_failed_block().into());
         }
+        if bind.portal.is_empty() && !self.merges.is_empty() {
+            // Unless a message before this one has failed.
+            self.drain().await?;
+            Box::pin(self.end_held_unnamed()).await;
+        }
         self.check_not_failed(plan)?;
         if let Err(exists) = self.check_portal_name(bind.portal) {
             Box::pin(self.count_parameters(bind, &prepared)).await?;

@@ -299,6 +299,12 @@ impl Session {
         Ok(true)
     }
 
+    /// The unnamed portal is to be another, or none: its merge server, if it had one, is not that of the next.
+    pub(in crate::session) async fn end_held_unnamed(&mut self) {
+        // One that does not roll back is closed.
+        let _ = self.end_held(&HeldName::Portal(Box::default())).await;
+    }
+
     /// Ends portals of the extended protocol.
     pub(in crate::session) async fn end_held_portals(&mut self) {
         while let Some(at) = self.merges.iter().position(|held| matches!(held.name, HeldName::Portal(_))) {
