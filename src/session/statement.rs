@@ -132,6 +132,8 @@ pub enum Place {
         replica: bool,
         /// The body of its Bind.
         bind: Arc<[u8]>,
+        /// Of its parameters: by now the statement's name may mean another.
+        types: Arc<[Oid]>,
     },
     /// On servers of all shards, each doing the same write.
     Every {

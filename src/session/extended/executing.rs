@@ -43,7 +43,7 @@ impl Session {
         if self.in_implicit_block() {
             check_needs_no_block(plan, compiled.as_ref().map_or(b"", |compiled| &compiled.text))?;
         }
-        if matches!(place, Place::Done) && self.deliver_rest(&execute)? {
+        if matches!(place, Place::Done) && Box::pin(self.deliver_rest(&execute)).await? {
             return Ok(());
         }
         match (place, &compiled) {
@@ -57,13 +57,13 @@ impl Session {
                 }
             }
             (Place::Many { shards, order }, _) => Box::pin(self.execute_many(&shards, order, &execute, plan)).await?,
-            (Place::Stepwise { bind, shard, replica }, Some(compiled)) => {
+            (Place::Stepwise { bind, types, shard, replica }, Some(compiled)) => {
                 self.portal_done(execute.portal);
                 // It has served to describe the rows.
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.send_close(at, execute.portal, Audience::Gateway);
                 if let Plan::Rows(route) = plan {
-                    Box::pin(self.execute_stepwise(&bind, compiled, route, &execute)).await?;
+                    Box::pin(self.execute_stepwise((&bind, &types), compiled, route, &execute)).await?;
                 }
             }
             (Place::Gather(gathering), Some(compiled)) if matches!(plan, Plan::Cursor(_)) => {

@@ -14,7 +14,7 @@ use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::{Ended, Session};
 use crate::session::plans::compiled::Compiled;
-use crate::session::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
+use crate::session::statement::{BoundArguments, NoArguments, Place, Prepared};
 use crate::sql::tokens;
 use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::frontend::Bind;
@@ -232,21 +232,6 @@ impl Session {
             _ => *resolved,
         };
         Ok(resolved.iter().enumerate().map(of).collect())
-    }
-
-    /// The same of a statement that was bound before, whose name may mean another by now.
-    pub(super) async fn types_bound(&mut self, bind: &Bind<'_>, compiled: &Arc<Compiled>) -> Result<Vec<u32>, Failure> {
-        let known = self.names.statements.get(bind.statement);
-        let resolved_types = known.and_then(|known| known.resolved_types.clone());
-        let prepared = Prepared {
-            compiled: compiled.clone(),
-            origin: Origin::Parse,
-            resolved_types,
-            described: None,
-            made: None,
-            source: None,
-        };
-        self.types_of(bind, &prepared).await
     }
 
     /// The statement with all values computed that must be, and where it then runs.
