@@ -11,6 +11,7 @@ use shardmap::ShardId;
 
 use super::binding::Binding;
 use crate::catalog::Oid;
+use crate::execute::link::Enlisted;
 use crate::execute::plain::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, PreparedVerb, Route};
 use crate::pool::expect::Expectations;
@@ -403,10 +404,13 @@ impl Session {
         }
     }
 
-    /// What is owed last.
+    /// What is owed last: to the client, by the one server that owes it anything; what others owe beside it is hidden, and may come sooner.
     pub(super) fn last_owed(&mut self) -> Option<&mut Expectations> {
-        let expects = self.link.servers.iter_mut().rev().map(|enlisted| &mut enlisted.server.expects);
-        expects.into_iter().find(|expects| !expects.is_empty())
+        let owe = |enlisted: &Enlisted| !enlisted.server.expects.is_empty();
+        let tells = |enlisted: &Enlisted| enlisted.server.expects.owes_client();
+        let servers = &mut self.link.servers;
+        let at = servers.iter().rposition(tells).or_else(|| servers.iter().rposition(owe))?;
+        Some(&mut servers[at].server.expects)
     }
 
     /// Makes a server the one that may be spoken to: all others have answered.
