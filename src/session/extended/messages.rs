@@ -59,7 +59,7 @@ impl Session {
             self.drain().await?;
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
-            let mut plain = Plain::default();
+            let mut plain = Plain { aliases: self.pipeline.held.clone(), ..Plain::default() };
             self.link.pump_all(&mut plain)?;
             self.note(&plain);
             if plain.error.is_some() {
