@@ -448,7 +448,13 @@ impl Session {
             DiscardVerb::Other => {}
             DiscardVerb::All => self.settle_implicit().await?,
         }
-        self.discard(verb, text).await
+        self.discard(verb, text).await?;
+        if verb == DiscardVerb::All {
+            // It is committed at once. Source: postgres.c, exec_execute_message, XACT_FLAGS_NEEDIMMEDIATECOMMIT.
+            self.pipeline.settings_before = None;
+            self.keep_reported();
+        }
+        Ok(())
     }
 
     /// The client has begun no block.
