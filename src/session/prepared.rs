@@ -232,7 +232,7 @@ impl Session {
                 reply::complete(&mut self.link.client.outbound, "DEALLOCATE");
             }
             PreparedVerb::Deallocate(None) => {
-                self.names.statements.clear();
+                self.names.forget_named_statements();
                 reply::complete(&mut self.link.client.outbound, "DEALLOCATE ALL");
             }
             PreparedVerb::Execute { name, .. } | PreparedVerb::Within { name, .. }

@@ -167,6 +167,13 @@ pub struct Names {
     pub cursors: HashMap<String, (ShardId, bool), foldhash::fast::RandomState>,
 }
 
+impl Names {
+    /// DEALLOCATE ALL: the unnamed statement stays. *Source*: prepare.c, DropAllPreparedStatements, whose table does not have it.
+    pub fn forget_named_statements(&mut self) {
+        self.statements.retain(|name, _| name.is_empty());
+    }
+}
+
 /// Parameters before which the message is simply read from its beginning, as most statements have no more.
 const FEW_PARAMETERS: usize = 8;
 
