@@ -217,6 +217,10 @@ impl Session {
     }
 
     async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
+        if self.names.portals.get(name).is_some() {
+            // Behind an error it stays.
+            self.drain().await?;
+        }
         let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
             None if self.held_cursor(name).is_some() => {
                 self.drain().await?;
