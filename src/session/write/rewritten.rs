@@ -10,6 +10,7 @@ use crate::execute::plain::Plain;
 use crate::execute::relay::HELD_FRAME_BYTES;
 use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values};
 use crate::pool::expect::{Audience, Step};
+use crate::session::extended::messages::check_named_parameters;
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::{Ended, Session};
@@ -168,6 +169,7 @@ impl Session {
     ) -> Result<Place, Failure> {
         self.settle_parse(None).await?;
         self.drain().await?;
+        check_named_parameters(bind, &prepared.compiled)?;
         let types = self.types_of(bind, prepared).await?;
         let Runnable { text, route, destination } =
             self.compute_bound(route, destination, bind, prepared, &types).await?;
