@@ -453,6 +453,7 @@ impl Session {
             // It is committed at once. Source: postgres.c, exec_execute_message, XACT_FLAGS_NEEDIMMEDIATECOMMIT.
             self.pipeline.settings_before = None;
             self.keep_reported();
+            self.names.portals.clear();
         }
         Ok(())
     }
