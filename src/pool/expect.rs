@@ -218,6 +218,11 @@ impl Expectations {
         self.queue.is_empty()
     }
 
+    /// The client waits for an answer that is owed.
+    pub fn owes_client(&self) -> bool {
+        self.queue.iter().any(|expect| expect.audience == Audience::Client)
+    }
+
     /// The step whose answer comes next.
     pub fn front(&self) -> Option<Expect> {
         self.queue.front().copied()

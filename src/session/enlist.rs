@@ -237,8 +237,10 @@ impl Session {
                 enlisted.server.send_flush();
             }
         }
-        let mut plain = Plain::default();
+        // The others' answers are the client's.
+        let mut plain = Plain { aliases: std::mem::take(&mut self.pipeline.held), ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
+        self.note(&plain);
         let Some(body) = plain.hidden_error else {
             return if plain.error.is_none() { Ok(()) } else { Err(Failure::Told) };
         };

@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::gather::described::Wire;
 use super::life::{Ended, Session};
 use super::plans::compiled::Compiled;
+use super::prepared::check_executes_no_other;
 use super::statement::NoArguments;
 use crate::catalog::Oid;
 use crate::plan::{Access, Destination, Plan, literal};
@@ -75,6 +76,7 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         let prepared = self.revalidated(name.as_bytes()).await?;
+        check_executes_no_other(&prepared)?;
         let known: Result<Values, ()> = arguments.iter().cloned().collect();
         let values = match known {
             Ok(values) => values,

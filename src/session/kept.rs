@@ -38,7 +38,7 @@ impl Weigh for Portal {
         // Its statement may have been replaced by another of the same name: it keeps the text alive.
         let bound = match &self.place {
             Place::Gather(gathering) => gathering.parameters.bytes(),
-            Place::Stepwise { bind, .. } => bind.len(),
+            Place::Stepwise { bind, types, .. } => bind.len() + size_of_val(&types[..]),
             _ => 0,
         };
         let explained = self.explained.as_ref().map_or(0, |parameters| parameters.bytes());

@@ -169,6 +169,7 @@ impl Session {
         alone: bool,
     ) -> Result<Ended, Failure> {
         let prepared = self.revalidated(name.as_bytes()).await?;
+        check_executes_no_other(&prepared)?;
         let Some(Plan::Rows(route)) = prepared.plan() else {
             return Err(Report::error("0A000", "EXECUTE of this kind of statement is not supported")
                 .with_hint("Run the statement itself.")
@@ -231,7 +232,7 @@ impl Session {
                 reply::complete(&mut self.link.client.outbound, "DEALLOCATE");
             }
             PreparedVerb::Deallocate(None) => {
-                self.names.statements.clear();
+                self.names.forget_named_statements();
                 reply::complete(&mut self.link.client.outbound, "DEALLOCATE ALL");
             }
             PreparedVerb::Execute { name, .. } | PreparedVerb::Within { name, .. }
@@ -250,5 +251,17 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+/// A statement that an EXECUTE names is no EXECUTE itself: such names may lead to each other without end.
+pub(super) fn check_executes_no_other(named: &Prepared) -> Result<(), Failure> {
+    match named.plan() {
+        Some(Plan::Prepared(PreparedVerb::Execute { .. } | PreparedVerb::Within { .. })) => {
+            Err(Report::error("0A000", "EXECUTE of a statement that is an EXECUTE itself is not supported")
+                .with_hint("EXECUTE the statement that it names.")
+                .into())
+        }
+        _ => Ok(()),
     }
 }

@@ -220,7 +220,7 @@ impl Session {
                     self.run_setting(&script).await?;
                     self.remember(|settings| settings.reset_all(true), Lasts::Session, String::new());
                 }
-                self.names.statements.clear();
+                self.names.forget_named_statements();
                 reply::complete(&mut self.link.client.outbound, "DISCARD ALL");
             }
             DiscardVerb::Other => {

@@ -24,8 +24,9 @@ impl Session {
     /// Handles a Query message.
     pub(super) async fn query(&mut self, body: &[u8]) -> Result<Ended, Failure> {
         let text = frontend::query(body).map_err(super::extended::messages::malformed)?;
-        // What a pipeline without Sync before it has written and what the Query does are one transaction.
-        let behind = self.in_implicit_block() || self.wrote_outside_block();
+        // What a pipeline without Sync before it has written or set and what the Query does are one transaction.
+        let set = self.transaction.is_idle() && self.pipeline.settings_before.is_some();
+        let behind = self.in_implicit_block() || self.wrote_outside_block() || set;
         if behind {
             self.begin_behind_pipeline();
             Box::pin(self.settle_implicit()).await?;
@@ -36,7 +37,7 @@ impl Session {
         self.keep_reported();
         let compiled = match self.shared(text)? {
             Found::Placed(access, destination) if !behind => {
-                self.names.portals.remove(&b""[..]);
+                self.forget_unnamed_portal().await;
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
@@ -47,7 +48,7 @@ impl Session {
         };
         // Each statement in it takes the portal's place. Source: postgres.c, exec_simple_query.
         if !matches!(compiled.plan(), Some(Plan::Empty)) {
-            self.names.portals.remove(&b""[..]);
+            self.forget_unnamed_portal().await;
         }
         if compiled.statements.is_none() {
             Box::pin(self.probe(text, &[])).await?;
@@ -82,6 +83,22 @@ impl Session {
         }
     }
 
+    /// A Query ends the implicit transaction of a pipeline without Sync: its servers are not those of the block that begins now, and say what
+    /// parameters have become.
+    async fn settle_pipeline(&mut self) -> Result<(), Failure> {
+        if self.transaction.is_idle() && self.link.servers.iter().any(|enlisted| enlisted.needs_sync) {
+            Box::pin(self.settle_implicit()).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_unnamed_portal(&mut self) {
+        self.names.portals.remove(&b""[..]);
+        if !self.merges.is_empty() {
+            Box::pin(self.end_held_unnamed()).await;
+        }
+    }
+
     /// Runs one statement of a Query message. `alone`: it is the only one.
     pub(super) async fn statement(
         &mut self,
@@ -109,17 +126,24 @@ impl Session {
             Plan::CopyIn(copy) => Box::pin(self.copy_in(text, copy)).await?,
             Plan::Everywhere(everywhere) => Box::pin(self.everywhere(text, everywhere)).await?,
             Plan::Transaction(TransactionVerb::Begin { read_only }) if self.transaction.is_idle() => {
+                self.settle_pipeline().await?;
                 self.begin_explicit(text, *read_only == Some(true));
             }
             Plan::Transaction(TransactionVerb::Commit { chain: false }) => self.commit(false).await?,
             Plan::Transaction(verb) => Box::pin(self.transaction_verb(text, verb)).await?,
-            Plan::Setting(verb) => Box::pin(self.setting(text, verb)).await?,
+            Plan::Setting(verb) => {
+                self.settle_pipeline().await?;
+                Box::pin(self.setting(text, verb)).await?;
+            }
             Plan::SettingQuery(names) => {
                 let at = self.enlist_any(Access::Read).await?;
                 self.forward_query(at, text, false).await?;
                 Box::pin(self.spread_settings(at, names)).await?;
             }
-            Plan::Discard(verb) => Box::pin(self.discard(*verb, text)).await?,
+            Plan::Discard(verb) => {
+                self.settle_pipeline().await?;
+                Box::pin(self.discard(*verb, text)).await?;
+            }
             Plan::Prepared(verb) => return Box::pin(self.prepared_verb(compiled, verb, alone)).await,
             Plan::Cursor(verb) => return Box::pin(self.cursor_verb(text, verb, alone)).await,
             Plan::Refuse(refusal) => {

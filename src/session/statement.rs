@@ -132,6 +132,8 @@ pub enum Place {
         replica: bool,
         /// The body of its Bind.
         bind: Arc<[u8]>,
+        /// Of its parameters: by now the statement's name may mean another.
+        types: Arc<[Oid]>,
     },
     /// On servers of all shards, each doing the same write.
     Every {
@@ -163,6 +165,13 @@ pub struct Names {
     pub portals: Kept<Portal>,
     /// SQL cursors: on which shard each is, and whether on its replica.
     pub cursors: HashMap<String, (ShardId, bool), foldhash::fast::RandomState>,
+}
+
+impl Names {
+    /// DEALLOCATE ALL: the unnamed statement stays. *Source*: prepare.c, DropAllPreparedStatements, whose table does not have it.
+    pub fn forget_named_statements(&mut self) {
+        self.statements.retain(|name, _| name.is_empty());
+    }
 }
 
 /// Parameters before which the message is simply read from its beginning, as most statements have no more.

@@ -196,7 +196,15 @@ pub fn bare(out: &mut BytesMut, tag: u8) {
 
 /// ParameterDescription of no parameters.
 pub fn no_parameters(out: &mut BytesMut) {
-    frame::write(out, b't', |body| body.put_u16(0));
+    parameters(out, &[]);
+}
+
+/// ParameterDescription.
+pub fn parameters(out: &mut BytesMut, types: &[u32]) {
+    frame::write(out, b't', |body| {
+        body.put_u16(u16::try_from(types.len()).unwrap_or(u16::MAX));
+        types.iter().for_each(|oid| body.put_u32(*oid));
+    });
 }
 
 /// DataRow of text values.

@@ -48,7 +48,9 @@ impl Session {
         {
             return Ok(());
         }
-        // PostgreSQL refuses to describe a statement that returns rows in a failed block; so does the server then.
+        if self.transaction.has_failed() {
+            return Box::pin(self.describe_statement_in_failed_block(name, &prepared.compiled)).await;
+        }
         let at = match self.cursor_to_describe(prepared.plan()) {
             Some((shard, replica, name)) => self.portal_server(shard, Some(replica), name.as_bytes())?,
             None => self.enlist_to_ask().await?,
@@ -59,6 +61,22 @@ impl Session {
         reply::named(&mut server.outbound, b'D', b'S', &held);
         server.expects.push(Step::DescribeStatement, Audience::Client);
         self.describing(name);
+        Ok(())
+    }
+
+    /// One that returns rows cannot be described then, and its servers may not know that the block has failed. *Source*: postgres.c,
+    /// exec_describe_statement_message.
+    async fn describe_statement_in_failed_block(
+        &mut self,
+        name: &[u8],
+        compiled: &Arc<Compiled>,
+    ) -> Result<(), Failure> {
+        let answer = self.ask(name, compiled).await?;
+        if answer.row_description.is_some() {
+            return Err(in_failed_block().into());
+        }
+        reply::parameters(&mut self.link.client.outbound, &answer.parameter_types);
+        self.say(NO_DATA);
         Ok(())
     }
 
@@ -199,6 +217,10 @@ impl Session {
     }
 
     async fn close_portal(&mut self, name: &[u8]) -> Result<(), Failure> {
+        if self.names.portals.get(name).is_some() {
+            // Behind an error it stays.
+            self.drain().await?;
+        }
         let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
             None if self.held_cursor(name).is_some() => {
                 self.drain().await?;

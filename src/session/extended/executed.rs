@@ -11,6 +11,7 @@ use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::Compiled;
+use crate::session::prepared::check_executes_no_other;
 use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report};
 
@@ -27,6 +28,7 @@ impl Session {
         }
         check_parameters(bind, 0)?;
         let named = self.current(name.as_bytes()).await?;
+        check_executes_no_other(&named)?;
         let types = match &named.resolved_types {
             Some(types) => types.clone(),
             None => self.ask_types(name.as_bytes(), &named.compiled).await?,
@@ -58,7 +60,7 @@ impl Session {
         if !self.names.statements.contains_key(name.as_bytes()) {
             return Ok(false);
         }
-        self.current(name.as_bytes()).await?;
+        check_executes_no_other(&self.current(name.as_bytes()).await?)?;
         let at = self.enlist_to_ask().await?;
         self.engage(at).await?;
         let Some(held) = self.hold(at, name.as_bytes(), true) else { return Ok(false) };

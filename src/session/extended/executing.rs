@@ -57,13 +57,13 @@ impl Session {
                 }
             }
             (Place::Many { shards, order }, _) => Box::pin(self.execute_many(&shards, order, &execute, plan)).await?,
-            (Place::Stepwise { bind, shard, replica }, Some(compiled)) => {
+            (Place::Stepwise { bind, types, shard, replica }, Some(compiled)) => {
                 self.portal_done(execute.portal);
                 // It has served to describe the rows.
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.send_close(at, execute.portal, Audience::Gateway);
                 if let Plan::Rows(route) = plan {
-                    Box::pin(self.execute_stepwise(&bind, compiled, route, &execute)).await?;
+                    Box::pin(self.execute_stepwise((&bind, &types), compiled, route, &execute)).await?;
                 }
             }
             (Place::Gather(gathering), Some(compiled)) if matches!(plan, Plan::Cursor(_)) => {
@@ -448,7 +448,14 @@ impl Session {
             DiscardVerb::Other => {}
             DiscardVerb::All => self.settle_implicit().await?,
         }
-        self.discard(verb, text).await
+        self.discard(verb, text).await?;
+        if verb == DiscardVerb::All {
+            // It is committed at once. Source: postgres.c, exec_execute_message, XACT_FLAGS_NEEDIMMEDIATECOMMIT.
+            self.pipeline.settings_before = None;
+            self.keep_reported();
+            self.names.portals.clear();
+        }
+        Ok(())
     }
 
     /// The client has begun no block.

@@ -11,6 +11,7 @@ use shardmap::ShardId;
 
 use super::binding::Binding;
 use crate::catalog::Oid;
+use crate::execute::link::Enlisted;
 use crate::execute::plain::Plain;
 use crate::plan::{Access, CursorVerb, Destination, Output, Plan, PreparedVerb, Route};
 use crate::pool::expect::Expectations;
@@ -58,7 +59,7 @@ impl Session {
             self.drain().await?;
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
-            let mut plain = Plain::default();
+            let mut plain = Plain { aliases: self.pipeline.held.clone(), ..Plain::default() };
             self.link.pump_all(&mut plain)?;
             self.note(&plain);
             if plain.error.is_some() {
@@ -114,23 +115,20 @@ impl Session {
         self.settle_parse(Some(bind.statement)).await?;
         let prepared = self.current(bind.statement).await?;
         let plan = prepared.plan().unwrap_or(&Plan::Empty);
-        if is_local(plan) {
-            if bind.more_bytes > 0 {
-                return Ok(Bound::WholeNeeded);
-            }
-            check_local_parameters(bind, &prepared.compiled)?;
+        if is_local(plan) && bind.more_bytes > 0 {
+            return Ok(Bound::WholeNeeded);
         }
-        if self.transaction.has_failed() && (matches!(plan, Plan::Empty) || bind.parameter_count() > 0) {
-            // Source: postgres.c, exec_bind_message: unlike Parse and Query it takes nothing but the block's end.
-            return Err(in_failed_block().into());
-        }
-        self.check_not_failed(plan)?;
+        self.check_bindable(bind, &prepared.compiled, plan)?;
         if let Err(exists) = self.check_portal_name(bind.portal) {
             Box::pin(self.count_parameters(bind, &prepared)).await?;
             return Err(exists);
         }
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
-        self.end_held_portal(bind.portal).await?;
+        if bind.portal.is_empty() && !self.merges.is_empty() {
+            // Unless a message before this one has failed.
+            self.drain().await?;
+            Box::pin(self.end_held_unnamed()).await;
+        }
         self.number_block(plan).await?;
         let embeds = self.embeds(bind, &prepared, plan).await?;
         if bind.more_bytes > 0 && embeds.as_ref().is_some_and(|embeds| !embeds.parameters.is_empty()) {
@@ -177,6 +175,19 @@ impl Session {
         };
         self.names.portals.insert(bind.portal.into(), portal);
         Ok(Bound::Done)
+    }
+
+    /// Whether a Bind has the parameters of its statement, if no server says so, and is taken in the transaction's state.
+    fn check_bindable(&self, bind: &Bind<'_>, compiled: &Compiled, plan: &Plan) -> Result<(), Failure> {
+        let failed = self.transaction.has_failed();
+        if failed || is_local(plan) {
+            check_named_parameters(bind, compiled)?;
+        }
+        if failed && (matches!(plan, Plan::Empty) || bind.parameter_count() > 0) {
+            // Source: postgres.c, exec_bind_message: unlike Parse and Query it takes nothing but the block's end.
+            return Err(in_failed_block().into());
+        }
+        self.check_not_failed(plan)
     }
 
     /// Whether a Bind has as many parameters as its statement, which is found before the portal's name is taken. *Source*: postgres.c,
@@ -400,10 +411,13 @@ impl Session {
         }
     }
 
-    /// What is owed last.
+    /// What is owed last: to the client, by the one server that owes it anything; what others owe beside it is hidden, and may come sooner.
     pub(super) fn last_owed(&mut self) -> Option<&mut Expectations> {
-        let expects = self.link.servers.iter_mut().rev().map(|enlisted| &mut enlisted.server.expects);
-        expects.into_iter().find(|expects| !expects.is_empty())
+        let owe = |enlisted: &Enlisted| !enlisted.server.expects.is_empty();
+        let tells = |enlisted: &Enlisted| enlisted.server.expects.owes_client();
+        let servers = &mut self.link.servers;
+        let at = servers.iter().rposition(tells).or_else(|| servers.iter().rposition(owe))?;
+        Some(&mut servers[at].server.expects)
     }
 
     /// Makes a server the one that may be spoken to: all others have answered.
@@ -483,9 +497,10 @@ pub(in crate::session) fn check_parameters(bind: &Bind<'_>, wanted: usize) -> Re
 }
 
 /// The same for a statement that no server sees bound: its parameters are those declared and those it names.
-fn check_local_parameters(bind: &Bind<'_>, compiled: &Compiled) -> Result<(), Failure> {
+pub(in crate::session) fn check_named_parameters(bind: &Bind<'_>, compiled: &Compiled) -> Result<(), Failure> {
     let declared = compiled.types.len();
-    if bind.parameter_count() == declared {
+    if let Some(Plan::Prepared(PreparedVerb::Prepare { .. })) = compiled.plan() {
+        // Those it names are the other statement's.
         return check_parameters(bind, declared);
     }
     // The lexer is to be given something.

@@ -7,6 +7,7 @@ use crate::pool::server::{Server, StatementName, statement_name};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::own_statements::made_now;
+use crate::session::simple::in_failed_block;
 use crate::session::statement::{Origin, Prepared, Renamed};
 use crate::wire::frontend;
 use crate::wire::reply::{self, Report};
@@ -75,6 +76,10 @@ impl Session {
             self.drain().await?;
             if parse.name.is_empty() {
                 self.names.statements.remove(&b""[..]);
+            }
+            if self.transaction.has_failed() && compiled.statements.is_some() {
+                // Its servers may not know that it has. What ends it names nothing that could be unknown.
+                return Err(in_failed_block().into());
             }
             compiled = Box::pin(self.compiled(parse.text, &types)).await?;
         }

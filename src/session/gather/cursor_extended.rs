@@ -95,6 +95,10 @@ impl Session {
         verb: (&str, bool),
         gathering: &Gathering,
     ) -> Result<(), Failure> {
+        if verb.1 {
+            // A cursor WITH HOLD is there when the pipeline that declares it has come to its end.
+            self.begin_behind_pipeline();
+        }
         self.drain().await?;
         self.check_declare(verb, Wire::Extended).await?;
         if verb.1 {

@@ -300,17 +300,10 @@ impl Session {
         Ok(true)
     }
 
-    /// Ends what a merge server holds for a portal whose name is given to another: the unnamed one. *Source*: portalmem.c, CreatePortal.
-    pub(in crate::session) async fn end_held_portal(&mut self, portal: &[u8]) -> Result<(), Failure> {
-        if self.merges.is_empty() {
-            return Ok(());
-        }
-        let name = HeldName::Portal(portal.into());
-        if self.held_position(&name).is_some() {
-            Box::pin(self.drain()).await?;
-            Box::pin(self.end_held(&name)).await?;
-        }
-        Ok(())
+    /// The unnamed portal is to be another, or none: its merge server, if it had one, is not that of the next.
+    pub(in crate::session) async fn end_held_unnamed(&mut self) {
+        // One that does not roll back is closed.
+        let _ = self.end_held(&HeldName::Portal(Box::default())).await;
     }
 
     /// Ends portals of the extended protocol.

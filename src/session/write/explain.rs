@@ -11,7 +11,6 @@ use crate::session::gather::run::Gathering;
 use crate::session::life::{Ended, Session};
 use crate::session::plans::compiled::Compiled;
 use crate::wire::frame;
-use crate::wire::frontend::Bind;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
 
@@ -48,16 +47,15 @@ impl Session {
     /// The same in the extended protocol.
     pub(super) async fn explain_bound(
         &mut self,
-        bind: &Bind<'_>,
+        given: Given<'_>,
         compiled: &std::sync::Arc<Compiled>,
         route: &Route,
         execute: &crate::wire::frontend::Execute<'_>,
     ) -> Result<(), Failure> {
         self.drain().await?;
-        let types = self.types_bound(bind, compiled).await?;
         self.begin_behind_pipeline();
         self.drain().await?;
-        let lines = Box::pin(self.steps(&compiled.text, route, Given::Bound(bind, &types))).await?;
+        let lines = Box::pin(self.steps(&compiled.text, route, given)).await?;
         self.deliver_answer(&answer(&lines), execute)
     }
 

@@ -99,11 +99,10 @@ impl Session {
     /// Another Execute of such a write; whether it was one.
     pub(in crate::session) async fn deliver_rest(&mut self, execute: &Execute<'_>) -> Result<bool, Failure> {
         let portal = self.names.portals.get(execute.portal);
-        if portal.is_some_and(|portal| matches!(portal.place, Place::Done) && portal.kept.is_some()) {
-            // What servers owe the client for earlier messages comes before.
-            self.drain().await?;
-            return self.deliver_kept(execute);
+        if portal.is_none_or(|portal| !matches!(portal.place, Place::Done) || portal.kept.is_none()) {
+            return Ok(false);
         }
-        Ok(false)
+        self.drain().await?;
+        self.deliver_kept(execute)
     }
 }

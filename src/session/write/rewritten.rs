@@ -10,11 +10,12 @@ use crate::execute::plain::Plain;
 use crate::execute::relay::HELD_FRAME_BYTES;
 use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values};
 use crate::pool::expect::{Audience, Step};
+use crate::session::extended::messages::check_named_parameters;
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::{Ended, Session};
 use crate::session::plans::compiled::Compiled;
-use crate::session::statement::{BoundArguments, NoArguments, Origin, Place, Prepared};
+use crate::session::statement::{BoundArguments, NoArguments, Place, Prepared};
 use crate::sql::tokens;
 use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::frontend::Bind;
@@ -168,6 +169,7 @@ impl Session {
     ) -> Result<Place, Failure> {
         self.settle_parse(None).await?;
         self.drain().await?;
+        check_named_parameters(bind, &prepared.compiled)?;
         let types = self.types_of(bind, prepared).await?;
         let Runnable { text, route, destination } =
             self.compute_bound(route, destination, bind, prepared, &types).await?;
@@ -232,21 +234,6 @@ impl Session {
             _ => *resolved,
         };
         Ok(resolved.iter().enumerate().map(of).collect())
-    }
-
-    /// The same of a statement that was bound before, whose name may mean another by now.
-    pub(super) async fn types_bound(&mut self, bind: &Bind<'_>, compiled: &Arc<Compiled>) -> Result<Vec<u32>, Failure> {
-        let known = self.names.statements.get(bind.statement);
-        let resolved_types = known.and_then(|known| known.resolved_types.clone());
-        let prepared = Prepared {
-            compiled: compiled.clone(),
-            origin: Origin::Parse,
-            resolved_types,
-            described: None,
-            made: None,
-            source: None,
-        };
-        self.types_of(bind, &prepared).await
     }
 
     /// The statement with all values computed that must be, and where it then runs.

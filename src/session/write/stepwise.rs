@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::returned::Returned;
+use crate::catalog::Oid;
 use crate::plan::{Access, Arguments, Output, Route, Target};
 use crate::pool::expect::{Audience, Step};
 use crate::session::extended::messages::malformed;
@@ -91,23 +92,23 @@ impl Session {
         };
         self.bind_on(at, (bind, None)).await?;
         let enlisted = &self.link.servers[at];
-        Ok(Place::Stepwise { shard: enlisted.shard, replica: enlisted.replica, bind: bind.whole().into() })
+        let (shard, replica) = (enlisted.shard, enlisted.replica);
+        Ok(Place::Stepwise { shard, replica, bind: bind.whole().into(), types: types.into() })
     }
 
     /// Executes what [`Session::bind_stepwise`] bound.
     pub(in crate::session) async fn execute_stepwise(
         &mut self,
-        bound: &[u8],
+        (bound, types): (&[u8], &[Oid]),
         compiled: &Arc<Compiled>,
         route: &Route,
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
         let bind = Bind::read(bound).map_err(malformed)?;
         if route.output != Output::Rows {
-            return Box::pin(self.explain_bound(&bind, compiled, route, execute)).await;
+            return Box::pin(self.explain_bound(Given::Bound(&bind, types), compiled, route, execute)).await;
         }
         self.drain().await?;
-        let types = self.types_bound(&bind, compiled).await?;
         // All it does is one transaction, which its Sync ends.
         match &route.target {
             Target::Moved(_) => {
@@ -119,7 +120,7 @@ impl Session {
         }
         // What that has sent to servers is answered before others are waited for.
         self.drain().await?;
-        let given = Given::Bound(&bind, &types);
+        let given = Given::Bound(&bind, types);
         let mut returned = Returned::of(execute);
         let end = match &route.target {
             Target::Moved(moving) => self.take_and_put(moving, given, &mut returned).await?,

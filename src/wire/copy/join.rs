@@ -55,22 +55,20 @@ impl Join {
 
     fn binary<'m>(&mut self, first: bool, payload: &'m [u8]) -> Result<&'m [u8], JoinError> {
         let header_bytes = if first { header_bytes(payload).ok_or(JoinError)? } else { 0 };
-        let (header, row) = payload.split_at(header_bytes);
-        let is_trailer = row == TRAILER.to_be_bytes();
-        let send_header = first && !std::mem::replace(&mut self.header_sent, true);
-        Ok(match (send_header, is_trailer) {
-            (true, true) => header,
-            (true, false) => payload,
-            (false, true) => &[],
-            (false, false) => row,
-        })
+        let row = payload.get(header_bytes..).unwrap_or_default();
+        if row == TRAILER.to_be_bytes() {
+            return Ok(&[]);
+        }
+        // The header comes with the first row, as PostgreSQL sends it, whichever stream that is of.
+        Ok(if std::mem::replace(&mut self.header_sent, true) { row } else { payload })
     }
 
     /// What to send once all streams have ended; nothing if empty.
     pub fn trailer(&self) -> &'static [u8] {
         match self.format {
             JoinFormat::Rows | JoinFormat::Header => &[],
-            JoinFormat::Binary => &[0xff, 0xff],
+            JoinFormat::Binary if self.header_sent => &[0xff, 0xff],
+            JoinFormat::Binary => b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xff",
         }
     }
 }
@@ -114,6 +112,17 @@ mod tests {
         let messages: [(usize, &[u8]); 6] = [(0, &empty), (1, &first), (2, &first), (1, ROW), (1, END), (2, END)];
         assert_eq!(joined(JoinFormat::Binary, &messages), [HEADER, ROW, ROW, ROW, END].concat());
         assert_eq!(joined(JoinFormat::Binary, &[(0, &empty), (1, &empty)]), [HEADER, END].concat());
+    }
+
+    #[test]
+    fn the_binary_header_comes_with_the_first_row() {
+        let (first, empty) = ([HEADER, ROW].concat(), [HEADER, END].concat());
+        let mut join = Join::new(JoinFormat::Binary, 3);
+        for (stream, payload, sent) in [(0, &empty[..], &b""[..]), (1, &first, &first), (2, &first, ROW), (1, END, b"")]
+        {
+            assert_eq!(join.message(stream, payload).unwrap(), sent);
+        }
+        assert_eq!(join.trailer(), END);
     }
 
     #[test]
