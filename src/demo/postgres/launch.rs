@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_process_ends_with_its_launcher() {
         let launcher = Launcher::start().unwrap();
-        let mut command = launcher.command(Path::new("/bin/sleep"), "INT");
+        let mut command = launcher.command(Path::new("/bin/sleep"), "TERM");
         command.arg("600");
         let mut child = launcher.launch(command).unwrap();
         // The signal is asked for by setpriv before it becomes sleep.
@@ -92,7 +92,7 @@ mod tests {
             thread::yield_now();
         }
         drop(launcher);
-        assert_eq!(child.wait().unwrap().signal(), Some(2));
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
     }
 
     #[test]
