@@ -32,6 +32,8 @@ pub struct Plain {
     pub told_error: bool,
     /// The first error whose answer was hidden, as an ErrorResponse body: something of the gateway's own failed.
     pub hidden_error: Option<Vec<u8>>,
+    /// The step that it was the answer to.
+    pub hidden_step: Option<Step>,
     /// Tag of the last CommandComplete.
     pub tag: Vec<u8>,
     /// Keep the tags (costs a copy each).
@@ -72,7 +74,8 @@ impl Joiner for Plain {
     }
 
     fn passes_answers(&self) -> bool {
-        !self.keep_tags && !self.hide_ready && self.skip_described
+        // Behind an error of the gateway's own, the client is to hear of that first.
+        !self.keep_tags && !self.hide_ready && self.skip_described && self.hidden_error.is_none()
     }
 
     fn holds_rows(&self) -> bool {
@@ -86,6 +89,7 @@ impl Joiner for Plain {
             self.told_error |= frame.verdict.forward;
             if !frame.verdict.forward && self.hidden_error.is_none() {
                 self.hidden_error = Some(frame.body.to_vec());
+                self.hidden_step = frame.verdict.step;
             }
         } else if frame.tag == b'C' && self.keep_tags {
             self.tag = fields::tag(frame.body).to_vec();

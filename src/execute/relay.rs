@@ -390,7 +390,12 @@ fn pump_ordinary(server: &mut Server, answer: &Ordinary, out: &mut BytesMut) -> 
     }
     server.expects.take(answer);
     server.wrote = answer.wrote || (server.wrote && answer.status != Status::Idle);
-    move_run(&mut server.inbound, answer.bytes, out);
+    if answer.hidden_bytes == 0 {
+        move_run(&mut server.inbound, answer.bytes, out);
+    } else {
+        out.extend_from_slice(server.inbound.get(answer.hidden_bytes..answer.bytes).unwrap_or_default());
+        consume(&mut server.inbound, answer.bytes);
+    }
     Ok(true)
 }
 

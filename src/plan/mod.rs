@@ -42,6 +42,7 @@ mod sequence;
 mod session;
 mod statement;
 mod shared;
+mod one_row;
 pub mod unreadable;
 
 pub use crate::wire::copy::Format as CopyFormat;
@@ -53,6 +54,7 @@ pub use gather::{
     Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, Sink, SortKey, Source, Value,
     rows_text,
 };
+pub use key::oid;
 pub use literal::{LiteralKey, Literals};
 pub use refusal::Refusal;
 pub use rewrite::{Computed, Split, Values, When, literal, quoted};

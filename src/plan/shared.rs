@@ -10,7 +10,7 @@ use shardmap::ShardId;
 use super::literal::Literals;
 use super::{
     Access, Context, Destination, KeySource, Output, Placement, Plan, Planned, Refusal, Route, Several, Target,
-    statement,
+    one_row, statement,
 };
 use crate::sql::lift::Literal;
 use crate::sql::{self, erase};
@@ -22,6 +22,8 @@ pub struct Shared {
     pub route: Route,
     /// Whether keys on several shards are dealt with by it: if not, such texts are planned by themselves.
     any_shards: bool,
+    /// See [`super::one_row`].
+    pub finds_one_row: bool,
 }
 
 /// Whether a plan is that of other texts too.
@@ -71,6 +73,8 @@ fn share(
     if !lifted.contains(&true) {
         return Sharing::Never;
     }
+    let finds_one_row =
+        whole.access == Access::Read && lifted.iter().all(|lifted| *lifted) && one_row::finds_one_row(node, context);
     let Plan::Rows(route) = statement::plan(text, parsed, context) else { return Sharing::Never };
     let Some(filled) = filled(&route, &Literals { text, literals }) else { return Sharing::NotThis };
     // In words, which name all there is to a route: nothing can be forgotten here.
@@ -80,7 +84,7 @@ fn share(
     if !any_shards && format!("{:?}", one_shard(filled)) != format!("{:?}", one_shard(whole.clone())) {
         return Sharing::Never;
     }
-    Sharing::Shared(Shared { route, any_shards }, lifted)
+    Sharing::Shared(Shared { route, any_shards, finds_one_row }, lifted)
 }
 
 /// Kinds of routes of which it is known that constants decide keys and nothing else.

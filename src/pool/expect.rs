@@ -105,6 +105,8 @@ pub struct Unexpected {
 pub struct Ordinary {
     /// Its length.
     pub bytes: usize,
+    /// So many at its start are not the client's.
+    pub hidden_bytes: usize,
     /// Where the body of its RowDescription is.
     pub columns: Option<Range<usize>>,
     /// Its tags tell of rows written in the transaction that is open behind it.
@@ -285,14 +287,16 @@ impl Expectations {
         Ok(Verdict { step: Some(step), forward, joined: audience == Audience::Joiner, ends })
     }
 
-    /// The whole answer to all that is owed, if it is at the start of `bytes`, the client gets all of it, it tells of nothing but
-    /// success, and of one statement's columns at the most: most answers are so, and their frames need not be looked at
-    /// one by one. To be followed by [`Expectations::take`].
+    /// The whole answer to all that is owed, if it is at the start of `bytes`, the client gets all of it (but for that to the gateway's own
+    /// Bind before everything else), it tells of nothing but success, and of one statement's columns at the most: most answers are so,
+    /// and their frames need not be looked at one by one. To be followed by [`Expectations::take`].
     pub fn ordinary(&self, bytes: &[u8]) -> Option<Ordinary> {
-        let (mut at, mut columns, mut wrote, mut status) = (0, None, false, None);
+        let (mut at, mut hidden_bytes, mut columns, mut wrote, mut status) = (0, 0, None, false, None);
         for expect in &self.queue {
-            if expect.audience != Audience::Client {
-                return None;
+            match (expect.audience, expect.step) {
+                (Audience::Client, _) => {}
+                (Audience::Gateway, Step::Bind) if at == 0 => {}
+                _ => return None,
             }
             loop {
                 let rest = bytes.get(at..)?;
@@ -325,8 +329,11 @@ impl Expectations {
                     break;
                 }
             }
+            if expect.audience == Audience::Gateway {
+                hidden_bytes = at;
+            }
         }
-        Some(Ordinary { bytes: at, columns, wrote, status: status? })
+        Some(Ordinary { bytes: at, hidden_bytes, columns, wrote, status: status? })
     }
 
     /// Takes note of an answer that [`Expectations::ordinary`] has found.
@@ -461,14 +468,33 @@ mod tests {
         let mut expects = portal(Audience::Client);
         let found = expects.ordinary(&[ANSWER, b"N\0"].concat()).unwrap();
         let columns = Some(10..12);
-        assert_eq!(found, Ordinary { bytes: ANSWER.len(), columns, wrote: true, status: Status::Open });
+        assert_eq!(
+            found,
+            Ordinary { bytes: ANSWER.len(), hidden_bytes: 0, columns, wrote: true, status: Status::Open }
+        );
         expects.take(&found);
         assert!(expects.is_empty() && !expects.unsynced && expects.status == Status::Open);
         expects.push(Step::Query, Audience::Client);
         let answer = [&ANSWER[5..ANSWER.len() - 6], b"Z\0\0\0\x05I"].concat();
         let found = expects.ordinary(&answer).unwrap();
-        assert_eq!(found, Ordinary { bytes: answer.len(), columns: Some(5..7), wrote: false, status: Status::Idle });
+        assert_eq!(
+            found,
+            Ordinary { bytes: answer.len(), hidden_bytes: 0, columns: Some(5..7), wrote: false, status: Status::Idle }
+        );
         assert_eq!(expects.ordinary(&[&answer[..7], &answer[..]].concat()), None, "two statements' columns");
+    }
+
+    #[test]
+    fn the_answer_to_a_bind_of_the_gateways_own_is_not_the_clients() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Bind, Audience::Gateway);
+        for step in [Step::DescribePortal, Step::Execute, Step::Sync] {
+            expects.push(step, Audience::Client);
+        }
+        let found = expects.ordinary(ANSWER).unwrap();
+        assert_eq!((found.bytes, found.hidden_bytes, found.columns.clone()), (ANSWER.len(), 5, Some(10..12)));
+        expects.push(Step::Bind, Audience::Gateway);
+        assert_eq!(expects.ordinary(&[ANSWER, ANSWER].concat()), None, "only the first can be hidden");
     }
 
     #[test]
@@ -481,6 +507,7 @@ mod tests {
             assert_eq!(portal(Audience::Client).ordinary(&answer), None, "{answer:?}");
         }
         assert_eq!(portal(Audience::ClientIfError).ordinary(ANSWER), None);
+        assert_eq!(portal(Audience::Gateway).ordinary(ANSWER), None);
         let mut said = portal(Audience::Client);
         said.say(Cow::Borrowed(b"3"));
         assert_eq!(said.ordinary(ANSWER), None);

@@ -240,6 +240,11 @@ impl Server {
         true
     }
 
+    /// It holds this statement, or can without losing one of those that clients have prepared: half of the places are theirs alone.
+    pub fn has_place_for(&self, statement: StatementId) -> bool {
+        self.prepared.contains(&statement) || self.prepared.len() < self.prepared.cap().get() / 2
+    }
+
     /// Has it say which types it has inferred for a statement that it has just been given under this name, unless that is known.
     pub fn infer(&mut self, name: &[u8], statement: StatementId, inferred: Option<&Inferred>) {
         if let Some(inferred) = inferred.filter(|inferred| inferred.get().is_none()) {

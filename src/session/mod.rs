@@ -20,6 +20,7 @@ pub mod letting_go;
 mod ask;
 mod steps;
 pub mod simple;
+mod one_row;
 mod probe;
 mod sparing;
 mod script;

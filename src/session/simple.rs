@@ -36,12 +36,16 @@ impl Session {
         self.pipeline.clear();
         self.keep_reported();
         let compiled = match self.shared(text)? {
+            Found::OneRow(shard, placed) if !behind => {
+                self.forget_unnamed_portal().await;
+                return self.one_row(text, shard, &placed).await;
+            }
             Found::Placed(access, destination) if !behind => {
                 self.forget_unnamed_portal().await;
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
-            Found::Placed(..) | Found::Unknown => match self.compile_alone(text) {
+            Found::OneRow(..) | Found::Placed(..) | Found::Unknown => match self.compile_alone(text) {
                 Some(compiled) => compiled,
                 None => Box::pin(self.known(text, &[])).await?,
             },
@@ -253,21 +257,26 @@ impl Session {
         let direct = alone && !self.reported.has_news();
         let mut plain = Plain { hide_ready: !direct, skip_described: true, aliases, longer_by, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
-        self.note(&plain);
+        self.answered(at, &plain, alone).await
+    }
+
+    /// What follows the answer of one server, all of which has been relayed.
+    pub(super) async fn answered(&mut self, at: usize, plain: &Plain, alone: bool) -> Result<Ended, Failure> {
+        self.note(plain);
         if let Some(body) = &plain.hidden_error {
             // The server did not take the session's settings: what ran, ran under others.
             let code = String::from_utf8_lossy(field(body, b'C').unwrap_or_default()).into_owned();
             tracing::warn!(sqlstate = code, "a server refused the session's settings");
             self.link.servers[at].server.mark_broken();
-            self.pass_on_hidden_error(&plain)?;
+            self.pass_on_hidden_error(plain)?;
         }
         if alone && self.transaction.block().is_none() {
             self.release().await;
         }
-        match (direct, plain.error) {
-            (true, _) => Ok(Ended::Ready),
-            (false, None) => Ok(Ended::NotReady),
-            (false, Some(_)) => Err(Failure::Told),
+        match (plain.hide_ready, plain.error) {
+            (false, _) => Ok(Ended::Ready),
+            (true, None) => Ok(Ended::NotReady),
+            (true, Some(_)) => Err(Failure::Told),
         }
     }
 

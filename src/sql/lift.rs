@@ -94,6 +94,14 @@ impl Lifted {
         narrow
     }
 
+    /// Whether the text has comments, which the shape has not.
+    pub fn left_comments_out(&self, text: &[u8]) -> bool {
+        // A mark has two bytes.
+        let marks = 2 * self.literals.len();
+        let literals: usize = self.literals.iter().map(|literal| (literal.end - literal.start) as usize).sum();
+        self.shape.len() + literals != text.len() + marks
+    }
+
     /// Gives back memory that one long text took.
     pub fn shrink(&mut self, bytes: usize) {
         if self.shape.capacity() > bytes || self.literals.capacity() * size_of::<Literal>() > bytes {

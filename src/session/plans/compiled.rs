@@ -217,7 +217,7 @@ impl Plans {
         if !matches!(sharing, Sharing::Shared(..)) {
             self.keep(scope.id, &compiled);
         }
-        self.shapes.learn(scope.id, catalog.version, text.as_bytes(), lifted, sharing);
+        self.shapes.learn((scope.id, catalog.version), text.as_bytes(), lifted, sharing, || self.next_id());
         compiled
     }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use shardmap::ShardId;
+
 use super::compiled::Compiled;
 use super::scope::{Scope, Scoped};
-use super::shapes::Lookup;
+use super::shapes::{Lookup, Placed};
 use crate::catalog::{Catalog, CatalogVersion, Oid};
 use crate::counters::Tally;
-use crate::plan::{Access, Destination, Literals, Shared};
+use crate::plan::{Access, Destination, Literals};
 use crate::session::failure::Failure;
 use crate::session::gateway::Gateway;
 use crate::session::life::Session;
@@ -21,6 +23,8 @@ const LIFTED_KEPT_BYTES: usize = 1024;
 pub(in crate::session) enum Found {
     /// Where it runs.
     Placed(Access, Destination),
+    /// It finds one row, on this shard. The session's literals are its.
+    OneRow(ShardId, Arc<Placed>),
     /// It has been planned.
     Compiled(Arc<Compiled>),
     /// Nothing.
@@ -39,9 +43,16 @@ impl Session {
         let Some(readable) = readable else { return Ok(Found::Unknown) };
         let mut lifted = std::mem::take(&mut self.lifted);
         let found = if lifted.read(text) { self.shared_lifted(readable, &lifted) } else { Ok(Found::Unknown) };
-        lifted.shrink(LIFTED_KEPT_BYTES);
         self.lifted = lifted;
+        if !matches!(found, Ok(Found::OneRow(..))) {
+            self.shrink_lifted();
+        }
         found
+    }
+
+    /// Gives back memory that taking a long text apart took.
+    pub(in crate::session) fn shrink_lifted(&mut self) {
+        self.lifted.shrink(LIFTED_KEPT_BYTES);
     }
 
     fn shared_lifted(&mut self, text: &str, lifted: &Lifted) -> Result<Found, Failure> {
@@ -50,8 +61,10 @@ impl Session {
             Some(scope) => self.recent.find(scope.id, version, &lifted.shape),
             None => None,
         };
-        if let Some(shared) = recent {
-            return place(&self.gateway, shared, text, lifted, &mut self.tally);
+        // What is prepared for others is not told of a setting that is still to be sent, nor of a block's end.
+        let prepares = self.transaction.is_idle() && !self.reported.has_news();
+        if let Some(placed) = recent {
+            return place(&self.gateway, placed, text, lifted, prepares, &mut self.tally);
         }
         let catalog = self.catalog.clone();
         let catalog = catalog.load();
@@ -65,7 +78,7 @@ impl Session {
                 return Ok(if compiled.is_certain() { Found::Compiled(compiled) } else { Found::Unknown });
             }
         };
-        let found = place(&self.gateway, &placed.shared, text, lifted, &mut self.tally);
+        let found = place(&self.gateway, &placed, text, lifted, prepares, &mut self.tally);
         self.recent.keep(placed);
         found
     }
@@ -139,15 +152,29 @@ impl Session {
     }
 }
 
-/// Where a text runs whose shape is known.
-fn place(gateway: &Gateway, shared: &Shared, text: &str, lifted: &Lifted, tally: &mut Tally) -> Result<Found, Failure> {
+/// Where a text runs whose shape is known. `prepares`: by a prepared statement, if it finds one row.
+fn place(
+    gateway: &Gateway,
+    placed: &Arc<Placed>,
+    text: &str,
+    lifted: &Lifted,
+    prepares: bool,
+    tally: &mut Tally,
+) -> Result<Found, Failure> {
     let literals = Literals { text, literals: &lifted.literals };
-    let Some(destination) = shared.resolve(&**gateway.map.load(), gateway.home(), &literals) else {
+    let route = &placed.shared.route;
+    let Some(destination) = placed.shared.resolve(&**gateway.map.load(), gateway.home(), &literals) else {
         return Ok(Found::Unknown);
     };
     let destination = destination?;
-    tally.query(kind_of(&shared.route, &destination));
-    Ok(Found::Placed(shared.route.access, destination))
+    tally.query(kind_of(route, &destination));
+    Ok(match destination {
+        // A comment may be meant for who looks at the server.
+        Destination::One(shard) if prepares && placed.bound.is_some() && !lifted.left_comments_out(text.as_bytes()) => {
+            Found::OneRow(shard, placed.clone())
+        }
+        destination => Found::Placed(route.access, destination),
+    })
 }
 
 /// `SELECT pg_backend_pid()` and nothing else: drivers compare the answer with the process id they were told at start.

@@ -7,7 +7,6 @@ use super::compiled::Compiled;
 use super::scope::ScopeId;
 use super::shapes::Placed;
 use crate::catalog::CatalogVersion;
-use crate::plan::Shared;
 
 /// How many plans a session has at hand: those of a short transaction.
 const RECENT: usize = 4;
@@ -30,9 +29,8 @@ pub struct Recent {
 
 impl Recent {
     /// The plan of a shape, if it is at hand.
-    pub fn find(&self, scope: ScopeId, version: CatalogVersion, shape: &[u8]) -> Option<&Shared> {
-        let placed = self.plans.iter().flatten().find(|placed| placed.is_of(scope, version, shape))?;
-        Some(&placed.shared)
+    pub fn find(&self, scope: ScopeId, version: CatalogVersion, shape: &[u8]) -> Option<&Arc<Placed>> {
+        self.plans.iter().flatten().find(|placed| placed.is_of(scope, version, shape))
     }
 
     /// A text without declared types, if it is at hand.

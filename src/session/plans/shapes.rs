@@ -8,9 +8,11 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
+use super::bound::Bound;
 use super::scope::ScopeId;
 use crate::catalog::CatalogVersion;
 use crate::plan::{Shared, Sharing, Target};
+use crate::pool::expect::StatementId;
 use crate::sql::lift::Lifted;
 
 /// What is known of a shape.
@@ -32,6 +34,8 @@ pub struct Placed {
     shape: Box<[u8]>,
     /// The plan.
     pub shared: Shared,
+    /// What servers prepare, if the texts find one row.
+    pub bound: Option<Bound>,
 }
 
 impl Placed {
@@ -90,7 +94,8 @@ impl Weighter<Key, Arc<Shape>> for Bytes {
                     _ => &[],
                 };
                 let pins = pins.iter().map(|pin| PIN_BYTES + pin.relation.len() + pin.sources.len() * SOURCE_BYTES);
-                size_of::<Placed>() + placed.shape.len() + pins.sum::<usize>()
+                let bound = placed.bound.as_ref().map_or(0, |bound| bound.text.len() + 4 * bound.types.len());
+                size_of::<Placed>() + placed.shape.len() + pins.sum::<usize>() + bound
             }
         };
         (ENTRY_BYTES + key.shape.len() + known) as u64
@@ -140,8 +145,15 @@ impl Shapes {
         }
     }
 
-    /// Remembers what planning a text has shown of its shape.
-    pub fn learn(&self, scope: ScopeId, version: CatalogVersion, text: &[u8], lifted: &Lifted, sharing: Sharing) {
+    /// Remembers what planning a text has shown of its shape. `id`: a name for the text on servers.
+    pub fn learn(
+        &self,
+        (scope, version): (ScopeId, CatalogVersion),
+        text: &[u8],
+        lifted: &Lifted,
+        sharing: Sharing,
+        id: impl FnOnce() -> StatementId,
+    ) {
         let insert =
             |shape: Box<[u8]>, known| self.cache.insert(Key { scope, shape }, Arc::new(Shape { version, known }));
         let shape = || lifted.shape.as_slice().into();
@@ -149,7 +161,8 @@ impl Shapes {
             Sharing::Shared(shared, literals) => {
                 let whole = literals.iter().all(|lifted| *lifted);
                 let placed_by: Box<[u8]> = if whole { shape() } else { lifted.narrowed(text, &literals).into() };
-                let placed = Placed { scope, version, shape: placed_by.clone(), shared };
+                let bound = shared.finds_one_row.then(|| Bound::new(id(), lifted));
+                let placed = Placed { scope, version, shape: placed_by.clone(), shared, bound };
                 insert(placed_by, Known::Plan(Arc::new(placed)));
                 if !whole {
                     insert(shape(), Known::Narrower(literals.into()));

@@ -1,0 +1,85 @@
+//! Queries of the simple protocol that find one row by its primary key: servers prepare them, with parameters in their literals'
+//! places, so that parsing and planning, most of what such a query costs PostgreSQL, is not done each time.
+//!
+//! The client sees what it would see of its own text: where PostgreSQL says something of the text when parameters are bound, it gets the
+//! text itself, and says it of that.
+
+use std::sync::Arc;
+
+use shardmap::ShardId;
+
+use super::failure::Failure;
+use super::life::{Ended, Session};
+use super::plans::shapes::Placed;
+use crate::execute::plain::Plain;
+use crate::plan::Access;
+use crate::pool::expect::{Audience, Step};
+use crate::pool::server::{Server, statement_name};
+use crate::wire::frame;
+use crate::wire::reply;
+
+/// The unnamed portal, which a Query takes as well.
+const PORTAL: &[u8] = b"";
+
+impl Session {
+    /// Runs a text whose literals have just been lifted.
+    ///
+    /// # Cancel safety
+    /// Cancel safe as far as any statement is: the link's servers are closed when it is dropped.
+    pub(super) async fn one_row(
+        &mut self,
+        text: &[u8],
+        shard: ShardId,
+        placed: &Arc<Placed>,
+    ) -> Result<Ended, Failure> {
+        let at = self.enlist_for(shard, Access::Read).await?;
+        let sent = self.send_one_row(at, text, placed);
+        self.shrink_lifted();
+        if !sent {
+            return self.forward_query(at, text, true).await;
+        }
+        let mut plain = Plain { skip_described: true, ..Plain::default() };
+        self.relay_in_block(&mut plain).await?;
+        if !matches!(plain.hidden_step, Some(Step::Parse(_) | Step::Bind)) {
+            return self.answered(at, &plain, true).await;
+        }
+        // Nothing has run, and the client has heard nothing yet.
+        self.note(&plain);
+        if plain.error.is_some_and(is_of_text) {
+            return self.forward_query(at, text, true).await;
+        }
+        self.pass_on_hidden_error(&plain)?;
+        Ok(Ended::NotReady)
+    }
+
+    /// Whether the server has been sent the prepared text.
+    fn send_one_row(&mut self, at: usize, text: &[u8], placed: &Placed) -> bool {
+        let (Some(bound), Ok(text)) = (&placed.bound, std::str::from_utf8(text)) else { return false };
+        let server: &mut Server = &mut self.link.servers[at].server;
+        if !server.has_place_for(bound.id) {
+            return false;
+        }
+        server.prepare(bound.id, &bound.text, &bound.types, Audience::Gateway);
+        let out = &mut server.outbound;
+        frame::write(out, b'B', |out| {
+            for name in [PORTAL, &statement_name(bound.id)] {
+                out.extend_from_slice(name);
+                out.extend_from_slice(&[0]);
+            }
+            bound.write_values(out, text, &self.lifted);
+        });
+        reply::named(out, b'D', b'P', PORTAL);
+        reply::execute(out, PORTAL, 0);
+        server.expects.push(Step::Bind, Audience::Gateway);
+        server.expects.push(Step::DescribePortal, Audience::Client);
+        server.expects.push(Step::Execute, Audience::Client);
+        server.send_sync(Audience::Client);
+        true
+    }
+}
+
+/// Whether an error says something of the text or of what it names, not of the moment: that it waited too long, was to stop, or that
+/// something is short. *Source*: manual of PostgreSQL 15, appendix A: classes 40, 53, 55, 57, 58 and XX.
+fn is_of_text(code: [u8; 5]) -> bool {
+    !matches!(&code[..2], b"40" | b"53" | b"55" | b"57" | b"58" | b"XX")
+}
