@@ -219,12 +219,7 @@ impl Server {
     /// Makes sure it holds this statement under its server-side name, sending Parse (and Close of the least recently used
     /// one) when it does not. Returns whether Parse was sent.
     pub fn prepare(&mut self, statement: StatementId, text: &[u8], types: &[u32], audience: Audience) -> bool {
-        for id in std::mem::take(&mut self.expects.unparsed) {
-            self.prepared.pop(&id);
-        }
-        for id in std::mem::take(&mut self.expects.unevicted) {
-            self.prepared.put(id, ());
-        }
+        self.settle_prepared();
         if self.prepared.get(&statement).is_some() {
             return false;
         }
@@ -240,9 +235,28 @@ impl Server {
         true
     }
 
-    /// It holds this statement, or can without losing one of those that clients have prepared: half of the places are theirs alone.
-    pub fn has_place_for(&self, statement: StatementId) -> bool {
-        self.prepared.contains(&statement) || self.prepared.len() < self.prepared.cap().get() / 2
+    /// The same for a statement that no client has prepared, and only if none of theirs has to make room for it: half of the places
+    /// are theirs alone. Returns whether the server will hold it.
+    pub fn prepare_beside(&mut self, statement: StatementId, text: &[u8], types: &[u32]) -> bool {
+        self.settle_prepared();
+        if self.prepared.get(&statement).is_some() {
+            return true;
+        }
+        let has_room = self.prepared.len() < self.prepared.cap().get() / 2;
+        if has_room {
+            self.prepare(statement, text, types, Audience::Gateway);
+        }
+        has_room
+    }
+
+    /// What an error has left of Parse and Close.
+    fn settle_prepared(&mut self) {
+        for id in std::mem::take(&mut self.expects.unparsed) {
+            self.prepared.pop(&id);
+        }
+        for id in std::mem::take(&mut self.expects.unevicted) {
+            self.prepared.put(id, ());
+        }
     }
 
     /// Has it say which types it has inferred for a statement that it has just been given under this name, unless that is known.

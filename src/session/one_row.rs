@@ -56,10 +56,9 @@ impl Session {
     fn send_one_row(&mut self, at: usize, text: &[u8], placed: &Placed) -> bool {
         let (Some(bound), Ok(text)) = (&placed.bound, std::str::from_utf8(text)) else { return false };
         let server: &mut Server = &mut self.link.servers[at].server;
-        if !server.has_place_for(bound.id) {
+        if !server.prepare_beside(bound.id, &bound.text, &bound.types) {
             return false;
         }
-        server.prepare(bound.id, &bound.text, &bound.types, Audience::Gateway);
         let out = &mut server.outbound;
         frame::write(out, b'B', |out| {
             for name in [PORTAL, &statement_name(bound.id)] {
