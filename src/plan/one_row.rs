@@ -1,22 +1,24 @@
 //! Queries that find one row by its primary key, or none.
 //!
-//! Whatever their literals are, PostgreSQL's plan for them is the same, and nothing in them says more than which row it is. So
-//! parameters can stand in the literals' places, and a server that has prepared the text need not parse and plan it again. Any
-//! other query may be planned better by who sees its literals, or may see its own text (`current_query()`): those stay as they are.
+//! Whatever their literals are, there is one way to find the row, and they say no more than which it is. So parameters can stand
+//! in the literals' places, and a server that has prepared the text need not parse and plan it again. Any other query may be
+//! planned better by who sees its literals, or may see its own text (`current_query()`): those stay as they are.
 
 use pg_query::protobuf::{AExprKind, Alias, BoolExprType, ColumnRef, RangeVar, SelectStmt, SetOperation};
 
-use super::Context;
 use super::builder::Builder;
-use crate::catalog::{Relation, RelationKind};
-use crate::sql::erase::erased;
+use super::{Context, oid};
+use crate::catalog::{Column, Oid, Relation, RelationKind};
+use crate::sql::erase::{Erased, erased};
 use crate::sql::lift::LiteralKind;
 use crate::sql::{Node, names};
 
-/// A longer name may have been cut off, of which each text's client is told. *Source*: pg_config_manual.h, NAMEDATALEN.
-const WHOLE_NAME_BYTES: usize = 62;
+/// A longer name may have been cut off, at a whole character of up to four bytes, of which each text's client is told.
+/// *Source*: pg_config_manual.h, NAMEDATALEN (64, a NUL included); scansup.c, truncate_identifier.
+const WHOLE_NAME_BYTES: usize = 59;
 
-/// Whether a statement, from which literals have been erased, finds one row at the most; all its literals are values of columns then.
+/// Whether a statement, from which literals have been erased, finds one row at the most; all its literals are compared with columns of
+/// the primary key then.
 pub fn finds_one_row(statement: &Node, context: &Context<'_>) -> bool {
     let Node::SelectStmt(select) = statement else { return false };
     let Some(table) = only_table(select) else { return false };
@@ -35,8 +37,8 @@ pub fn finds_one_row(statement: &Node, context: &Context<'_>) -> bool {
     let mut compared = Vec::new();
     let only_compared = names::inner(&select.where_clause).is_some_and(|node| compares(relation, node, &mut compared));
     only_compared
+        && builder.system_equality()
         && select.target_list.iter().all(|target| target.node.as_ref().is_some_and(shown))
-        && !relation.primary_key.is_empty()
         && relation.primary_key.iter().all(|name| compared.contains(&name.as_str()))
 }
 
@@ -75,7 +77,8 @@ fn only_table(select: &SelectStmt) -> Option<&RangeVar> {
         [item] => match &item.node {
             Some(Node::RangeVar(table)) => {
                 let plain = |alias: &Alias| alias.colnames.is_empty() && is_whole(&alias.aliasname);
-                let named = is_whole(&table.relname) && is_whole(&table.schemaname);
+                let names = [&table.relname, &table.schemaname];
+                let named = table.catalogname.is_empty() && names.into_iter().all(|name| is_whole(name));
                 (named && table.inh && table.alias.as_ref().is_none_or(plain)).then_some(table)
             }
             _ => None,
@@ -94,10 +97,10 @@ fn is_plain(relation: &Relation) -> bool {
         | RelationKind::Sequence
         | RelationKind::Unusable { .. } => false,
     };
-    table && !relation.has_heirs && !relation.is_child && relation.family.is_none() && relation.exempt.is_none()
+    table && relation.family.is_none() && relation.exempt.is_none()
 }
 
-/// Whether a condition says of columns that they equal literals and nothing else; appends the columns.
+/// Whether a condition says of columns of the primary key that they equal literals, and nothing else; appends the columns.
 fn compares<'a>(relation: &'a Relation, node: &Node, columns: &mut Vec<&'a str>) -> bool {
     match node {
         Node::BoolExpr(both) if both.boolop() == BoolExprType::AndExpr => {
@@ -109,21 +112,36 @@ fn compares<'a>(relation: &'a Relation, node: &Node, columns: &mut Vec<&'a str>)
             else {
                 return false;
             };
-            // A sign belongs to the constant, not to the literal.
-            let literal = erased(value).is_some_and(|value| !value.negative && value.kind != LiteralKind::Decimal);
-            let name =
-                column_of(relation, column).filter(|_| literal && names::operator(&equal.name) == Some(("=", false)));
-            columns.extend(name);
-            name.is_some()
+            let column = column_of(relation, column).filter(|column| {
+                names::operator(&equal.name) == Some(("=", false))
+                    && relation.primary_key.contains(&column.name)
+                    && erased(value).is_some_and(|literal| stays_a_value(literal, column.type_oid))
+            });
+            columns.extend(column.map(|column| column.name.as_str()));
+            column.is_some()
         }
         _ => false,
     }
 }
 
+/// Whether a parameter in a literal's place is the same value. A string's type is decided when PostgreSQL prepares the text, and stays
+/// when the column's is changed, which may not be known here yet: only types whose values are then the same, or an error, will do
+/// (not text, which `char(n)` compares otherwise). A number is cast when it is compared: with an integer that cannot fail.
+fn stays_a_value(literal: Erased, column: Oid) -> bool {
+    let integer = matches!(column, oid::INT2 | oid::INT4 | oid::INT8);
+    let typed = match literal.kind {
+        LiteralKind::Int4 | LiteralKind::Int8 => integer,
+        LiteralKind::Text => integer || column == oid::UUID,
+        LiteralKind::Decimal => false,
+    };
+    // A sign belongs to the constant, not to the literal.
+    typed && !literal.negative
+}
+
 /// The column that is meant, if it is one of the table's: `name.f` may also call a function, and `ctid` is none of them.
-fn column_of<'a>(relation: &'a Relation, reference: &ColumnRef) -> Option<&'a str> {
+fn column_of<'a>(relation: &'a Relation, reference: &ColumnRef) -> Option<&'a Column> {
     let name = names::string(reference.fields.last()?).filter(|name| is_whole(name))?;
-    relation.columns.iter().map(|column| column.name.as_str()).find(|column| *column == name)
+    relation.columns.iter().find(|column| column.name == name)
 }
 
 fn is_all(reference: &ColumnRef) -> bool {

@@ -45,6 +45,8 @@ pub struct Server {
     /// Parameters it reported last.
     pub parameters: Vec<(String, String)>,
     prepared: LruCache<StatementId, ()>,
+    /// Statements that no client has prepared, with how often the server had been lent when each was used last.
+    beside: LruCache<StatementId, u32>,
     /// A statement of the transaction that is open has said that it wrote rows.
     pub wrote: bool,
     /// Where it is.
@@ -95,6 +97,7 @@ impl Server {
             unnamed: None,
             parameters: connected.parameters,
             prepared: LruCache::new(NonZeroUsize::new(prepared_max).unwrap_or(NonZeroUsize::MIN)),
+            beside: LruCache::new(NonZeroUsize::new(prepared_max / 2).unwrap_or(NonZeroUsize::MIN)),
             wrote: false,
             target,
             born: Instant::now(),
@@ -226,33 +229,55 @@ impl Server {
         if let Some((evicted, ())) = self.prepared.push(statement, ())
             && evicted != statement
         {
-            reply::named(&mut self.outbound, b'C', b'S', &statement_name(evicted));
-            self.expects.push(Step::Evict(evicted), Audience::Gateway);
+            self.close(evicted);
         }
-        let types = self.oids.declared(types);
-        reply::parse(&mut self.outbound, &statement_name(statement), text, &types);
-        self.expects.push(Step::Parse(Some(statement)), audience);
+        self.parse(statement, text, types, audience);
         true
     }
 
-    /// The same for a statement that no client has prepared, and only if none of theirs has to make room for it: half of the places
-    /// are theirs alone. Returns whether the server will hold it.
+    /// Makes sure it holds a statement that no client has prepared. These have places of their own, and make room only when
+    /// they have long not been used: texts that come one after the other are not worth a Parse. Returns whether it will hold it.
     pub fn prepare_beside(&mut self, statement: StatementId, text: &[u8], types: &[u32]) -> bool {
         self.settle_prepared();
-        if self.prepared.get(&statement).is_some() {
+        let now = self.loans;
+        if let Some(used) = self.beside.get_mut(&statement) {
+            *used = now;
             return true;
         }
-        let has_room = self.prepared.len() < self.prepared.cap().get() / 2;
-        if has_room {
-            self.prepare(statement, text, types, Audience::Gateway);
+        if self.beside.len() == self.beside.cap().get() {
+            let oldest = self.beside.peek_lru().filter(|(_, used)| now.wrapping_sub(**used) > UNUSED_LOANS);
+            let Some(oldest) = oldest.map(|(oldest, _)| *oldest) else { return false };
+            self.forget_beside(oldest);
         }
-        has_room
+        self.beside.put(statement, now);
+        self.parse(statement, text, types, Audience::Gateway);
+        true
+    }
+
+    /// Has it give up a statement of [`Server::prepare_beside`], if it holds it.
+    pub fn forget_beside(&mut self, statement: StatementId) {
+        self.settle_prepared();
+        if self.beside.pop(&statement).is_some() {
+            self.close(statement);
+        }
+    }
+
+    fn parse(&mut self, statement: StatementId, text: &[u8], types: &[u32], audience: Audience) {
+        let types = self.oids.declared(types);
+        reply::parse(&mut self.outbound, &statement_name(statement), text, &types);
+        self.expects.push(Step::Parse(Some(statement)), audience);
+    }
+
+    fn close(&mut self, statement: StatementId) {
+        reply::named(&mut self.outbound, b'C', b'S', &statement_name(statement));
+        self.expects.push(Step::Evict(statement), Audience::Gateway);
     }
 
     /// What an error has left of Parse and Close.
     fn settle_prepared(&mut self) {
         for id in std::mem::take(&mut self.expects.unparsed) {
             self.prepared.pop(&id);
+            self.beside.pop(&id);
         }
         for id in std::mem::take(&mut self.expects.unevicted) {
             self.prepared.put(id, ());
@@ -267,6 +292,9 @@ impl Server {
         }
     }
 }
+
+/// A statement that no client has prepared makes room for another when it has not been used for so many loans of its server.
+const UNUSED_LOANS: u32 = 10_000;
 
 /// Of statements of the gateway's own.
 const ASIDE_PORTAL: &[u8] = b"pgbraid_aside";

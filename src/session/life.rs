@@ -119,6 +119,23 @@ impl Pipeline {
         held.clear();
         describing.clear();
     }
+
+    /// No message of it has come.
+    pub fn is_clear(&self) -> bool {
+        let Pipeline {
+            skipping,
+            executed,
+            writes,
+            settings_before,
+            renamed,
+            renamed_bytes: _,
+            longer_by: _,
+            held,
+            describing,
+        } = self;
+        let lists = renamed.is_empty() && held.is_empty() && describing.is_empty();
+        !skipping && !executed && lists && *writes == Writes::Nothing && settings_before.is_none()
+    }
 }
 
 impl Session {

@@ -33,7 +33,8 @@ impl Session {
         placed: &Arc<Placed>,
     ) -> Result<Ended, Failure> {
         let at = self.enlist_for(shard, Access::Read).await?;
-        let sent = self.send_one_row(at, text, placed);
+        // Settings that the client is to be told go before its ReadyForQuery, which is the server's here.
+        let sent = !self.reported.has_news() && self.send_one_row(at, text, placed);
         self.shrink_lifted();
         if !sent {
             return self.forward_query(at, text, true).await;
@@ -43,13 +44,16 @@ impl Session {
         if !matches!(plain.hidden_step, Some(Step::Parse(_) | Step::Bind)) {
             return self.answered(at, &plain, true).await;
         }
-        // Nothing has run, and the client has heard nothing yet.
+        // Nothing has run, and the client has heard nothing yet. The error is counted when it does.
+        let of_text = plain.error.take().is_some_and(is_of_text);
         self.note(&plain);
-        if plain.error.is_some_and(is_of_text) {
-            return self.forward_query(at, text, true).await;
+        if !of_text {
+            return self.pass_on_hidden_error(&plain).map(|()| Ended::NotReady);
         }
-        self.pass_on_hidden_error(&plain)?;
-        Ok(Ended::NotReady)
+        if let Some(bound) = &placed.bound {
+            self.link.servers[at].server.forget_beside(bound.id);
+        }
+        self.forward_query(at, text, true).await
     }
 
     /// Whether the server has been sent the prepared text.

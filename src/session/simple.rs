@@ -36,7 +36,7 @@ impl Session {
         self.pipeline.clear();
         self.keep_reported();
         let compiled = match self.shared(text)? {
-            Found::OneRow(shard, placed) if !behind => {
+            Found::OneRow(shard, placed) => {
                 self.forget_unnamed_portal().await;
                 return self.one_row(text, shard, &placed).await;
             }
@@ -45,7 +45,7 @@ impl Session {
                 return self.rows_at(text, destination, access, Output::Rows, true).await;
             }
             Found::Compiled(compiled) => compiled,
-            Found::OneRow(..) | Found::Placed(..) | Found::Unknown => match self.compile_alone(text) {
+            Found::Placed(..) | Found::Unknown => match self.compile_alone(text) {
                 Some(compiled) => compiled,
                 None => Box::pin(self.known(text, &[])).await?,
             },

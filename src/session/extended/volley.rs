@@ -19,10 +19,10 @@ use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::session::failure::Failure;
 use crate::session::kept::Name;
-use crate::session::life::{Pipeline, Session};
+use crate::session::life::Session;
 use crate::session::plans::compiled::Compiled;
 use crate::session::statement::{BoundArguments, Origin, Place, Portal, Prepared};
-use crate::txn::state::{BlockKind, Transaction, Writes};
+use crate::txn::state::{BlockKind, Transaction};
 use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::frame::consume;
 use crate::wire::reply;
@@ -335,23 +335,4 @@ impl Session {
 fn holds_no_numbers(volley: &Volley<'_>, compiled: &Compiled) -> bool {
     let binary = volley.bind.sends_binary() || volley.bind.asks_for_binary();
     !binary || compiled.embeds.get().is_some_and(|embeds| embeds.parameters.is_empty() && !embeds.rows)
-}
-
-impl Pipeline {
-    /// No message of it has come.
-    pub fn is_clear(&self) -> bool {
-        let Pipeline {
-            skipping,
-            executed,
-            writes,
-            settings_before,
-            renamed,
-            renamed_bytes: _,
-            longer_by: _,
-            held,
-            describing,
-        } = self;
-        let lists = renamed.is_empty() && held.is_empty() && describing.is_empty();
-        !skipping && !executed && lists && *writes == Writes::Nothing && settings_before.is_none()
-    }
 }

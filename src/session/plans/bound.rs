@@ -22,12 +22,14 @@ pub struct Bound {
 impl Bound {
     /// For all texts of this shape.
     pub fn new(id: StatementId, lifted: &Lifted) -> Bound {
-        let mut text = Vec::with_capacity(lifted.shape.len() + lifted.literals.len());
+        let mut text = Vec::with_capacity(lifted.shape.len() + 4 * lifted.literals.len());
         let mut pieces = lifted.shape.split(|byte| *byte == 0);
         text.extend_from_slice(pieces.next().unwrap_or_default());
         for (number, piece) in (1..).zip(pieces) {
-            text.push(b'$');
+            // With a space on both sides: a string may touch the words beside it.
+            text.extend_from_slice(b" $");
             text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            text.push(b' ');
             // Behind the NUL stands the literal's kind.
             text.extend_from_slice(piece.get(1..).unwrap_or_default());
         }
@@ -61,11 +63,11 @@ mod tests {
 
     #[test]
     fn parameters_stand_where_the_literals_stood() {
-        let text = "SELECT a FROM t WHERE b = 'it''s' AND d=5000000000 AND e = 7;";
+        let text = "SELECT a FROM t WHERE b='it''s'AND d=5000000000 AND e = 7;";
         let mut lifted = Lifted::default();
         assert!(lifted.read(text.as_bytes()));
         let bound = Bound::new(StatementId(1), &lifted);
-        assert_eq!(&*bound.text, b"SELECT a FROM t WHERE b = $1 AND d=$2 AND e = $3;");
+        assert_eq!(&*bound.text, b"SELECT a FROM t WHERE b= $1 AND d= $2  AND e =  $3 ;");
         assert_eq!(&*bound.types, [0, oid::INT8, oid::INT4]);
         let mut out = BytesMut::new();
         bound.write_values(&mut out, text, &lifted);

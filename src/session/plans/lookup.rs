@@ -61,8 +61,8 @@ impl Session {
             Some(scope) => self.recent.find(scope.id, version, &lifted.shape),
             None => None,
         };
-        // What is prepared for others is not told of a setting that is still to be sent, nor of a block's end.
-        let prepares = self.transaction.is_idle() && !self.reported.has_news();
+        // Where PostgreSQL says something of the prepared text, the block would have failed before it sees the text itself.
+        let prepares = self.transaction.is_idle();
         if let Some(placed) = recent {
             return place(&self.gateway, placed, text, lifted, prepares, &mut self.tally);
         }
