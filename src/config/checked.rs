@@ -308,7 +308,7 @@ pub struct Limits {
     pub shipped_bytes_max: usize,
     /// Compiled statements kept, of all clients and databases together. Default 10,000.
     pub plans_max: usize,
-    /// Prepared statements kept per server. Default 500.
+    /// Prepared statements of clients kept per server, and half as many simple queries for one row. Default 500.
     pub prepared_max: usize,
     /// Prepared statements of one client, and portals with cursors; one more gets 53400. Default 10,000.
     pub client_statements_max: usize,

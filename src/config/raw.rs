@@ -150,7 +150,7 @@ pub(super) struct RawLimits {
     pub shipped_bytes_max: Setting<u64>,
     /// `plans_max`: compiled statements kept, of all clients and databases together. Default 10000.
     pub plans_max: Setting<u64>,
-    /// `prepared_max`: prepared statements kept per server. Default 500.
+    /// `prepared_max`: clients' prepared statements kept per server, and half as many simple queries for one row. Default 500.
     pub prepared_max: Setting<u64>,
     /// `client_statements_max`: prepared statements of one client, and as many portals and cursors; one more gets 53400. Default 10000.
     pub client_statements_max: Setting<u64>,

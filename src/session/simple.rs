@@ -69,7 +69,7 @@ impl Session {
             [Planned { plan, range, .. }] => {
                 let statement = match plan {
                     // Errors count characters from the start of what the client sent.
-                    Plan::Rows(_) => padded(&compiled.text, range, 1),
+                    Plan::Rows(_) | Plan::Refuse(_) => padded(&compiled.text, range, 1),
                     _ => compiled.text.get(range.clone()).unwrap_or_default().into(),
                 };
                 self.statement(&compiled, &statement, plan, true).await
