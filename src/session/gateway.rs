@@ -264,14 +264,15 @@ impl Gateway {
 
     /// The replica whose turn it is for a user's reads on a shard; the primary where the policy or the shard says so.
     pub fn reader(&self, shard: ShardId, user: &User) -> Role {
-        let replicas = self.config.load().shards.get(usize::from(shard.0)).map_or(0, |shard| shard.replicas.len());
-        match user.reads {
-            Reads::Primary => Role::Primary,
-            Reads::PreferReplica | Reads::Replica if replicas > 0 => Role::Replica(self.next_turn() % replicas),
-            // A user confined to replicas gets none: `pool` says so.
-            Reads::Replica => Role::Replica(0),
-            Reads::PreferReplica => Role::Primary,
+        if user.reads == Reads::Primary {
+            return Role::Primary;
         }
+        let replicas = self.config.load().shards.get(usize::from(shard.0)).map_or(0, |shard| shard.replicas.len());
+        if replicas > 0 {
+            return Role::Replica(self.next_turn() % replicas);
+        }
+        // A user confined to replicas gets none: `pool` says so.
+        if user.reads == Reads::Replica { Role::Replica(0) } else { Role::Primary }
     }
 
     /// What lending a server of a pool says of the server's health. One that refuses a login is up, unless it is starting or

@@ -5,8 +5,10 @@ use super::messages::{is_local, known_part, malformed};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, StatementName, statement_name};
 use crate::session::failure::Failure;
+use crate::session::kept::Name;
 use crate::session::life::Session;
 use crate::session::own_statements::made_now;
+use crate::session::plans::compiled::Compiled;
 use crate::session::simple::in_failed_block;
 use crate::session::statement::{Origin, Prepared, Renamed};
 use crate::wire::frontend;
@@ -156,11 +158,22 @@ impl Session {
             (false, false) => Audience::Gateway,
         };
         let compiled = prepared.compiled.clone();
+        Some(self.hold_known(at, &kept, &compiled, audience))
+    }
+
+    /// The same for a statement that has been looked up. `audience`: the client's if it is owed a ParseComplete.
+    pub(in crate::session) fn hold_known(
+        &mut self,
+        at: usize,
+        name: &Name,
+        compiled: &Compiled,
+        audience: Audience,
+    ) -> StatementName {
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = true;
         let server: &mut Server = &mut enlisted.server;
         let unnamed = name.is_empty();
-        self.pipeline.held.extend(kept.shared().map(|name| (compiled.id, name)));
+        self.pipeline.held.extend(name.shared().map(|name| (compiled.id, name)));
         let sent = if unnamed {
             if std::mem::take(&mut server.expects.unnamed_lost) {
                 server.unnamed = None;
@@ -180,9 +193,9 @@ impl Session {
         if sent {
             server.infer(&name, compiled.id, compiled.inferred.as_ref());
         }
-        if owed && !sent {
+        if audience == Audience::Client && !sent {
             server.expects.say_of_name(PARSE_COMPLETE.into());
         }
-        Some(name)
+        name
     }
 }

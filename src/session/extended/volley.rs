@@ -38,6 +38,8 @@ pub(in crate::session) struct VolleyPlan {
     /// It begins with a Parse.
     parses: bool,
     describes: bool,
+    /// What it describes is known already.
+    described: bool,
     binary_rows: bool,
     place: Course,
     access: Access,
@@ -90,10 +92,11 @@ impl Session {
 
     fn planned(&mut self, volley: &Volley<'_>) -> Option<VolleyPlan> {
         let statement = known_part(volley.bind.statement);
-        let (compiled, name, resolved_types) = match &volley.parse {
+        let (compiled, name, resolved_types, described) = match &volley.parse {
             None => {
                 let (name, prepared) = self.names.statements.get_key_value(statement)?;
-                (prepared.compiled.clone(), name.clone(), prepared.resolved_types.clone())
+                let described = prepared.described.is_some();
+                (prepared.compiled.clone(), name.clone(), prepared.resolved_types.clone(), described)
             }
             Some(parse) => {
                 let types: Vec<u32> = parse.types().collect();
@@ -104,15 +107,15 @@ impl Session {
                 let compiled = again.unwrap_or_else(|| self.compile(parse.text, &types));
                 let known = self.names.statements.get(statement);
                 let known = known.filter(|known| Arc::ptr_eq(&known.compiled, &compiled));
-                (compiled, Name::default(), known.and_then(|known| known.resolved_types.clone()))
+                let described = known.is_some_and(|known| known.described.is_some());
+                (compiled, Name::default(), known.and_then(|known| known.resolved_types.clone()), described)
             }
         };
-        let catalog = self.catalog.load();
         let config = self.gateway.config.load();
         if volley.parse.is_none() && !self.is_in_scope(&compiled) {
             return None;
         }
-        if compiled.version != catalog.version || !self.has_room(&config.limits, &compiled) {
+        if compiled.version != self.catalog.version() || !self.has_room(&config.limits, &compiled) {
             return None;
         }
         let renumbered = self.numbers_differ();
@@ -139,6 +142,7 @@ impl Session {
             name,
             parses: volley.parse.is_some(),
             describes: volley.describes,
+            described,
             binary_rows: volley.bind.asks_for_binary(),
             place,
             access,
@@ -290,8 +294,15 @@ impl Session {
     }
 
     fn send_volley(&mut self, at: usize, planned: VolleyPlan) {
-        let held = self.hold(at, &planned.name, true).unwrap_or_default();
-        if planned.describes {
+        let held = if planned.name.is_empty() {
+            self.hold(at, b"", true).unwrap_or_default()
+        } else {
+            // It is no Parse that the client waits for: nothing is owed before a volley.
+            self.hold_known(at, &planned.name, &planned.compiled, Audience::ClientIfError)
+        };
+        if planned.described && planned.describes {
+            self.pipeline.describing.push_back(Name::default());
+        } else if planned.describes {
             self.describing(&planned.name);
         }
         let enlisted = &mut self.link.servers[at];
