@@ -93,6 +93,9 @@ UPDATE parents SET customer_id = 3, note = 'c' WHERE customer_id = 3;
 UPDATE parents p SET (customer_id, id, note) = (4, 1, 'd') WHERE p.id = 1 AND p.customer_id = 4 RETURNING *;
 -- parameters 3 | e
 UPDATE parents SET customer_id = $1, note = $2 WHERE customer_id = $1;
+UPDATE parents SET customer_id = 3, note = date_trunc('millennium', now())::text WHERE customer_id = 3 AND id = 1;
+-- parameters 4
+UPDATE parents SET customer_id = $1, note = date_trunc('millennium', CURRENT_TIMESTAMP)::text WHERE customer_id = $1 RETURNING note;
 -- refused 0A000
 UPDATE parents SET customer_id = 3 WHERE customer_id = 4;
 -- refused 0A000
