@@ -65,6 +65,8 @@ const SCHEMA: &str = "
     ALTER TABLE lineitem ATTACH PARTITION lineitem_1 FOR VALUES FROM (0) TO (10);
     CREATE TABLE base (id int);
     CREATE TABLE child (customer_id int) INHERITS (base);
+    CREATE TABLE cities (name text);
+    CREATE TABLE capitals (customer_id int) INHERITS (cities);
     CREATE TABLE torn (x int) INHERITS (base, customers);
     CREATE VIEW big_customers AS SELECT c.customer_id FROM customers c WHERE c.name LIKE 'B%';
     CREATE VIEW invoked WITH (security_invoker) AS SELECT c.customer_id FROM customers c;
@@ -164,6 +166,7 @@ fn where_rows_live(catalog: &Catalog) {
     assert_eq!(kind("lineitem_1"), sharded(1, KeyType::Integer), "a partition follows its root, by its own columns");
     assert_eq!(kind("settings"), RelationKind::Home);
     assert_eq!(kind("child"), RelationKind::Home, "a child's rows are the parent's too");
+    assert_eq!(kind("capitals"), RelationKind::Home, "a parent without the key");
     assert_eq!(kind("products"), RelationKind::Reference);
     assert_eq!(kind("report_home"), RelationKind::Home);
     assert_eq!(kind("notes_id_seq"), RelationKind::Sequence);

@@ -507,8 +507,14 @@ impl Relations {
         let ancestors = self.ancestors(oid);
         let roots = ancestors.iter().filter(|ancestor| !self.parents.contains_key(ancestor));
         let mut kinds: Vec<RelationKind> = roots
-            .filter_map(|root| self.relations.get(root))
-            .map(|root| rules.kind(&root.schema, &root.name, &raw.columns))
+            .filter_map(|root| Some((*root, self.relations.get(root)?)))
+            .map(|(oid, root)| match self.kind(oid, root, rules) {
+                // By the same column, which may be another in number.
+                RelationKind::Sharded { .. } | RelationKind::System => {
+                    rules.kind(&root.schema, &root.name, &raw.columns)
+                }
+                kind => kind,
+            })
             .collect();
         kinds.dedup();
         let kind = match kinds.as_slice() {
