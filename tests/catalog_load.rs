@@ -88,6 +88,10 @@ const SCHEMA: &str = "
     CREATE TABLE kept (id int REFERENCES heads);
     CREATE TABLE parts (id int PRIMARY KEY REFERENCES heads ON DELETE CASCADE, lone int REFERENCES lone);
     CREATE TRIGGER t AFTER DELETE ON parts FOR EACH STATEMENT EXECUTE FUNCTION change();
+    CREATE TABLE events (customer_id int, n int, PRIMARY KEY (customer_id, n)) PARTITION BY LIST (n);
+    CREATE TABLE events_1 PARTITION OF events FOR VALUES IN (1);
+    CREATE TABLE events_2 PARTITION OF events FOR VALUES IN (2);
+    CREATE TABLE seen (customer_id int, n int, FOREIGN KEY (customer_id, n) REFERENCES events_1 ON DELETE CASCADE);
     CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 2 * $1';
     CREATE FUNCTION many(int) RETURNS SETOF int STABLE LANGUAGE sql AS 'SELECT 1';
     CREATE PROCEDURE act() LANGUAGE sql AS 'SELECT 1';
@@ -231,6 +235,10 @@ fn what_rewrites_rows(catalog: &Catalog) {
         (Stamps::Freely, Stamps::None),
         "an action leads to a reference table's"
     );
+    let cascades = |name| relation(catalog, name).cascades;
+    assert!(cascades("events_1") && cascades("heads"));
+    assert!(cascades("events"), "its rows are those of its partitions");
+    assert!(!cascades("events_2") && !cascades("seen") && !cascades("lone"));
     let has_heirs = |name| relation(catalog, name).has_heirs;
     assert!(has_heirs("base") && !has_heirs("child") && !has_heirs("lineitem") && !has_heirs("products"));
     for name in ["to_key", "to_row", "to_table", "to_sequence", "suppressed", "by_other", "by_condition"] {

@@ -108,3 +108,15 @@ UPDATE parents SET customer_id = $1 WHERE customer_id = $2;
 SELECT * FROM parents;
 SELECT * FROM children;
 DROP TABLE children, parents;
+-- A foreign key whose action follows the rows of one partition.
+CREATE TABLE parents (customer_id int8, id int8, PRIMARY KEY (customer_id, id)) PARTITION BY LIST (id);
+CREATE TABLE parents_1 PARTITION OF parents FOR VALUES IN (1);
+CREATE TABLE children (customer_id int8, id int8, FOREIGN KEY (customer_id, id) REFERENCES parents_1 ON DELETE CASCADE);
+INSERT INTO parents VALUES (3, 1), (4, 1);
+INSERT INTO children VALUES (3, 1), (4, 1);
+-- refused 0A000
+UPDATE parents SET customer_id = 9 WHERE customer_id = 3;
+UPDATE parents SET customer_id = 3 WHERE customer_id = 3;
+SELECT * FROM parents;
+SELECT * FROM children;
+DROP TABLE children, parents;
