@@ -65,6 +65,8 @@ const SCHEMA: &str = "
     ALTER TABLE lineitem ATTACH PARTITION lineitem_1 FOR VALUES FROM (0) TO (10);
     CREATE TABLE base (id int);
     CREATE TABLE child (customer_id int) INHERITS (base);
+    CREATE TABLE cities (name text);
+    CREATE TABLE capitals (customer_id int) INHERITS (cities);
     CREATE TABLE torn (x int) INHERITS (base, customers);
     CREATE VIEW big_customers AS SELECT c.customer_id FROM customers c WHERE c.name LIKE 'B%';
     CREATE VIEW invoked WITH (security_invoker) AS SELECT c.customer_id FROM customers c;
@@ -86,6 +88,10 @@ const SCHEMA: &str = "
     CREATE TABLE kept (id int REFERENCES heads);
     CREATE TABLE parts (id int PRIMARY KEY REFERENCES heads ON DELETE CASCADE, lone int REFERENCES lone);
     CREATE TRIGGER t AFTER DELETE ON parts FOR EACH STATEMENT EXECUTE FUNCTION change();
+    CREATE TABLE events (customer_id int, n int, PRIMARY KEY (customer_id, n)) PARTITION BY LIST (n);
+    CREATE TABLE events_1 PARTITION OF events FOR VALUES IN (1);
+    CREATE TABLE events_2 PARTITION OF events FOR VALUES IN (2);
+    CREATE TABLE seen (customer_id int, n int, FOREIGN KEY (customer_id, n) REFERENCES events_1 ON DELETE CASCADE);
     CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 2 * $1';
     CREATE FUNCTION many(int) RETURNS SETOF int STABLE LANGUAGE sql AS 'SELECT 1';
     CREATE PROCEDURE act() LANGUAGE sql AS 'SELECT 1';
@@ -164,6 +170,7 @@ fn where_rows_live(catalog: &Catalog) {
     assert_eq!(kind("lineitem_1"), sharded(1, KeyType::Integer), "a partition follows its root, by its own columns");
     assert_eq!(kind("settings"), RelationKind::Home);
     assert_eq!(kind("child"), RelationKind::Home, "a child's rows are the parent's too");
+    assert_eq!(kind("capitals"), RelationKind::Home, "a parent without the key");
     assert_eq!(kind("products"), RelationKind::Reference);
     assert_eq!(kind("report_home"), RelationKind::Home);
     assert_eq!(kind("notes_id_seq"), RelationKind::Sequence);
@@ -228,6 +235,10 @@ fn what_rewrites_rows(catalog: &Catalog) {
         (Stamps::Freely, Stamps::None),
         "an action leads to a reference table's"
     );
+    let cascades = |name| relation(catalog, name).cascades;
+    assert!(cascades("events_1") && cascades("heads"));
+    assert!(cascades("events"), "its rows are those of its partitions");
+    assert!(!cascades("events_2") && !cascades("seen") && !cascades("lone"));
     let has_heirs = |name| relation(catalog, name).has_heirs;
     assert!(has_heirs("base") && !has_heirs("child") && !has_heirs("lineitem") && !has_heirs("products"));
     for name in ["to_key", "to_row", "to_table", "to_sequence", "suppressed", "by_other", "by_condition"] {

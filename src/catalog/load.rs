@@ -378,7 +378,7 @@ impl Relations {
 
     /// By schema and name, each with its kind.
     fn finish(self, rules: &Rules, elsewhere: &Elsewhere) -> HashMap<String, HashMap<String, Arc<Relation>>> {
-        let cascading: HashSet<Oid> = self.cascades.iter().map(|(referenced, _)| *referenced).collect();
+        let cascading = self.cascading();
         let kinds: HashMap<Oid, RelationKind> =
             self.relations.iter().map(|(oid, raw)| (*oid, self.kind(*oid, raw, rules))).collect();
         let rewriting = self.rewriting(elsewhere, &kinds);
@@ -411,6 +411,12 @@ impl Relations {
             schemas.entry(schema).or_default().insert(name, Arc::new(relation));
         }
         schemas
+    }
+
+    /// Relations whose rows, or those of their partitions and children, foreign keys with actions refer to.
+    fn cascading(&self) -> HashSet<Oid> {
+        let referenced = self.cascades.iter().map(|(referenced, _)| *referenced);
+        referenced.flat_map(|oid| self.ancestors(oid).into_iter().chain([oid])).collect()
     }
 
     /// Relations a write to which may meet triggers or rules.
@@ -507,8 +513,14 @@ impl Relations {
         let ancestors = self.ancestors(oid);
         let roots = ancestors.iter().filter(|ancestor| !self.parents.contains_key(ancestor));
         let mut kinds: Vec<RelationKind> = roots
-            .filter_map(|root| self.relations.get(root))
-            .map(|root| rules.kind(&root.schema, &root.name, &raw.columns))
+            .filter_map(|root| Some((*root, self.relations.get(root)?)))
+            .map(|(oid, root)| match self.kind(oid, root, rules) {
+                // By the same column, which may be another in number.
+                RelationKind::Sharded { .. } | RelationKind::System => {
+                    rules.kind(&root.schema, &root.name, &raw.columns)
+                }
+                kind => kind,
+            })
             .collect();
         kinds.dedup();
         let kind = match kinds.as_slice() {

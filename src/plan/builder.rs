@@ -39,8 +39,8 @@ pub struct Builder<'a> {
     pub own_time: bool,
     /// What the last write returns.
     pub returned: Option<Returned>,
-    /// An UPDATE sets the key.
-    pub new_key: Option<super::write::moving::NewKey>,
+    /// What UPDATEs set the key to.
+    pub new_keys: Vec<super::write::moving::NewKey>,
     /// The query will run over copies of its tables on one server: what only matters where it runs is let pass.
     pub gathering: bool,
     /// Rows that an INSERT selects are stored where their keys say: it is asked for its names only, not where it runs.
@@ -215,7 +215,7 @@ impl<'a> Builder<'a> {
             draws: false,
             own_time: false,
             returned: None,
-            new_key: None,
+            new_keys: Vec::new(),
             gathering: false,
             putting: false,
             path: context.search_path,

@@ -28,8 +28,11 @@ impl Builder<'_> {
         }
         let proof = self.prove(query)?;
         let access = self.access();
-        let route =
-            |target| Ok(Route { access, target: self.moved(self.clocked(target, access)?)?, output: Output::Rows });
+        let route = |target| {
+            let kept = self.keeps_keys(&target);
+            let target = if kept { target } else { self.moved(self.clocked(target, access)?)? };
+            Ok(Route { access, target, output: Output::Rows })
+        };
         if self.writes.iter().any(|write| self.is_reference(write)) {
             return match proof.distributes {
                 Ok(()) => route(Target::Replicated { takes_turn: true }),

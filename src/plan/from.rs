@@ -223,7 +223,7 @@ impl<'a> Builder<'a> {
         let shown = alias_name(alias).unwrap_or(name).to_owned();
         let Node::FuncCall(call) = call else { return None };
         let array = match call.args.as_slice() {
-            [only] if name == "unnest" && self.system_first() && !self.is_overloaded(name) => only.node.as_ref(),
+            [only] if name == "unnest" && self.is_system(call) => only.node.as_ref(),
             _ => None,
         };
         let term = array.and_then(|array| {

@@ -173,12 +173,17 @@ impl Builder<'_> {
     }
 
     /// Whether it can only be a function of pg_catalog that is called.
-    fn is_system(&self, call: &FuncCall) -> bool {
+    pub(super) fn is_system(&self, call: &FuncCall) -> bool {
         match names::qualified(&call.funcname) {
             Some((None, name)) => self.system_first() && !self.is_overloaded(name),
             Some((Some(schema), _)) => schema == "pg_catalog",
             None => false,
         }
+    }
+
+    /// The same of an operator.
+    fn is_system_operator(&self, name: &[Wrapped]) -> bool {
+        names::operator(name).is_some_and(|(_, written)| written || self.system_operators())
     }
 
     /// Whether it is certainly an array, and not one of rows.
@@ -214,7 +219,7 @@ impl Builder<'_> {
             Node::TypeCast(cast) => cast.type_name.as_ref().is_some_and(|name| self.is_plain_type(name)),
             // One of no declared type is what the others are, or a text.
             Node::ParamRef(parameter) => self.declared(parameter.number).is_none_or(is_plain_oid),
-            Node::AExpr(e) if e.kind() == AExprKind::AexprOp && self.system_operators() => {
+            Node::AExpr(e) if e.kind() == AExprKind::AexprOp && self.is_system_operator(&e.name) => {
                 [&e.lexpr, &e.rexpr].into_iter().filter_map(names::inner).all(|side| self.is_plain(side, known))
             }
             Node::CoalesceExpr(either) => {

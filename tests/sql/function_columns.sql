@@ -57,5 +57,19 @@ INSERT INTO public.rows_in (note, customer_id) SELECT * FROM json_populate_recor
 ROLLBACK;
 DROP TYPE early.rows_in;
 DROP SCHEMA early;
+-- A function and an operator of a user's own, with the names of PostgreSQL's.
+CREATE SCHEMA early;
+CREATE FUNCTION early.unnest(int4[]) RETURNS SETOF int8 LANGUAGE sql IMMUTABLE AS 'SELECT generate_series(1, 12)::int8';
+CREATE FUNCTION early.paired(int4, int4) RETURNS two LANGUAGE sql IMMUTABLE AS $$ SELECT $1, 'p' $$;
+CREATE OPERATOR early.+ (FUNCTION = early.paired, LEFTARG = int4, RIGHTARG = int4);
+SELECT o.customer_id, o.id FROM orders o JOIN early.unnest(ARRAY[7]) c (id) ON o.customer_id = c.id;
+SELECT o.customer_id, o.id FROM orders o JOIN pg_catalog.unnest(ARRAY[7]) c (id) ON o.customer_id = c.id;
+-- refused 0A000
+INSERT INTO rows_in SELECT * FROM unnest(ARRAY[151 OPERATOR(early.+) 2]);
+INSERT INTO rows_in SELECT * FROM unnest(ARRAY[161 OPERATOR(pg_catalog.+) 3]);
+SELECT * FROM rows_in WHERE customer_id > 150;
+DROP OPERATOR early.+ (int4, int4);
+DROP FUNCTION early.paired, early.unnest;
+DROP SCHEMA early;
 DROP TYPE two;
 DROP TABLE rows_in;

@@ -51,3 +51,20 @@ CREATE TABLE copies (LIKE products);
 INSERT INTO copies SELECT id, name, price FROM products;
 SELECT count(*) FROM copies;
 DROP TABLE tools;
+
+-- Of a home table, with a column that would shard it by itself.
+CREATE TABLE cities (name text);
+CREATE TABLE capitals (customer_id int8) INHERITS (cities);
+INSERT INTO cities VALUES ('z');
+INSERT INTO capitals VALUES ('a', 1), ('b', 2), ('c', 3), ('d', 4), ('e', 5), ('f', 6);
+SELECT * FROM cities;
+SELECT count(*) FROM ONLY cities;
+SELECT name FROM capitals WHERE customer_id = 3;
+UPDATE capitals SET customer_id = customer_id + 1 WHERE name < 'c';
+DELETE FROM cities WHERE name = 'c';
+SELECT * FROM capitals;
+-- refused 0A000
+ALTER TABLE capitals NO INHERIT cities;
+-- refused 0A000
+ALTER TABLE cities ADD COLUMN customer_id int8;
+DROP TABLE capitals, cities;

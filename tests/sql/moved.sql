@@ -93,6 +93,9 @@ UPDATE parents SET customer_id = 3, note = 'c' WHERE customer_id = 3;
 UPDATE parents p SET (customer_id, id, note) = (4, 1, 'd') WHERE p.id = 1 AND p.customer_id = 4 RETURNING *;
 -- parameters 3 | e
 UPDATE parents SET customer_id = $1, note = $2 WHERE customer_id = $1;
+UPDATE parents SET customer_id = 3, note = date_trunc('millennium', now())::text WHERE customer_id = 3 AND id = 1;
+-- parameters 4
+UPDATE parents SET customer_id = $1, note = date_trunc('millennium', CURRENT_TIMESTAMP)::text WHERE customer_id = $1 RETURNING note;
 -- refused 0A000
 UPDATE parents SET customer_id = 3 WHERE customer_id = 4;
 -- refused 0A000
@@ -102,6 +105,18 @@ UPDATE parents SET customer_id = 3 WHERE customer_id > 3;
 -- parameters 3 | 4
 -- refused 0A000
 UPDATE parents SET customer_id = $1 WHERE customer_id = $2;
+SELECT * FROM parents;
+SELECT * FROM children;
+DROP TABLE children, parents;
+-- A foreign key whose action follows the rows of one partition.
+CREATE TABLE parents (customer_id int8, id int8, PRIMARY KEY (customer_id, id)) PARTITION BY LIST (id);
+CREATE TABLE parents_1 PARTITION OF parents FOR VALUES IN (1);
+CREATE TABLE children (customer_id int8, id int8, FOREIGN KEY (customer_id, id) REFERENCES parents_1 ON DELETE CASCADE);
+INSERT INTO parents VALUES (3, 1), (4, 1);
+INSERT INTO children VALUES (3, 1), (4, 1);
+-- refused 0A000
+UPDATE parents SET customer_id = 9 WHERE customer_id = 3;
+UPDATE parents SET customer_id = 3 WHERE customer_id = 3;
 SELECT * FROM parents;
 SELECT * FROM children;
 DROP TABLE children, parents;

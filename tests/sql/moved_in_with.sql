@@ -48,3 +48,14 @@ UPDATE refunds r SET customer_id = r.customer_id + 1 FROM customers c WHERE c.cu
 UPDATE refunds SET customer_id = c.m FROM (SELECT max(customer_id) - 1 AS m FROM customers) c WHERE refunds.id = 6 RETURNING refunds.id, c.m;
 UPDATE refunds SET customer_id = customer_id + 1 WHERE id = 3 RETURNING id, (SELECT count(*) FROM products);
 DROP TABLE moved_log;
+-- Two UPDATEs of the key, of which the last leaves it as it is.
+INSERT INTO refunds VALUES (7, 70, 1), (7, 71, 2);
+WITH m AS (UPDATE refunds SET customer_id = 8 WHERE customer_id = 7) UPDATE orders SET customer_id = 7 WHERE customer_id = 7;
+SELECT * FROM refunds WHERE customer_id = 8;
+WITH m AS (UPDATE refunds SET customer_id = 10 WHERE customer_id = 8), n AS (UPDATE orders SET customer_id = 8 WHERE customer_id = 8) SELECT 1;
+SELECT * FROM refunds WHERE customer_id = 10;
+-- parameters 10 | 11
+WITH m AS (UPDATE refunds SET customer_id = $2 WHERE customer_id = $1) UPDATE orders SET customer_id = $1 WHERE customer_id = $1;
+SELECT * FROM refunds WHERE customer_id = 11;
+WITH m AS (UPDATE refunds SET customer_id = 11, amount = 8 WHERE customer_id = 11) UPDATE orders SET customer_id = 11, note = 'stays' WHERE customer_id = 11;
+SELECT * FROM refunds WHERE customer_id = 11;

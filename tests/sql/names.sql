@@ -59,3 +59,11 @@ SELECT * FROM (SELECT id, sum(total), sum(id) FROM orders GROUP BY id) x NATURAL
 SELECT * FROM (SELECT count(*), count(total) FROM orders) s(a);
 SELECT * FROM customers c(a, a, b) ORDER BY b;
 SELECT to_json(s) FROM (SELECT count(*), count(total) FROM orders) s;
+-- Columns without a name.
+SELECT r.id FROM (SELECT o.id + 1, o.customer_id + 2, o.id AS k FROM orders o) s, (SELECT id FROM refunds) r WHERE r.id = s.k;
+SELECT r.id, s.k FROM (SELECT o.id AS a, o.note AS a, o.id + 1, o.customer_id + 2, o.id AS k FROM orders o) s, (SELECT id FROM refunds) r WHERE r.id = s.k;
+SELECT * FROM (SELECT o.id + 1, o.customer_id + 2 FROM orders o) s, (SELECT id FROM refunds) r WHERE r.id = 3;
+SELECT s.*, max(r.id) FROM (SELECT -o.id, o.customer_id - 9 FROM orders o) s, refunds r GROUP BY 1, 2;
+SELECT * FROM (SELECT id + 1, id + 2 FROM orders) s NATURAL JOIN (SELECT id + 1 FROM refunds) r;
+SELECT "?column?" FROM (SELECT id + 1 FROM orders) s, (SELECT max(id) FROM refunds) r;
+SELECT a, b FROM (SELECT id + 1, id + 2, customer_id FROM orders) s (a, b), refunds r WHERE r.id = b;

@@ -21,6 +21,10 @@ SELECT (ROW(vip::int, 2)::width_pair).*, count(*) FROM customers GROUP BY vip;
 SELECT count(*) FROM customers WHERE (2, customer_id, customer_id) IN (SELECT (ROW(2, o.customer_id)::width_pair).*, o.customer_id FROM orders o);
 -- refused 0A000
 WITH s (a, b, c) AS (INSERT INTO rag VALUES (2, 5), (6, 7) RETURNING (ROW(1, v)::width_pair).*, customer_id) SELECT count(*) FROM s WHERE b = 7;
+-- ordered
+SELECT * FROM orders o, (VALUES ((ROW(1, 2)::width_pair).*)) v ORDER BY o.customer_id, o.id;
+-- ordered
+SELECT * FROM orders o, (VALUES (3, (ROW(1, 2)::width_pair).*)) v (a, b) ORDER BY o.total, o.customer_id, o.id LIMIT 3;
 -- So do columns of a function.
 -- ordered
 SELECT * FROM (SELECT u.*, c.customer_id FROM unnest(ARRAY[7], ARRAY[1]) u, customers c) s (a, b, c) WHERE b = 1 ORDER BY c;

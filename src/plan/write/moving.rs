@@ -54,7 +54,7 @@ impl<'a> Builder<'a> {
         let own = alone(value);
         let source = own.and_then(|value| self.source(value, Class::of_key(key_type), column.type_oid));
         let refusal = self.unmovable(own, relation, &column.name);
-        self.new_key = Some(NewKey { source, refusal });
+        self.new_keys.push(NewKey { source, refusal });
     }
 
     /// Why rows cannot be moved to where this value says.
@@ -88,16 +88,21 @@ impl<'a> Builder<'a> {
         Some(refusal.hint("Change the row by DELETE and INSERT."))
     }
 
-    /// The route of an UPDATE of the key, whose rows are to be found like this.
+    /// Whether UPDATEs set the key of all rows that are found like this to what it is: they are on one shard, and stay there.
+    pub fn keeps_keys(&self, found: &Target) -> bool {
+        let Target::Keyed(Keyed { pins, .. }) = found else { return false };
+        let is_kept = |new_key: &NewKey| {
+            let source = new_key.source.clone().map(|source| self.with_type(source));
+            source.is_some_and(|source| are_pinned(pins, &source))
+        };
+        !self.new_keys.is_empty() && self.new_keys.iter().all(is_kept)
+    }
+
+    /// The route of an UPDATE of the key that may change it, whose rows are to be found like this.
     pub fn moved(&self, found: Target) -> Result<Target, Stop> {
-        let Some(new_key) = &self.new_key else { return Ok(found) };
+        let Some(new_key) = self.new_keys.last() else { return Ok(found) };
         let source = new_key.source.clone().map(|source| self.with_type(source));
-        if let (Target::Keyed(keyed), Some(source)) = (&found, &source)
-            && is_pinned(keyed, source)
-        {
-            return Ok(found);
-        }
-        if let Some(refusal) = &new_key.refusal {
+        if let Some(refusal) = self.new_keys.iter().find_map(|new_key| new_key.refusal.as_ref()) {
             return Err(refusal.clone().into());
         }
         let found = match found {
@@ -166,10 +171,10 @@ pub fn is_itself(value: &Node, key: &str, rows: &[&str]) -> bool {
     }
 }
 
-/// Whether the rows that are found have this key.
-fn is_pinned(keyed: &Keyed, source: &KeySource) -> bool {
+/// Whether the rows that are found have this key, which is hashed alike for all.
+fn are_pinned(pins: &[Pin], source: &KeySource) -> bool {
     let same = |pin: &Pin| !pin.sources.is_empty() && pin.sources.iter().all(|pinned| pinned == source);
-    !keyed.pins.is_empty() && keyed.pins.iter().all(same)
+    pins.first().is_some_and(|first| pins.iter().all(|pin| same(pin) && pin.key_type == first.key_type))
 }
 
 /// The key's changing that is not supported.

@@ -25,7 +25,7 @@ impl Builder<'_> {
             });
         }
         let several = outer.is_some() || self.writes.len() > 1;
-        if several && self.new_key.is_some() {
+        if several && !self.new_keys.is_empty() {
             return Err(Reason::new("changing the sharding key together with other writes is not supported yet"));
         }
         for (write, verdict) in self.writes.iter().zip(verdicts) {

@@ -85,7 +85,9 @@ impl Namer<'_> {
         let (names, types): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
         let own = distinct(&names);
         if own != names {
-            written.colnames = own.iter().map(|name| node::name(name)).collect();
+            // One without a name has none here either, but its place.
+            let shown = |name: &String| node::name(if name.is_empty() { "?column?" } else { name });
+            written.colnames = own.iter().map(shown).collect();
         }
         self.add(Some(shown), &written.aliasname, own.into_iter().zip(types).collect(), false, row);
         self.call_columns(names);
@@ -242,12 +244,12 @@ impl Namer<'_> {
     }
 }
 
-/// The names, those that are there already with a number.
+/// The names, those that are there already with a number. Columns without a name stay so: nothing can mean them.
 fn distinct(names: &[String]) -> Vec<String> {
     let mut found: Vec<String> = Vec::with_capacity(names.len());
     for name in names {
         let (mut own, mut count) = (name.clone(), 1);
-        while found.contains(&own) || (count > 1 && names.contains(&own)) {
+        while !name.is_empty() && (found.contains(&own) || (count > 1 && names.contains(&own))) {
             count += 1;
             own = format!("{name}_{count}");
         }

@@ -11,6 +11,7 @@ use crate::plan::Context;
 use crate::plan::builder::Builder;
 use crate::plan::gather::{label, node, types};
 use crate::plan::ir::Stop;
+use crate::plan::select::values_width;
 use crate::sql::walk::Unknown;
 use crate::sql::{Node, names};
 
@@ -184,10 +185,9 @@ impl Namer<'_> {
 
     fn values(&mut self, select: &mut SelectStmt) -> Result<Vec<Output>, Unsure> {
         self.levels.push(Level::default());
-        let mut width = 0;
+        let width = values_width(&select.values_lists)?.ok_or(Unsure)?;
         for row in &mut select.values_lists {
             let Some(Node::List(row)) = &mut row.node else { return Err(Unsure) };
-            width = row.items.len();
             self.list(&mut row.items)?;
         }
         self.limits(select)?;
@@ -260,14 +260,13 @@ impl Namer<'_> {
 
     fn star(&self, qualifier: &[String]) -> Result<Vec<Column>, Unsure> {
         let level = self.levels.last().ok_or(Unsure)?;
-        match qualifier.last() {
-            None if level.items.iter().any(|item| item.open) => Err(Unsure),
-            None => Ok(level.items.iter().flat_map(Item::visible).cloned().collect()),
-            Some(name) => {
-                let item = self.named(name).filter(|item| !item.open).ok_or(Unsure)?;
-                Ok(item.columns.clone())
-            }
-        }
+        let columns: Vec<Column> = match qualifier.last() {
+            None if level.items.iter().any(|item| item.open) => return Err(Unsure),
+            None => level.items.iter().flat_map(Item::visible).cloned().collect(),
+            Some(name) => self.named(name).filter(|item| !item.open).ok_or(Unsure)?.columns.clone(),
+        };
+        // Those without a name can be shown, but not written out.
+        if columns.iter().any(|column| column.name.is_empty()) { Err(Unsure) } else { Ok(columns) }
     }
 
     /// A GROUP BY item: an input column first, then an output name, then an expression (findTargetlistEntrySQL92).
