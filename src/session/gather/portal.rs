@@ -17,7 +17,7 @@ use crate::session::failure::Failure;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::Compiled;
-use crate::session::statement::{Place, Prepared};
+use crate::session::statement::{Ending, Place, Prepared};
 use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report, Status};
@@ -332,6 +332,12 @@ impl Session {
         self.merges = kept;
         let gone: Vec<Held> = gone;
         for held in gone {
+            if let HeldName::Portal(name) = &held.name
+                && let Some(portal) = self.names.portals.get_mut(name)
+            {
+                // Bound before the savepoint: PostgreSQL goes on with the rest.
+                portal.end(Ending::Rollback);
+            }
             let _ = self.give_back_merge(held).await;
         }
     }
