@@ -300,6 +300,11 @@ impl Session {
         Ok(true)
     }
 
+    /// A merge server holds the rest of the unnamed portal.
+    pub(in crate::session) fn holds_unnamed(&self) -> bool {
+        self.merges.iter().any(|held| matches!(&held.name, HeldName::Portal(name) if name.is_empty()))
+    }
+
     /// The unnamed portal is to be another, or none: its merge server, if it had one, is not that of the next.
     pub(in crate::session) async fn end_held_unnamed(&mut self) {
         // One that does not roll back is closed.
