@@ -3,7 +3,8 @@
 use bytes::BytesMut;
 
 use super::relay::{Frame, Handling, Joiner};
-use crate::wire::{fields, frame, reply};
+use crate::wire::reply::{self, Report};
+use crate::wire::{fields, frame};
 
 /// One statement for all servers of a link.
 #[derive(Debug)]
@@ -32,12 +33,7 @@ impl Chorus {
     pub fn finish(&self, out: &mut BytesMut) -> bool {
         match (&self.error, &self.tag) {
             (Some(body), _) => frame::write(out, b'E', |to| to.extend_from_slice(body)),
-            (None, _) if self.drifted => {
-                reply::Report::error("XX000", "the shards do not hold the same rows of a reference table")
-                    .with_detail("The statement changed another number of rows on one shard than on another.")
-                    .with_hint("Find the rows that differ on the shards, and repair them there.")
-                    .write(out);
-            }
+            (None, _) if self.drifted => drifted().write(out),
             (None, Some(tag)) => reply::complete(out, tag),
             (None, None) => {}
         }
@@ -49,6 +45,13 @@ impl Chorus {
             self.drifted |= *self.count.get_or_insert(count) != count;
         }
     }
+}
+
+/// The shards have not changed as many rows of a reference table.
+pub fn drifted() -> Report {
+    Report::error("XX000", "the shards do not hold the same rows of a reference table")
+        .with_detail("The statement changed another number of rows on one shard than on another.")
+        .with_hint("Find the rows that differ on the shards, and repair them there.")
 }
 
 impl Joiner for Chorus {

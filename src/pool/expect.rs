@@ -225,6 +225,11 @@ impl Expectations {
         self.queue.iter().any(|expect| expect.audience == Audience::Client)
     }
 
+    /// So many answers are owed of which the client is to hear that a statement's name has changed.
+    pub fn names_owed(&self) -> usize {
+        self.queue.iter().filter(|expect| expect.is_of_name()).count()
+    }
+
     /// The step whose answer comes next.
     pub fn front(&self) -> Option<Expect> {
         self.queue.front().copied()
@@ -232,7 +237,7 @@ impl Expectations {
 
     /// Drops what is owed, for instance because the connection is gone.
     pub fn clear(&mut self) {
-        self.names_lost += self.queue.iter().filter(|expect| expect.is_of_name()).count();
+        self.names_lost += self.names_owed();
         self.queue.clear();
         self.said.clear();
         self.inferring.clear();
@@ -419,6 +424,17 @@ mod tests {
         expects.push(Step::Parse(None), Audience::Client);
         feed(&mut expects, b"E");
         assert_eq!((expects.names_lost, expects.parse_failed), (1, true));
+    }
+
+    #[test]
+    fn names_that_are_owed_are_lost_with_the_connection() {
+        let mut expects = Expectations::default();
+        expects.push(Step::Parse(None), Audience::Client);
+        expects.push(Step::Bind, Audience::Client);
+        expects.say_of_name(Cow::Borrowed(b"3"));
+        assert_eq!((expects.names_owed(), expects.names_lost), (2, 0));
+        expects.clear();
+        assert_eq!((expects.names_owed(), expects.names_lost), (0, 2));
     }
 
     #[test]

@@ -129,9 +129,10 @@ impl Session {
         if let Some(body) = copy.first_error(&answers.errors, ended) {
             return Err(self.tell_error(&body));
         }
-        match failed {
-            Some(report) => Err(Failure::Statement(report)),
-            None => Ok(answers.rows),
+        match (failed, answers.errors.first()) {
+            (Some(report), _) => Err(Failure::Statement(report)),
+            (None, Some((server, body))) => Err(self.tell_error(&copy.translate(*server, body))),
+            (None, None) => Ok(answers.rows),
         }
     }
 

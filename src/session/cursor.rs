@@ -138,7 +138,10 @@ impl Session {
     fn portal_of_several(&self, name: &str) -> bool {
         let portal = self.names.portals.get(name.as_bytes());
         portal.is_some_and(|portal| {
-            matches!(portal.place, Place::Many { .. } | Place::Every { .. } | Place::Gather(_) | Place::Stepwise { .. })
+            matches!(
+                portal.place.as_bound(),
+                Place::Many { .. } | Place::Every { .. } | Place::Gather(_) | Place::Stepwise { .. }
+            )
         })
     }
 
@@ -151,12 +154,12 @@ impl Session {
 
     /// The shard of a cursor; a portal of the protocol is one too.
     fn cursor_shard(&self, name: &str) -> Option<(ShardId, bool)> {
-        let portal = || match self.names.portals.get(name.as_bytes())?.place {
-            Place::One { shard, replica } => Some((shard, replica)),
+        let portal = || match self.names.portals.get(name.as_bytes())?.place.as_bound() {
+            Place::One { shard, replica } => Some((*shard, *replica)),
             Place::Many { .. } | Place::Every { .. } | Place::Gather(_) | Place::Fetch(_) | Place::Stepwise { .. } => {
                 None
             }
-            Place::Cursor | Place::Local | Place::Done => None,
+            Place::Cursor | Place::Local | Place::Done | Place::Ended { .. } => None,
         };
         self.names.cursors.get(name).copied().or_else(portal)
     }

@@ -245,6 +245,9 @@ impl Session {
             return if plain.error.is_none() { Ok(()) } else { Err(Failure::Told) };
         };
         self.link.servers[places].iter_mut().for_each(|enlisted| enlisted.server.mark_broken());
+        if plain.told_error {
+            return Err(Failure::Told);
+        }
         let text =
             |code| String::from_utf8_lossy(crate::wire::fields::field(&body, code).unwrap_or_default()).into_owned();
         Err(Report::error(&text(b'C'), text(b'M')).into())

@@ -36,7 +36,7 @@ impl Weigh for Prepared {
 impl Weigh for Portal {
     fn bytes(&self) -> usize {
         // Its statement may have been replaced by another of the same name: it keeps the text alive.
-        let bound = match &self.place {
+        let bound = match self.place.as_bound() {
             Place::Gather(gathering) => gathering.parameters.bytes(),
             Place::Stepwise { bind, types, .. } => bind.len() + size_of_val(&types[..]),
             _ => 0,

@@ -11,7 +11,7 @@ use super::plans::compiled::Compiled;
 use super::statement::{Origin, Prepared, TextArguments};
 use crate::catalog::Oid;
 use crate::execute::plain::Plain;
-use crate::plan::{Access, Destination, Plan, PreparedVerb, literal};
+use crate::plan::{Access, Destination, Plan, PreparedVerb, literal, relative_time};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, statement_name};
 use crate::wire::embedded::FIRST_NORMAL_OID;
@@ -191,7 +191,9 @@ impl Session {
         // Errors count characters from the start of what was sent.
         let longer_by = if tail.is_empty() { 0 } else { head.len().saturating_sub(before) };
         let at = match destination {
-            Destination::Many(shards) if route.access != Access::Write || self.transaction.block().is_some() => {
+            Destination::Many(shards)
+                if route.access != Access::Write || (self.transaction.block().is_some() && !has_moment(arguments)) =>
+            {
                 for at in self.enlist_many(&shards, route.access).await? {
                     self.hold_sql(at, &prepared.compiled).await?;
                 }
@@ -252,6 +254,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether an argument may be read as the current time, of which each shard has its own: what it is read as is then the planner's to judge.
+fn has_moment(arguments: &[Result<Option<String>, ()>]) -> bool {
+    arguments.iter().flatten().flatten().any(|text| relative_time(text))
 }
 
 /// A statement that an EXECUTE names is no EXECUTE itself: such names may lead to each other without end.

@@ -37,7 +37,7 @@ impl Session {
         }
         self.run_setting(&run).await?;
         let aside = self.link.servers.iter().any(|enlisted| enlisted.needs_sync);
-        if aside && named(verb).is_none_or(|name| name == "client_encoding") {
+        if aside && (matches!(verb, SettingVerb::ResetAll) || named(verb) == Some("client_encoding")) {
             self.note_unheard_encoding();
         }
         let isolation = self.transaction.block().map(|block| block.log.isolation());

@@ -22,9 +22,11 @@ impl Session {
     }
 
     fn servers_have_unnamed_portal(&self) -> bool {
-        self.names.portals.get(&b""[..]).is_some_and(|portal| match portal.place {
+        self.names.portals.get(&b""[..]).is_some_and(|portal| match portal.place.as_bound() {
             Place::One { .. } | Place::Many { .. } | Place::Stepwise { .. } | Place::Every { .. } => true,
-            Place::Gather(_) | Place::Fetch(_) | Place::Cursor | Place::Local | Place::Done => false,
+            Place::Gather(_) | Place::Fetch(_) | Place::Cursor | Place::Local | Place::Done | Place::Ended { .. } => {
+                false
+            }
         })
     }
 }

@@ -152,6 +152,42 @@ pub enum Place {
     Local,
     /// Was in the gateway, and has been carried out.
     Done,
+    /// Was there, and cannot be run any more.
+    Ended {
+        /// Where it can still be described, and is to be closed.
+        was: Box<Place>,
+        /// Why.
+        by: Ending,
+    },
+}
+
+/// What has ended a portal that is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its run failed, behind a savepoint to which the block has been rolled back.
+    Failure,
+    /// A rollback to a savepoint has taken the merge server that held its rest.
+    Rollback,
+}
+
+impl Place {
+    /// Where it was bound, whether or not it can still be run.
+    pub fn as_bound(&self) -> &Place {
+        match self {
+            Place::Ended { was, .. } => was,
+            place => place,
+        }
+    }
+}
+
+impl Portal {
+    /// It cannot be run any more.
+    pub fn end(&mut self, by: Ending) {
+        if !matches!(self.place, Place::Ended { .. }) {
+            let was = Box::new(std::mem::replace(&mut self.place, Place::Done));
+            self.place = Place::Ended { was, by };
+        }
+    }
 }
 
 /// All portals and statements by name.

@@ -171,3 +171,23 @@ fn rows_of_a_write_to_a_reference_table_come_as_many_at_a_time_as_are_asked_for(
         assert_eq!(stage.shard(shard).value("SELECT sum(v) FROM ref"), "11");
     }
 }
+
+#[test]
+fn a_write_of_a_reference_table_within_another_statement_finds_shards_that_have_drifted() {
+    let stage = Stage::new("[tables.ref]\nkind = \"reference\"\n");
+    let mut client = stage.client();
+    client.run("CREATE TABLE ref (id int8 PRIMARY KEY, v text)");
+    client.run("INSERT INTO ref VALUES (1, 'x'), (2, 'x')");
+    client.run(&format!("INSERT INTO rows VALUES ({}, 1), ({}, 2)", key_on(0), key_on(1)));
+    stage.shard(1).run("DELETE FROM ref WHERE id = 2");
+    for write in [
+        "UPDATE ref SET v = 'y'",
+        "WITH w AS (UPDATE ref SET v = 'y' RETURNING id) SELECT rows.id FROM w JOIN rows USING (id)",
+    ] {
+        let answer = client.query(write);
+        assert_eq!(answer.sqlstate(), "XX000", "{write}: {answer:?}");
+        for shard in 0..2 {
+            assert_eq!(stage.shard(shard).value("SELECT count(*) FROM ref WHERE v = 'y'"), "0", "{write}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::client::{Answer, Client, bind, execute, frame, parse};
+use crate::client::{Answer, Client, Received, bind, execute, frame, parse};
 use crate::serve::{Gateway, free_address};
 use crate::{Stage, eventually, key_on, login};
 
@@ -346,5 +346,34 @@ fn what_comes_behind_a_begin_that_fails_does_not_run_by_itself() {
             let rows = "SELECT count(*) FILTER (WHERE v = 'x') || ' ' || count(*) FROM rows";
             assert_eq!(stage.shard(1).value(rows), "1 1", "{case}");
         }
+    }
+}
+
+#[test]
+fn an_error_of_the_clients_and_a_begin_that_fails_behind_it_are_one_error() {
+    let stage = Stage::new("");
+    let (key, other) = (key_on(1), key_on(0));
+    let (proxy, gateway) = behind_proxy("two_errors", &stage);
+    let mut client = Client::connect(&gateway.login()).unwrap();
+    client.run(&format!("INSERT INTO rows VALUES ({key}, 1, 'x'), ({other}, 1, 'x')"));
+    // The shard's connection that is lent next.
+    client.run(&format!("SELECT id FROM rows WHERE customer_id = {key}"));
+    client.run("BEGIN");
+    client.run(&format!("UPDATE rows SET v = 'changed' WHERE customer_id = {other}"));
+    proxy.tell(Lie::NoBegin);
+    let run =
+        |text: String| [parse(b"", text.as_bytes(), &[]), bind(b"", b"", &[], &[], &[]), execute(b"", 0)].concat();
+    let fails = run(format!("UPDATE rows SET v = 'x'::int::text WHERE customer_id = {other}"));
+    let write = run(format!("UPDATE rows SET v = 'changed' WHERE customer_id = {key}"));
+    client.send(&[fails, write, frame(b'S', b"")].concat());
+    let received = client.receive_ready();
+    let is_error = |item: &&Received| matches!(item, Received::Message(message) if message.tag == b'E');
+    assert_eq!(received.iter().filter(is_error).count(), 1, "{received:?}");
+    let answer = Answer::of(received);
+    assert_eq!((answer.sqlstate(), answer.status), ("22P02", Some('E')), "{answer:?}");
+    assert!(proxy.told());
+    client.run("ROLLBACK");
+    for shard in 0..2 {
+        assert_eq!(stage.shard(shard).value("SELECT string_agg(v, ',') FROM rows"), "x", "on shard {shard}");
     }
 }

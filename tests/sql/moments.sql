@@ -181,3 +181,22 @@ CREATE VIEW vt AS SELECT customer_id, 'now'::timestamp AS t FROM orders;
 CREATE VIEW vt AS SELECT customer_id, 'now' AS label FROM orders WHERE note <> 'today';
 SELECT count(*), min(label) FROM vt;
 DROP VIEW vt;
+-- SQL EXECUTE in a block reads nothing that each shard would read for itself.
+PREPARE at_all(timestamptz) AS UPDATE ms SET at = $1;
+PREPARE at_reference(timestamptz) AS UPDATE countries SET at = $1;
+PREPARE said(text) AS UPDATE ms SET body = $1;
+BEGIN;
+-- refused 0A000
+EXECUTE at_all('now');
+ROLLBACK;
+BEGIN;
+-- refused 0A000
+EXECUTE at_reference('today');
+ROLLBACK;
+BEGIN;
+EXECUTE said('see you today');
+EXECUTE at_all('2020-01-01');
+EXECUTE at_reference('2020-01-01');
+COMMIT;
+SELECT customer_id, body, at FROM ms;
+SELECT code, at FROM countries;

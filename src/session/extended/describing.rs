@@ -93,8 +93,8 @@ impl Session {
         if self.transaction.has_failed() {
             return Box::pin(self.describe_in_failed_block(name)).await;
         }
-        let at = match self.portal_place(name)? {
-            Place::Local | Place::Done => {
+        let at = match self.portal_place(name)?.as_bound().clone() {
+            Place::Local | Place::Done | Place::Ended { .. } => {
                 self.say(NO_DATA);
                 return Ok(());
             }
@@ -125,8 +125,8 @@ impl Session {
 
     /// A portal that returns rows cannot be described then. *Source*: postgres.c, exec_describe_portal_message.
     async fn describe_in_failed_block(&mut self, name: &[u8]) -> Result<(), Failure> {
-        let returns_rows = match self.portal_place(name)? {
-            Place::Local | Place::Done => false,
+        let returns_rows = match self.portal_place(name)?.as_bound().clone() {
+            Place::Local | Place::Done | Place::Ended { .. } => false,
             Place::Gather(gathering) => self.returns_rows(name, &gathering),
             Place::Fetch(_) => {
                 let portal = self.names.portals.get(name);
@@ -221,7 +221,7 @@ impl Session {
             // Behind an error it stays.
             self.drain().await?;
         }
-        let shards = match self.names.portals.remove(name).map(|portal| portal.place) {
+        let shards = match self.names.portals.remove(name).map(|portal| portal.place.as_bound().clone()) {
             None if self.held_cursor(name).is_some() => {
                 self.drain().await?;
                 let name = String::from_utf8_lossy(name).into_owned();
@@ -232,7 +232,7 @@ impl Session {
             None if let Some((shard, replica)) = self.names.cursors.remove(&*String::from_utf8_lossy(name)) => {
                 vec![(shard, Some(replica))]
             }
-            None | Some(Place::Fetch(_) | Place::Cursor | Place::Local | Place::Done) => {
+            None | Some(Place::Fetch(_) | Place::Cursor | Place::Local | Place::Done | Place::Ended { .. }) => {
                 self.say(CLOSE_COMPLETE);
                 return Ok(());
             }

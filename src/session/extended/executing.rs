@@ -20,7 +20,7 @@ use crate::session::plans::compiled::Compiled;
 use crate::session::scatter::{check_needs_no_block, is_copy, is_explain, rows_of};
 use crate::session::setting::{concerns_next_transaction, concerns_transaction};
 use crate::session::simple::in_failed_block;
-use crate::session::statement::{Place, Undelivered};
+use crate::session::statement::{Ending, Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
 use crate::session::write::rewritten::RowOrder;
 use crate::txn::state::BlockKind;
@@ -56,7 +56,6 @@ impl Session {
                     Box::pin(self.spread_settings(at, names)).await?;
                 }
             }
-            (Place::Many { shards, order }, _) => Box::pin(self.execute_many(&shards, order, &execute, plan)).await?,
             (Place::Stepwise { bind, types, shard, replica }, Some(compiled)) => {
                 self.portal_done(execute.portal);
                 // It has served to describe the rows.
@@ -79,9 +78,8 @@ impl Session {
                 }
             }
             (Place::Cursor, _) => Box::pin(self.execute_cursor(&execute)).await?,
-            (Place::Gather(gathering), _) => Box::pin(self.execute_gather(&execute, &gathering)).await?,
-            (Place::Every { shards, takes_turn }, _) => {
-                Box::pin(self.execute_every(&shards, takes_turn, &execute)).await?;
+            (place @ (Place::Many { .. } | Place::Gather(_) | Place::Every { .. }), _) => {
+                Box::pin(self.execute_on_several(place, &execute, plan)).await?;
             }
             (Place::Local, Some(compiled)) => {
                 Box::pin(self.drain()).await?;
@@ -95,7 +93,9 @@ impl Session {
                     self.portal_done(execute.portal);
                 }
             }
-            (Place::Local | Place::Done | Place::Fetch(_) | Place::Stepwise { .. }, _) => {
+            (Place::Ended { by: Ending::Rollback, .. }, _) => return Err(rest_lost(execute.portal)),
+            (Place::Ended { by: Ending::Failure, .. }, _)
+            | (Place::Local | Place::Done | Place::Fetch(_) | Place::Stepwise { .. }, _) => {
                 return Err(cannot_be_run(execute.portal));
             }
         }
@@ -121,6 +121,31 @@ impl Session {
             Plan::Transaction(_) | Plan::Empty => {}
             _ => self.pipeline.executed = true,
         }
+    }
+
+    /// Execute of a portal over several shards. If its run fails it cannot be run again, though not all of them know of it.
+    /// *Source*: pquery.c, PortalRun, MarkPortalFailed.
+    async fn execute_on_several(&mut self, place: Place, execute: &Execute<'_>, plan: &Plan) -> Result<(), Failure> {
+        // A failure of what comes before it is not the portal's.
+        self.drain().await?;
+        let ran = match place {
+            Place::Many { shards, order } => Box::pin(self.execute_many(&shards, order, execute, plan)).await,
+            Place::Gather(gathering) => Box::pin(self.execute_gather(execute, &gathering)).await,
+            Place::Every { shards, takes_turn } => Box::pin(self.execute_every(&shards, takes_turn, execute)).await,
+            Place::One { .. }
+            | Place::Stepwise { .. }
+            | Place::Fetch(_)
+            | Place::Cursor
+            | Place::Local
+            | Place::Done
+            | Place::Ended { .. } => Err(cannot_be_run(execute.portal)),
+        };
+        if ran.is_err()
+            && let Some(portal) = self.names.portals.get_mut(execute.portal)
+        {
+            portal.end(Ending::Failure);
+        }
+        ran
     }
 
     fn portal_done(&mut self, name: &[u8]) {
@@ -501,4 +526,12 @@ impl Session {
 /// *Source*: pquery.c, PortalRun and postgres.c, exec_execute_message.
 fn cannot_be_run(portal: &[u8]) -> Failure {
     Report::error("55000", format!("portal \"{}\" cannot be run", String::from_utf8_lossy(portal))).into()
+}
+
+fn rest_lost(portal: &[u8]) -> Failure {
+    let name = String::from_utf8_lossy(portal);
+    let text = format!("the rest of portal \"{name}\" is lost: it was first run behind the savepoint rolled back to");
+    Report::error("0A000", text)
+        .with_hint("Over several shards, run a portal before the savepoint that it is to outlive, or bind it again.")
+        .into()
 }

@@ -57,6 +57,9 @@ impl Session {
             || self.pipeline.renamed_bytes > RENAMED_BYTES_MAX
         {
             self.drain().await?;
+            // What was asked of servers in between has drained them, or nothing was owed.
+            self.forget_answered();
+            self.pipeline.held.clear();
         }
         while self.link.servers.iter().any(|enlisted| enlisted.server.outbound.len() > PIPELINE_BYTES) {
             let mut plain = Plain { aliases: self.pipeline.held.clone(), ..Plain::default() };
@@ -124,7 +127,7 @@ impl Session {
             return Err(exists);
         }
         self.check_portal_room(bind.portal, Some(&prepared.compiled))?;
-        if bind.portal.is_empty() && !self.merges.is_empty() {
+        if bind.portal.is_empty() && self.holds_unnamed() {
             // Unless a message before this one has failed.
             self.drain().await?;
             Box::pin(self.end_held_unnamed()).await;
@@ -446,14 +449,18 @@ impl Session {
         self.relay_in_block(&mut plain).await?;
         self.note(&plain);
         if plain.error.is_none() {
-            // All but what no server has seen yet.
-            let pending = usize::from(self.names.pending.is_some());
-            self.pipeline.renamed.drain(..self.pipeline.renamed.len().saturating_sub(pending));
-            self.pipeline.renamed_bytes = 0;
+            self.forget_answered();
             return Ok(());
         }
         self.pass_on_hidden_error(&plain)?;
         Err(Failure::Told)
+    }
+
+    /// All that was owed has come: no error takes back what names have become, but for what no server has seen yet.
+    fn forget_answered(&mut self) {
+        let pending = usize::from(self.names.pending.is_some());
+        self.pipeline.renamed.drain(..self.pipeline.renamed.len().saturating_sub(pending));
+        self.pipeline.renamed_bytes = 0;
     }
 }
 
@@ -501,6 +508,9 @@ pub(in crate::session) fn check_named_parameters(bind: &Bind<'_>, compiled: &Com
     let declared = compiled.types.len();
     if let Some(Plan::Prepared(PreparedVerb::Prepare { .. })) = compiled.plan() {
         // Those it names are the other statement's.
+        return check_parameters(bind, declared);
+    }
+    if memchr::memchr(b'$', &compiled.text).is_none() {
         return check_parameters(bind, declared);
     }
     // The lexer is to be given something.

@@ -23,7 +23,8 @@ impl Session {
         let pending = usize::from(names.pending.take().is_some());
         let (mut lost, mut failed) = (pending, false);
         for expects in link.servers.iter_mut().map(|enlisted| &mut enlisted.server.expects) {
-            lost += std::mem::take(&mut expects.names_lost);
+            // Servers that still owe answers now are closed.
+            lost += std::mem::take(&mut expects.names_lost) + expects.names_owed();
             failed |= std::mem::take(&mut expects.parse_failed);
         }
         for earlier in (0..lost).rev() {

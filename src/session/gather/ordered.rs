@@ -187,7 +187,7 @@ impl Session {
 
     /// Nothing that has been done since the last Sync is lost if the shards' implicit transactions end.
     fn holds_nothing(&self) -> bool {
-        let local = |portal: &Portal| matches!(portal.place, Place::Gather(_) | Place::Local | Place::Done);
+        let local = |portal: &Portal| matches!(portal.place.as_bound(), Place::Gather(_) | Place::Local | Place::Done);
         self.pipeline.writes == Default::default() && self.names.portals.values().all(|portal| local(portal))
     }
 

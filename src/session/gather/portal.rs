@@ -17,7 +17,7 @@ use crate::session::failure::Failure;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::Compiled;
-use crate::session::statement::{Place, Prepared};
+use crate::session::statement::{Ending, Place, Prepared};
 use crate::wire::frame;
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply::{self, Report, Status};
@@ -300,6 +300,11 @@ impl Session {
         Ok(true)
     }
 
+    /// A merge server holds the rest of the unnamed portal.
+    pub(in crate::session) fn holds_unnamed(&self) -> bool {
+        self.merges.iter().any(|held| matches!(&held.name, HeldName::Portal(name) if name.is_empty()))
+    }
+
     /// The unnamed portal is to be another, or none: its merge server, if it had one, is not that of the next.
     pub(in crate::session) async fn end_held_unnamed(&mut self) {
         // One that does not roll back is closed.
@@ -332,6 +337,12 @@ impl Session {
         self.merges = kept;
         let gone: Vec<Held> = gone;
         for held in gone {
+            if let HeldName::Portal(name) = &held.name
+                && let Some(portal) = self.names.portals.get_mut(name)
+            {
+                // Bound before the savepoint: PostgreSQL goes on with the rest.
+                portal.end(Ending::Rollback);
+            }
             let _ = self.give_back_merge(held).await;
         }
     }

@@ -115,9 +115,10 @@ impl Session {
         Ok(())
     }
 
-    /// PREPARE TRANSACTION: the block ends, as one that PostgreSQL cannot prepare does. *Source*: xact.c, PrepareTransactionBlock.
+    /// PREPARE TRANSACTION: the block ends, as one that PostgreSQL cannot prepare does, the implicit one of a script or a pipeline too: PostgreSQL
+    /// prepares or commits it. *Source*: xact.c, PrepareTransactionBlock.
     async fn prepare_transaction(&mut self) -> Result<(), Failure> {
-        if !self.explicit_block() {
+        if self.transaction.block().is_none() && !self.wrote_outside_block() {
             warn_no_transaction(self);
         } else {
             let failed = self.transaction.has_failed();

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use super::planned_anew::part_text;
 use super::returned::Returned;
 use super::stepwise::{Given, RowFormats};
+use crate::execute::chorus::drifted;
 use crate::plan::{
     Access, Chunk, Destination, FETCHED_ALIAS, Fetched, Gather, Route, Target, literal, quoted, rows_text,
 };
@@ -279,6 +280,8 @@ impl Session {
             if part.start == 0 {
                 rows.changed = changed;
                 rows.take(&harvested);
+            } else if changed != rows.changed.saturating_mul(part.len() as u64) {
+                return Err(drifted().into());
             }
         }
         Ok(())
