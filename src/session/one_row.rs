@@ -1,5 +1,5 @@
 //! Queries of the simple protocol that find one row by its primary key: servers prepare them, with parameters in their literals'
-//! places, so that parsing and planning, most of what such a query costs PostgreSQL, is not done each time.
+//! places, so that parsing and planning, more than a third of what such a query costs PostgreSQL, is not done each time.
 //!
 //! The client sees what it would see of its own text: where PostgreSQL says something of the text when parameters are bound, it gets the
 //! text itself, and says it of that.
