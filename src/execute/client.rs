@@ -151,7 +151,8 @@ impl ClientIo {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// See [`ClientIo::flush`].
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.unhurried_bytes = 0;
         // One buffer, so `send` and not `writev`, which costs the kernel more.
         while !self.outbound.is_empty() {

@@ -92,7 +92,12 @@ impl Link {
         if self.renumber().await? {
             return Ok(());
         }
-        poll_fn(|cx| self.poll_turn(cx, false)).await
+        poll_fn(|cx| self.poll_listen(cx)).await
+    }
+
+    /// The same for who looks after numbers of types by himself.
+    pub fn poll_listen(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkFault>> {
+        self.poll_turn(cx, false)
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>, sends: bool) -> Poll<Result<(), LinkFault>> {

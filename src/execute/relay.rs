@@ -166,6 +166,14 @@ impl Link {
         }
     }
 
+    /// Passes on the whole answer to all that a server owes, if it is there and nothing about it is out of the ordinary; whether it did.
+    pub fn pass_ordinary(&mut self, index: usize) -> bool {
+        let Link { client, servers, .. } = self;
+        let Some(enlisted) = servers.get_mut(index) else { return false };
+        let server: &mut Server = &mut enlisted.server;
+        server.partial.is_none() && matches!(pump_answer(server, client), Ok(Some(true)))
+    }
+
     /// The server of whose current frame the client has had a part.
     pub fn torn(&self) -> Option<usize> {
         self.servers.iter().position(|enlisted| enlisted.server.partial.is_some_and(|partial| partial.forward))

@@ -206,17 +206,26 @@ impl Server {
 
     /// Brings it to a session's settings; its answer is hidden. Outside transactions only. Returns whether anything was sent.
     pub fn adopt(&mut self, settings: &Arc<Settings>) -> bool {
-        if Arc::ptr_eq(&self.settings, settings) {
+        if self.agrees(settings) {
             return false;
         }
-        let differ = *self.settings != **settings;
-        if differ {
-            for script in settings.scripts_from(&self.settings) {
-                self.send_query(script.as_bytes(), Audience::Gateway);
-            }
+        for script in settings.scripts_from(&self.settings) {
+            self.send_query(script.as_bytes(), Audience::Gateway);
         }
         self.settings = settings.clone();
-        differ
+        true
+    }
+
+    /// Whether it has a session's settings already.
+    pub fn agrees(&mut self, settings: &Arc<Settings>) -> bool {
+        if Arc::ptr_eq(&self.settings, settings) {
+            return true;
+        }
+        let same = *self.settings == **settings;
+        if same {
+            self.settings = settings.clone();
+        }
+        same
     }
 
     /// Makes sure it holds this statement under its server-side name, sending Parse (and Close of the least recently used

@@ -136,15 +136,17 @@ impl CancelSlot {
 
     /// No server works for the client any more; waits for requests under way, so that none hits the servers' next client.
     pub async fn clear(&self) {
-        let settled = {
-            let mut work = self.work();
-            work.servers.clear();
-            self.stopped.clear();
-            work.under_way == 0
-        };
-        if !settled {
+        if !self.clear_now() {
             Box::pin(self.settled()).await;
         }
+    }
+
+    /// The same without waiting; whether no request is under way.
+    pub fn clear_now(&self) -> bool {
+        let mut work = self.work();
+        work.servers.clear();
+        self.stopped.clear();
+        work.under_way == 0
     }
 
     /// Ends a wait of this client's on a server, as a deadlock, unless the client has gone on.

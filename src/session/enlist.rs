@@ -162,12 +162,17 @@ impl Session {
             self.check_second_shard()?;
         }
         let role = if reads_only { self.gateway.reader(shard, &self.user) } else { Role::Primary };
-        let (mut server, role) = match self.checkout(shard, role).await {
+        let (server, role) = match self.checkout(shard, role).await {
             Err(_) if role != Role::Primary && self.user.reads == Reads::PreferReplica => {
                 (self.checkout(shard, Role::Primary).await?, Role::Primary)
             }
             server => (server?, role),
         };
+        Ok(self.take_in(shard, server, role, access))
+    }
+
+    /// Enlists a server that has been lent.
+    fn take_in(&mut self, shard: ShardId, mut server: Lent, role: Role, access: Access) -> (usize, Begins) {
         self.cancel.add(server.cancel_key());
         server.oids.begin(self.catalog.version(), || self.catalog.oids(shard));
         // A BEGIN fails only when it is cancelled or takes too long, so it travels with the statement, which does not run then, unless
@@ -191,7 +196,54 @@ impl Session {
         let replica = role != Role::Primary;
         let enlisted = Enlisted { shard, server, begun, needs_sync: false, replica, only_asked: false, own_numbers };
         self.link.servers.push(enlisted);
-        Ok((self.link.servers.len() - 1, if wait { Begins::Unheard } else { Begins::WithStatement }))
+        (self.link.servers.len() - 1, if wait { Begins::Unheard } else { Begins::WithStatement })
+    }
+
+    /// [`Session::enlist_for`] without waiting; `None` if something would be waited for, and then it can be called.
+    pub(super) fn enlist_for_now(&mut self, shard: ShardId, access: Access) -> Option<usize> {
+        if access == Access::Write && !self.note_write_now(shard) {
+            return None;
+        }
+        self.note_touched(shard, access).ok()?;
+        self.enlist_now(shard, access)
+    }
+
+    /// [`Session::enlist_any`] without waiting; `None` if something would be waited for, and then it can be called.
+    pub(super) fn enlist_any_now(&mut self, access: Access) -> Option<usize> {
+        match self.any_enlisted() {
+            Some(at) => self.join_now(at),
+            None => self.enlist_now(self.default_shard, access),
+        }
+    }
+
+    /// A server that can answer what any shard can.
+    fn any_enlisted(&self) -> Option<usize> {
+        self.link.servers.iter().position(|enlisted| !enlisted.server.is_broken() && !enlisted.replica)
+    }
+
+    /// A server that has begun the block.
+    fn join_now(&mut self, at: usize) -> Option<usize> {
+        let enlisted = self.link.servers.get_mut(at)?;
+        if !enlisted.begun || enlisted.server.expects.status == Status::Idle {
+            return None;
+        }
+        enlisted.only_asked = false;
+        enlisted.server.oids.follow(self.catalog.version(), || self.catalog.oids(enlisted.shard));
+        Some(at)
+    }
+
+    /// A server that has begun the block, or, outside one, the first: an idle one that has the session's settings.
+    fn enlist_now(&mut self, shard: ShardId, access: Access) -> Option<usize> {
+        if !self.transaction.is_idle() || !self.link.servers.is_empty() {
+            return self.join_now(self.enlisted_at(shard, access)?);
+        }
+        let reads_only = access == Access::Read && self.may_use_replica();
+        let role = if reads_only { self.gateway.reader(shard, &self.user) } else { Role::Primary };
+        let mut server = self.idle_server(shard, role)?;
+        if !server.agrees(&self.settings) {
+            return None;
+        }
+        Some(self.take_in(shard, server, role, access).0)
     }
 
     /// Takes a server into the block that was enlisted before it began: by a pipeline that had no Sync yet, whose implicit
@@ -257,9 +309,7 @@ impl Session {
     /// down, another, which then is the session's own.
     pub(super) async fn enlist_any(&mut self, access: Access) -> Result<usize, Failure> {
         self.take_snapshot().await?;
-        if let Some(at) =
-            self.link.servers.iter().position(|enlisted| !enlisted.server.is_broken() && !enlisted.replica)
-        {
+        if let Some(at) = self.any_enlisted() {
             return self.join(at).await;
         }
         let mut last = None;
@@ -285,14 +335,18 @@ impl Session {
 
     /// Waits for a server. A cancel request, or the client's leaving, ends the wait.
     pub(super) async fn checkout(&mut self, shard: ShardId, role: Role) -> Result<Lent, Failure> {
-        if let Some((_, pool)) = self.pools.iter().find(|(key, _)| *key == (shard, role))
-            && let Some(lent) = pool.idle()
-        {
-            let lent = Ok(lent);
-            self.gateway.note_checkout(pool, &lent);
-            return lent.map_err(|error| self.checkout_failure(shard, &error));
+        match self.idle_server(shard, role) {
+            Some(server) => Ok(server),
+            None => Box::pin(self.wait_for_server(shard, role)).await,
         }
-        Box::pin(self.wait_for_server(shard, role)).await
+    }
+
+    /// A server that is idle, of a pool that the session has used before.
+    fn idle_server(&self, shard: ShardId, role: Role) -> Option<Lent> {
+        let (_, pool) = self.pools.iter().find(|(key, _)| *key == (shard, role))?;
+        let server = pool.idle()?;
+        self.gateway.note_up(pool.address());
+        Some(server)
     }
 
     fn pool(&mut self, shard: ShardId, role: Role) -> Result<ServerPool, Failure> {

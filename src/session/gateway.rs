@@ -289,8 +289,17 @@ impl Gateway {
                 return;
             }
         };
-        if !up || self.any_down.load(Ordering::Relaxed) {
-            self.note_server(pool.address(), up);
+        if up {
+            self.note_up(pool.address());
+        } else {
+            self.note_server(pool.address(), false);
+        }
+    }
+
+    /// A server answers.
+    pub fn note_up(&self, server: &ServerAddress) {
+        if self.any_down.load(Ordering::Relaxed) {
+            self.note_server(server, true);
         }
     }
 

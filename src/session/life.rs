@@ -11,6 +11,7 @@ use shardmap::ShardId;
 use super::accept::Client;
 use super::cancel::CancelSlot;
 use super::failure::Failure;
+use super::fast_path::{Left, Sent};
 use super::gateway::{Gateway, Role};
 use super::kept::{Name, Weigh};
 use super::next_message::Next;
@@ -58,6 +59,8 @@ pub struct Session {
     pub(super) scope: Option<(CatalogVersion, Arc<Settings>, Arc<Scoped>)>,
     /// See [`super::steps`].
     pub(super) timeout: Option<super::steps::Timeout>,
+    /// What the fast path has sent, and not yet heard of.
+    pub(super) sent: Option<Sent>,
     /// Plans at hand.
     pub(super) recent: Recent,
     /// Memory for taking texts apart.
@@ -163,6 +166,7 @@ impl Session {
             drain_awaited: false,
             scope: None,
             timeout: None,
+            sent: None,
             recent: Recent::default(),
             lifted: Lifted::default(),
             reported: Reported {
@@ -203,19 +207,22 @@ impl Session {
 
     async fn talk(&mut self) -> Result<(), Failure> {
         Box::pin(self.welcome()).await?;
-        // Most clients are idle most of the time: only those that are not have memory for what handles messages.
-        while Box::pin(self.work()).await? {
-            if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
-                break;
+        // Most clients are idle most of the time, and what most send is carried out by the fast path: only the others have memory for
+        // what handles messages.
+        loop {
+            let left = poll_fn(|cx| self.poll_fast(cx)).await?;
+            if matches!(left, Left::Nothing) || !Box::pin(self.work(left)).await? {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
-    /// Handles messages until the client is idle; whether the session goes on.
-    async fn work(&mut self) -> Result<bool, Failure> {
+    /// Does what the fast path has left, and handles messages until the client is idle; whether the session goes on.
+    async fn work(&mut self, left: Left) -> Result<bool, Failure> {
+        let mut looked = matches!(left, Left::Message);
+        self.take_over(left).await?;
         loop {
-            let message = match self.next_message().await? {
+            let message = match self.next_message(std::mem::take(&mut looked)).await? {
                 Next::Message(message) => message,
                 Next::Volley(planned) => {
                     self.volley(planned).await?;
@@ -346,6 +353,20 @@ impl Session {
         self.give_back().await;
         self.names.portals.clear();
         self.names.cursors.clear();
+    }
+
+    /// [`Session::release_if_idle`] without waiting; `false` if something would be waited for, and then it can be called.
+    pub(super) fn release_if_idle_now(&mut self) -> bool {
+        if self.transaction.block().is_some() {
+            return true;
+        }
+        if !self.merges.is_empty() || !self.cancel.clear_now() {
+            return false;
+        }
+        self.link.servers.clear();
+        self.names.portals.clear();
+        self.names.cursors.clear();
+        true
     }
 
     /// The settings in force: the block's or the session's.

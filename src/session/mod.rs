@@ -14,6 +14,7 @@ pub mod kept;
 pub mod failure;
 pub mod life;
 mod next_message;
+mod fast_path;
 pub mod reported;
 pub mod enlist;
 pub mod letting_go;

@@ -16,8 +16,8 @@ use crate::wire::reply::Report;
 const SMALL_MESSAGE_BYTES: usize = 10_001;
 
 impl Session {
-    /// The next whole message, or volley of them.
-    pub(super) async fn next_message(&mut self) -> Result<Next, Failure> {
+    /// The next whole message, or volley of them. `looked`: what is at the start of the client's bytes is known to be no volley.
+    pub(super) async fn next_message(&mut self, mut looked: bool) -> Result<Next, Failure> {
         loop {
             let rest = std::mem::take(&mut self.discard_bytes);
             if rest > 0 {
@@ -26,7 +26,8 @@ impl Session {
             }
             let inbound = &mut self.link.client.inbound;
             if let Some(header) = Header::read(inbound).map_err(|_| lost_sync())? {
-                if matches!(header.tag, b'P' | b'B')
+                if !std::mem::take(&mut looked)
+                    && matches!(header.tag, b'P' | b'B')
                     && let Some(planned) = self.plan_volley()
                 {
                     return Ok(Next::Volley(planned));
@@ -51,8 +52,7 @@ impl Session {
             }
             self.link.client.flush().await?;
             self.note_bytes();
-            if self.link.client.inbound.is_empty() && self.link.servers.is_empty() && self.transaction.block().is_none()
-            {
+            if self.link.client.inbound.is_empty() && self.link.is_drained() {
                 return Ok(Next::Idle);
             }
             if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
@@ -151,7 +151,7 @@ pub(super) enum Next {
     Message(BytesMut),
     /// Several at the start of the client's bytes.
     Volley(VolleyPlan),
-    /// Nothing has come, and the client holds no server.
+    /// Nothing has come, and the client waits for nothing.
     Idle,
     /// Nothing: the client has left.
     End,
@@ -168,7 +168,7 @@ enum Unusual {
 }
 
 /// A message that is read and handled without further ado.
-fn is_small(header: Header) -> bool {
+pub(super) fn is_small(header: Header) -> bool {
     header.frame_bytes <= SMALL_MESSAGE_BYTES
         && matches!(header.tag, b'Q' | b'P' | b'B' | b'F' | b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'c' | b'f')
 }

@@ -39,6 +39,11 @@ impl Session {
         if !sent {
             return self.forward_query(at, text, true).await;
         }
+        self.hear_one_row(at, text, placed).await
+    }
+
+    /// Relays the answer to a prepared text.
+    pub(super) async fn hear_one_row(&mut self, at: usize, text: &[u8], placed: &Placed) -> Result<Ended, Failure> {
         let mut plain = Plain { skip_described: true, ..Plain::default() };
         self.relay_in_block(&mut plain).await?;
         if !matches!(plain.hidden_step, Some(Step::Parse(_) | Step::Bind)) {
@@ -57,7 +62,7 @@ impl Session {
     }
 
     /// Whether the server has been sent the prepared text.
-    fn send_one_row(&mut self, at: usize, text: &[u8], placed: &Placed) -> bool {
+    pub(super) fn send_one_row(&mut self, at: usize, text: &[u8], placed: &Placed) -> bool {
         let (Some(bound), Ok(text)) = (&placed.bound, std::str::from_utf8(text)) else { return false };
         let server: &mut Server = &mut self.link.servers[at].server;
         if !server.prepare_beside(bound.id, &bound.text, &bound.types) {

@@ -31,11 +31,22 @@ impl Session {
             self.begin_behind_pipeline();
             Box::pin(self.settle_implicit()).await?;
         }
+        self.begin_query();
+        let found = self.shared(text)?;
+        self.query_found(text, found, behind).await
+    }
+
+    /// What a Query message does to the session, whatever its text.
+    pub(super) fn begin_query(&mut self) {
         // Source: manual, "Extended Query": a simple Query also destroys the unnamed statement and portal.
         self.names.statements.remove(&b""[..]);
         self.pipeline.clear();
         self.keep_reported();
-        let compiled = match self.shared(text)? {
+    }
+
+    /// Runs a Query of which this is known. `behind`: it is one transaction with what a pipeline before it did.
+    pub(super) async fn query_found(&mut self, text: &[u8], found: Found, behind: bool) -> Result<Ended, Failure> {
+        let compiled = match found {
             Found::OneRow(shard, placed) => {
                 self.forget_unnamed_portal().await;
                 return self.one_row(text, shard, &placed).await;
@@ -252,6 +263,11 @@ impl Session {
     /// Sends a text to one server and relays its answer.
     pub(super) async fn forward_query(&mut self, at: usize, text: &[u8], alone: bool) -> Result<Ended, Failure> {
         self.link.servers[at].server.send_query(text, Audience::Client);
+        self.hear_query(at, alone).await
+    }
+
+    /// Relays a server's answer to a text.
+    pub(super) async fn hear_query(&mut self, at: usize, alone: bool) -> Result<Ended, Failure> {
         let aliases = std::mem::take(&mut self.pipeline.held);
         let longer_by = std::mem::take(&mut self.pipeline.longer_by);
         let direct = alone && !self.reported.has_news();

@@ -43,7 +43,7 @@ impl Session {
     }
 
     /// The implicit transaction is over: if it failed, what SET did in it is undone, and servers that ran it are not used again.
-    fn end_pipeline(&mut self) {
+    pub(in crate::session) fn end_pipeline(&mut self) {
         if !self.pipeline.skipping && self.transaction.is_idle() {
             self.link.servers.iter_mut().for_each(|enlisted| enlisted.server.unsettled = false);
         }

@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// No message has come since the last Sync, and no statement would be refused because of the transaction's state.
-    fn is_between_pipelines(&self) -> bool {
+    pub(in crate::session) fn is_between_pipelines(&self) -> bool {
         let between = match &self.transaction {
             Transaction::Idle => self.link.servers.is_empty(),
             Transaction::Open(block) => {
@@ -208,7 +208,6 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe as far as any statement is: the link's servers are closed when it is dropped.
     pub(in crate::session) async fn volley(&mut self, planned: VolleyPlan) -> Result<(), Failure> {
-        self.note_message(b'B');
         let enlisted = match planned.place {
             Course::Here => return Box::pin(self.control_volley(planned)).await,
             Course::On(shard) => self.enlist_for(shard, planned.access).await,
@@ -223,15 +222,42 @@ impl Session {
                 return Box::pin(self.conclude_extended(Err(failure))).await;
             }
         };
+        match self.begin_volley(at, planned) {
+            true => self.finish_volley(Ok(())).await,
+            // The messages are handled one by one, as there is a server now.
+            false => Ok(()),
+        }
+    }
+
+    /// Sends a volley, if that can be done without waiting; else says how it is to be carried out.
+    pub(in crate::session) fn volley_now(&mut self, planned: VolleyPlan) -> Result<usize, Option<VolleyPlan>> {
+        let at = match planned.place {
+            Course::Here => None,
+            Course::On(shard) => self.enlist_for_now(shard, planned.access),
+            Course::Any => self.enlist_any_now(planned.access),
+        };
+        let Some(at) = at else { return Err(Some(planned)) };
+        if self.begin_volley(at, planned) { Ok(at) } else { Err(None) }
+    }
+
+    /// Whether the volley was sent: not if the shards' numbers of types have come to differ a moment ago.
+    fn begin_volley(&mut self, at: usize, planned: VolleyPlan) -> bool {
         if !planned.renumbered && self.link.servers.get(at).is_none_or(|enlisted| enlisted.server.oids.differs()) {
-            // Since a moment ago. The messages are handled one by one, as there is a server now.
-            return Ok(());
+            return false;
         }
         self.tally.query(planned.kind);
         self.note_locks(&planned.compiled.text);
         self.take_parse(&planned);
         self.send_volley(at, planned);
-        let answered = self.answers_to_sync(false).await;
+        true
+    }
+
+    /// Passes on what is owed for a volley, unless it cannot be `heard`.
+    pub(in crate::session) async fn finish_volley(&mut self, heard: Result<(), Failure>) -> Result<(), Failure> {
+        let answered = match heard {
+            Ok(()) => self.answers_to_sync(false).await,
+            failed => failed,
+        };
         self.end_sync(answered.map(|()| true)).await?;
         self.note_handled(b'S');
         Ok(())

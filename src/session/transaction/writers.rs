@@ -15,9 +15,11 @@ impl Session {
     /// # Errors
     /// Several shards cannot commit as one here: the reason and the remedy. Nothing has been noted then.
     pub(in crate::session) async fn note_write(&mut self, shard: ShardId) -> Result<(), Failure> {
+        if self.note_write_now(shard) {
+            return Ok(());
+        }
         match self.writes() {
             Writes::Nothing | Writes::Everywhere => {}
-            written if written.include(shard) => {}
             Writes::One(before) => {
                 let both = [*before, shard];
                 self.several_write(both.into_iter()).await?;
@@ -26,6 +28,16 @@ impl Session {
         }
         self.writes_mut().add(shard);
         Ok(())
+    }
+
+    /// The same without waiting; `false`, and nothing has changed, if it is not the only shard that is written.
+    pub(in crate::session) fn note_write_now(&mut self, shard: ShardId) -> bool {
+        let writes = self.writes_mut();
+        let alone = matches!(writes, Writes::Nothing | Writes::Everywhere) || writes.include(shard);
+        if alone {
+            writes.add(shard);
+        }
+        alone
     }
 
     /// Notes that a statement is about to run that may write every shard.
