@@ -2,14 +2,14 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 
+use super::spare;
 use super::stopped::Stopped;
 use crate::net::ClientStream;
 use crate::wire::frame::consume;
@@ -45,12 +45,8 @@ pub struct ClientIo {
 /// One read asks for this much. 16 KiB holds most statements and most answers whole.
 pub const READ_BYTES: usize = 16 * 1024;
 
-/// A client is asked for this much until it has sent as much at once: its buffer is made anew for each transaction, and most
-/// messages are short.
-const SHORT_READ_BYTES: usize = 1000;
-
-/// A client's new buffer holds so much: most answers.
-const SHORT_ANSWER_BYTES: usize = 1000;
+/// A client is asked for this much until it has sent as much at once: its buffer is a spare one, and most messages are short.
+const SHORT_READ_BYTES: usize = spare::SPARE_BYTES;
 
 impl ClientIo {
     /// `read_ahead`: what came behind the start-up packet.
@@ -83,8 +79,9 @@ impl ClientIo {
     /// Before so many bytes are added: a buffer made anew has room for most answers, and need not grow with each piece.
     pub(super) fn make_room(&mut self, bytes: usize) {
         if self.outbound.capacity() == 0 {
-            self.outbound = BytesMut::with_capacity(bytes.max(SHORT_ANSWER_BYTES));
+            self.outbound = spare::take();
         }
+        self.outbound.reserve(bytes);
     }
 
     /// There is something to be written that is not to wait.
@@ -106,8 +103,8 @@ impl ClientIo {
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let read = self.poll_read(cx);
         if read.is_pending() && self.inbound.is_empty() && self.outbound.is_empty() {
-            self.inbound = BytesMut::new();
-            self.outbound = BytesMut::new();
+            spare::give(std::mem::take(&mut self.inbound));
+            spare::give(std::mem::take(&mut self.outbound));
         }
         read
     }
@@ -116,26 +113,19 @@ impl ClientIo {
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let had = self.inbound.len();
         let mut room = self.inbound.capacity() - had;
-        if room == 0 && self.read_bytes == SHORT_READ_BYTES {
-            room = SHORT_READ_BYTES;
-            let mut space = [MaybeUninit::uninit(); SHORT_READ_BYTES];
-            let mut read = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-            if had == 0 && !read.filled().is_empty() {
-                self.inbound = BytesMut::with_capacity(SHORT_READ_BYTES);
-            }
-            self.inbound.extend_from_slice(read.filled());
-        } else {
-            if room < self.read_bytes {
-                // TLS may hold what has been read; its socket's readiness says nothing.
-                if let ClientStream::Tcp(tcp) = &self.stream {
-                    ready!(tcp.poll_read_ready(cx))?;
-                }
-                self.inbound.reserve(self.read_bytes);
-                room = self.inbound.capacity() - had;
-            }
-            ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbound))?;
+        if self.inbound.capacity() == 0 {
+            self.inbound = spare::take();
+            room = self.inbound.capacity();
         }
+        if room < self.read_bytes {
+            // TLS may hold what has been read; its socket's readiness says nothing.
+            if let ClientStream::Tcp(tcp) = &self.stream {
+                ready!(tcp.poll_read_ready(cx))?;
+            }
+            self.inbound.reserve(self.read_bytes);
+            room = self.inbound.capacity() - had;
+        }
+        ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbound))?;
         let count = self.inbound.len() - had;
         self.read_bytes = if count == room { READ_BYTES } else { SHORT_READ_BYTES };
         self.gone |= count == 0;

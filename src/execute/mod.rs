@@ -20,6 +20,7 @@ pub mod replies;
 pub mod explain;
 pub mod portion;
 pub mod ship;
+mod spare;
 pub mod merge;
 pub mod sort_key;
 pub mod ordered;

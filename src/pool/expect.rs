@@ -159,6 +159,19 @@ impl Expectations {
         }
     }
 
+    /// Appends the steps of Bind, Describe if the portal is described, Execute and Sync, all the client's.
+    pub fn push_volley(&mut self, describes: bool) {
+        if self.skipping {
+            return self.push(Step::Sync, Audience::Client);
+        }
+        self.unsynced = true;
+        self.lingers = false;
+        let step = |step| Expect { step, audience: Audience::Client };
+        self.queue.push_back(step(Step::Bind));
+        self.queue.extend(describes.then_some(step(Step::DescribePortal)));
+        self.queue.extend([step(Step::Execute), step(Step::Sync)]);
+    }
+
     /// Appends a Describe that tells the types of a statement's parameters.
     pub fn push_infer(&mut self, statement: StatementId, inferred: Inferred) {
         if !self.skipping {

@@ -284,6 +284,9 @@ impl Server {
 
     /// What an error has left of Parse and Close.
     fn settle_prepared(&mut self) {
+        if self.expects.unparsed.is_empty() && self.expects.unevicted.is_empty() {
+            return;
+        }
         for id in std::mem::take(&mut self.expects.unparsed) {
             self.prepared.pop(&id);
             self.beside.pop(&id);

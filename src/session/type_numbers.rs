@@ -58,7 +58,7 @@ pub(super) enum Protocol {
 impl Session {
     /// Some shard has other numbers for users' types than the home shard.
     pub(super) fn numbers_differ(&self) -> bool {
-        self.catalog.current().numbers_differ()
+        self.catalog.load().numbers_differ()
             || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs())
     }
 

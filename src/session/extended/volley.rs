@@ -15,7 +15,7 @@ use super::parsing::PARSE_COMPLETE;
 use crate::config::Limits;
 use crate::counters::QueryKind;
 use crate::plan::{Access, Destination, Output, Plan, Route, Target};
-use crate::pool::expect::{Audience, Step};
+use crate::pool::expect::Audience;
 use crate::pool::server::Server;
 use crate::session::failure::Failure;
 use crate::session::kept::Name;
@@ -339,12 +339,7 @@ impl Session {
         reply::bind(&mut server.outbound, b"", &held, &inbound[planned.rest..planned.bind_end], 0);
         server.outbound.extend_from_slice(&inbound[planned.bind_end..planned.end]);
         consume(inbound, planned.end);
-        server.expects.push(Step::Bind, Audience::Client);
-        if planned.describes {
-            server.expects.push(Step::DescribePortal, Audience::Client);
-        }
-        server.expects.push(Step::Execute, Audience::Client);
-        server.expects.push(Step::Sync, Audience::Client);
+        server.expects.push_volley(planned.describes);
         if self.transaction.block().is_none() {
             // The portal ends with its transaction, at Sync.
             return;
