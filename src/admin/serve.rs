@@ -245,6 +245,6 @@ impl Observe for Gateway {
     }
 
     fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        self.drains()
     }
 }

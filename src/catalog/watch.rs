@@ -71,6 +71,8 @@ struct Shared {
     current: ArcSwap<Catalog>,
     /// The version of `current`, stored after it.
     version: AtomicU64,
+    /// See [`Catalog::numbers_differ`], of `current`; stored before `version`.
+    numbers_differ: AtomicBool,
     /// Reloads asked for so far; the number after a caller's own increment is its ticket.
     tickets: AtomicU64,
     /// Catalogs that only a block sees, counted from the top of the versions down.
@@ -169,6 +171,7 @@ impl CatalogHandle {
             before,
             current: ArcSwap::new(nothing),
             version: AtomicU64::new(before.0),
+            numbers_differ: AtomicBool::new(false),
             published,
             tickets: AtomicU64::new(0),
             private: AtomicU64::new(u64::MAX),
@@ -197,6 +200,11 @@ impl CatalogHandle {
     /// The version of the catalog as last read, or of the one before it while that is being replaced.
     pub fn version(&self) -> CatalogVersion {
         CatalogVersion(self.shared.version.load(Ordering::Acquire))
+    }
+
+    /// Some shard has other numbers for users' types than the home shard.
+    pub fn numbers_differ(&self) -> bool {
+        self.shared.numbers_differ.load(Ordering::Acquire)
     }
 
     /// The rules by which relations are told apart.
@@ -292,6 +300,7 @@ impl Shared {
             let base = fresh.unwrap_or_else(|| Catalog::clone(current));
             *current = Arc::new(Catalog { version, oids, own_numbers, ..base });
             self.current.store(current.clone());
+            self.numbers_differ.store(current.numbers_differ(), Ordering::Release);
             self.version.store(version.0, Ordering::Release);
             true
         });

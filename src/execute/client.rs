@@ -36,6 +36,8 @@ pub struct ClientIo {
     pub gone: bool,
     /// What the next read asks for.
     read_bytes: usize,
+    /// All that it has sent has been read, or it has just been answered: it has probably sent nothing since.
+    silent: bool,
     /// Read since somebody last took note.
     pub received_bytes: usize,
     /// Written since somebody last took note.
@@ -61,6 +63,7 @@ impl ClientIo {
             stopped: Arc::default(),
             gone: false,
             read_bytes: SHORT_READ_BYTES,
+            silent: false,
             received_bytes: 0,
             sent_bytes: 0,
         }
@@ -111,6 +114,9 @@ impl ClientIo {
 
     /// Reads more, as [`ClientIo::fill`] does. Takes memory only when there is something to read.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if std::mem::take(&mut self.silent) {
+            ready!(self.stream.poll_readable(cx))?;
+        }
         let had = self.inbound.len();
         let mut room = self.inbound.capacity() - had;
         if self.inbound.capacity() == 0 {
@@ -118,16 +124,14 @@ impl ClientIo {
             room = self.inbound.capacity();
         }
         if room < self.read_bytes {
-            // TLS may hold what has been read; its socket's readiness says nothing.
-            if let ClientStream::Tcp(tcp) = &self.stream {
-                ready!(tcp.poll_read_ready(cx))?;
-            }
+            ready!(self.stream.poll_readable(cx))?;
             self.inbound.reserve(self.read_bytes);
             room = self.inbound.capacity() - had;
         }
         ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbound))?;
         let count = self.inbound.len() - had;
         self.read_bytes = if count == room { READ_BYTES } else { SHORT_READ_BYTES };
+        self.silent = count < room;
         self.gone |= count == 0;
         self.received_bytes += count;
         Poll::Ready(Ok(count))
@@ -152,7 +156,7 @@ impl ClientIo {
             }
             consume(&mut self.outbound, count);
             self.sent_bytes += count;
-            self.unflushed = true;
+            (self.unflushed, self.silent) = (true, true);
         }
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;

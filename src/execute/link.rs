@@ -118,12 +118,17 @@ impl Link {
                 server.expects.lingers = false;
                 server.send_flush();
             }
-            match poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound, &mut server.unflushed) {
-                Ok(wrote) => progress |= wrote && sends,
+            let wrote = poll_write(Pin::new(&mut server.stream), cx, &mut server.outbound, &mut server.unflushed);
+            let wrote = match wrote {
+                Ok(wrote) => wrote,
                 Err(error) => return Poll::Ready(Err(lost(server, shard, error.into()))),
-            }
+            };
+            progress |= wrote && sends;
             let owes = !server.expects.is_empty();
-            if owes && may_read && server.inbound.len() < SERVER_WINDOW_BYTES.max(server.frame_bytes_wanted) {
+            // A server that has just been asked has hardly answered yet.
+            let silent = wrote && matches!(server.stream.poll_readable(cx), Poll::Pending);
+            if owes && !silent && may_read && server.inbound.len() < SERVER_WINDOW_BYTES.max(server.frame_bytes_wanted)
+            {
                 match poll_read(Pin::new(&mut server.stream), cx, &mut server.inbound) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(lost(server, shard, ServerFault::Closed))),
                     Poll::Ready(Ok(_)) => progress = true,

@@ -171,7 +171,13 @@ impl Link {
         let Link { client, servers, .. } = self;
         let Some(enlisted) = servers.get_mut(index) else { return false };
         let server: &mut Server = &mut enlisted.server;
-        server.partial.is_none() && matches!(pump_answer(server, client), Ok(Some(true)))
+        if server.partial.is_some() {
+            return false;
+        }
+        while let Some(frames) = server.expects.take_said() {
+            client.answer(&frames);
+        }
+        matches!(pump_answer(server, client), Ok(Some(true)))
     }
 
     /// The server of whose current frame the client has had a part.
@@ -187,6 +193,10 @@ impl Link {
         pumped.moved |= pump_partial(server, &mut client.outbound);
         if server.partial.is_some() {
             return Ok(pumped);
+        }
+        while let Some(frames) = server.expects.take_said() {
+            client.answer(&frames);
+            pumped.moved = true;
         }
         if joiner.passes_answers()
             && let Some(moved) = pump_answer(server, client)?

@@ -57,6 +57,14 @@ impl ClientStream {
         }
     }
 
+    /// Whether there may be something to read: less work than a read that finds nothing. TLS may hold what has been read, and always may.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
         match self {
@@ -77,6 +85,15 @@ impl ServerStream {
             Self::Tls(stream) => stream.get_ref().0.try_read(&mut byte),
         };
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether there may be something to read: less work than a read that finds nothing. TLS may hold what has been read, and always may.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
     }
 
     /// Has the runtime of the caller watch the socket from now on, not the one that has done so. Without TLS only: its stream

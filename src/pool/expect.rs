@@ -309,21 +309,21 @@ impl Expectations {
     /// Bind before everything else), it tells of nothing but success, and of one statement's columns at the most: most answers are so,
     /// and their frames need not be looked at one by one. To be followed by [`Expectations::take`].
     pub fn ordinary(&self, bytes: &[u8]) -> Option<Ordinary> {
-        let (mut at, mut hidden_bytes, mut columns, mut wrote, mut status) = (0, 0, None, false, None);
+        let (mut rest, mut hidden_bytes, mut columns, mut wrote, mut status) = (bytes, 0, None, false, None);
         for expect in &self.queue {
             match (expect.audience, expect.step) {
                 (Audience::Client, _) => {}
-                (Audience::Gateway, Step::Bind) if at == 0 => {}
+                (Audience::Gateway, Step::Bind) if rest.len() == bytes.len() => {}
                 _ => return None,
             }
             loop {
-                let rest = bytes.get(at..)?;
                 let Header { tag, frame_bytes } = Header::read(rest).ok()??;
-                let body = rest.get(HEADER_BYTES..frame_bytes)?;
-                at += frame_bytes;
+                let (frame, after) = rest.split_at_checked(frame_bytes)?;
+                let body = frame.get(HEADER_BYTES..)?;
+                rest = after;
                 let ends = match (tag, expect.step) {
                     (b'D', Step::Execute | Step::Query) => {
-                        at += whole_frames(bytes.get(at..)?, b'D');
+                        rest = rest.get(whole_frames(rest, b'D')..)?;
                         false
                     }
                     (b'C', Step::Execute | Step::Query) => {
@@ -331,6 +331,7 @@ impl Expectations {
                         expect.step == Step::Execute
                     }
                     (b'T', Step::Query | Step::DescribePortal) if columns.is_none() => {
+                        let at = bytes.len() - rest.len();
                         columns = Some(at - body.len()..at);
                         expect.step == Step::DescribePortal
                     }
@@ -348,10 +349,10 @@ impl Expectations {
                 }
             }
             if expect.audience == Audience::Gateway {
-                hidden_bytes = at;
+                hidden_bytes = bytes.len() - rest.len();
             }
         }
-        Some(Ordinary { bytes: at, hidden_bytes, columns, wrote, status: status? })
+        Some(Ordinary { bytes: bytes.len() - rest.len(), hidden_bytes, columns, wrote, status: status? })
     }
 
     /// Takes note of an answer that [`Expectations::ordinary`] has found.

@@ -376,7 +376,7 @@ impl Session {
                 lent = &mut lent => {
                     asked.iter().for_each(|asked| self.tally.wait(asked.elapsed()));
                     self.gateway.note_checkout(&pool, &lent);
-                    if matches!(lent, Err(CheckoutError::Closed)) && !*self.gateway.draining.borrow() {
+                    if matches!(lent, Err(CheckoutError::Closed)) && !self.gateway.drains() {
                         // The configuration was reloaded: the client waits on in the new pool.
                         return Box::pin(self.wait_for_server(shard, role)).await;
                     }

@@ -66,10 +66,10 @@ impl Session {
     /// Cancel safe as far as any statement is: the link's servers are closed when it is dropped.
     pub(super) fn poll_fast(&mut self, cx: &mut Context<'_>) -> Poll<Result<Left, Failure>> {
         loop {
-            if self.sent.is_some() {
-                if let Some(left) = ready!(self.poll_sent(cx)) {
-                    return Poll::Ready(Ok(left));
-                }
+            if self.sent.is_some()
+                && let Some(left) = ready!(self.poll_sent(cx))
+            {
+                return Poll::Ready(Ok(left));
             }
             ready!(self.link.client.poll_flush(cx))?;
             if self.link.client.inbound.is_empty() {

@@ -62,14 +62,17 @@ struct Fixed {
     home: ShardId,
 }
 
+/// What a session has seen last of something that is replaced as a whole: to see that it has not been costs one comparison.
+pub type Seen<T> = arc_swap::Cache<Arc<ArcSwap<T>>, Arc<T>>;
+
 /// Shared by all clients.
 pub struct Gateway {
     /// Replaced on SIGHUP.
-    pub config: ArcSwap<Config>,
+    pub config: Arc<ArcSwap<Config>>,
     /// What no reload changes.
     fixed: Fixed,
     /// Replaced when buckets move.
-    pub map: ArcSwap<ShardMap>,
+    pub map: Arc<ArcSwap<ShardMap>>,
     /// Data-path servers.
     pub pools: Arc<ArcSwap<Pools>>,
     /// What tables that do not exist yet will be.
@@ -86,6 +89,8 @@ pub struct Gateway {
     pub commits: Arc<Commits>,
     /// True when the gateway shuts down: sessions end at the end of their transaction.
     pub draining: watch::Sender<bool>,
+    /// The same, to be read without a lock.
+    drains: AtomicBool,
     /// Sums for the metrics.
     pub counters: Arc<Counters>,
     /// Servers that did not answer when they were last asked for a connection.
@@ -155,7 +160,7 @@ impl Gateway {
         let pools = Pools::new(config.pool.clone(), config.limits.prepared_max);
         Ok(Gateway {
             commits: Arc::new(Commits::new()?),
-            map: ArcSwap::from_pointee(map),
+            map: Arc::new(ArcSwap::from_pointee(map)),
             rules: ArcSwap::from_pointee(rules(&config)),
             pools: Arc::new(ArcSwap::from_pointee(pools)),
             plans: Plans::new(config.limits.plans_max),
@@ -163,6 +168,7 @@ impl Gateway {
             welcomes: Cache::new(WELCOMES_MAX),
             cancels: Cancels::default(),
             draining: watch::Sender::new(false),
+            drains: AtomicBool::new(false),
             clients: AtomicUsize::new(0),
             counters: Arc::default(),
             down: std::sync::Mutex::default(),
@@ -175,7 +181,7 @@ impl Gateway {
             numbers_asked: AtomicBool::new(false),
             held_merges: Arc::new(tokio::sync::Semaphore::new((config.pool.merge_max / 2).max(1))),
             fixed: Fixed { shards: u16::try_from(config.shards.len()).unwrap_or(u16::MAX), home: config.sharding.home },
-            config: ArcSwap::from_pointee(config),
+            config: Arc::new(ArcSwap::from_pointee(config)),
         })
     }
 
@@ -294,6 +300,18 @@ impl Gateway {
         } else {
             self.note_server(pool.address(), false);
         }
+    }
+
+    /// Sessions end at the end of their transaction from now on.
+    pub fn drain(&self) {
+        // Who is woken is to see it.
+        self.drains.store(true, Ordering::Release);
+        self.draining.send_replace(true);
+    }
+
+    /// Whether the gateway shuts down.
+    pub fn drains(&self) -> bool {
+        self.drains.load(Ordering::Acquire)
     }
 
     /// A server answers.

@@ -58,8 +58,8 @@ pub struct Name(Option<Arc<[u8]>>);
 
 impl Name {
     /// As it is shared; `None` for the empty one.
-    pub fn shared(&self) -> Option<Arc<[u8]>> {
-        self.0.clone()
+    pub fn into_shared(self) -> Option<Arc<[u8]>> {
+        self.0
     }
 }
 

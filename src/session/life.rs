@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use shardmap::ShardId;
+use shardmap::{ShardId, ShardMap};
 
 use super::accept::Client;
 use super::cancel::CancelSlot;
 use super::failure::Failure;
 use super::fast_path::{Left, Sent};
-use super::gateway::{Gateway, Role};
+use super::gateway::{Gateway, Role, Seen};
 use super::kept::{Name, Weigh};
 use super::next_message::Next;
 use super::plans::recent::Recent;
@@ -20,7 +20,7 @@ use super::plans::scope::Scoped;
 use super::reported::Reported;
 use super::statement::{Names, Prepared, Renamed};
 use crate::catalog::{CatalogHandle, CatalogVersion};
-use crate::config::User;
+use crate::config::{Config, User};
 use crate::counters::Tally;
 use crate::execute::client::ClientIo;
 use crate::execute::fault::LinkFault;
@@ -36,6 +36,8 @@ use crate::wire::reply::{Report, Status};
 /// One client's session.
 pub struct Session {
     pub(super) gateway: Arc<Gateway>,
+    pub(super) config: Seen<Config>,
+    pub(super) map: Seen<ShardMap>,
     pub(super) link: Link,
     pub(super) user: Arc<User>,
     pub(super) database: String,
@@ -148,6 +150,8 @@ impl Session {
         let mut io = ClientIo::new(client.stream, client.read_ahead);
         io.stopped = cancel.stopped.clone();
         Session {
+            config: Seen::new(gateway.config.clone()),
+            map: Seen::new(gateway.map.clone()),
             link: Link { client: io, servers: Vec::new(), catalog: Some(catalog.clone()) },
             user: client.user,
             database: client.database,

@@ -71,7 +71,7 @@ impl Session {
             let _ = self.drain_signal.as_mut().poll(cx);
         }
         let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();
-        if idle && *self.gateway.draining.borrow() {
+        if idle && self.gateway.drains() {
             // Source: postgres.c, ProcessInterrupts, ProcDiePending.
             let report = Report::fatal("57P01", "terminating connection due to administrator command");
             return Poll::Ready(Err(Failure::Fatal(Box::new(report))));

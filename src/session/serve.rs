@@ -83,7 +83,7 @@ pub async fn start(gateway: Arc<Gateway>, door: Arc<Door>) -> std::io::Result<Ru
 impl Running {
     /// Lets no client in any more, waits for open transactions up to `[gateway] drain_timeout`, and closes the pools.
     pub async fn stop(mut self) {
-        self.gateway.draining.send_replace(true);
+        self.gateway.drain();
         let deadline = tokio::time::Instant::now() + self.gateway.config.load().gateway.drain_timeout;
         while self.gateway.clients.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -58,8 +58,7 @@ pub(super) enum Protocol {
 impl Session {
     /// Some shard has other numbers for users' types than the home shard.
     pub(super) fn numbers_differ(&self) -> bool {
-        self.catalog.load().numbers_differ()
-            || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs())
+        self.catalog.numbers_differ() || self.link.servers.iter().any(|enlisted| enlisted.server.oids.differs())
     }
 
     /// A server for a statement that any shard can answer, but for the numbers in its answer: when they differ, the home shard's.

@@ -159,14 +159,14 @@ impl Session {
             (false, false) => Audience::Gateway,
         };
         let compiled = prepared.compiled.clone();
-        Some(self.hold_known(at, &kept, &compiled, audience))
+        Some(self.hold_known(at, kept, &compiled, audience))
     }
 
     /// The same for a statement that has been looked up. `audience`: the client's if it is owed a ParseComplete.
     pub(in crate::session) fn hold_known(
         &mut self,
         at: usize,
-        name: &Name,
+        name: Name,
         compiled: &Compiled,
         audience: Audience,
     ) -> StatementName {
@@ -174,7 +174,7 @@ impl Session {
         enlisted.needs_sync = true;
         let server: &mut Server = &mut enlisted.server;
         let unnamed = name.is_empty();
-        self.pipeline.held.extend(name.shared().map(|name| (compiled.id, name)));
+        self.pipeline.held.extend(name.into_shared().map(|name| (compiled.id, name)));
         let sent = if unnamed {
             if std::mem::take(&mut server.expects.unnamed_lost) {
                 server.unnamed = None;

@@ -111,11 +111,10 @@ impl Session {
                 (compiled, Name::default(), known.and_then(|known| known.resolved_types.clone()), described)
             }
         };
-        let config = self.gateway.config.load();
         if volley.parse.is_none() && !self.is_in_scope(&compiled) {
             return None;
         }
-        if compiled.version != self.catalog.version() || !self.has_room(&config.limits, &compiled) {
+        if compiled.version != self.catalog.version() || !self.has_room(&compiled) {
             return None;
         }
         let renumbered = self.numbers_differ();
@@ -128,7 +127,7 @@ impl Session {
                 (QueryKind::Control, Course::Here, Access::Read)
             }
             Plan::Rows(route @ Route { output: Output::Rows, .. }) if !matches!(route.target, Target::Unknown) => {
-                let found = self.course(route, volley, resolved_types.as_deref(), config.sharding.home)?;
+                let found = self.course(route, volley, resolved_types.as_deref())?;
                 if renumbered && found.1 == Course::Any {
                     return None; // see `Session::enlist_anywhere`
                 }
@@ -154,14 +153,13 @@ impl Session {
     }
 
     fn course(
-        &self,
+        &mut self,
         route: &Route,
         volley: &Volley<'_>,
         resolved_types: Option<&[u32]>,
-        home: ShardId,
     ) -> Option<(QueryKind, Course, Access)> {
         let arguments = BoundArguments::new(&volley.bind, resolved_types);
-        let destination = route.resolve(&**self.gateway.map.load(), home, &arguments).ok()?;
+        let destination = route.resolve(&**self.map.load(), self.gateway.home(), &arguments).ok()?;
         let course = match destination {
             Destination::One(shard) => Course::On(shard),
             Destination::Any => Course::Any,
@@ -191,11 +189,11 @@ impl Session {
 
     /// One more statement and one more portal are within the client's limits. The rough sum of both is looked at: who is near a
     /// limit is told by those who handle single messages.
-    fn has_room(&self, limits: &Limits, compiled: &Compiled) -> bool {
+    fn has_room(&mut self, compiled: &Compiled) -> bool {
+        let Limits { client_statements_max, client_bytes_max, .. } = self.config.load().limits;
         let portals = self.names.portals.len() + self.names.cursors.len();
-        self.names.statements.len().max(portals) < limits.client_statements_max
-            && self.kept_bytes().saturating_add(2 * crate::session::kept::compiled_bytes(compiled))
-                <= limits.client_bytes_max
+        self.names.statements.len().max(portals) < client_statements_max
+            && self.kept_bytes().saturating_add(2 * crate::session::kept::compiled_bytes(compiled)) <= client_bytes_max
             && self
                 .names
                 .portals
@@ -319,18 +317,22 @@ impl Session {
         self.names.statements.insert(Name::default(), prepared);
     }
 
-    fn send_volley(&mut self, at: usize, planned: VolleyPlan) {
+    fn send_volley(&mut self, at: usize, mut planned: VolleyPlan) {
+        // What has been described before, or has no name, is not kept.
+        if planned.describes && !planned.described && !planned.name.is_empty() {
+            self.describing(&planned.name);
+        }
         let held = if planned.name.is_empty() {
             self.hold(at, b"", true).unwrap_or_default()
         } else {
+            // The portal ends with its transaction, at Sync, unless there is a block: then nobody asks for its statement's name.
+            let name = match self.transaction.block() {
+                None => std::mem::take(&mut planned.name),
+                Some(_) => planned.name.clone(),
+            };
             // It is no Parse that the client waits for: nothing is owed before a volley.
-            self.hold_known(at, &planned.name, &planned.compiled, Audience::ClientIfError)
+            self.hold_known(at, name, &planned.compiled, Audience::ClientIfError)
         };
-        if planned.described && planned.describes {
-            self.pipeline.describing.push_back(Name::default());
-        } else if planned.describes {
-            self.describing(&planned.name);
-        }
         let enlisted = &mut self.link.servers[at];
         enlisted.needs_sync = false;
         let place = Place::One { shard: enlisted.shard, replica: enlisted.replica };

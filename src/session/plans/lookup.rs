@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shardmap::ShardId;
+use shardmap::{ShardId, ShardMap};
 
 use super::compiled::Compiled;
 use super::scope::{Scope, Scoped};
@@ -11,7 +11,6 @@ use crate::catalog::{Catalog, CatalogVersion, Oid};
 use crate::counters::Tally;
 use crate::plan::{Access, Destination, Literals};
 use crate::session::failure::Failure;
-use crate::session::gateway::Gateway;
 use crate::session::life::Session;
 use crate::session::tally::kind_of;
 use crate::sql::lift::Lifted;
@@ -64,7 +63,8 @@ impl Session {
         // Where PostgreSQL says something of the prepared text, the block would have failed before it sees the text itself.
         let prepares = self.transaction.is_idle();
         if let Some(placed) = recent {
-            return place(&self.gateway, placed, text, lifted, prepares, &mut self.tally);
+            let map = &**self.map.load();
+            return place(map, self.gateway.home(), placed, text, lifted, prepares, &mut self.tally);
         }
         let catalog = self.catalog.clone();
         let catalog = catalog.load();
@@ -78,7 +78,8 @@ impl Session {
                 return Ok(if compiled.is_certain() { Found::Compiled(compiled) } else { Found::Unknown });
             }
         };
-        let found = place(&self.gateway, &placed, text, lifted, prepares, &mut self.tally);
+        let map = &**self.map.load();
+        let found = place(map, self.gateway.home(), &placed, text, lifted, prepares, &mut self.tally);
         self.recent.keep(placed);
         found
     }
@@ -154,7 +155,8 @@ impl Session {
 
 /// Where a text runs whose shape is known. `prepares`: by a prepared statement, if it finds one row.
 fn place(
-    gateway: &Gateway,
+    map: &ShardMap,
+    home: ShardId,
     placed: &Arc<Placed>,
     text: &str,
     lifted: &Lifted,
@@ -163,7 +165,7 @@ fn place(
 ) -> Result<Found, Failure> {
     let literals = Literals { text, literals: &lifted.literals };
     let route = &placed.shared.route;
-    let Some(destination) = placed.shared.resolve(&**gateway.map.load(), gateway.home(), &literals) else {
+    let Some(destination) = placed.shared.resolve(map, home, &literals) else {
         return Ok(Found::Unknown);
     };
     let destination = destination?;
