@@ -306,14 +306,14 @@ impl Expectations {
     }
 
     /// The whole answer to all that is owed, if it is at the start of `bytes`, the client gets all of it (but for that to the gateway's own
-    /// Bind before everything else), it tells of nothing but success, and of one statement's columns at the most: most answers are so,
+    /// BEGIN and Bind before everything else), it tells of nothing but success, and of one statement's columns at the most: most answers are so,
     /// and their frames need not be looked at one by one. To be followed by [`Expectations::take`].
     pub fn ordinary(&self, bytes: &[u8]) -> Option<Ordinary> {
         let (mut rest, mut hidden_bytes, mut columns, mut wrote, mut status) = (bytes, 0, None, false, None);
         for expect in &self.queue {
             match (expect.audience, expect.step) {
                 (Audience::Client, _) => {}
-                (Audience::Gateway, Step::Bind) if rest.len() == bytes.len() => {}
+                (Audience::Gateway, Step::Bind | Step::Begin) if rest.len() + hidden_bytes == bytes.len() => {}
                 _ => return None,
             }
             loop {
@@ -336,6 +336,8 @@ impl Expectations {
                         expect.step == Step::DescribePortal
                     }
                     (b'1', Step::Parse(_)) | (b'2', Step::Bind) | (b'n', Step::DescribePortal) => true,
+                    (b'1' | b'2', Step::Begin) => false,
+                    (b'C', Step::Begin) => true,
                     (b'Z', Step::Query | Step::Sync) => {
                         let said = Status::from_byte(*body.first()?)?;
                         wrote &= said != Status::Idle;

@@ -232,15 +232,24 @@ impl Session {
         Some(at)
     }
 
-    /// A server that has begun the block, or, outside one, the first: an idle one that has the session's settings.
+    /// A server that has begun the block, or the first one: one that is idle and has the session's settings, and has nothing to be told
+    /// of the block but its BEGIN.
     fn enlist_now(&mut self, shard: ShardId, access: Access) -> Option<usize> {
-        if !self.transaction.is_idle() || !self.link.servers.is_empty() {
-            return self.join_now(self.enlisted_at(shard, access)?);
+        if let Some(at) = self.enlisted_at(shard, access) {
+            return self.join_now(at);
+        }
+        if !self.link.servers.is_empty() || self.wants_snapshot() {
+            return None;
         }
         let reads_only = access == Access::Read && self.may_use_replica();
         let role = if reads_only { self.gateway.reader(shard, &self.user) } else { Role::Primary };
+        let settings = match self.transaction.block() {
+            None => &self.settings,
+            Some(block) if block.log.is_only_begin() && role == Role::Primary => block.log.settings_before(),
+            Some(_) => return None,
+        };
         let mut server = self.idle_server(shard, role)?;
-        if !server.agrees(&self.settings) {
+        if !server.agrees(settings) {
             return None;
         }
         Some(self.take_in(shard, server, role, access).0)

@@ -13,7 +13,7 @@ use super::life::{Session, follow};
 use super::next_message::is_small;
 use super::plans::lookup::Found;
 use super::plans::shapes::Placed;
-use crate::plan::{Access, Destination};
+use crate::plan::{Access, Destination, Plan, Planned, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::wire::frame::{HEADER_BYTES, Header, consume};
 use crate::wire::frontend;
@@ -83,13 +83,17 @@ impl Session {
         }
     }
 
-    /// Begins with what is at the start of the client's bytes; `None` if it has been sent.
+    /// Begins with what is at the start of the client's bytes; `None` if it has been sent, or answered.
     fn start(&mut self) -> Option<Left> {
         match self.link.client.inbound.first() {
             _ if self.discard_bytes > 0 => Some(Left::Message),
             Some(b'P' | b'B') => {
                 let Some(planned) = self.plan_volley() else { return Some(Left::Message) };
                 self.note_message(b'B');
+                let planned = match self.begin_now(planned) {
+                    Ok(()) => return None,
+                    Err(planned) => planned,
+                };
                 match self.volley_now(planned) {
                     Ok(at) => {
                         self.sent = Some(Sent::Volley { at });
@@ -100,9 +104,13 @@ impl Session {
             }
             Some(b'Q') if self.is_between_pipelines() && !self.reported.has_news() => {
                 let inbound = std::mem::take(&mut self.link.client.inbound);
-                let begun = self.start_query(&inbound);
+                let left = self.start_query(&inbound);
                 self.link.client.inbound = inbound;
-                begun
+                if left.is_none() && self.sent.is_none() {
+                    self.consume_message();
+                    self.note_handled(b'Q');
+                }
+                left
             }
             _ => Some(Left::Message),
         }
@@ -119,6 +127,21 @@ impl Session {
             Ok(found) if self.merges.is_empty() => found,
             found => return Some(Left::Query(found)),
         };
+        let found = match found {
+            Found::Unknown => self.compile_alone(text).map_or(Found::Unknown, Found::Compiled),
+            found => found,
+        };
+        if let Found::Compiled(compiled) = &found
+            && self.transaction.is_idle()
+            && let Some([Planned { plan, range, .. }]) = compiled.statements.as_deref()
+            && let Plan::Transaction(TransactionVerb::Begin { read_only }) = plan
+        {
+            self.names.portals.remove(&b""[..]);
+            self.count_plan(plan);
+            self.begin_explicit(compiled.text.get(range.clone()).unwrap_or_default(), *read_only == Some(true));
+            self.ready();
+            return None;
+        }
         let at = match &found {
             Found::OneRow(shard, _) => self.enlist_for_now(*shard, Access::Read),
             Found::Placed(access, Destination::One(shard)) => self.enlist_for_now(*shard, *access),

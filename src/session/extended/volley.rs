@@ -14,7 +14,7 @@ use super::messages::{BIND_COMPLETE, check_parameters, known_part};
 use super::parsing::PARSE_COMPLETE;
 use crate::config::Limits;
 use crate::counters::QueryKind;
-use crate::plan::{Access, Destination, Output, Plan, Route, Target};
+use crate::plan::{Access, Destination, Output, Plan, Route, Target, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::pool::server::Server;
 use crate::session::failure::Failure;
@@ -263,9 +263,25 @@ impl Session {
 
     /// Carries out a volley of transaction control. Nothing is owed by any server.
     async fn control_volley(&mut self, planned: VolleyPlan) -> Result<(), Failure> {
+        self.answer_control(&planned);
+        let result = match planned.compiled.plan() {
+            Some(Plan::Transaction(verb)) => self.transaction_verb(&planned.compiled.text, verb).await,
+            _ => Ok(()),
+        };
+        if result.is_ok() && self.transaction.block().is_some() {
+            self.keep_portal(planned, Place::Done);
+        }
+        self.conclude_extended(result).await?;
+        self.sync().await?;
+        self.note_handled(b'S');
+        Ok(())
+    }
+
+    /// Answers what comes before Execute in a volley of transaction control.
+    fn answer_control(&mut self, planned: &VolleyPlan) {
         consume(&mut self.link.client.inbound, planned.end);
         if planned.parses {
-            self.take_parse(&planned);
+            self.take_parse(planned);
             self.names.pending = None;
             self.pipeline.renamed.clear();
             if let Some(prepared) = self.names.statements.get_mut(b"") {
@@ -278,15 +294,22 @@ impl Session {
             self.link.client.answer(NO_DATA);
         }
         self.tally.query(planned.kind);
-        let result = match planned.compiled.plan() {
-            Some(Plan::Transaction(verb)) => self.transaction_verb(&planned.compiled.text, verb).await,
-            _ => Ok(()),
+    }
+
+    /// Carries out a volley that begins a block, which no server has to know yet; else says that it does not.
+    pub(in crate::session) fn begin_now(&mut self, planned: VolleyPlan) -> Result<(), VolleyPlan> {
+        let Some(Plan::Transaction(TransactionVerb::Begin { read_only })) = planned.compiled.plan() else {
+            return Err(planned);
         };
-        if result.is_ok() && self.transaction.block().is_some() {
-            self.keep_portal(planned, Place::Done);
+        if !self.transaction.is_idle() {
+            return Err(planned);
         }
-        self.conclude_extended(result).await?;
-        self.sync().await?;
+        let read_only = *read_only == Some(true);
+        self.answer_control(&planned);
+        self.begin_explicit(&planned.compiled.text, read_only);
+        self.keep_portal(planned, Place::Done);
+        self.end_pipeline();
+        self.ready();
         self.note_handled(b'S');
         Ok(())
     }

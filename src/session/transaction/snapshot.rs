@@ -60,15 +60,21 @@ impl Session {
     /// # Errors
     /// A shard cannot be reached, or a commit that was left half done cannot be finished.
     pub(in crate::session) async fn take_snapshot(&mut self) -> Result<(), Failure> {
-        let Some(block) = self.transaction.block() else { return Ok(()) };
+        if self.wants_snapshot() { Box::pin(self.take_shared_snapshot()).await } else { Ok(()) }
+    }
+
+    /// The first statement of a block that is to see all shards at one moment has not come yet.
+    pub(in crate::session) fn wants_snapshot(&self) -> bool {
+        let Some(block) = self.transaction.block() else { return false };
         if self.link.servers.iter().any(|enlisted| enlisted.begun) {
-            return Ok(());
+            return false;
         }
         match block.log.isolation() {
             // PostgreSQL chooses the moment, on each shard its own: see `check_second_shard`.
-            Isolation::Statement | Isolation::Deferrable => Ok(()),
-            _ if self.gateway.shards() < 2 || self.user.reads == crate::config::Reads::Replica => Ok(()),
-            Isolation::Transaction | Isolation::Serializable => Box::pin(self.take_shared_snapshot()).await,
+            Isolation::Statement | Isolation::Deferrable => false,
+            Isolation::Transaction | Isolation::Serializable => {
+                self.gateway.shards() > 1 && self.user.reads != crate::config::Reads::Replica
+            }
         }
     }
 
