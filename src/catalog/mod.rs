@@ -9,6 +9,7 @@ mod elsewhere;
 mod made_of;
 mod questions;
 mod routines;
+mod relations;
 mod load;
 mod oids;
 pub mod sequences;

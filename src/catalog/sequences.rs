@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::catalog::Rules;
+use crate::catalog::relations::is_system;
 
 /// Installs `pgbraid.setval` and `pgbraid.unique_id`; `{slot}` stands for the shard's place.
 const SQL: &str = include_str!("sequences.sql");
@@ -130,8 +131,7 @@ impl Drawn {
     /// Whether its table is sharded: the numbers are drawn where the rows are.
     pub fn is_sharded(&self, rules: &Rules) -> bool {
         let (schema, name, columns) = &self.root;
-        !matches!(schema.as_str(), "pg_catalog" | "information_schema" | "pgbraid")
-            && rules.key_of(schema, name).is_some_and(|key| columns.iter().any(|column| column == key))
+        !is_system(schema) && rules.key_of(schema, name).is_some_and(|key| columns.iter().any(|column| column == key))
     }
 
     /// The stride that leaves room for other shards, if the sequence has numbers enough.
