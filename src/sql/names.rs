@@ -145,7 +145,10 @@ pub fn option_flag(element: &ast::DefElem) -> Option<bool> {
     }
 }
 
-/// What a table in FROM, or the target of a write, is called in the statement.
+/// What a table in FROM, or the target of a write, is called in the statement, also in front of its columns.
 pub fn alias_or_name(name: &ast::RangeVar) -> &str {
-    name.alias.as_ref().map_or(name.relname.as_str(), |alias| alias.aliasname.as_str())
+    match &name.alias {
+        Some(alias) if !alias.aliasname.is_empty() => &alias.aliasname,
+        Some(_) | None => &name.relname,
+    }
 }

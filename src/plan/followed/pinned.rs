@@ -50,7 +50,7 @@ impl Pinned {
             if bare {
                 keys.push(vec![key.clone()]);
             }
-            keys.push(vec![survey::visible(table).to_owned(), key]);
+            keys.push(vec![names::alias_or_name(table).to_owned(), key]);
         }
         let conditions = condition::split(condition.clone());
         let values = conditions.iter().filter_map(|condition| {

@@ -6,7 +6,7 @@ use pg_query::protobuf::{MergeMatchKind, MergeStmt, Node as Wrapped};
 use super::qualify::qualify;
 use super::reference::{self, Content, Reference};
 use super::site::source_of;
-use super::{node, survey};
+use super::{node, survey, unmatched};
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
@@ -20,11 +20,7 @@ const SOURCE: &str = "pgbraid_source";
 pub fn of(merge: &MergeStmt, context: &Context<'_>) -> Option<MergeStmt> {
     let source = names::inner(&merge.source_relation)?;
     let mut merge = merge.clone();
-    let shown = match source {
-        Node::RangeVar(name) => Some(survey::visible(name).to_owned()),
-        Node::RangeSubselect(query) if !query.lateral => query.alias.as_ref().map(|alias| alias.aliasname.clone()),
-        _ => None,
-    };
+    let shown = unmatched::shown(source);
     let mut whole = false;
     for (_, expression) in expressions(&mut merge) {
         whole |= means_whole(expression, shown.as_deref().unwrap_or_default()).ok()?;
@@ -48,7 +44,7 @@ pub fn reason(merge: &MergeStmt, context: &Context<'_>) -> Option<Refusal> {
         }
     }
     let shown = match names::inner(&merge.source_relation)? {
-        Node::RangeVar(name) => survey::visible(name).to_owned(),
+        Node::RangeVar(name) => names::alias_or_name(name).to_owned(),
         Node::RangeSubselect(query) => query.alias.as_ref()?.aliasname.clone(),
         _ => return None,
     };

@@ -32,7 +32,7 @@ fn level(select: &mut SelectStmt, tables: &Tables, survey: &Survey) {
     for table in survey::tables(select.from_clause.iter().filter_map(|node| node.node.as_ref())) {
         let given = table.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty());
         let Some(relation) = tables.get(&table.location).filter(|_| !given) else { continue };
-        let shown = survey::visible(table);
+        let shown = names::alias_or_name(table);
         if relation.primary_key.is_empty()
             || !relation.primary_key.iter().all(|key| select.group_clause.iter().any(|item| is(item, shown, key)))
         {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use pg_query::protobuf::{AExpr, AExprKind, Alias, CaseExpr, CaseWhen, ColumnRef, FuncCall, RangeVar, SelectStmt};
 
 use super::node;
-use super::survey;
 use super::view;
 use super::whole::Tables;
 use crate::catalog::{Relation, RelationKind};
@@ -112,7 +111,7 @@ impl Names {
 
     fn table(&mut self, name: &RangeVar, tables: &Tables) {
         let Some(relation) = tables.get(&name.location) else {
-            self.shown.insert(survey::visible(name).to_owned(), None);
+            self.shown.insert(names::alias_or_name(name).to_owned(), None);
             return;
         };
         let given = name.alias.as_ref().map_or(&[][..], |alias| &alias.colnames);
@@ -121,7 +120,7 @@ impl Names {
         self.columns.extend(columns.iter().cloned());
         let entry = (relation.clone(), columns);
         self.shown
-            .entry(survey::visible(name).to_owned())
+            .entry(names::alias_or_name(name).to_owned())
             .and_modify(|known| {
                 if known.as_ref() != Some(&entry) {
                     *known = None;

@@ -25,16 +25,8 @@ pub struct Survey {
 /// Whether every column of this FROM item must be there, in order.
 pub fn in_full(survey: &Survey, name: &RangeVar) -> bool {
     survey.all.contains(&name.location)
-        || survey.whole.contains(visible(name))
+        || survey.whole.contains(names::alias_or_name(name))
         || name.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty())
-}
-
-/// The name by which columns of a FROM item are qualified.
-pub fn visible(name: &RangeVar) -> &str {
-    match &name.alias {
-        Some(alias) if !alias.aliasname.is_empty() => &alias.aliasname,
-        Some(_) | None => &name.relname,
-    }
 }
 
 /// The tables among the FROM items of a level, through its joins.
@@ -110,7 +102,7 @@ impl Survey {
         }
         let mut seen = HashSet::new();
         for table in tables {
-            if !seen.insert(visible(table)) {
+            if !seen.insert(names::alias_or_name(table)) {
                 return Err(Refusal::unsupported(
                     "two tables of the same name in one FROM clause are not supported over several shards",
                 )

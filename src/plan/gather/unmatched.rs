@@ -11,7 +11,7 @@ use pg_query::protobuf::{
 };
 
 use super::reference::Content;
-use super::survey::{self, Survey, visible};
+use super::survey::{self, Survey};
 use super::{condition, node};
 use crate::catalog::Relation;
 use crate::plan::Context;
@@ -156,10 +156,10 @@ fn clause(node: &Wrapped) -> Option<&MergeWhenClause> {
     }
 }
 
-/// The name under which the source's columns are known.
-fn shown(source: &Node) -> Option<String> {
+/// The name under which the source's columns are known, if it is a table or a sub-select with one.
+pub(super) fn shown(source: &Node) -> Option<String> {
     match source {
-        Node::RangeVar(name) => Some(visible(name).to_owned()),
+        Node::RangeVar(name) => Some(names::alias_or_name(name).to_owned()),
         Node::RangeSubselect(query) if !query.lateral => query.alias.as_ref().map(|alias| alias.aliasname.clone()),
         _ => None,
     }

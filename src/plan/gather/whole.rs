@@ -14,7 +14,7 @@ use crate::catalog::{Oid, Relation, RelationKind};
 use crate::plan::builder::Builder;
 use crate::plan::ir::Stop;
 use crate::plan::{Context, Refusal};
-use crate::sql::{Node, edit};
+use crate::sql::{Node, edit, names};
 
 /// `anyarray`: some columns of system views are declared with it, and no table can be (pg_type.dat).
 const ANYARRAY: Oid = 2277;
@@ -52,10 +52,8 @@ pub fn ship(node: &mut Node, context: &Context<'_>, parts: &mut Parts<'_>) -> Re
         }
         let columns: Vec<&str> = columns.map(|column| column.name.as_str()).collect();
         let part = table(name, relation, &columns, parts)?;
-        let alias = name.alias.take();
-        let shown = alias.as_ref().map_or(relation.name.as_str(), |alias| alias.aliasname.as_str());
-        let mut copy = node::relation("pg_temp", &part, shown);
-        if let (Some(copied), Some(alias)) = (&mut copy.alias, alias) {
+        let mut copy = node::relation("pg_temp", &part, names::alias_or_name(name));
+        if let (Some(copied), Some(alias)) = (&mut copy.alias, name.alias.take()) {
             copied.colnames = alias.colnames;
         }
         *name = copy;

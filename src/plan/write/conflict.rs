@@ -33,8 +33,9 @@ impl<'a> Builder<'a> {
         mut body: WriteBody,
     ) -> Result<WriteBody, Stop> {
         let mut scope = Scope::default();
-        let alias = name.alias.as_ref().map_or(&relation.name, |alias| &alias.aliasname);
-        for shown in [alias.as_str(), "excluded"] {
+        // Every unique index has the key, and the row that is inserted is where its key belongs.
+        let rows = [names::alias_or_name(name), "excluded"];
+        for shown in rows {
             let columns = Columns::Relation { leaf: target, relation: relation.clone(), aliases: Vec::new() };
             let mut item = Item::new(Some(shown.to_owned()), columns, false);
             // Facts about the target are of no use here: its rows are those inserted.
@@ -44,8 +45,6 @@ impl<'a> Builder<'a> {
         scope.uncertain = true;
         self.scopes.push(scope);
         let mut parts = Parts::default();
-        // Every unique index has the key, and the row that is inserted is where its key belongs.
-        let rows = [names::alias_or_name(name), "excluded"];
         let result = self.insert_expressions(insert.on_conflict_clause.as_deref(), (relation, &rows), &mut parts);
         let result = result.and_then(|()| self.returning(insert.returning_clause.as_ref(), &mut parts));
         self.scopes.pop();

@@ -97,8 +97,7 @@ fn default_of(column: &Column) -> Option<&str> {
 
 /// The name under which an UPDATE's expressions know its table.
 fn shown_name(statement: &UpdateStmt) -> Option<String> {
-    let relation = statement.relation.as_ref()?;
-    Some(quoted(relation.alias.as_ref().map_or(&relation.relname, |alias| &alias.aliasname)))
+    statement.relation.as_ref().map(|name| quoted(names::alias_or_name(name)))
 }
 
 /// An UPDATE in which each column has a value of its own.
@@ -196,10 +195,7 @@ pub fn returns_others(text: &str, relation: &Relation) -> bool {
 
 /// Whether RETURNING names columns of the table itself only.
 fn returns_own(statement: &UpdateStmt, relation: &Relation) -> bool {
-    let shown = statement.relation.as_ref().map(|name| match &name.alias {
-        Some(alias) => alias.aliasname.as_str(),
-        None => name.relname.as_str(),
-    });
+    let shown = statement.relation.as_ref().map(names::alias_or_name);
     let own = |fields: &[Option<&str>]| match fields {
         [Some(name)] => relation.columns.iter().any(|column| column.name == *name),
         [table, Some(_) | None] => *table == shown,

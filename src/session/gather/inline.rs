@@ -167,10 +167,10 @@ fn aggregate(node: &Node) -> bool {
 fn replace(node: &mut Node, items: &[(&str, String, String)]) -> Result<(), Unknown> {
     if let Node::RangeVar(table) = node
         && table.schemaname == "pg_temp"
-        && let Some((name, arguments, columns)) = items.iter().find(|(name, ..)| *name == table.relname)
+        && let Some((_, arguments, columns)) = items.iter().find(|(name, ..)| *name == table.relname)
     {
-        let alias = table.alias.as_ref().map_or(*name, |alias| alias.aliasname.as_str());
-        let text = format!("SELECT FROM ROWS FROM ({arguments}) AS {}({columns})", quoted(alias));
+        let alias = quoted(names::alias_or_name(table));
+        let text = format!("SELECT FROM ROWS FROM ({arguments}) AS {alias}({columns})");
         if let Some(function) = from_item(&text) {
             *node = function;
         }

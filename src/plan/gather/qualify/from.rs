@@ -37,7 +37,7 @@ impl Namer<'_> {
     }
 
     fn range_var(&mut self, name: &mut RangeVar) -> Result<(), Unsure> {
-        let shown = crate::plan::gather::survey::visible(name).to_owned();
+        let shown = names::alias_or_name(name).to_owned();
         let renames = name.alias.as_ref().map_or_else(Vec::new, |alias| given(&alias.colnames));
         let colnames = name.alias.take().map_or_else(Vec::new, |alias| alias.colnames);
         let alias = self.known.fresh(&shown);

@@ -209,12 +209,11 @@ impl<'c> Sites<'c> {
         if targets.is_empty() {
             targets.push(node::target(node::yes(), "row"));
         }
-        let alias = name.alias.clone();
         let mut from = name.clone();
         if let Some(alias) = &mut from.alias {
             alias.colnames.clear();
         }
-        let renamed = alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty());
+        let renamed = name.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty());
         let mut kept = Vec::new();
         for condition in conditions.unwrap_or_default().iter().filter(|_| !renamed) {
             let mut tried =
@@ -228,9 +227,8 @@ impl<'c> Sites<'c> {
         let mut select = node::select(targets, vec![node::wrap(Node::RangeVar(from))]);
         select.where_clause = condition::all(kept);
         if let Some(at) = self.place(|| Found::Query(Box::new(select))) {
-            let shown = alias.as_ref().map_or(relation.name.as_str(), |alias| alias.aliasname.as_str());
-            let mut stands = node::relation("pg_temp", &format!("pgbraid_rows_{at}_"), shown);
-            if let (Some(stands), Some(alias)) = (&mut stands.alias, alias) {
+            let mut stands = node::relation("pg_temp", &format!("pgbraid_rows_{at}_"), names::alias_or_name(name));
+            if let (Some(stands), Some(alias)) = (&mut stands.alias, name.alias.take()) {
                 stands.colnames = alias.colnames;
             }
             *name = stands;
