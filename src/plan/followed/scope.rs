@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use pg_query::protobuf::{Alias, RangeVar};
 
 use crate::plan::builder::Builder;
+use crate::plan::scope::SYSTEM_COLUMNS;
 use crate::sql::{self, Node, names, statements};
 
 /// Names in a statement that may be meant instead of a parameter.
@@ -68,8 +69,7 @@ impl Scope {
         self.alias(name.alias.as_ref());
         let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
         if let Some(relation) = builder.relation(schema, &name.relname) {
-            // Source: manual, 5.5, "System Columns".
-            let system = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"].map(str::to_owned);
+            let system = SYSTEM_COLUMNS.map(str::to_owned);
             self.columns.extend(relation.columns.iter().map(|column| column.name.clone()).chain(system));
         }
     }

@@ -7,12 +7,12 @@ use pg_query::protobuf::{Node as Wrapped, SelectStmt, SetOperation, SubLinkType}
 use super::part::Parts;
 use super::qualify::{self, Known};
 use super::reference::{self, Content, Reference};
-use super::survey::SYSTEM_COLUMNS;
 use super::value::{self, Early, Value};
 use super::{collation, node};
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
+use crate::plan::scope::SYSTEM_COLUMNS;
 use crate::plan::{Context, Refusal, Target};
 use crate::sql::{self, Node, edit, names};
 

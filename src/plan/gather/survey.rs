@@ -6,10 +6,8 @@ use pg_query::protobuf::{JoinExpr, RangeVar, SelectStmt};
 
 use crate::plan::Refusal;
 use crate::plan::ir::Stop;
+use crate::plan::scope::SYSTEM_COLUMNS;
 use crate::sql::{Node, edit, names};
-
-/// *Source*: manual of PostgreSQL 15, 5.5.
-pub const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 /// The names in a statement. Whose they are is not asked.
 #[derive(Default)]

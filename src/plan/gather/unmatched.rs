@@ -18,6 +18,7 @@ use crate::plan::Context;
 use crate::plan::builder::Builder;
 use crate::plan::function::Call;
 use crate::plan::ir::Stop;
+use crate::plan::scope::SYSTEM_COLUMNS;
 use crate::sql::{Node, edit, names};
 
 /// The number of a source's row among them.
@@ -189,7 +190,7 @@ fn means_system(merge: &MergeStmt) -> Option<bool> {
 fn meant(node: &mut Node, within: bool) -> Result<bool, Stop> {
     let mut found = match node {
         Node::ColumnRef(column) => column.fields.last().is_some_and(|last| match names::string(last) {
-            Some(name) => survey::SYSTEM_COLUMNS.contains(&name),
+            Some(name) => SYSTEM_COLUMNS.contains(&name),
             None => !within,
         }),
         _ => false,
