@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use pg_query::protobuf::RangeVar;
+
 use super::ir::{Body, Leaf, LeafId, Level, Owner, Query, Stop, Term, TermInfo};
 use super::key::Class;
 use super::scope::{self, Place, Scope};
@@ -302,6 +304,12 @@ impl<'a> Builder<'a> {
             }
             None => find("pg_catalog").or_else(|| self.path().iter().find_map(|schema| find(schema))),
         }
+    }
+
+    /// The relation that is named here, `None` if there is none.
+    pub fn table(&self, name: &RangeVar) -> Option<&'a Arc<Relation>> {
+        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
+        self.relation(schema, &name.relname)
     }
 
     /// A new owner of terms.

@@ -128,8 +128,7 @@ fn is_well_formed(option: &DefElem) -> bool {
 
 fn relation(copy: &CopyStmt, builder: &Builder<'_>) -> Result<std::sync::Arc<Relation>, Stop> {
     let name = copy.relation.as_ref().ok_or(Stop::Fails)?;
-    let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-    let relation = builder.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
+    let relation = builder.table(name).cloned().ok_or(Stop::Fails)?;
     match &relation.kind {
         RelationKind::Unusable { reason } => Err(unusable(&relation, reason).into()),
         _ => Ok(relation),

@@ -56,8 +56,7 @@ impl<'a> Builder<'a> {
         {
             return self.cte_item(frame, at, name);
         }
-        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-        let relation = self.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
+        let relation = self.table(name).cloned().ok_or(Stop::Fails)?;
         match &relation.kind {
             RelationKind::Unusable { reason } => return Err(unusable(&relation, reason).into()),
             RelationKind::View { definition, .. } => {

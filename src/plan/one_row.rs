@@ -23,8 +23,7 @@ pub fn finds_one_row(statement: &Node, context: &Context<'_>) -> bool {
     let Node::SelectStmt(select) = statement else { return false };
     let Some(table) = only_table(select) else { return false };
     let builder = Builder::new(context);
-    let schema = (!table.schemaname.is_empty()).then_some(table.schemaname.as_str());
-    let Some(relation) = builder.relation(schema, &table.relname).filter(|relation| is_plain(relation)) else {
+    let Some(relation) = builder.table(table).filter(|relation| is_plain(relation)) else {
         return false;
     };
     let shown = |node: &Node| match node {

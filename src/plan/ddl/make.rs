@@ -44,8 +44,7 @@ pub fn plan(create: &CreateTableAsStmt, source: &Source<'_>, context: &Context<'
 fn of_query(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, Stop> {
     if create.objtype() == ObjectType::ObjectMatview {
         let name = create.into.as_ref().and_then(|into| into.rel.as_ref());
-        let schema = name.map(|name| name.schemaname.as_str()).filter(|schema| !schema.is_empty());
-        let known = name.is_some_and(|name| Builder::new(context).relation(schema, &name.relname).is_some());
+        let known = name.is_some_and(|name| Builder::new(context).table(name).is_some());
         return match create.if_not_exists && known {
             true => Ok(Plan::Everywhere(Everywhere { in_transaction: true, ..Everywhere::default() })),
             false => materialize::created(create, context),
@@ -56,8 +55,7 @@ fn of_query(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan, S
     };
     let Some(into) = create.into.as_deref() else { return Err(Stop::Fails) };
     let Some(name) = &into.rel else { return Err(Stop::Fails) };
-    let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-    if create.if_not_exists && Builder::new(context).relation(schema, &name.relname).is_some() {
+    if create.if_not_exists && Builder::new(context).table(name).is_some() {
         // PostgreSQL says so, and does not run the query.
         return everywhere(false);
     }

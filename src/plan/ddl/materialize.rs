@@ -59,8 +59,7 @@ pub fn created(create: &CreateTableAsStmt, context: &Context<'_>) -> Result<Plan
 /// Plans REFRESH MATERIALIZED VIEW.
 pub fn refreshed(refresh: &RefreshMatViewStmt, context: &Context<'_>) -> Result<Plan, Stop> {
     let Some(name) = &refresh.relation else { return Err(Stop::Fails) };
-    let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-    let relation = Builder::new(context).relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
+    let relation = Builder::new(context).table(name).cloned().ok_or(Stop::Fails)?;
     let Some(definition) = &relation.materialized else { return foreign(&relation) };
     if refresh.skip_data {
         return Ok(Plan::Everywhere(Everywhere { in_transaction: true, ..Everywhere::default() }));

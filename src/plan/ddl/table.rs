@@ -53,9 +53,7 @@ pub fn check(node: &Node, context: &Context<'_>) -> Result<(), Stop> {
 }
 
 pub fn existing(name: Option<&RangeVar>, context: &Context<'_>) -> Option<std::sync::Arc<Relation>> {
-    let name = name?;
-    let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-    let relation = Builder::new(context).relation(schema, &name.relname).cloned()?;
+    let relation = Builder::new(context).table(name?).cloned()?;
     is_table(&relation).then_some(relation)
 }
 
@@ -207,8 +205,7 @@ fn check_key_collation(create: &CreateStmt, key: Option<&str>, context: &Context
 /// What LIKE takes the columns of: a table, a view, or one of PostgreSQL's own.
 fn liked(like: &TableLikeClause, context: &Context<'_>) -> Result<std::sync::Arc<Relation>, Stop> {
     let name = like.relation.as_ref().ok_or(Stop::Fails)?;
-    let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-    let found = Builder::new(context).relation(schema, &name.relname).cloned();
+    let found = Builder::new(context).table(name).cloned();
     found.ok_or_else(|| {
         Refusal::unsupported(format!("LIKE \"{}\": no table or view of that name is known", name.relname))
             .hint("List the columns.")

@@ -135,9 +135,8 @@ fn key_of(table: &RangeVar, context: &Context<'_>) -> Option<String> {
     if table.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty()) {
         return None;
     }
-    let schema = (!table.schemaname.is_empty()).then_some(table.schemaname.as_str());
     let builder = Builder::new(context);
-    let relation = builder.relation(schema, &table.relname)?;
+    let relation = builder.table(table)?;
     match relation.kind {
         RelationKind::Sharded {
             key,

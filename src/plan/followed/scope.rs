@@ -67,8 +67,7 @@ impl Scope {
     fn table(&mut self, name: &RangeVar, builder: &Builder<'_>) {
         self.tables.insert(name.relname.clone());
         self.alias(name.alias.as_ref());
-        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-        if let Some(relation) = builder.relation(schema, &name.relname) {
+        if let Some(relation) = builder.table(name) {
             let system = SYSTEM_COLUMNS.map(str::to_owned);
             self.columns.extend(relation.columns.iter().map(|column| column.name.clone()).chain(system));
         }

@@ -134,8 +134,7 @@ fn columns<'w>(
         && !survey::in_full(&survey, name)
         && !with.any(|cte| names::cte_name(cte).as_deref() == Some(&name.relname))
     {
-        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-        let relation = Builder::new(context).relation(schema, &name.relname).cloned()?;
+        let relation = Builder::new(context).table(name).cloned()?;
         let mentioned = relation.columns.iter().filter(|column| survey.mentioned.contains(&column.name));
         return Some(mentioned.map(|column| node::target(node::column(&[shown, &column.name]), "")).collect());
     }

@@ -41,8 +41,7 @@ impl Finder<'_, '_> {
                 if name.schemaname.is_empty() && self.ctes.contains(&name.relname) || node::is_mark(name) {
                     return Ok(());
                 }
-                let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-                let relation = self.builder.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
+                let relation = self.builder.table(name).cloned().ok_or(Stop::Fails)?;
                 (self.visit)(node, &relation)
             }
             _ => edit::children(node, &mut |child| self.node(child)),

@@ -1,8 +1,8 @@
 //! Transactions, SQL-level prepared statements, cursors, EXPLAIN, locks, and what a pooled session cannot have.
 
 use pg_query::protobuf::{
-    DeclareCursorStmt, DiscardMode, ExecuteStmt, ExplainStmt, LockStmt, Node as Wrapped, PrepareStmt, RangeVar,
-    RawStmt, TransactionStmt, TransactionStmtKind, TruncateStmt,
+    DeclareCursorStmt, DiscardMode, ExecuteStmt, ExplainStmt, LockStmt, Node as Wrapped, PrepareStmt, RawStmt,
+    TransactionStmt, TransactionStmtKind, TruncateStmt,
 };
 
 use crate::catalog::RelationKind;
@@ -340,9 +340,8 @@ fn whole_tables(
     let builder = Builder::new(context);
     let mut target = Target::Home;
     for node in tables {
-        let Some(Node::RangeVar(RangeVar { schemaname, relname, .. })) = &node.node else { continue };
-        let schema = (!schemaname.is_empty()).then_some(schemaname.as_str());
-        let relation = builder.relation(schema, relname).ok_or(Stop::Fails)?;
+        let Some(Node::RangeVar(name)) = &node.node else { continue };
+        let relation = builder.table(name).ok_or(Stop::Fails)?;
         match &relation.kind {
             RelationKind::Home | RelationKind::Sequence => {}
             RelationKind::Unusable { reason } => return Err(unusable(relation, reason).into()),
@@ -373,9 +372,8 @@ fn locked(lock: &LockStmt, context: &Context<'_>) -> Result<Route, Stop> {
 fn truncated(truncate: &TruncateStmt, context: &Context<'_>) -> Result<Route, Stop> {
     let builder = Builder::new(context);
     for node in &truncate.relations {
-        let Some(Node::RangeVar(RangeVar { schemaname, relname, .. })) = &node.node else { continue };
-        let schema = (!schemaname.is_empty()).then_some(schemaname.as_str());
-        if let Some(relation) = builder.relation(schema, relname) {
+        let Some(Node::RangeVar(name)) = &node.node else { continue };
+        if let Some(relation) = builder.table(name) {
             untriggered(relation)?;
         }
     }

@@ -40,8 +40,7 @@ impl<'a> Builder<'a> {
     /// The relation to be changed.
     pub fn target(&self, name: Option<&RangeVar>) -> Result<Arc<Relation>, Stop> {
         let name = name.ok_or(Stop::Fails)?;
-        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-        let relation = self.relation(schema, &name.relname).cloned().ok_or(Stop::Fails)?;
+        let relation = self.table(name).cloned().ok_or(Stop::Fails)?;
         match &relation.kind {
             RelationKind::Unusable { reason } => return Err(unusable(&relation, reason).into()),
             RelationKind::View { .. } => {

@@ -49,8 +49,7 @@ impl Namer<'_> {
             self.add_apart(shown, written, columns, None);
             return Ok(());
         }
-        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-        let relation = self.builder.relation(schema, &name.relname).cloned().ok_or(Unsure)?;
+        let relation = self.builder.table(name).cloned().ok_or(Unsure)?;
         let columns: Vec<_> =
             relation.columns.iter().map(|column| (column.name.clone(), Some(column.type_oid))).collect();
         let renamed = !renames.is_empty();

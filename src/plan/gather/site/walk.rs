@@ -237,8 +237,7 @@ impl<'c> Sites<'c> {
     }
 
     fn relation(&self, name: &RangeVar) -> Result<Arc<Relation>, Stop> {
-        let schema = (!name.schemaname.is_empty()).then_some(name.schemaname.as_str());
-        Builder::new(self.context).relation(schema, &name.relname).cloned().ok_or(Stop::Fails)
+        Builder::new(self.context).table(name).cloned().ok_or(Stop::Fails)
     }
 
     fn steady(&self, content: &Content) -> Result<bool, Stop> {
