@@ -4,6 +4,7 @@ use bytes::Buf;
 
 use super::failure::Failure;
 use super::life::Session;
+use super::write::turn::first_then_others;
 use crate::execute::copy_in::{CopyAnswers, CopyIn, Router, copy_fail};
 use crate::execute::copy_key::FieldFormat;
 use crate::plan::{CopyFormat, CopyTarget};
@@ -136,16 +137,14 @@ impl Session {
         }
     }
 
-    /// Sends the statement and waits until each server waits for data or has failed, in which case it owes nothing. The first
-    /// shard goes first: it has its locks before another is asked, so that two such statements wait for each other there and
-    /// nowhere else.
+    /// Sends the statement and waits until each server waits for data or has failed, in which case it owes nothing.
     pub(super) async fn start_copy(
         &mut self,
         text: &[u8],
         answers: &mut CopyAnswers,
         parts: usize,
     ) -> Result<(), Failure> {
-        for part in [0..parts.min(1), 1..parts] {
+        for part in first_then_others(parts) {
             if answers.failed() {
                 return Ok(());
             }

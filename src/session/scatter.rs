@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::life::{Ended, Session};
 use super::transaction::snapshot_reads::Moment;
-use super::write::turn::TURN;
+use super::write::turn::{TURN, first_then_others};
 use crate::execute::chorus::Chorus;
 use crate::execute::explain::{ExplainMany, Notation};
 use crate::execute::scatter::Scatter;
@@ -134,10 +134,8 @@ impl Session {
     /// The same with a statement of the gateway's own before it.
     async fn sing_behind(&mut self, own: Option<&[u8]>, text: &[u8]) -> Result<bytes::BytesMut, Failure> {
         self.note_write_everywhere().await?;
-        // The first shard goes first, so that two such statements wait for each other there and nowhere else.
         let mut chorus = Chorus::new(0);
-        let count = self.link.servers.len();
-        for part in [0..count.min(1), 1..count] {
+        for part in first_then_others(self.link.servers.len()) {
             if chorus.error().is_some() {
                 break;
             }

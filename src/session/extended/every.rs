@@ -9,6 +9,7 @@ use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
 use crate::session::statement::Undelivered;
+use crate::session::write::turn::first_then_others;
 use crate::wire::frontend::Execute;
 
 impl Session {
@@ -46,7 +47,7 @@ impl Session {
         self.deliver_first(hoard.rows, end, execute)
     }
 
-    /// The first shard has its locks before the others are asked; see [`Chorus`].
+    /// The same as far as the answer, which `joiner` takes; `chorus` is within it.
     async fn run_on_every<J: Joiner>(
         &mut self,
         shards: &[ShardId],
@@ -55,8 +56,7 @@ impl Session {
         mut joiner: J,
         chorus: fn(&J) -> &Chorus,
     ) -> Result<J, Failure> {
-        let (first, others) = shards.split_at(shards.len().min(1));
-        for part in [first, others] {
+        for part in first_then_others(shards.len()).map(|part| &shards[part]) {
             if chorus(&joiner).error().is_some() {
                 break;
             }

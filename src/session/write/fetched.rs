@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use super::planned_anew::part_text;
 use super::returned::Returned;
 use super::stepwise::{Given, RowFormats};
+use super::turn::first_then_others;
 use crate::execute::chorus::drifted;
 use crate::plan::{
     Access, Chunk, Destination, FETCHED_ALIAS, Fetched, Gather, Route, Target, literal, quoted, rows_text,
@@ -256,7 +257,7 @@ impl Session {
         Ok(rows)
     }
 
-    /// Runs a write of a reference table on every shard, the first one first. Its rows are the first one's: they are the same on all.
+    /// Runs a write of a reference table on every shard. Its rows are the first one's: they are the same on all.
     async fn write_everywhere(
         &mut self,
         text: &[u8],
@@ -266,8 +267,7 @@ impl Session {
     ) -> Result<(), Failure> {
         self.enlist_all().await?;
         self.note_write_everywhere().await?;
-        let count = self.link.servers.len();
-        for part in [0..count.min(1), 1..count] {
+        for part in first_then_others(self.link.servers.len()) {
             for at in part.clone().filter(|_| takes_turn) {
                 self.send_turn(at);
             }

@@ -12,11 +12,10 @@ use bytes::BytesMut;
 use shardmap::ShardId;
 
 use super::returned::Returned;
-use crate::execute::chorus::Chorus;
 use crate::execute::copy_in::{CopyAnswers, CopyIn, Router, copy_fail};
 use crate::execute::copy_key::{CopyEncoding, FieldFormat, KeyDecode, key_of};
 use crate::execute::interleave::Interleave;
-use crate::execute::put::{Announce, PutError};
+use crate::execute::put::PutError;
 use crate::plan::{CopyFormat, CopyTarget, NOW_SETTING, Put, Store, literal};
 use crate::pool::expect::Audience;
 use crate::pool::server::{CancelServer, Server};
@@ -245,23 +244,8 @@ impl Session {
         let failed = if put.store == Store::Reference {
             let all: Vec<&Values> = rows.iter().collect();
             let text = insert_text(put, &all);
-            let count = self.link.servers.len();
-            let mut chorus = Announce::new(Chorus::new(0), columns);
-            for part in [0..count.min(1), 1..count] {
-                if chorus.inner.error().is_some() {
-                    break;
-                }
-                for at in part {
-                    self.send_turn(at);
-                    self.send_insert(gathering, &text, at);
-                }
-                chorus = self.relay_returned(chorus, returned).await?;
-            }
-            let failed = chorus.inner.error().is_some();
-            if !failed {
-                chorus.tell(&mut self.link.client.outbound);
-            }
-            !chorus.inner.finish(&mut end) || failed
+            let send = |session: &mut Session, at| session.send_insert(gathering, &text, at);
+            self.answer_everywhere(true, send, (columns, returned), &mut end).await?
         } else {
             for (shard, rows) in &by_shard {
                 let Some(at) = self.link.position(*shard) else { return Err(Failure::Told) };
@@ -271,19 +255,14 @@ impl Session {
                 [] => by_shard.keys().filter_map(|shard| self.link.position(*shard)).collect(),
                 order => self.servers_of(order),
             };
-            let joiner = Announce::new(Interleave::new(servers, self.link.servers.len()), columns);
-            let mut joiner = self.relay_returned(joiner, returned).await?;
-            if !joiner.inner.failed() {
-                joiner.tell(&mut self.link.client.outbound);
-            }
-            joiner.inner.finish(&mut end);
-            joiner.inner.failed()
+            let joiner = Interleave::new(servers, self.link.servers.len());
+            self.answer_joined(joiner, (columns, returned), |joiner| {
+                joiner.finish(&mut end);
+                joiner.failed()
+            })
+            .await?
         };
-        if failed {
-            self.link.client.outbound.extend_from_slice(&end);
-            return Err(Failure::Told);
-        }
-        Ok(end)
+        self.ended(end, failed)
     }
 
     fn home(&self) -> ShardId {

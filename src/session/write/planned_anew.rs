@@ -9,10 +9,7 @@ use super::fetched::too_much;
 use super::returned::Returned;
 use super::rewritten::{Runnable, computed_in_vain, computed_of, distinct, planned_route, split_of, undecided};
 use super::stepwise::{Given, RowFormats};
-use crate::execute::chorus::Chorus;
 use crate::execute::interleave::Interleave;
-use crate::execute::put::Announce;
-use crate::execute::relay::Joiner;
 use crate::execute::scatter::Scatter;
 use crate::plan::{Destination, Gather, Route, Target};
 use crate::pool::expect::Audience;
@@ -97,27 +94,10 @@ impl Session {
                 return self.take_and_put(moving, given, returned).await;
             }
             Destination::All { takes_turn } => {
-                let takes_turn = *takes_turn;
                 self.enlist_all().await?;
                 self.note_write_everywhere().await?;
-                let count = self.link.servers.len();
-                let mut chorus = Announce::new(Chorus::new(0), columns);
-                for part in [0..count.min(1), 1..count] {
-                    if chorus.inner.error().is_some() {
-                        break;
-                    }
-                    for at in part {
-                        if takes_turn {
-                            self.send_turn(at);
-                        }
-                        self.send_final(at, &runnable.text, given);
-                    }
-                    chorus = self.relay_returned(chorus, returned).await?;
-                }
-                if chorus.inner.error().is_none() {
-                    chorus.tell(&mut self.link.client.outbound);
-                }
-                !chorus.inner.finish(&mut end)
+                let send = |session: &mut Session, at| session.send_final(at, &runnable.text, given);
+                self.answer_everywhere(*takes_turn, send, (columns, returned), &mut end).await?
             }
             _ => {
                 let (shards, split) = self.shards_of(&runnable)?;
@@ -130,7 +110,7 @@ impl Session {
                 match &split {
                     Some(order) => {
                         let joiner = Interleave::new(self.servers_of(order), count);
-                        self.answer_joined(joiner, columns, returned, |joiner| {
+                        self.answer_joined(joiner, (columns, returned), |joiner| {
                             joiner.finish(&mut end);
                             joiner.failed()
                         })
@@ -138,7 +118,7 @@ impl Session {
                     }
                     None => {
                         let joiner = Scatter::new(leader, count, JoinFormat::Rows);
-                        self.answer_joined(joiner, columns, returned, |joiner| {
+                        self.answer_joined(joiner, (columns, returned), |joiner| {
                             joiner.finish(&mut end);
                             joiner.failed()
                         })
@@ -148,22 +128,6 @@ impl Session {
             }
         };
         self.ended(end, failed)
-    }
-
-    /// Passes on what the shards answer; `finish` takes what ends it and says whether it failed.
-    async fn answer_joined<J: Joiner>(
-        &mut self,
-        joiner: J,
-        columns: Option<Columns>,
-        returned: &mut Returned,
-        finish: impl FnOnce(&J) -> bool,
-    ) -> Result<bool, Failure> {
-        let mut joiner = self.relay_returned(Announce::new(joiner, columns), returned).await?;
-        let failed = finish(&joiner.inner);
-        if !failed {
-            joiner.tell(&mut self.link.client.outbound);
-        }
-        Ok(failed)
     }
 
     /// The same by way of a merge server.
@@ -213,14 +177,6 @@ impl Session {
             }
             Given::Bound(..) => self.send_step(at, text, given, RowFormats::Bound),
         }
-    }
-
-    fn ended(&mut self, end: BytesMut, failed: bool) -> Result<BytesMut, Failure> {
-        if failed {
-            self.link.client.outbound.extend_from_slice(&end);
-            return Err(Failure::Told);
-        }
-        Ok(end)
     }
 }
 

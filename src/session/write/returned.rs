@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+use super::turn::first_then_others;
+use crate::execute::chorus::Chorus;
 use crate::execute::hoard::Hoard;
+use crate::execute::put::Announce;
 use crate::execute::relay::Joiner;
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
@@ -14,6 +17,7 @@ use crate::session::statement::{Place, Undelivered};
 use crate::wire::fields::tag;
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::Execute;
+use crate::wire::row_description::Columns;
 
 /// Where rows go that a write returns.
 pub(in crate::session) enum Returned {
@@ -49,6 +53,57 @@ impl Session {
         }
         kept.append(&mut hoard.rows);
         Ok(hoard.inner)
+    }
+
+    /// Passes on what the shards answer, behind `columns`; `finish` takes what ends it and says whether it failed.
+    pub(super) async fn answer_joined<J: Joiner>(
+        &mut self,
+        joiner: J,
+        (columns, returned): (Option<Columns>, &mut Returned),
+        finish: impl FnOnce(&J) -> bool,
+    ) -> Result<bool, Failure> {
+        let mut joiner = self.relay_returned(Announce::new(joiner, columns), returned).await?;
+        let failed = finish(&joiner.inner);
+        if !failed {
+            joiner.tell(&mut self.link.client.outbound);
+        }
+        Ok(failed)
+    }
+
+    /// The same of what `send` sends to each server, all of which are to do the same.
+    pub(super) async fn answer_everywhere(
+        &mut self,
+        takes_turn: bool,
+        send: impl Fn(&mut Session, usize),
+        (columns, returned): (Option<Columns>, &mut Returned),
+        end: &mut BytesMut,
+    ) -> Result<bool, Failure> {
+        let mut chorus = Announce::new(Chorus::new(0), columns);
+        for part in first_then_others(self.link.servers.len()) {
+            if chorus.inner.error().is_some() {
+                break;
+            }
+            for at in part {
+                if takes_turn {
+                    self.send_turn(at);
+                }
+                send(self, at);
+            }
+            chorus = self.relay_returned(chorus, returned).await?;
+        }
+        if chorus.inner.error().is_none() {
+            chorus.tell(&mut self.link.client.outbound);
+        }
+        Ok(!chorus.inner.finish(end))
+    }
+
+    /// What ends a write whose rows have been passed on; if it failed, the client is told.
+    pub(super) fn ended(&mut self, end: BytesMut, failed: bool) -> Result<BytesMut, Failure> {
+        if failed {
+            self.link.client.outbound.extend_from_slice(&end);
+            return Err(Failure::Told);
+        }
+        Ok(end)
     }
 
     /// Ends the first Execute of such a write: with its tag, or with as many rows as were asked for.

@@ -1,6 +1,8 @@
 //! Writers of reference tables take turns. A statement sees on each shard what was committed there when it began there: two that run at the
 //! same time could each come first on one shard, and the shards would hold other rows for good.
 
+use std::ops::Range;
+
 use crate::pool::expect::{Audience, Step};
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
@@ -12,6 +14,13 @@ pub(in crate::session) const TURN: &[u8] = b"SELECT pg_catalog.pg_advisory_xact_
 
 /// Of the statement and the portal.
 const NAME: &[u8] = b"pgbraid_turn";
+
+/// So many servers in two parts: the first has its locks before another is asked, so that two such statements wait for each other there and
+/// nowhere else.
+pub(in crate::session) fn first_then_others(count: usize) -> [Range<usize>; 2] {
+    let first = count.min(1);
+    [0..first, first..count]
+}
 
 impl Session {
     /// Sends to one server what runs before such a write on each shard, on the first one first; a statement of its own, so that the write sees
