@@ -54,6 +54,24 @@ pub enum Output {
     ExplainXml,
 }
 
+impl Output {
+    /// Rows of COPY.
+    pub fn is_copy(self) -> bool {
+        match self {
+            Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => true,
+            Output::Rows | Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => false,
+        }
+    }
+
+    /// What is shown is a plan.
+    pub fn is_explain(self) -> bool {
+        match self {
+            Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => true,
+            Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => false,
+        }
+    }
+}
+
 /// On which shards a statement runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {

@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::life::{Ended, Session};
 use super::transaction::snapshot_reads::Moment;
+use super::transaction::verbs::needs_block;
 use super::write::turn::{TURN, first_then_others};
 use crate::execute::chorus::Chorus;
 use crate::execute::explain::{ExplainMany, Notation};
@@ -12,7 +13,6 @@ use crate::pool::expect::Audience;
 use crate::sql::tokens::behind_comments;
 use crate::txn::state::BlockKind;
 use crate::wire::copy::JoinFormat;
-use crate::wire::reply::Report;
 use shardmap::ShardId;
 
 impl Session {
@@ -195,26 +195,6 @@ pub(super) fn check_needs_no_block(plan: &Plan, text: &[u8]) -> Result<(), Failu
 fn check_locks_nothing(text: &[u8]) -> Result<(), Failure> {
     let locks = behind_comments(text).get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"lock"));
     if locks { Err(needs_block("LOCK TABLE")) } else { Ok(()) }
-}
-
-/// *Source*: xact.c, CheckTransactionBlock.
-pub(super) fn needs_block(what: &str) -> Failure {
-    Report::error("25P01", format!("{what} can only be used in transaction blocks")).into()
-}
-
-/// What is shown is a plan.
-pub(super) fn is_explain(output: Output) -> bool {
-    match output {
-        Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => true,
-        Output::Rows | Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => false,
-    }
-}
-
-pub(super) fn is_copy(output: Output) -> bool {
-    match output {
-        Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => true,
-        Output::Rows | Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => false,
-    }
 }
 
 /// How rows of an output are joined.

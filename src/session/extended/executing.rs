@@ -17,7 +17,7 @@ use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
 use crate::session::plans::compiled::Compiled;
-use crate::session::scatter::{check_needs_no_block, is_copy, is_explain, rows_of};
+use crate::session::scatter::{check_needs_no_block, rows_of};
 use crate::session::setting::{concerns_next_transaction, concerns_transaction};
 use crate::session::simple::in_failed_block;
 use crate::session::statement::{Ending, Place, Undelivered};
@@ -181,10 +181,10 @@ impl Session {
             Plan::Rows(route) => (route.output, route.access),
             _ => (Output::Rows, Access::Read),
         };
-        if is_explain(output) {
+        if output.is_explain() {
             return self.execute_explain(shards, access, output, execute).await;
         }
-        if is_copy(output) {
+        if output.is_copy() {
             // Whatever the row limit, and once only. Source: pquery.c, PORTAL_MULTI_QUERY.
             if reached > 0 {
                 return Err(cannot_be_run(execute.portal));

@@ -20,7 +20,6 @@ use crate::session::gather::described::Wire;
 use crate::session::life::Session;
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::{Compiled, Embeds};
-use crate::session::scatter::is_explain;
 use crate::session::setting::{concerns_next_transaction, concerns_transaction};
 use crate::session::simple::in_failed_block;
 use crate::session::statement::{BoundArguments, Origin, Place, Portal, Prepared};
@@ -555,7 +554,7 @@ pub(in crate::session) fn no_portal(name: &[u8]) -> Failure {
 fn explained(plan: &Plan, place: &Place, embeds: Option<&Embeds>, bind: &Bind<'_>) -> Option<Parameters> {
     let embedded = embeds.is_some_and(|embeds| !embeds.parameters.is_empty());
     match (plan, place) {
-        (Plan::Rows(route), Place::Many { .. }) if is_explain(route.output) && !embedded => Some(Parameters::of(bind)),
+        (Plan::Rows(route), Place::Many { .. }) if route.output.is_explain() && !embedded => Some(Parameters::of(bind)),
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ use crate::pool::expect::Audience;
 use crate::session::failure::Failure;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
-use crate::session::scatter::needs_block;
+use crate::session::transaction::verbs::needs_block;
 use crate::sql::{Node, ast};
 use crate::wire::reply;
 

@@ -27,10 +27,6 @@ use crate::wire::row_description::without_table_oids;
 /// Merge servers that one client may hold for cursors and portals with more to say: each keeps a connection of a shard.
 const HELD_MAX: usize = 8;
 
-fn is_copy(output: Output) -> bool {
-    matches!(output, Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary)
-}
-
 /// A merge server that is kept because its portal or cursor has more to say.
 #[derive(Debug)]
 pub struct Held {
@@ -81,9 +77,9 @@ impl Session {
         self.settle_parse(None).await?;
         self.drain().await?;
         let Compiled { text, types, .. } = &*prepared.compiled;
-        let copied = if is_copy(output) { super::output::copied_query(text)? } else { String::new() };
+        let copied = if output.is_copy() { super::output::copied_query(text)? } else { String::new() };
         let text = match gather.make() {
-            _ if is_copy(output) => copied.as_bytes(),
+            _ if output.is_copy() => copied.as_bytes(),
             Some(make) => make.query.as_bytes(),
             None => text,
         };
@@ -131,7 +127,7 @@ impl Session {
         let compiled = self.names.portals.get(portal).map(|portal| portal.compiled.clone());
         let declares = compiled.is_some_and(|compiled| matches!(compiled.plan(), Some(Plan::Cursor(_))));
         let stores = output == Output::Rows && gather.put().is_some_and(|put| !put.returns);
-        !declares && !is_copy(output) && gather.make().is_none() && !stores
+        !declares && !output.is_copy() && gather.make().is_none() && !stores
     }
 
     /// The text of a portal's statement, and what its answer travels as.
@@ -171,7 +167,7 @@ impl Session {
             return Ok(());
         }
         if output != Output::Rows {
-            if is_copy(output) {
+            if output.is_copy() {
                 return Box::pin(self.copy_gathered(&text, gathering, Wire::Extended)).await;
             }
             let answer = Box::pin(self.gather_explain(&text, gathering, Wire::Extended)).await?;

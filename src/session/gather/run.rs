@@ -86,16 +86,12 @@ impl Session {
         if let (Some(make), Output::Rows) = (gather.make(), output) {
             return Box::pin(self.make_simple(gather, make)).await;
         }
-        match output {
-            Output::Rows => {}
-            Output::CopyText | Output::CopyTextWithHeader | Output::CopyBinary => {
-                return self.gather_copy(text, gather).await;
-            }
-            Output::Explain | Output::ExplainJson | Output::ExplainYaml | Output::ExplainXml => {}
+        if output.is_copy() {
+            return self.gather_copy(text, gather).await;
         }
         let described = self.described(text, &[], gather, Wire::Simple).await?;
         let gathering = Gathering { described, parameters: Parameters::default(), result_formats: Vec::new() };
-        if output != Output::Rows {
+        if output.is_explain() {
             let answer = Box::pin(self.gather_explain(text, &gathering, Wire::Simple)).await?;
             let columns = gathering.described.columns.in_formats(&[]);
             frame::write(&mut self.link.client.outbound, b'T', |to| to.extend_from_slice(columns.body()));

@@ -81,7 +81,7 @@ impl Session {
     pub(in crate::session) async fn commit(&mut self, chain: bool) -> Result<(), Failure> {
         let explicit = self.explicit_block();
         if chain && !explicit {
-            return Err(not_in_block("COMMIT AND CHAIN"));
+            return Err(needs_block("COMMIT AND CHAIN"));
         }
         let modes = self.modes_to_chain(chain).await?;
         let failed = self.transaction.has_failed();
@@ -103,7 +103,7 @@ impl Session {
     async fn rollback(&mut self, chain: bool) -> Result<(), Failure> {
         let explicit = self.explicit_block();
         if chain && !explicit {
-            return Err(not_in_block("ROLLBACK AND CHAIN"));
+            return Err(needs_block("ROLLBACK AND CHAIN"));
         }
         if !explicit {
             warn_no_transaction(self);
@@ -218,7 +218,7 @@ impl Session {
 
     async fn savepoint(&mut self, name: &str, text: String) -> Result<(), Failure> {
         if !self.explicit_block() {
-            return Err(not_in_block("SAVEPOINT"));
+            return Err(needs_block("SAVEPOINT"));
         }
         self.tell_savepoint(&text).await?;
         if let Some(block) = self.transaction.block_mut() {
@@ -230,7 +230,7 @@ impl Session {
 
     async fn release_savepoint(&mut self, name: &str, text: String) -> Result<(), Failure> {
         if !self.explicit_block() {
-            return Err(not_in_block("RELEASE SAVEPOINT"));
+            return Err(needs_block("RELEASE SAVEPOINT"));
         }
         self.tell_savepoint(&text).await?;
         if let Some(block) = self.transaction.block_mut() {
@@ -246,7 +246,7 @@ impl Session {
 
     async fn rollback_to(&mut self, name: &str, text: String) -> Result<(), Failure> {
         if !self.explicit_block() {
-            return Err(not_in_block("ROLLBACK TO SAVEPOINT"));
+            return Err(needs_block("ROLLBACK TO SAVEPOINT"));
         }
         if self.transaction.block().is_some_and(|block| block.lost_server) {
             return Err(
@@ -400,8 +400,8 @@ fn warn_no_transaction(session: &mut Session) {
 }
 
 /// *Source*: xact.c, RequireTransactionBlock.
-fn not_in_block(verb: &str) -> Failure {
-    Report::error("25P01", format!("{verb} can only be used in transaction blocks")).into()
+pub(in crate::session) fn needs_block(what: &str) -> Failure {
+    Report::error("25P01", format!("{what} can only be used in transaction blocks")).into()
 }
 
 /// *Source*: xact.c, RollbackToSavepoint.
