@@ -15,6 +15,7 @@ mod route;
 mod gather;
 mod verb;
 mod key;
+mod built_in;
 mod literal;
 mod resolve;
 

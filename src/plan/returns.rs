@@ -4,6 +4,7 @@
 use pg_query::protobuf::{AExprKind, FuncCall, Node as Wrapped, SubLinkType, TypeName};
 
 use super::builder::Builder;
+use super::built_in;
 use crate::catalog::{Oid, Relation, RelationKind};
 use crate::sql::{Node, names};
 
@@ -53,8 +54,8 @@ const ARRAYS: [&str; 9] = [
     "string_to_array",
 ];
 
-/// Types of pg_catalog whose values are neither rows nor arrays, by name.
-const PLAIN_NAMES: [&str; 37] = [
+/// Types of pg_catalog whose values are neither rows nor arrays.
+const PLAIN: [&str; 38] = [
     "bit",
     "bool",
     "box",
@@ -92,19 +93,7 @@ const PLAIN_NAMES: [&str; 37] = [
     "uuid",
     "varbit",
     "varchar",
-];
-
-/// The same by number: bool, bytea, char, name, int8, int2, int4, text, oid, json, xml, cidr, float4, float8, money, macaddr, inet, bpchar,
-/// varchar, date, time, timestamp, timestamptz, interval, timetz, bit, varbit, numeric, uuid, jsonb. *Source*: pg_type.dat.
-const PLAIN: [Oid; 30] = [
-    16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 142, 650, 700, 701, 790, 829, 869, 1042, 1043, 1082, 1083, 1114, 1184,
-    1186, 1266, 1560, 1562, 1700, 2950, 3802,
-];
-
-/// Arrays of these, in the same order.
-const PLAIN_ARRAYS: [Oid; 30] = [
-    1000, 1001, 1002, 1003, 1016, 1005, 1007, 1009, 1028, 199, 143, 651, 1021, 1022, 791, 1040, 1041, 1014, 1015, 1182,
-    1183, 1115, 1185, 1187, 1270, 1561, 1563, 1231, 2951, 3807,
+    "xml",
 ];
 
 impl Builder<'_> {
@@ -195,7 +184,7 @@ impl Builder<'_> {
             Node::AArrayExpr(array) => {
                 array.elements.iter().filter_map(|node| node.node.as_ref()).all(|element| self.is_plain(element, known))
             }
-            Node::ParamRef(parameter) => self.declared(parameter.number).is_some_and(|oid| PLAIN_ARRAYS.contains(&oid)),
+            Node::ParamRef(parameter) => self.declared(parameter.number).is_some_and(is_plain_array_oid),
             Node::FuncCall(call) => {
                 let array = names::qualified(&call.funcname).is_some_and(|(_, name)| ARRAYS.contains(&name));
                 array && self.is_system(call) && arguments(call).all(|argument| self.is_plain(argument, known))
@@ -208,7 +197,7 @@ impl Builder<'_> {
                 (SubLinkType::ExprSublink, Some(value)) if known.qualified => self.is_plain_array(value, known),
                 _ => false,
             },
-            _ => (known.type_of)(node).is_some_and(|oid| PLAIN_ARRAYS.contains(&oid)),
+            _ => (known.type_of)(node).is_some_and(is_plain_array_oid),
         }
     }
 
@@ -232,8 +221,8 @@ impl Builder<'_> {
     fn is_plain_type(&self, name: &TypeName) -> bool {
         let named = names::strings(&name.names).unwrap_or_default();
         let plain = match named.as_slice() {
-            [name] => self.system_first() && PLAIN_NAMES.contains(name),
-            ["pg_catalog", name] => PLAIN_NAMES.contains(name),
+            [name] => self.system_first() && PLAIN.contains(name),
+            ["pg_catalog", name] => PLAIN.contains(name),
             _ => false,
         };
         plain && !name.setof && !name.pct_type
@@ -246,8 +235,13 @@ impl Builder<'_> {
     }
 }
 
+/// Of the type itself, or of an array of it.
 fn is_plain_oid(oid: Oid) -> bool {
-    PLAIN.contains(&oid) || PLAIN_ARRAYS.contains(&oid)
+    built_in::name(oid).is_some_and(|name| PLAIN.contains(&name))
+}
+
+fn is_plain_array_oid(oid: Oid) -> bool {
+    built_in::element_name(oid).is_some_and(|name| PLAIN.contains(&name))
 }
 
 fn arguments(call: &FuncCall) -> impl Iterator<Item = &Node> {

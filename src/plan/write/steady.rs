@@ -5,32 +5,44 @@ use pg_query::protobuf::{AExpr, FuncCall, TypeCast, TypeName};
 use super::differing::{DEPTH_MAX, NUMBERED, TEMPORAL_NAMES, is_moment};
 use crate::catalog::{Catalog, Column, Oid};
 use crate::plan::builder::Builder;
+use crate::plan::built_in;
 use crate::sql::{Node, names};
 
-/// Types that read the same from a text at any time, `now` and `today` too. *Source*: pg_type.dat. bool, bytea, char, name, int8, int2, int4,
-/// text, oid, json, xml, float4, float8, money, cidr, inet, macaddr, bpchar, varchar, interval, numeric, uuid, tsvector, tsquery, jsonb,
-/// jsonpath, bit, varbit, macaddr8; then their arrays.
-const STEADY: [Oid; 58] = [
-    16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 142, 700, 701, 790, 650, 869, 829, 1042, 1043, 1186, 1700, 2950, 3614,
-    3615, 3802, 4072, 1560, 1562, 774, 1000, 1001, 1002, 1003, 1016, 1005, 1007, 1009, 1028, 199, 143, 1021, 1022, 791,
-    651, 1041, 1040, 1014, 1015, 1187, 1231, 2951, 3643, 3645, 3807, 4073, 1561, 1563, 775,
-];
-
-/// The same by name.
-const STEADY_NAMES: [&str; 29] = [
+/// Types that read the same from a text at any time, `now` and `today` too; so do their arrays.
+const STEADY: [&str; 29] = [
     "bool", "bytea", "char", "name", "int8", "int2", "int4", "text", "oid", "json", "xml", "float4", "float8", "money",
     "cidr", "inet", "macaddr", "bpchar", "varchar", "interval", "numeric", "uuid", "tsvector", "tsquery", "jsonb",
     "jsonpath", "bit", "varbit", "macaddr8",
 ];
 
-/// Types whose values have no words that could be read as a date, of the same value on every server. *Source*: pg_type.dat. bool, bytea, int8,
-/// int2, int4, float4, float8, money, cidr, inet, macaddr, date, time, timestamp, timestamptz, interval, timetz, numeric, uuid, bit, varbit; their
-/// arrays; ranges and multiranges of numbers and dates with their arrays.
-const WORDLESS: [Oid; 60] = [
-    16, 17, 20, 21, 23, 700, 701, 790, 650, 869, 829, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 1560, 1562, 1000,
-    1001, 1016, 1005, 1007, 1021, 1022, 791, 651, 1041, 1040, 1182, 1183, 1115, 1185, 1187, 1270, 1231, 2951, 1561,
-    1563, 3904, 3905, 3906, 3907, 3908, 3909, 3910, 3911, 3912, 3913, 3926, 3927, 4451, 4532, 4533, 4534, 4535, 4536,
+/// Types whose values have no words that could be read as a date, of the same value on every server; nor have their arrays.
+const WORDLESS: [&str; 21] = [
+    "bool",
+    "bytea",
+    "int8",
+    "int2",
+    "int4",
+    "float4",
+    "float8",
+    "money",
+    "cidr",
+    "inet",
+    "macaddr",
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "timetz",
+    "numeric",
+    "uuid",
+    "bit",
+    "varbit",
 ];
+
+/// Ranges and multiranges of these: of numbers and dates, the ranges with their arrays. *Source*: pg_type.dat.
+const WORDLESS_RANGES: [Oid; 18] =
+    [3904, 3905, 3906, 3907, 3908, 3909, 3910, 3911, 3912, 3913, 3926, 3927, 4451, 4532, 4533, 4534, 4535, 4536];
 
 /// Functions of pg_catalog that take texts, or values of any type, and read none of them as a date; they give texts, JSON or numbers, or arrays of
 /// these.
@@ -106,18 +118,22 @@ const OF_TEXTS: [&str; 67] = [
 
 /// Whether the values of a type of PostgreSQL's own have no words.
 pub fn is_wordless(of: Oid) -> bool {
-    WORDLESS.contains(&of)
+    built_in::name(of).is_some_and(|name| WORDLESS.contains(&name)) || WORDLESS_RANGES.contains(&of)
 }
 
 /// Whether a name is that of a type that reads the same at any time, of PostgreSQL's own.
 pub fn is_steady_name(name: &TypeName) -> bool {
     let named = names::strings(&name.names).unwrap_or_default();
-    matches!(named.as_slice(), [name] | ["pg_catalog", name] if STEADY_NAMES.contains(name))
+    matches!(named.as_slice(), [name] | ["pg_catalog", name] if STEADY.contains(name))
 }
 
 /// Whether a type reads the same from a text at any time.
 pub fn is_steady(of: Oid, catalog: &Catalog) -> bool {
-    catalog.made_of.is_all(of, |part| STEADY.contains(&part))
+    catalog.made_of.is_all(of, is_steady_built_in)
+}
+
+fn is_steady_built_in(of: Oid) -> bool {
+    built_in::name(of).is_some_and(|name| STEADY.contains(&name))
 }
 
 impl Builder<'_> {
@@ -140,7 +156,7 @@ impl Builder<'_> {
                 // A type of this name in another schema is not what a bare name means.
                 [name] if TEMPORAL_NAMES.contains(name) || NUMBERED.contains(name) => false,
                 ["record" | "unknown"] => false,
-                [name] | [_, name] => self.context.catalog.made_of.is_all_named(name, |part| STEADY.contains(&part)),
+                [name] | [_, name] => self.context.catalog.made_of.is_all_named(name, is_steady_built_in),
                 _ => false,
             }
     }
