@@ -423,7 +423,7 @@ fn array_element_type(node: &Node) -> Option<crate::catalog::Oid> {
             let integer = |node: &Wrapped| {
                 matches!(node.node.as_ref().and_then(names::constant), Some(pg_query::protobuf::a_const::Val::Ival(_)))
             };
-            (!array.elements.is_empty() && array.elements.iter().all(integer)).then_some(super::key::oid::INT4)
+            (!array.elements.is_empty() && array.elements.iter().all(integer)).then_some(super::built_in::oid::INT4)
         }
         _ => None,
     }

@@ -2,29 +2,8 @@
 
 use shardmap::Key;
 
+use super::built_in::oid;
 use crate::catalog::{KeyType, Oid};
-
-/// Built-in types. *Source*: pg_type.dat.
-#[allow(missing_docs)]
-pub mod oid {
-    use crate::catalog::Oid;
-    pub const INT8: Oid = 20;
-    pub const INT2: Oid = 21;
-    pub const INT4: Oid = 23;
-    pub const TEXT: Oid = 25;
-    pub const UNKNOWN: Oid = 705;
-    pub const BPCHAR: Oid = 1042;
-    pub const VARCHAR: Oid = 1043;
-    pub const NUMERIC: Oid = 1700;
-    pub const UUID: Oid = 2950;
-    pub const INT2_ARRAY: Oid = 1005;
-    pub const INT4_ARRAY: Oid = 1007;
-    pub const TEXT_ARRAY: Oid = 1009;
-    pub const BPCHAR_ARRAY: Oid = 1014;
-    pub const VARCHAR_ARRAY: Oid = 1015;
-    pub const INT8_ARRAY: Oid = 1016;
-    pub const UUID_ARRAY: Oid = 2951;
-}
 
 /// What equality a key has; keys of one class with equal values live on one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

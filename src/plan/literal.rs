@@ -2,7 +2,8 @@
 
 use shardmap::Key;
 
-use super::key::{self, Class, oid};
+use super::built_in::oid;
+use super::key::{self, Class};
 use super::write::insert::relative_time;
 use super::{Arguments, NullKey, Pin, value};
 use crate::catalog::Oid;

@@ -14,8 +14,8 @@ mod refusal;
 mod route;
 mod gather;
 mod verb;
-mod key;
 mod built_in;
+mod key;
 mod literal;
 mod resolve;
 
@@ -48,6 +48,7 @@ pub mod unreadable;
 
 pub use crate::wire::copy::Format as CopyFormat;
 pub use builder::STACK_BYTES_MAX;
+pub use built_in::oid;
 pub use copy::{CopyIn, CopyTarget};
 pub use ddl::make::Make;
 pub use ddl::materialize::{DEFINITION, Materialize};
@@ -55,7 +56,6 @@ pub use gather::{
     Amount, Chunk, FETCHED_ALIAS, Fetched, Gather, NOW_SETTING, Ordered, Part, Reducer, Sink, SortKey, Source, Value,
     rows_text,
 };
-pub use key::oid;
 pub use literal::{LiteralKey, Literals};
 pub use refusal::Refusal;
 pub use rewrite::{Computed, Split, Values, When, literal, quoted};

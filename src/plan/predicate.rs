@@ -5,9 +5,10 @@ use pg_query::protobuf::{AExpr, AExprKind, BoolExprType, FuncCall, Node as Wrapp
 use super::KeySource;
 use super::Refusal;
 use super::builder::Builder;
+use super::built_in::oid;
 use super::function::{self, Call};
 use super::ir::{Fact, Parts, Stop, Sublink, Term};
-use super::key::{Class, oid};
+use super::key::Class;
 use super::scope::{self, Place, Scope};
 use super::write::differing::are_constants;
 use crate::catalog::Oid;

@@ -351,7 +351,7 @@ mod tests {
     use super::*;
     use crate::catalog::KeyType;
     use crate::plan::Output;
-    use crate::plan::key::oid;
+    use crate::plan::built_in::oid;
     use shardmap::{BUCKETS, Bucket};
 
     struct Even(u16);

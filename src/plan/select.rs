@@ -5,8 +5,9 @@ use pg_query::protobuf::{
 };
 
 use super::builder::{Builder, Returned};
+use super::built_in::oid;
 use super::ir::{Body, Distinct, Fact, Level, OutputColumn, Parts, Query, SetKind, SetOperation, Stop, Term};
-use super::key::{self, Class, oid};
+use super::key::{self, Class};
 use super::prove::hold;
 use super::prove::solver::Solver;
 use super::scope::{self, Columns, Scope};

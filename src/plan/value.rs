@@ -5,7 +5,8 @@ use pg_query::protobuf::{TypeCast, a_const::Val};
 use shardmap::Key;
 
 use super::builder::Builder;
-use super::key::{self, Class, oid};
+use super::built_in::oid;
+use super::key::{self, Class};
 use super::{KeySource, LiteralKey};
 use crate::catalog::Oid;
 use crate::sql::{Node, erase, names};

@@ -2,8 +2,7 @@
 //!
 //! *Source*: manual of PostgreSQL 15, 55.7 "Message Formats", RowDescription.
 
-/// Types from here on are users' and have another number on every server. *Source*: access/transam.h, FirstNormalObjectId.
-const FIRST_NORMAL_OID: u32 = 16384;
+use super::embedded::FIRST_NORMAL_OID;
 
 /// aclitem, aclitem[], record, record[], pg_node_tree and the regs, whose binary form is a number of the server's own, and the like.
 pub const NOT_IN_BINARY: [u32; 30] = [

@@ -11,6 +11,7 @@ use crate::plan::ir::Stop;
 use crate::plan::scope::SYSTEM_COLUMNS;
 use crate::plan::{Context, Refusal};
 use crate::sql::{self, Node, Statement, clock, names, walk};
+use crate::wire::embedded::FIRST_NORMAL_OID;
 
 /// ADD COLUMN gives existing rows its default, or its domain's.
 pub fn check_added(
@@ -265,7 +266,6 @@ const TIME_TYPES: [Oid; 20] = [
 
 /// Types of a user's own may be domains over these; 0 is what the planner does not know by its name.
 fn column_may_be_time(column: &Column) -> bool {
-    const FIRST_NORMAL_OID: Oid = 16384;
     column.type_oid == 0 || column.type_oid >= FIRST_NORMAL_OID || TIME_TYPES.contains(&column.type_oid)
 }
 

@@ -13,6 +13,7 @@ use super::fill::{check_bound, check_domain};
 use super::frozen;
 use crate::catalog::{Column, ColumnDefault, Oid, Relation, RelationKind};
 use crate::plan::builder::Builder;
+use crate::plan::built_in::oid;
 use crate::plan::ir::Stop;
 use crate::plan::key;
 use crate::plan::{Context, Refusal};
@@ -315,9 +316,9 @@ pub fn column_type(name: &TypeName) -> (Oid, i32, bool) {
         _ => return (0, -1, false),
     };
     let serial = match text {
-        "bigserial" | "serial8" => Some(key::oid::INT8),
-        "serial" | "serial4" => Some(key::oid::INT4),
-        "smallserial" | "serial2" => Some(key::oid::INT2),
+        "bigserial" | "serial8" => Some(oid::INT8),
+        "serial" | "serial4" => Some(oid::INT4),
+        "smallserial" | "serial2" => Some(oid::INT2),
         _ => None,
     };
     let typmod = match names::type_modifiers(name).as_deref() {

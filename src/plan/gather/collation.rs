@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use pg_query::protobuf::{CollateClause, Node as Wrapped, SelectStmt, SetOperation};
 
 use super::qualify::Known;
-use super::types::oid;
 use super::{node, reference};
 use crate::catalog::Oid;
+use crate::plan::built_in::oid;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 

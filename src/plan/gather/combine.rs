@@ -3,9 +3,10 @@
 use pg_query::protobuf::{CoalesceExpr, FuncCall};
 
 use super::aggregate::Partial;
-use super::types::{self, oid};
+use super::types;
 use super::{collation, condition, node};
 use crate::catalog::Oid;
+use crate::plan::built_in::oid;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit};
 

@@ -13,9 +13,9 @@ use pg_query::protobuf::{
 use super::part::Parts;
 use super::qualify::Known;
 use super::reference::{self, Reference};
-use super::types::oid;
 use super::{Reducer, condition};
 use crate::catalog::Oid;
+use crate::plan::built_in::oid;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 

@@ -3,23 +3,9 @@
 use pg_query::protobuf::{AExprKind, FuncCall, Node as Wrapped, a_const::Val};
 
 use crate::catalog::Oid;
+use crate::plan::built_in::oid;
 use crate::plan::key;
 use crate::sql::{Node, names};
-
-/// *Source*: pg_type.dat.
-pub mod oid {
-    use crate::catalog::Oid;
-    pub use crate::plan::key::oid::{INT2, INT4, INT8, NUMERIC};
-    pub const BOOL: Oid = 16;
-    pub const FLOAT4: Oid = 700;
-    pub const FLOAT8: Oid = 701;
-    pub const MONEY: Oid = 790;
-    pub const DATE: Oid = 1082;
-    pub const TIMESTAMP: Oid = 1114;
-    pub const TIMESTAMPTZ: Oid = 1184;
-    pub const INTERVAL: Oid = 1186;
-    pub const UUID: Oid = 2950;
-}
 
 /// Functions whose type is told by their name, if no user's function has it.
 pub const FUNCTIONS: [&str; 16] = [

@@ -13,10 +13,10 @@ use pg_query::protobuf::{
 use super::engine::Engine;
 use super::part::Parts;
 use super::reference::{self, Content};
-use super::types::oid;
 use super::{node, plan, reduce};
 use crate::plan::Target;
 use crate::plan::builder::Builder;
+use crate::plan::built_in::oid;
 use crate::plan::ir::Stop;
 use crate::sql::{self, Node, edit, names};
 

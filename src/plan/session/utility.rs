@@ -8,6 +8,7 @@ use pg_query::protobuf::{
 use crate::catalog::RelationKind;
 use crate::plan::block;
 use crate::plan::builder::Builder;
+use crate::plan::built_in::oid;
 use crate::plan::followed;
 use crate::plan::from::unusable;
 use crate::plan::function;
@@ -127,7 +128,7 @@ fn prepared(prepare: &PrepareStmt, source: &Source<'_>, context: &Context<'_>) -
     };
     let types: Vec<_> = prepare.argtypes.iter().enumerate().map(known).collect::<Result<_, _>>()?;
     // A type the gateway does not know is still declared: its parameter must not be taken for a key.
-    let declared: Vec<_> = types.iter().map(|known| known.as_ref().map_or(key::oid::NUMERIC, |oid| *oid)).collect();
+    let declared: Vec<_> = types.iter().map(|known| known.as_ref().map_or(oid::NUMERIC, |oid| *oid)).collect();
     let inner = Context { declared_types: &declared, ..*context };
     let plan = match followed::instead(statement::rows(node, None, &inner), node, &inner) {
         Ok(route) => Plan::Rows(route),

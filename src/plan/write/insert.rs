@@ -10,10 +10,11 @@ use super::differing::mentions_moment;
 use super::wanted::{Computable, Wanted, tells_time};
 use crate::catalog::{Column, ColumnDefault, KeyType, Relation, RelationKind};
 use crate::plan::builder::{Builder, Write, WriteBody, WriteVerb};
+use crate::plan::built_in::oid;
 use crate::plan::finish::expressions;
 use crate::plan::function::Call;
 use crate::plan::ir::{LeafId, Level, Parts, Stop};
-use crate::plan::key::{self, Class, oid};
+use crate::plan::key::{self, Class};
 use crate::plan::{KeySource, Refusal, select};
 use crate::sql::{Node, names, walk};
 

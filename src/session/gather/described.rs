@@ -9,16 +9,13 @@ use super::ordered::DescribedOrdered;
 use crate::catalog::Oid;
 use crate::execute::link::Enlisted;
 use crate::execute::relay::{Frame, Handling, Joiner};
-use crate::plan::{Access, Gather};
+use crate::plan::{Access, Gather, oid};
 use crate::pool::expect::{Audience, StatementId, Step};
 use crate::pool::server::Server;
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::Columns;
-
-/// `timestamptz`. *Source*: pg_type.dat.
-const TIMESTAMPTZ: Oid = 1184;
 
 /// A plan with what servers say of it.
 #[derive(Debug)]
@@ -94,7 +91,7 @@ impl Session {
         let (parameter_types, columns) = answers.pop().unwrap_or_default();
         let columns = Columns::new(columns.unwrap_or_default());
         let mut texts_types = parameter_types.clone();
-        texts_types.extend(gather.now_parameter.map(|_| TIMESTAMPTZ));
+        texts_types.extend(gather.now_parameter.map(|_| oid::TIMESTAMPTZ));
         if !gather.values.is_empty() {
             let originals: Vec<&[u8]> = gather.values.iter().map(|value| value.original.as_bytes()).collect();
             let answers = self.ask_of(at, &originals, &texts_types, wire).await?;

@@ -8,7 +8,7 @@ use super::stepwise::RowFormats;
 use crate::execute::interleave::Interleave;
 use crate::execute::plain::Plain;
 use crate::execute::relay::HELD_FRAME_BYTES;
-use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values};
+use crate::plan::{Access, Computed, Destination, Keyed, Plan, Planned, Route, Several, Split, Target, Values, oid};
 use crate::pool::expect::{Audience, Step};
 use crate::session::extended::messages::check_named_parameters;
 use crate::session::failure::Failure;
@@ -23,9 +23,6 @@ use crate::wire::reply::{self, Report};
 
 /// Values may be computed so often before a statement runs: keys first, then the time.
 const ROUNDS_MAX: usize = 3;
-
-/// `pg_type.oid` of text: what is not used has some type.
-const TEXT: u32 = 25;
 
 /// Where values are computed in the extended protocol; the client's unnamed portal stays.
 const PORTAL: &[u8] = b"pgbraid_values";
@@ -304,7 +301,8 @@ impl Session {
                 *slot = true;
             }
         }
-        let of = |(index, used): (usize, &bool)| if *used { types.get(index).copied().unwrap_or(0) } else { TEXT };
+        // What is not used has some type.
+        let of = |(index, used): (usize, &bool)| if *used { types.get(index).copied().unwrap_or(0) } else { oid::TEXT };
         let types: Vec<u32> = is_used.iter().enumerate().map(of).collect();
         let keeps = |index: usize| is_used.get(index).copied().unwrap_or(false);
         let rest = bind.with_values(keeps, formats == RowFormats::Bound);
