@@ -40,6 +40,14 @@ impl Class {
         }
     }
 
+    /// Whether a cast to this type leaves a value of the class what it is.
+    pub fn keeps(self, type_oid: Oid) -> bool {
+        match self {
+            Class::Integer | Class::Uuid | Class::Text => Class::of_type(type_oid) == Some(self),
+            Class::Padded => matches!(Class::of_type(type_oid), Some(Class::Padded | Class::Text)),
+        }
+    }
+
     /// Whether a value of this type, compared with a key of this class, is compared by the key's own equality. For Text, not
     /// bpchar: against varchar the comparison would be bpchar's, blind to trailing blanks. Text where a number or a uuid is
     /// wanted only parses at all if the statement casts it.

@@ -36,10 +36,7 @@ impl Builder<'_> {
     fn cast_source(&mut self, cast: &TypeCast, class: Class) -> Option<KeySource> {
         let (name, false) = names::plain_type(cast.type_name.as_ref()?)? else { return None };
         let target = key::type_oid(name)?;
-        let keeps = match class {
-            Class::Integer | Class::Uuid | Class::Text => Class::of_type(target) == Some(class),
-            Class::Padded => matches!(Class::of_type(target), Some(Class::Padded | Class::Text)),
-        };
+        let keeps = class.keeps(target);
         if !keeps || !self.system_first() {
             return None;
         }
@@ -80,10 +77,7 @@ impl Builder<'_> {
             Node::TypeCast(cast) => {
                 let (name, true) = names::plain_type(cast.type_name.as_ref()?)? else { return None };
                 let target = key::type_oid(name)?;
-                let keeps = match class {
-                    Class::Integer | Class::Uuid | Class::Text => Class::of_type(target) == Some(class),
-                    Class::Padded => matches!(Class::of_type(target), Some(Class::Padded | Class::Text)),
-                };
+                let keeps = class.keeps(target);
                 match names::inner(&cast.arg)? {
                     Node::TypeCast(_) => None,
                     argument if keeps && self.system_first() => self.array_sources(argument, class, target),

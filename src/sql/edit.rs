@@ -65,7 +65,11 @@ pub fn children<E: From<Unknown>>(node: &mut Node, visit: Visit<'_, E>) -> Resul
     }
 }
 
-fn select<E>(e: &mut SelectStmt, visit: Visit<'_, E>) -> Result<(), E> {
+/// Calls `visit` for each child of a query, as [`children`] does.
+///
+/// # Errors
+/// What `visit` returns.
+pub fn select<E>(e: &mut SelectStmt, visit: Visit<'_, E>) -> Result<(), E> {
     if let Some(with) = &mut e.with_clause {
         list(&mut with.ctes, visit)?;
     }

@@ -202,11 +202,7 @@ impl Engine<'_, '_> {
     pub fn all_sublinks(&mut self, select: &mut SelectStmt) -> Result<(), Stop> {
         let from = std::mem::take(&mut select.from_clause);
         let with = select.with_clause.take();
-        let mut rest = Node::SelectStmt(Box::new(std::mem::take(select)));
-        let result = edit::children(&mut rest, &mut |child| self.sublinks(child));
-        if let Node::SelectStmt(rest) = rest {
-            *select = *rest;
-        }
+        let result = edit::select(select, &mut |child| self.sublinks(child));
         select.from_clause = from;
         select.with_clause = with;
         result

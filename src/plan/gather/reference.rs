@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use pg_query::protobuf::{Alias, SelectStmt};
 
+use crate::plan::builder::Builder;
+use crate::plan::function::Call;
 use crate::plan::ir::Stop;
 use crate::sql::{Node, edit, names};
 
@@ -52,6 +54,16 @@ impl Content {
             *select = *tree;
         }
         content
+    }
+
+    /// Whether all that it calls says the same each time it is asked; `None` if a function must not be called.
+    pub fn calls_steady(&self, builder: &Builder<'_>) -> Option<bool> {
+        for (schema, name) in &self.functions {
+            if !matches!(builder.call(schema.as_deref(), name).ok()?.0, Call::Steady | Call::Aggregate | Call::Window) {
+                return Some(false);
+            }
+        }
+        Some(true)
     }
 
     /// Adds what stands in a further tree.

@@ -153,11 +153,7 @@ impl Rows<'_> {
     fn level(&self, select: &mut SelectStmt) -> Result<(), Stop> {
         let targets: Vec<_> = std::mem::take(&mut select.target_list);
         let values: Vec<_> = std::mem::take(&mut select.values_lists);
-        let mut rest = Node::SelectStmt(Box::new(std::mem::take(select)));
-        let result = edit::children(&mut rest, &mut |child| self.node(child));
-        if let Node::SelectStmt(rest) = rest {
-            *select = *rest;
-        }
+        let result = edit::select(select, &mut |child| self.node(child));
         select.target_list = targets;
         select.values_lists = values;
         for target in &mut select.target_list {

@@ -16,7 +16,6 @@ use super::{condition, node};
 use crate::catalog::Relation;
 use crate::plan::Context;
 use crate::plan::builder::Builder;
-use crate::plan::function::Call;
 use crate::plan::ir::Stop;
 use crate::plan::scope::SYSTEM_COLUMNS;
 use crate::sql::{Node, edit, names};
@@ -205,12 +204,9 @@ fn meant(node: &mut Node, within: bool) -> Result<bool, Stop> {
 /// Whether WITH queries say the same each time they are asked.
 pub fn steady_with(with: &WithClause, context: &Context<'_>) -> Option<bool> {
     let builder = Builder::new(context);
-    for cte in with.ctes.iter().filter_map(|cte| cte.node.clone()) {
-        for (schema, name) in Content::of(&mut cte.clone()).ok()?.functions {
-            if !matches!(builder.call(schema.as_deref(), &name).ok()?.0, Call::Steady | Call::Aggregate | Call::Window)
-            {
-                return Some(false);
-            }
+    for cte in with.ctes.iter().filter_map(|cte| cte.node.as_ref()) {
+        if !Content::of(&mut cte.clone()).ok()?.calls_steady(&builder)? {
+            return Some(false);
         }
     }
     Some(true)
@@ -223,11 +219,8 @@ fn chooses_once(merge: &MergeStmt, clauses: &[&MergeWhenClause], context: &Conte
     let conditions = clauses.iter().filter(|_| several).filter_map(|clause| names::inner(&clause.condition));
     let builder = Builder::new(context);
     for condition in conditions.chain(names::inner(&merge.join_condition)) {
-        for (schema, name) in Content::of(&mut condition.clone()).ok()?.functions {
-            if !matches!(builder.call(schema.as_deref(), &name).ok()?.0, Call::Steady | Call::Aggregate | Call::Window)
-            {
-                return Some(false);
-            }
+        if !Content::of(&mut condition.clone()).ok()?.calls_steady(&builder)? {
+            return Some(false);
         }
     }
     Some(true)

@@ -67,11 +67,7 @@ impl Finder<'_, '_> {
                 }
             }
         }
-        let mut rest = Node::SelectStmt(Box::new(std::mem::take(select)));
-        let result = edit::children(&mut rest, &mut |child| self.node(child));
-        if let Node::SelectStmt(rest) = rest {
-            *select = *rest;
-        }
+        let result = edit::select(select, &mut |child| self.node(child));
         select.with_clause = with;
         self.ctes.truncate(before);
         result

@@ -5,7 +5,6 @@ use pg_query::protobuf::{Node as Wrapped, RawStmt, SubLink, SubLinkType, UpdateS
 use super::wanted::default_text;
 use crate::catalog::{Column, ColumnDefault, Relation};
 use crate::plan::builder::Builder;
-use crate::plan::function::Call;
 use crate::plan::gather::{Content, node, writes_in_with};
 use crate::plan::rewrite::quoted;
 use crate::sql::{self, Node, edit, names, update};
@@ -168,10 +167,8 @@ fn one_of(value: &Node, builder: &Builder<'_>) -> Option<Node> {
     let Node::MultiAssignRef(of) = value else { return None };
     let Some(Node::SubLink(link)) = names::inner(&of.source) else { return None };
     let query = names::inner(&link.subselect)?;
-    for (schema, name) in Content::of(&mut query.clone()).ok()?.functions {
-        if !matches!(builder.call(schema.as_deref(), &name).ok()?.0, Call::Steady | Call::Aggregate | Call::Window) {
-            return None;
-        }
+    if !Content::of(&mut query.clone()).ok()?.calls_steady(builder)? {
+        return None;
     }
     let columns: Vec<String> = (1..=of.ncolumns).map(|at| format!("c{at}")).collect();
     let column = columns.get(usize::try_from(of.colno).ok()?.checked_sub(1)?)?;
