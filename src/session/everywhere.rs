@@ -27,10 +27,8 @@ impl Session {
         }
         self.note_altered(text);
         if let Some(block) = self.transaction.block_mut() {
-            block.changed_catalog |= everywhere.changes_catalog;
+            block.note_ddl(everywhere.changes_catalog);
             block.changed_logins |= everywhere.changes_logins;
-            block.numbered = false;
-            block.seen = None;
         }
         if own {
             self.commit_block().await?;

@@ -124,6 +124,15 @@ impl Writes {
     }
 }
 
+impl Block {
+    /// DDL ran in it: what its servers said before of types and tables is out of date.
+    pub fn note_ddl(&mut self, changes_catalog: bool) {
+        self.changed_catalog |= changes_catalog;
+        self.numbered = false;
+        self.seen = None;
+    }
+}
+
 impl Transaction {
     /// Idle -> Open.
     pub fn begin(&mut self, kind: BlockKind, text: String, read_only: bool, settings: Arc<Settings>) {

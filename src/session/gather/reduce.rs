@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::Oid;
-use crate::plan::{Part, Reducer};
+use crate::plan::{Part, Reducer, quoted};
 
 /// Costs as planners count them (a page read in sequence is 1, a row looked at 0.01) that are as much as shipping one row. Estimates of
 /// rows may be far too low where conditions hang together; costs tell that much is read.
@@ -159,10 +159,6 @@ pub(super) fn reduced_text(text: &str, filters: &[Filter], first: usize) -> Stri
         })
         .collect();
     format!("SELECT * FROM ({text}) AS reduced WHERE {}", conditions.join(" AND "))
-}
-
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// What planners think of a part.

@@ -6,7 +6,7 @@ use super::described::Wire;
 use super::reduce::{self as reduce, Estimate, Filter};
 use super::run::{BINARY_RESULTS, Gathering};
 use crate::execute::ship::{Lot, LotFormat, Shipment, Silence};
-use crate::plan::Reducer;
+use crate::plan::{Reducer, quoted};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::Server;
 use crate::session::failure::Failure;
@@ -375,7 +375,7 @@ fn lots<'n>(shipping: Shipping<'_>, numbers: impl Iterator<Item = &'n usize>) ->
         };
         let mut then = vec![(ANALYZED_ROWS_MIN, format!("ANALYZE pg_temp.{}", part.name))];
         for columns in &part.lookups {
-            let columns: Vec<String> = columns.iter().map(|column| reduce::quoted(column)).collect();
+            let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
             then.push((INDEXED_ROWS_MIN, format!("CREATE INDEX ON pg_temp.{} ({})", part.name, columns.join(", "))));
         }
         let copy = format!("COPY pg_temp.{} FROM STDIN{format}", part.name);

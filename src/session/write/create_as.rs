@@ -43,9 +43,7 @@ impl Session {
         self.enlist_all().await?;
         self.sing(make.create.as_bytes()).await?;
         if let Some(block) = self.transaction.block_mut() {
-            block.changed_catalog = true;
-            block.numbered = false;
-            block.seen = None;
+            block.note_ddl(true);
         }
         let rows = self.fill_table(gathering, &put).await?;
         if own {

@@ -59,9 +59,7 @@ impl Session {
         };
         self.sing(create.as_bytes()).await?;
         if let Some(block) = self.transaction.block_mut() {
-            block.changed_catalog = true;
-            block.numbered = false;
-            block.seen = None;
+            block.note_ddl(true);
         }
         if !filled {
             return Ok(None);
