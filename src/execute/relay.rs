@@ -174,9 +174,7 @@ impl Link {
         if server.partial.is_some() {
             return false;
         }
-        while let Some(frames) = server.expects.take_said() {
-            client.answer(&frames);
-        }
+        pump_said(server, client);
         matches!(pump_answer(server, client), Ok(Some(true)))
     }
 
@@ -194,10 +192,7 @@ impl Link {
         if server.partial.is_some() {
             return Ok(pumped);
         }
-        while let Some(frames) = server.expects.take_said() {
-            client.answer(&frames);
-            pumped.moved = true;
-        }
+        pumped.moved |= pump_said(server, client);
         if joiner.passes_answers()
             && let Some(moved) = pump_answer(server, client)?
         {
@@ -206,12 +201,10 @@ impl Link {
         }
         let mut run = 0; // inbound[..run] is to be forwarded, and has not been yet
         while !pumped.copy_in {
-            if let Some(frames) = server.expects.take_said() {
+            if server.expects.is_said() {
                 move_run(&mut server.inbound, run, &mut client.outbound);
                 run = 0;
-                client.answer(&frames);
-                pumped.moved = true;
-                continue;
+                pumped.moved |= pump_said(server, client);
             }
             let out = &mut client.outbound;
             let Some(Head { header, renumbered, whole }) = head(server, run, joiner.holds_rows())? else { break };
@@ -328,6 +321,17 @@ fn note(
         (b't', Some(Step::Infer(statement))) => expects.infer(statement, body),
         _ => {}
     }
+}
+
+/// Gives answers of the gateway's own whose turn has come; whether there were any.
+#[inline]
+fn pump_said(server: &mut Server, client: &mut ClientIo) -> bool {
+    let mut said = false;
+    while let Some(frames) = server.expects.take_said() {
+        client.answer(&frames);
+        said = true;
+    }
+    said
 }
 
 /// Forwards an answer with nothing out of the ordinary; `None` if it is none.

@@ -219,9 +219,14 @@ impl Expectations {
         self.said.len()
     }
 
+    /// It is the turn of an answer of the gateway's own.
+    pub fn is_said(&self) -> bool {
+        self.front().is_some_and(|expect| matches!(expect.step, Step::Said | Step::SaidOfName))
+    }
+
     /// The gateway's own answer, when its turn has come.
     pub fn take_said(&mut self) -> Option<Cow<'static, [u8]>> {
-        if !matches!(self.front()?.step, Step::Said | Step::SaidOfName) {
+        if !self.is_said() {
             return None;
         }
         self.queue.pop_front();

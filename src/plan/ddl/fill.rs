@@ -259,9 +259,9 @@ fn names_time<'c>(node: &Node, known: &impl Fn(&str) -> Option<&'c Column>) -> b
 }
 
 /// `date`, `time`, `timestamp`, `timestamptz`, `timetz`, their arrays, ranges and multiranges. *Source*: pg_type.dat.
-const TIME_TYPES: [Oid; 20] = [
+const TIME_TYPES: [Oid; 22] = [
     1082, 1083, 1114, 1115, 1182, 1183, 1184, 1185, 1266, 1270, 3908, 3909, 3910, 3911, 3912, 3913, 4533, 4534, 4535,
-    6152,
+    6152, 6153, 6155,
 ];
 
 /// Types of a user's own may be domains over these; 0 is what the planner does not know by its name.
