@@ -27,7 +27,8 @@ pub fn take() -> BytesMut {
 /// Gives a buffer back.
 pub fn give(mut buffer: BytesMut) {
     buffer.clear();
-    if !(SPARE_BYTES..=SPARE_BYTES_MAX).contains(&buffer.capacity()) {
+    // What has been taken from its start is memory, too, and comes back if nobody else has a part of it.
+    if buffer.try_reclaim(SPARE_BYTES_MAX + 1) || buffer.capacity() < SPARE_BYTES {
         return;
     }
     SPARES.with(|spares| {
@@ -55,6 +56,16 @@ mod tests {
         let again = take();
         assert!(again.is_empty() && again.as_ptr() == place && again.capacity() >= SPARE_BYTES);
         assert_ne!(take().as_ptr(), place);
+    }
+
+    #[test]
+    fn what_is_left_of_a_long_buffer_is_not_kept() {
+        let mut buffer = BytesMut::with_capacity(5 * SPARE_BYTES_MAX);
+        buffer.resize(5 * SPARE_BYTES_MAX - SPARE_BYTES, 0);
+        drop(buffer.split());
+        assert!((SPARE_BYTES..=SPARE_BYTES_MAX).contains(&buffer.capacity()));
+        give(buffer);
+        assert_eq!(SPARES.with_borrow(Vec::len), 0);
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl Session {
             return None;
         }
         let reads_only = access == Access::Read && self.may_use_replica();
-        let role = if reads_only { self.gateway.reader(shard, &self.user) } else { Role::Primary };
+        let role = if reads_only { self.gateway.reader_now(shard, &self.user) } else { Role::Primary };
         let settings = match self.transaction.block() {
             None => &self.settings,
             Some(block) if block.log.is_only_begin() && role == Role::Primary => block.log.settings_before(),
@@ -252,6 +252,7 @@ impl Session {
         if !server.agrees(settings) {
             return None;
         }
+        self.gateway.end_turn(role);
         Some(self.take_in(shard, server, role, access).0)
     }
 

@@ -270,12 +270,28 @@ impl Gateway {
 
     /// The replica whose turn it is for a user's reads on a shard; the primary where the policy or the shard says so.
     pub fn reader(&self, shard: ShardId, user: &User) -> Role {
+        self.reader_at(shard, user, || self.next_turn())
+    }
+
+    /// The same, and its turn is not over: for who may not get a server of it. *See* [`Gateway::end_turn`].
+    pub fn reader_now(&self, shard: ShardId, user: &User) -> Role {
+        self.reader_at(shard, user, || self.turns.load(Ordering::Relaxed))
+    }
+
+    /// A server of [`Gateway::reader_now`] is used.
+    pub fn end_turn(&self, role: Role) {
+        if let Role::Replica(_) = role {
+            self.next_turn();
+        }
+    }
+
+    fn reader_at(&self, shard: ShardId, user: &User, turn: impl FnOnce() -> usize) -> Role {
         if user.reads == Reads::Primary {
             return Role::Primary;
         }
         let replicas = self.config.load().shards.get(usize::from(shard.0)).map_or(0, |shard| shard.replicas.len());
         if replicas > 0 {
-            return Role::Replica(self.next_turn() % replicas);
+            return Role::Replica(turn() % replicas);
         }
         // A user confined to replicas gets none: `pool` says so.
         if user.reads == Reads::Replica { Role::Replica(0) } else { Role::Primary }

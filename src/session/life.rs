@@ -229,6 +229,7 @@ impl Session {
             let message = match self.next_message(std::mem::take(&mut looked)).await? {
                 Next::Message(message) => message,
                 Next::Volley(planned) => {
+                    self.note_message(b'B');
                     self.volley(planned).await?;
                     continue;
                 }

@@ -66,8 +66,10 @@ impl Session {
         if let Poll::Ready(count) = self.link.client.poll_fill(cx) {
             return Poll::Ready(Ok(count?));
         }
-        // Asked once, it wakes this task whenever it comes: the lock in it, which all clients share, is not taken again.
-        if !std::mem::replace(&mut self.drain_awaited, true) {
+        // Asked once, it wakes this task whenever it comes: the lock in it, which all clients share, is not taken again. A task that has
+        // used up its turn is told nothing.
+        if !self.drain_awaited {
+            self.drain_awaited = tokio::task::coop::has_budget_remaining();
             let _ = self.drain_signal.as_mut().poll(cx);
         }
         let idle = self.transaction.block().is_none() && self.link.is_drained() && self.link.servers.is_empty();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 
-use crate::client::{Client, Login};
+use crate::client::{Client, Login, bind, execute, frame, parse, query};
 use crate::serve::Gateway;
 use crate::{Stage, eventually, key_on};
 
@@ -41,6 +41,31 @@ fn bytes_read_from_and_written_to_clients_are_counted() {
     client.value(&format!("SELECT v FROM rows WHERE customer_id = {key}"));
     eventually("what was got is counted", || sum("pgbraid_sent_bytes_total") > 300_000);
     assert!(sum("pgbraid_received_bytes_total") < 400_000);
+    client.goodbye();
+}
+
+#[test]
+fn each_transaction_of_those_sent_in_one_write_is_counted() {
+    let stage = Stage::new("");
+    let (gateway, http) = with_http("transactions", &stage);
+    let count = || -> u64 {
+        let text = get(http, "/metrics");
+        let line = text.lines().find(|line| line.starts_with("pgbraid_transactions_total ")).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let mut client = Client::connect(&gateway.login()).unwrap();
+    let before = count();
+    let volley = [
+        parse(b"", format!("SELECT v FROM rows WHERE customer_id = {}", key_on(1)).as_bytes(), &[]),
+        bind(b"", b"", &[], &[], &[]),
+        execute(b"", 0),
+        frame(b'S', b""),
+    ];
+    client.send(&[volley.concat().repeat(5), query("SELECT 1"), volley.concat().repeat(5)].concat());
+    for _ in 0..11 {
+        client.receive_ready();
+    }
+    eventually("all are counted", || count() - before == 11);
     client.goodbye();
 }
 

@@ -37,3 +37,26 @@ fn what_replicas_give_is_merged_for_a_user_and_in_a_block_that_only_read() {
         }
     }
 }
+
+#[test]
+fn reads_of_one_client_take_turns_on_all_replicas_of_a_shard() {
+    let cluster = Cluster::with(Setup { shards: 2, replicas: 2, ..Setup::default() });
+    let mut owner = Client::connect(&login::of(cluster.url())).unwrap();
+    owner.run("CREATE TABLE rows (customer_id int8 PRIMARY KEY, v text)");
+    owner.run("INSERT INTO rows VALUES (1, 'one')");
+    owner.run("GRANT SELECT ON rows TO PUBLIC");
+    let mut reader = Client::connect(&login::of(&cluster.url().replace("app:app", "analyst:analyst"))).unwrap();
+    let begun = Instant::now();
+    // Each has what was written only after a while, and then each answers from its own port.
+    let port = "SELECT inet_server_port() FROM rows WHERE customer_id = 1";
+    let ports = |reader: &mut Client| {
+        let answers: Vec<_> = (0..8).flat_map(|_| reader.query(port).rows).flatten().flatten().collect();
+        (answers.len(), answers.into_iter().collect::<std::collections::BTreeSet<_>>().len())
+    };
+    let mut seen = ports(&mut reader);
+    while seen != (8, 2) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "answers, and servers that gave them: {seen:?}");
+        thread::sleep(Duration::from_millis(20));
+        seen = ports(&mut reader);
+    }
+}
