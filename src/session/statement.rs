@@ -168,9 +168,16 @@ pub enum Ending {
     Failure,
     /// A rollback to a savepoint has taken the merge server that held its rest.
     Rollback,
+    /// It has been carried out; what is left of its rows is kept.
+    Run,
 }
 
 impl Place {
+    /// Its only run is over.
+    pub fn has_run(&self) -> bool {
+        matches!(self, Place::Done | Place::Ended { by: Ending::Run, .. })
+    }
+
     /// Where it was bound, whether or not it can still be run.
     pub fn as_bound(&self) -> &Place {
         match self {

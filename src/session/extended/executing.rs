@@ -43,7 +43,7 @@ impl Session {
         if self.in_implicit_block() {
             check_needs_no_block(plan, compiled.as_ref().map_or(b"", |compiled| &compiled.text))?;
         }
-        if matches!(place, Place::Done) && Box::pin(self.deliver_rest(&execute)).await? {
+        if place.has_run() && Box::pin(self.deliver_rest(&execute)).await? {
             return Ok(());
         }
         match (place, &compiled) {
@@ -57,7 +57,7 @@ impl Session {
                 }
             }
             (Place::Stepwise { bind, types, shard, replica }, Some(compiled)) => {
-                self.portal_done(execute.portal);
+                self.portal_ended(execute.portal, Ending::Run);
                 // It has served to describe the rows.
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.send_close(at, execute.portal, Audience::Gateway);
@@ -94,7 +94,7 @@ impl Session {
                 }
             }
             (Place::Ended { by: Ending::Rollback, .. }, _) => return Err(rest_lost(execute.portal)),
-            (Place::Ended { by: Ending::Failure, .. }, _)
+            (Place::Ended { by: Ending::Failure | Ending::Run, .. }, _)
             | (Place::Local | Place::Done | Place::Fetch(_) | Place::Stepwise { .. }, _) => {
                 return Err(cannot_be_run(execute.portal));
             }
@@ -140,12 +140,16 @@ impl Session {
             | Place::Done
             | Place::Ended { .. } => Err(cannot_be_run(execute.portal)),
         };
-        if ran.is_err()
-            && let Some(portal) = self.names.portals.get_mut(execute.portal)
-        {
-            portal.end(Ending::Failure);
+        if ran.is_err() {
+            self.portal_ended(execute.portal, Ending::Failure);
         }
         ran
+    }
+
+    fn portal_ended(&mut self, name: &[u8], by: Ending) {
+        if let Some(portal) = self.names.portals.get_mut(name) {
+            portal.end(by);
+        }
     }
 
     fn portal_done(&mut self, name: &[u8]) {
