@@ -75,9 +75,13 @@ pub struct Portal {
     pub kept: Option<Undelivered>,
     /// Of an EXPLAIN that several shards answer.
     pub explained: Option<Parameters>,
-    /// How long the block's log was when it was bound: a savepoint that comes after it in the log leaves it alone.
+    /// How long the block's log was when it was bound: a savepoint that comes after it in the log leaves it alone. [`BOUND_IN_FAILED`] in
+    /// a block that has failed.
     pub log_length: usize,
 }
+
+/// No savepoint comes after it: what ends the failure ends it.
+pub const BOUND_IN_FAILED: usize = usize::MAX;
 
 /// What is left of a write that was run with a row limit.
 #[derive(Debug)]
