@@ -20,8 +20,8 @@ pub struct Harvest {
     pub error: Option<Vec<u8>>,
     /// They would be more than may be held.
     pub overflow: bool,
-    /// What the tags count.
-    pub changed: u64,
+    /// By server: what the tags count.
+    changed: Vec<u64>,
     bytes: usize,
     bytes_max: usize,
     cancelled: bool,
@@ -46,6 +46,11 @@ impl Harvest {
     /// All rows, by server.
     pub fn rows(&self) -> impl Iterator<Item = &[u8]> {
         self.answers.iter().flatten().flatten().map(|row| &**row)
+    }
+
+    /// What the tags count, by server.
+    pub fn into_changed(self) -> Vec<u64> {
+        self.changed
     }
 
     /// The answer that is under way on a server; a new one if there is none, or if it is time for one.
@@ -87,7 +92,12 @@ impl Joiner for Harvest {
                 }
             }
             b'C' => {
-                self.changed += tag_rows(tag(frame.body)).1.unwrap_or(0);
+                if self.changed.len() <= frame.server {
+                    self.changed.resize(frame.server + 1, 0);
+                }
+                if let Some(changed) = self.changed.get_mut(frame.server) {
+                    *changed += tag_rows(tag(frame.body)).1.unwrap_or(0);
+                }
                 if let Some(open) = self.open.get_mut(frame.server) {
                     *open = false;
                 }

@@ -48,6 +48,10 @@ impl<J: Joiner> Joiner for Hoard<J> {
         Handling::Drop
     }
 
+    fn stops_at_copy_in(&self) -> bool {
+        self.inner.stops_at_copy_in()
+    }
+
     fn cancels(&mut self) -> bool {
         self.inner.cancels() || self.overflow && !std::mem::replace(&mut self.cancelled, true)
     }

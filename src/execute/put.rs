@@ -160,6 +160,10 @@ impl<J: Joiner> Joiner for Announce<J> {
         handling
     }
 
+    fn stops_at_copy_in(&self) -> bool {
+        self.inner.stops_at_copy_in()
+    }
+
     fn cancels(&mut self) -> bool {
         self.inner.cancels()
     }

@@ -24,11 +24,11 @@ impl Session {
         self.harvest_counted(too_much).await.map(|(rows, _)| rows)
     }
 
-    /// The same, with what the statements' tags count.
+    /// The same, with what the statements' tags count, by server.
     pub(super) async fn harvest_counted(
         &mut self,
         too_much: fn(usize) -> Report,
-    ) -> Result<(Vec<Values>, u64), Failure> {
+    ) -> Result<(Vec<Values>, Vec<u64>), Failure> {
         let bytes_max = self.gateway.config.load().limits.held_bytes_max;
         let mut harvest = Harvest::new(bytes_max);
         self.relay_in_block(&mut harvest).await?;
@@ -38,7 +38,7 @@ impl Session {
         if harvest.overflow {
             return Err(too_much(bytes_max).into());
         }
-        Ok((harvest.rows().map(text_row).collect(), harvest.changed))
+        Ok((harvest.rows().map(text_row).collect(), harvest.into_changed()))
     }
 
     /// Takes in what servers of the link answer to questions of the gateway's own, which are few rows.

@@ -91,13 +91,14 @@ impl Session {
     }
 
     async fn prepare_sql(&mut self, name: &str, types: &[Oid], body: &[u8], source: &[u8]) -> Result<(), Failure> {
-        if self.names.statements.contains_key(name.as_bytes()) {
-            return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
-        }
         self.check_statement_room(name.as_bytes(), body)?;
         let compiled = self.compiled(body, types).await?;
         let at = self.enlist_to_ask().await?;
         let described = self.columns_of(at, &compiled).await?;
+        if self.names.statements.contains_key(name.as_bytes()) {
+            // Source: prepare.c, PrepareQuery.
+            return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
+        }
         let prepared = Prepared {
             compiled,
             origin: Origin::Sql,

@@ -75,9 +75,13 @@ pub struct Portal {
     pub kept: Option<Undelivered>,
     /// Of an EXPLAIN that several shards answer.
     pub explained: Option<Parameters>,
-    /// How long the block's log was when it was bound: a savepoint that comes after it in the log leaves it alone.
+    /// How long the block's log was when it was bound: a savepoint that comes after it in the log leaves it alone. [`BOUND_IN_FAILED`] in
+    /// a block that has failed.
     pub log_length: usize,
 }
+
+/// No savepoint comes after it: what ends the failure ends it.
+pub const BOUND_IN_FAILED: usize = usize::MAX;
 
 /// What is left of a write that was run with a row limit.
 #[derive(Debug)]
@@ -168,9 +172,16 @@ pub enum Ending {
     Failure,
     /// A rollback to a savepoint has taken the merge server that held its rest.
     Rollback,
+    /// It has been carried out; what is left of its rows is kept.
+    Run,
 }
 
 impl Place {
+    /// Its only run is over.
+    pub fn has_run(&self) -> bool {
+        matches!(self, Place::Done | Place::Ended { by: Ending::Run, .. })
+    }
+
     /// Where it was bound, whether or not it can still be run.
     pub fn as_bound(&self) -> &Place {
         match self {

@@ -228,10 +228,16 @@ impl Active {
         &self.name
     }
 
-    /// What the decision shard is to run in its transaction. See `schema.sql`.
+    /// What the decision shard is to run in its transaction. See `schema.sql`. The value is NULL, and nothing is done, if that has become
+    /// READ ONLY: a function that returns void gives no value to go by.
     pub fn decide(&self) -> String {
         let (transaction, _) = self.name.transaction.rsplit_once('.').unwrap_or_default();
-        format!("SELECT pgbraid.decide({}, {})", literal(transaction), literal(&self.secret.0))
+        format!(
+            "SELECT CASE WHEN pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'off' \
+             THEN pgbraid.decide({}, {}) IS NULL END",
+            literal(transaction),
+            literal(&self.secret.0)
+        )
     }
 }
 

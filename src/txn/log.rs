@@ -203,6 +203,12 @@ impl Log {
         self.entries.len()
     }
 
+    /// How many of them there are up to the last savepoint.
+    pub fn savepoint_length(&self) -> usize {
+        let savepoint = self.entries.iter().rposition(|entry| matches!(entry, Entry::Savepoint { .. }));
+        savepoint.map_or(0, |at| at + 1)
+    }
+
     /// How many savepoints there are.
     pub fn savepoints(&self) -> usize {
         self.entries.iter().filter(|entry| matches!(entry, Entry::Savepoint { .. })).count()

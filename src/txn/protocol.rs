@@ -1,7 +1,8 @@
 //! The rounds of a commit over several shards, on the servers of a client's link.
 //!
 //! Who wrote is known from what their statements said, or asked, not guessed. All who wrote but one are prepared, while that one, the decision shard, writes a row into
-//! its own transaction that says committed; its COMMIT is the decision; then the others are told. What is left when anybody
+//! its own transaction that says committed; its COMMIT is the decision; then the others are told. One that has become READ ONLY since it
+//! wrote cannot write that row: it is prepared too, and the row gets a transaction of its own on the same shard. What is left when anybody
 //! dies in between is found and finished by [`super::recovery`]. The session calls this and knows what to tell the client.
 
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub const HOLD_OFF: &[u8] = b"SELECT pg_catalog.pg_advisory_lock_shared(31638869
 
 /// Gives it back.
 pub const HOLD_ON: &[u8] = b"SELECT pg_catalog.pg_advisory_unlock_shared(31638869915036005)";
+
+/// Whatever the client's transactions begin as.
+const BEGIN_DECISION: &[u8] = b"BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
 
 /// A transaction that takes longer to be prepared is rolled back: rows of the decision table that say aborted must outlive it,
 /// see `recovery::ABORT_KEPT`.
@@ -62,7 +66,7 @@ pub enum Verdict {
 pub struct Roles {
     /// Its commit is the decision.
     pub decision: usize,
-    /// They are prepared.
+    /// They are prepared: the other writers, and the decision shard if its transaction has become READ ONLY.
     pub prepare: Vec<usize>,
     /// They did not write: a plain COMMIT.
     pub rest: Vec<usize>,
@@ -102,7 +106,7 @@ pub async fn ask(link: &mut Link, may_have: impl Fn(&Enlisted) -> bool) -> (Plai
 pub async fn prepare(
     link: &mut Link,
     active: &Active,
-    roles: &Roles,
+    roles: &mut Roles,
     settings: &Arc<Settings>,
 ) -> (Plain, Result<(), Failed>) {
     pause(Point::Preparing).await;
@@ -119,13 +123,23 @@ pub async fn prepare(
     let mut replies = Replies::new(link.servers.len(), true);
     link.collect(&mut replies).await;
     let mut result = check(link, &mut replies, &expected);
+    let mut prepared: Vec<usize> =
+        roles.prepare.iter().copied().filter(|at| replies.has_done(*at, b"PREPARE TRANSACTION")).collect();
+    let is_decided = replies.value(roles.decision).is_some();
+    let mut plain = replies.plain;
+    if result.is_ok() && !is_decided {
+        roles.prepare.push(roles.decision);
+        let mut replies = Replies::new(link.servers.len(), true);
+        replies.plain = plain;
+        result = prepare_decision(link, active, roles.decision, &mut replies).await;
+        prepared.extend(replies.has_done(roles.decision, b"PREPARE TRANSACTION").then_some(roles.decision));
+        plain = replies.plain;
+    }
     if result.is_ok() && begun.elapsed() > PREPARE_MAX {
         let text = format!("the transaction could not be prepared within {} s", PREPARE_MAX.as_secs());
         result = Err(Failed::Own(Box::new(Report::error("57014", text))));
     }
     // To the session of a server, PREPARE is the end of its transaction: what was SET in it stays.
-    let prepared: Vec<usize> =
-        roles.prepare.iter().copied().filter(|at| replies.has_done(*at, b"PREPARE TRANSACTION")).collect();
     for at in &prepared {
         link.servers[*at].server.settings = settings.clone();
     }
@@ -134,7 +148,17 @@ pub async fn prepare(
     } else {
         pause(Point::Prepared).await;
     }
-    (replies.plain, result)
+    (plain, result)
+}
+
+/// Prepares the decision shard's transaction, which is READ ONLY by now, and begins another one there that has its row.
+async fn prepare_decision(link: &mut Link, active: &Active, at: usize, replies: &mut Replies) -> Result<(), Failed> {
+    let prepare = format!("PREPARE TRANSACTION {}", active.name().literal());
+    for text in [prepare.as_bytes(), BEGIN_DECISION, active.decide().as_bytes()] {
+        send(link, &[at], text);
+    }
+    link.collect(replies).await;
+    check(link, replies, &[(at, b"PREPARE TRANSACTION"), (at, b"BEGIN"), (at, b"SELECT 1")])
 }
 
 /// Commits on the decision shard. Unless the outcome is known to be a commit, or is not known, everything is rolled back.
@@ -190,7 +214,7 @@ pub async fn finish(link: &mut Link, active: &Active, roles: &Roles) -> bool {
 /// Rolls everything back, prepared or not; whether all that was prepared is rolled back.
 pub async fn abort(link: &mut Link, active: &Active, roles: &Roles, prepared: &[usize]) -> bool {
     pause(Point::Aborting).await;
-    for (_, enlisted) in link.servers.iter_mut().enumerate().filter(|(at, _)| !prepared.contains(at)) {
+    for enlisted in &mut link.servers {
         if !enlisted.server.is_broken() && enlisted.server.expects.status != Status::Idle {
             enlisted.server.send_query(b"ROLLBACK", Audience::Gateway);
         }

@@ -74,6 +74,7 @@ fn own_points(way: Way) -> &'static [&'static str] {
         Way::Gathered | Way::TableAs => &["putting", "copying"],
         Way::Copy => &["copying"],
         Way::Block
+        | Way::ReadOnly
         | Way::Rows
         | Way::Parameters
         | Way::InsertSelect
@@ -145,7 +146,7 @@ async fn whoever_is_killed_at_whatever_step_nothing_is_half_committed_or_left_be
             let own = own_points(way).contains(point);
             // A gateway is killed in no time; a shard that is killed needs seconds to come back.
             let crucial = |victim: &Victim| match way {
-                Way::Block => victim.shard().is_none() || matches!(*point, "prepared" | "decided"),
+                Way::Block | Way::ReadOnly => victim.shard().is_none() || matches!(*point, "prepared" | "decided"),
                 _ => own && matches!(victim, Victim::Gateway | Victim::WireToOtherShard),
             };
             for victim in VICTIMS.into_iter().filter(|victim| all || crucial(victim)) {

@@ -18,6 +18,7 @@ pub const CONFIG: &str = "[tables.rates]\nkind = \"reference\"\n";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Block,
+    ReadOnly,
     Rows,
     Parameters,
     Copy,
@@ -30,8 +31,9 @@ pub enum Way {
     TableAs,
 }
 
-pub const ALL: [Way; 11] = [
+pub const ALL: [Way; 12] = [
     Way::Block,
+    Way::ReadOnly,
     Way::Rows,
     Way::Parameters,
     Way::Copy,
@@ -71,6 +73,11 @@ impl Unit {
                 "BEGIN; INSERT INTO ledger VALUES {}; INSERT INTO ledger VALUES {}; COMMIT",
                 self.row(one, amount),
                 self.row(other, -amount)
+            ),
+            // Nothing more can be written when it commits.
+            Way::ReadOnly => format!(
+                "BEGIN; INSERT INTO ledger VALUES {}; SET TRANSACTION READ ONLY; COMMIT",
+                self.rows()
             ),
             Way::Rows => format!("INSERT INTO ledger VALUES {}", self.rows()),
             Way::InsertSelect => format!(

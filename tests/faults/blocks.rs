@@ -191,3 +191,27 @@ fn a_write_of_a_reference_table_within_another_statement_finds_shards_that_have_
         }
     }
 }
+
+#[test]
+fn shards_that_differ_by_as_many_rows_in_both_directions_have_drifted() {
+    let setup = Setup { shards: 3, config: "[tables.ref]\nkind = \"reference\"\n", ..Setup::default() };
+    let stage = Stage { cluster: Cluster::with(setup) };
+    let mut client = stage.client();
+    client.run("CREATE TABLE rows (customer_id int8, id int8, PRIMARY KEY (customer_id, id))");
+    client.run("CREATE TABLE ref (id int8 PRIMARY KEY, v text)");
+    client.run("INSERT INTO ref VALUES (1, 'x'), (2, 'x')");
+    client.run("INSERT INTO rows VALUES (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1)");
+    stage.shard(1).run("DELETE FROM ref WHERE id = 2");
+    stage.shard(2).run("INSERT INTO ref VALUES (3, 'x')");
+    for write in [
+        "UPDATE ref SET v = 'y'",
+        "WITH w AS (UPDATE ref SET v = 'y' RETURNING id) SELECT rows.id FROM w JOIN rows USING (id)",
+        "WITH w AS (UPDATE ref SET v = 'y' RETURNING id) DELETE FROM rows USING w WHERE rows.id = w.id",
+    ] {
+        let answer = client.query(write);
+        assert_eq!(answer.sqlstate(), "XX000", "{write}: {answer:?}");
+        for shard in 0..3 {
+            assert_eq!(stage.shard(shard).value("SELECT count(*) FROM ref WHERE v = 'y'"), "0", "{write}");
+        }
+    }
+}

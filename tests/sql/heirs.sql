@@ -68,3 +68,31 @@ ALTER TABLE capitals NO INHERIT cities;
 -- refused 0A000
 ALTER TABLE cities ADD COLUMN customer_id int8;
 DROP TABLE capitals, cities;
+
+-- The same column, added to a child: its rows stay where they are.
+CREATE TABLE cities (name text);
+CREATE TABLE capitals (state text, number int8) INHERITS (cities);
+INSERT INTO capitals VALUES ('a', 's', 1), ('b', 't', 2), ('c', 'u', 3), ('d', 'v', 4), ('e', 'w', 5), ('f', 'x', 6);
+ALTER TABLE capitals ADD COLUMN customer_id int8;
+UPDATE capitals SET customer_id = number;
+SELECT name FROM capitals WHERE customer_id = 3;
+SELECT count(*) FROM cities;
+INSERT INTO capitals VALUES ('g', 'y', 7, 7);
+SELECT * FROM capitals;
+-- refused 0A000
+ALTER TABLE capitals NO INHERIT cities;
+ALTER TABLE capitals DROP COLUMN customer_id;
+-- refused 0A000
+ALTER TABLE capitals NO INHERIT cities, ADD COLUMN customer_id int8;
+-- refused 0A000
+ALTER TABLE capitals ADD COLUMN customer_id int8, NO INHERIT cities;
+ALTER TABLE capitals RENAME COLUMN number TO customer_id;
+SELECT name FROM capitals WHERE customer_id = 7;
+SELECT * FROM cities;
+BEGIN;
+ALTER TABLE capitals RENAME COLUMN customer_id TO number;
+ALTER TABLE capitals NO INHERIT cities;
+-- refused 0A000
+ALTER TABLE capitals ADD COLUMN customer_id int8;
+ROLLBACK;
+DROP TABLE capitals, cities;

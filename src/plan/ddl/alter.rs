@@ -23,7 +23,12 @@ pub fn check_alter(alter: &AlterTableStmt, context: &Context<'_>) -> Result<(), 
             check_command(&mut table, &relation, command, context)?;
         }
     }
-    Ok(())
+    // With the columns that the other commands give it.
+    if alter.cmds.iter().any(is_no_inherit) { stays(&relation, &table.columns, context) } else { Ok(()) }
+}
+
+fn is_no_inherit(node: &pg_query::protobuf::Node) -> bool {
+    matches!(&node.node, Some(Node::AlterTableCmd(command)) if command.subtype() == AlterTableType::AtDropInherit)
 }
 
 fn check_command(
@@ -79,9 +84,8 @@ fn check_command(
             child.map_or(Ok(()), |child| same_rows(&as_table(&child), relation))
         }
         (AlterTableType::AtDetachPartition, Some(Node::PartitionCmd(partition))) => {
-            alterable(partition.name.as_ref(), context).map_or(Ok(()), |child| stays(&child, context))
+            alterable(partition.name.as_ref(), context).map_or(Ok(()), |child| stays(&child, &child.columns, context))
         }
-        (AlterTableType::AtDropInherit, _) => stays(relation, context),
         (AlterTableType::AtAddInherit, Some(Node::RangeVar(parent))) => {
             existing(Some(parent), context).map_or(Ok(()), |parent| same_rows(table, &parent))
         }
@@ -155,8 +159,8 @@ fn check_rename_schema(old: &str, new: &str, context: &Context<'_>) -> Result<()
 }
 
 /// A partition or child that leaves its parent is what its own name and columns make it.
-fn stays(relation: &Relation, context: &Context<'_>) -> Result<(), Stop> {
-    if follows_parent(relation, context.rules) {
+fn stays(relation: &Relation, columns: &[Column], context: &Context<'_>) -> Result<(), Stop> {
+    if follows_parent(relation, columns, context.rules) {
         return Err(Refusal::unsupported(format!(
             "\"{}\" would be of another kind than its parent, whose rows it holds",
             relation.name
@@ -168,9 +172,9 @@ fn stays(relation: &Relation, context: &Context<'_>) -> Result<(), Stop> {
 }
 
 /// A partition or child that would be of another kind by itself: its own name says nothing.
-fn follows_parent(relation: &Relation, rules: &Rules) -> bool {
-    let own = rules.kind(&relation.schema, &relation.name, &relation.columns);
-    relation.is_child && !is_same(&relation.kind, &relation.columns, &own, &relation.columns)
+fn follows_parent(relation: &Relation, columns: &[Column], rules: &Rules) -> bool {
+    let own = rules.kind(&relation.schema, &relation.name, columns);
+    relation.is_child && !is_same(&relation.kind, &relation.columns, &own, columns)
 }
 
 /// The rows would have to move.
@@ -180,7 +184,11 @@ pub fn same_kind(
     columns: &[Column],
     context: &Context<'_>,
 ) -> Result<(), Stop> {
-    let same = is_same(&relation.kind, &relation.columns, kind, columns) || follows_parent(relation, context.rules);
+    // A child's rows live where its root's do; its own columns say only by which of them it is sharded.
+    let of_root = relation.is_child && matches!(relation.kind, RelationKind::Home | RelationKind::Reference);
+    let same = of_root
+        || is_same(&relation.kind, &relation.columns, kind, columns)
+        || follows_parent(relation, &relation.columns, context.rules);
     // What could not be used before, for want of a key, may become what it likes.
     let unusable = matches!(relation.kind, RelationKind::Unusable { .. });
     let table = as_table(relation);

@@ -93,7 +93,11 @@ impl Session {
         if self.transaction.has_failed() {
             return Box::pin(self.describe_in_failed_block(name)).await;
         }
-        let at = match self.portal_place(name)?.as_bound().clone() {
+        let place = self.portal_place(name)?;
+        if place.has_run() && matches!(place.as_bound(), Place::Stepwise { .. }) {
+            return Box::pin(self.describe_stepwise(name, place.as_bound())).await;
+        }
+        let at = match place.as_bound().clone() {
             Place::Local | Place::Done | Place::Ended { .. } => {
                 self.say(NO_DATA);
                 return Ok(());
@@ -125,7 +129,18 @@ impl Session {
 
     /// A portal that returns rows cannot be described then. *Source*: postgres.c, exec_describe_portal_message.
     async fn describe_in_failed_block(&mut self, name: &[u8]) -> Result<(), Failure> {
-        let returns_rows = match self.portal_place(name)?.as_bound().clone() {
+        if self.portal_returns_rows(name).await? {
+            return Err(in_failed_block().into());
+        }
+        self.say(NO_DATA);
+        Ok(())
+    }
+
+    /// Whether a portal has columns.
+    pub(in crate::session) async fn portal_returns_rows(&mut self, name: &[u8]) -> Result<bool, Failure> {
+        let place = self.portal_place(name)?;
+        Ok(match place.as_bound().clone() {
+            Place::Stepwise { .. } if place.has_run() => self.stepwise_returns_rows(name),
             Place::Local | Place::Done | Place::Ended { .. } => false,
             Place::Gather(gathering) => self.returns_rows(name, &gathering),
             Place::Fetch(_) => {
@@ -141,12 +156,7 @@ impl Session {
                 let first = shards.first().copied().unwrap_or(ShardId(0));
                 self.server_tells_columns(first, None, name).await?
             }
-        };
-        if returns_rows {
-            return Err(in_failed_block().into());
-        }
-        self.say(NO_DATA);
-        Ok(())
+        })
     }
 
     /// Whether a portal of a server returns rows; one that the block has lost does. A server on which the block has failed says so itself.

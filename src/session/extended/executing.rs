@@ -20,10 +20,10 @@ use crate::session::plans::compiled::Compiled;
 use crate::session::scatter::{check_needs_no_block, rows_of};
 use crate::session::setting::{concerns_next_transaction, concerns_transaction};
 use crate::session::simple::in_failed_block;
-use crate::session::statement::{Ending, Place, Undelivered};
+use crate::session::statement::{BOUND_IN_FAILED, Ending, Place, Undelivered};
 use crate::session::transaction::verbs::begin_tag;
 use crate::session::write::rewritten::RowOrder;
-use crate::txn::state::BlockKind;
+use crate::txn::state::{BlockKind, Transaction};
 use crate::wire::fields;
 use crate::wire::frontend::Execute;
 use crate::wire::reply::{self, Report};
@@ -39,11 +39,11 @@ impl Session {
         let place = self.portal_place(execute.portal)?;
         let compiled = self.names.portals.get(execute.portal).map(|portal| portal.compiled.clone());
         let plan = compiled.as_ref().and_then(|compiled| compiled.plan()).unwrap_or(&Plan::Empty);
-        self.check_executable(compiled.as_deref())?;
+        self.check_executable(execute.portal, compiled.as_deref())?;
         if self.in_implicit_block() {
             check_needs_no_block(plan, compiled.as_ref().map_or(b"", |compiled| &compiled.text))?;
         }
-        if matches!(place, Place::Done) && Box::pin(self.deliver_rest(&execute)).await? {
+        if place.has_run() && Box::pin(self.deliver_rest(&execute)).await? {
             return Ok(());
         }
         match (place, &compiled) {
@@ -57,7 +57,7 @@ impl Session {
                 }
             }
             (Place::Stepwise { bind, types, shard, replica }, Some(compiled)) => {
-                self.portal_done(execute.portal);
+                self.portal_ended(execute.portal, Ending::Run);
                 // It has served to describe the rows.
                 let at = self.portal_server(shard, Some(replica), execute.portal)?;
                 self.send_close(at, execute.portal, Audience::Gateway);
@@ -94,7 +94,7 @@ impl Session {
                 }
             }
             (Place::Ended { by: Ending::Rollback, .. }, _) => return Err(rest_lost(execute.portal)),
-            (Place::Ended { by: Ending::Failure, .. }, _)
+            (Place::Ended { by: Ending::Failure | Ending::Run, .. }, _)
             | (Place::Local | Place::Done | Place::Fetch(_) | Place::Stepwise { .. }, _) => {
                 return Err(cannot_be_run(execute.portal));
             }
@@ -104,12 +104,25 @@ impl Session {
     }
 
     /// Whether a portal may run in the transaction's state; a cursor that was declared in SQL is known without its statement.
-    fn check_executable(&self, compiled: Option<&Compiled>) -> Result<(), Failure> {
+    fn check_executable(&self, portal: &[u8], compiled: Option<&Compiled>) -> Result<(), Failure> {
         match compiled {
-            Some(compiled) => self.check_not_failed(compiled.plan().unwrap_or(&Plan::Empty)),
+            Some(compiled) => {
+                let plan = compiled.plan().unwrap_or(&Plan::Empty);
+                self.check_not_failed(plan)?;
+                self.check_survived(portal, plan)
+            }
             None if self.transaction.has_failed() => Err(in_failed_block().into()),
             None => Ok(()),
         }
+    }
+
+    /// Of the portals that were bound before the block failed, the failure has taken the statements of those that a rollback to the last
+    /// savepoint would end: not even the block's end is run by them. *Source*: portalmem.c, AtAbort_Portals, AtSubAbort_Portals.
+    fn check_survived(&self, portal: &[u8], plan: &Plan) -> Result<(), Failure> {
+        let (Transaction::Failed(block), Plan::Transaction(_)) = (&self.transaction, plan) else { return Ok(()) };
+        let bound = self.names.portals.get(portal).map_or(BOUND_IN_FAILED, |portal| portal.log_length);
+        let survives = bound == BOUND_IN_FAILED || bound < block.log.savepoint_length();
+        if survives { Ok(()) } else { Err(in_failed_block().into()) }
     }
 
     /// *Source*: postgres.c, exec_execute_message, XACT_FLAGS_PIPELINING.
@@ -140,12 +153,16 @@ impl Session {
             | Place::Done
             | Place::Ended { .. } => Err(cannot_be_run(execute.portal)),
         };
-        if ran.is_err()
-            && let Some(portal) = self.names.portals.get_mut(execute.portal)
-        {
-            portal.end(Ending::Failure);
+        if ran.is_err() {
+            self.portal_ended(execute.portal, Ending::Failure);
         }
         ran
+    }
+
+    fn portal_ended(&mut self, name: &[u8], by: Ending) {
+        if let Some(portal) = self.names.portals.get_mut(name) {
+            portal.end(by);
+        }
     }
 
     fn portal_done(&mut self, name: &[u8]) {

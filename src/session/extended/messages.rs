@@ -22,7 +22,7 @@ use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::{Compiled, Embeds};
 use crate::session::setting::{concerns_next_transaction, concerns_transaction};
 use crate::session::simple::in_failed_block;
-use crate::session::statement::{BoundArguments, Origin, Place, Portal, Prepared};
+use crate::session::statement::{BOUND_IN_FAILED, BoundArguments, Origin, Place, Portal, Prepared};
 use crate::session::type_numbers::Protocol;
 use crate::sql::tokens;
 use crate::wire::frontend::{Bind, Malformed};
@@ -173,7 +173,7 @@ impl Session {
             reached: 0,
             kept: None,
             explained,
-            log_length: self.log_length(),
+            log_length: if self.transaction.has_failed() { BOUND_IN_FAILED } else { self.log_length() },
         };
         self.names.portals.insert(bind.portal.into(), portal);
         Ok(Bound::Done)

@@ -103,7 +103,9 @@ impl Session {
             prepared.origin = Origin::Parse;
         }
         if !parse.name.is_empty() && self.names.statements.contains_key(parse.name) {
-            // Source: prepare.c, StorePreparedStatement.
+            // Errors of the text come first. Source: postgres.c, exec_parse_message; prepare.c, StorePreparedStatement.
+            self.drain().await?;
+            Box::pin(self.probe(parse.text, &types)).await?;
             let name = String::from_utf8_lossy(parse.name);
             return Err(Report::error("42P05", format!("prepared statement \"{name}\" already exists")).into());
         }

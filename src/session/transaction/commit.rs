@@ -132,7 +132,7 @@ impl Session {
             }
             return Ok(());
         }
-        let roles = Roles { decision: wrote.remove(0), prepare: wrote, rest };
+        let mut roles = Roles { decision: wrote.remove(0), prepare: wrote, rest };
         let decision_shard = self.gateway.shard_name(self.link.servers[roles.decision].shard);
         if self.gateway.commits.is_forgotten(&self.database) {
             self.check_commits(self.gateway.each_shard().filter(|shard| block.writes.include(*shard))).await?;
@@ -141,7 +141,7 @@ impl Session {
             return Err(Report::error("XX000", "a commit on several shards was not prepared for").into());
         };
         metrics::counter!("pgbraid_several_shards_commits_total").increment(1);
-        let result = self.commit_as_one(block, &active, &roles).await;
+        let result = self.commit_as_one(block, &active, &mut roles).await;
         drop(active);
         if result.is_err() || !self.is_sound(&roles) {
             self.gateway.commits.leave();
@@ -156,7 +156,7 @@ impl Session {
         wrote.map_err(|failed| self.failure(failed))
     }
 
-    async fn commit_as_one(&mut self, block: &Block, active: &Active, roles: &Roles) -> Result<(), Failure> {
+    async fn commit_as_one(&mut self, block: &Block, active: &Active, roles: &mut Roles) -> Result<(), Failure> {
         let (plain, prepared) = protocol::prepare(&mut self.link, active, roles, block.log.settings()).await;
         self.note(&plain);
         prepared.map_err(|failed| self.failure(failed))?;

@@ -69,6 +69,7 @@ impl Session {
             // Source: xact.c, BeginTransactionBlock.
             Transaction::Open(_) | Transaction::Failed(_) => {
                 self.warn(Report::warning("25001", "there is already a transaction in progress"));
+                self.enlist_behind_savepoint().await?;
                 self.tell(&text, Audible::Nowhere).await?;
                 self.note_modes(text, read_only).await?;
             }
@@ -281,10 +282,19 @@ impl Session {
             // Outside a block PostgreSQL warns and does nothing. Source: xact.c, CheckTransactionBlock.
             self.warn(Report::warning("25P01", "SET TRANSACTION can only be used in transaction blocks"));
         } else {
+            self.enlist_behind_savepoint().await?;
             self.tell_servers(&text).await?;
             self.note_modes(text, read_only).await?;
         }
         reply::complete(&mut self.link.client.outbound, "SET");
+        Ok(())
+    }
+
+    /// Behind a savepoint not all modes can be changed: a server is to say so. *Source*: variable.c, check_XactIsoLevel and the like.
+    async fn enlist_behind_savepoint(&mut self) -> Result<(), Failure> {
+        if self.link.servers.is_empty() && self.savepoints() > 0 {
+            Box::pin(self.enlist_any(Access::ReadPrimary)).await?;
+        }
         Ok(())
     }
 

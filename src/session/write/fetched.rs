@@ -252,7 +252,7 @@ impl Session {
             self.send_step(*at, &own, given, RowFormats::Text);
         }
         let (harvested, changed) = self.harvest_counted(too_much).await?;
-        rows.changed = if runnable.route.access == Access::Write { changed } else { 0 };
+        rows.changed = if runnable.route.access == Access::Write { changed.iter().sum() } else { 0 };
         rows.take(&harvested);
         Ok(rows)
     }
@@ -277,10 +277,11 @@ impl Session {
                 self.send_step(at, text, given, RowFormats::Text);
             }
             let (harvested, changed) = self.harvest_counted(too_much).await?;
+            let mut changed = part.clone().map(|at| changed.get(at).copied().unwrap_or(0));
             if part.start == 0 {
-                rows.changed = changed;
+                rows.changed = changed.sum();
                 rows.take(&harvested);
-            } else if changed != rows.changed.saturating_mul(part.len() as u64) {
+            } else if changed.any(|changed| changed != rows.changed) {
                 return Err(drifted().into());
             }
         }

@@ -13,7 +13,7 @@ use crate::execute::relay::Joiner;
 use crate::session::failure::Failure;
 use crate::session::gather::run::too_many_returned;
 use crate::session::life::Session;
-use crate::session::statement::{Place, Undelivered};
+use crate::session::statement::{Ending, Undelivered};
 use crate::wire::fields::tag;
 use crate::wire::frame::HEADER_BYTES;
 use crate::wire::frontend::Execute;
@@ -117,16 +117,20 @@ impl Session {
         execute: &Execute<'_>,
     ) -> Result<(), Failure> {
         match returned {
-            Returned::Client => self.link.client.outbound.extend_from_slice(&end),
+            Returned::Client => {
+                self.link.client.outbound.extend_from_slice(&end);
+                self.names.portals.change(execute.portal, |portal| {
+                    if portal.place.has_run() {
+                        portal.kept = Some(Undelivered::new(VecDeque::new(), end, false));
+                    }
+                });
+            }
             Returned::Kept(rows) => {
                 // Of a query PostgreSQL keeps the rows even if there are none.
                 let returns =
                     !rows.is_empty() || tag(end.get(HEADER_BYTES..).unwrap_or_default()).starts_with(b"SELECT");
                 self.deliver(Undelivered::new(rows, end, returns), execute)?;
-                self.names.portals.change(execute.portal, |portal| {
-                    portal.place = Place::Done;
-                    portal.kept = portal.kept.take().filter(|_| returns);
-                });
+                self.names.portals.change(execute.portal, |portal| portal.end(Ending::Run));
             }
         }
         Ok(())
@@ -151,13 +155,16 @@ impl Session {
         self.deliver(Undelivered::new(rows, end, false), execute)
     }
 
-    /// Another Execute of such a write; whether it was one.
+    /// Another Execute of such a write; false if it cannot be run again. One that returns columns has no more rows, without any it runs once.
+    /// *Source*: pquery.c, PORTAL_ONE_RETURNING and PORTAL_MULTI_QUERY.
     pub(in crate::session) async fn deliver_rest(&mut self, execute: &Execute<'_>) -> Result<bool, Failure> {
-        let portal = self.names.portals.get(execute.portal);
-        if portal.is_none_or(|portal| !matches!(portal.place, Place::Done) || portal.kept.is_none()) {
+        self.drain().await?;
+        let Some(mut kept) = self.take_kept(execute.portal) else { return Ok(false) };
+        if !kept.returns && !self.portal_returns_rows(execute.portal).await? {
             return Ok(false);
         }
-        self.drain().await?;
-        self.deliver_kept(execute)
+        kept.returns = true;
+        self.deliver(kept, execute)?;
+        Ok(true)
     }
 }

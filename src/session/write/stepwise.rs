@@ -8,13 +8,14 @@ use super::returned::Returned;
 use crate::catalog::Oid;
 use crate::plan::{Access, Arguments, Output, Route, Target};
 use crate::pool::expect::{Audience, Step};
-use crate::session::extended::messages::malformed;
+use crate::session::extended::messages::{malformed, no_portal};
 use crate::session::failure::Failure;
 use crate::session::gather::described::Wire;
 use crate::session::life::{Ended, Session};
 use crate::session::parameters::Parameters;
 use crate::session::plans::compiled::Compiled;
 use crate::session::statement::{BoundArguments, NoArguments, Place};
+use crate::sql::{self, Node};
 use crate::wire::frontend::{Bind, Execute};
 use crate::wire::reply;
 
@@ -129,6 +130,32 @@ impl Session {
         self.conclude_returned(end, returned, execute)
     }
 
+    /// Whether such a portal has columns.
+    pub(in crate::session) fn stepwise_returns_rows(&self, name: &[u8]) -> bool {
+        let portal = self.names.portals.get(name);
+        portal.is_some_and(|portal| has_columns(&String::from_utf8_lossy(&portal.compiled.text)))
+    }
+
+    /// Describe of a portal that has run, which is bound anew for that.
+    pub(in crate::session) async fn describe_stepwise(&mut self, name: &[u8], place: &Place) -> Result<(), Failure> {
+        let (Place::Stepwise { bind, types, shard, replica }, Some(portal)) = (place, self.names.portals.get(name))
+        else {
+            return Err(no_portal(name));
+        };
+        let (statement, compiled) = (portal.statement.clone(), portal.compiled.clone());
+        let at = self.portal_server(*shard, Some(*replica), name)?;
+        self.engage(at).await?;
+        let bind = Bind::read(bind).map_err(malformed)?;
+        let formats = (Audience::ClientIfError, RowFormats::Bound);
+        let server = self.send_text_as(at, PORTAL, &compiled.text, types, &bind, formats);
+        reply::named(&mut server.outbound, b'D', b'P', PORTAL);
+        server.expects.push(Step::DescribePortal, Audience::Client);
+        reply::named(&mut server.outbound, b'C', b'P', PORTAL);
+        server.expects.push(Step::Close, Audience::Gateway);
+        self.describing(&statement);
+        Ok(())
+    }
+
     /// Sends a step; its answer is for a joiner. One without parameters is sent as a simple query, whose rows are text.
     pub(super) fn send_step(&mut self, at: usize, text: &[u8], given: Given<'_>, formats: RowFormats) {
         let (bind, types) = match given {
@@ -141,5 +168,17 @@ impl Session {
         reply::named(&mut server.outbound, b'C', b'P', PORTAL);
         server.expects.push(Step::Close, Audience::Gateway);
         server.send_flush();
+    }
+}
+
+fn has_columns(text: &str) -> bool {
+    let Ok(script) = sql::parse(text) else { return false };
+    match script.statements.first().and_then(|statement| statement.node()) {
+        Some(Node::InsertStmt(insert)) => insert.returning_clause.is_some(),
+        Some(Node::UpdateStmt(update)) => update.returning_clause.is_some(),
+        Some(Node::DeleteStmt(delete)) => delete.returning_clause.is_some(),
+        Some(Node::MergeStmt(merge)) => merge.returning_clause.is_some(),
+        // A query or an EXPLAIN.
+        _ => true,
     }
 }

@@ -57,7 +57,8 @@ impl Session {
         for (at, (_, text)) in places.iter().zip(&parts) {
             self.send_step(*at, text.as_bytes(), given, RowFormats::Text);
         }
-        self.harvest_counted(too_much).await
+        let (rows, changed) = self.harvest_counted(too_much).await?;
+        Ok((rows, changed.iter().sum()))
     }
 
     /// Takes the rows from these shards; returns what puts them, for each shard that gets some.
