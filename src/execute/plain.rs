@@ -1,8 +1,6 @@
 //! The joiner of one server's answer, or of several that follow each other: the client gets what it asked for, the rest is hidden, and
 //! what the session must know of it is noted.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 use memchr::memmem;
 
@@ -10,6 +8,7 @@ use super::relay::{Frame, Handling, Joiner};
 use crate::pool::expect::{StatementId, Step};
 use crate::pool::server::{STATEMENT_PREFIX, statement_name};
 use crate::wire::fields;
+use crate::wire::name::Name;
 use crate::wire::row_description::without_table_oids;
 
 /// A parameter that a server reported.
@@ -51,7 +50,7 @@ pub struct Plain {
     /// From the last ParameterDescription that was hidden.
     pub parameter_types: Vec<u32>,
     /// What the client calls the statements it used, for errors that name them as servers do.
-    pub aliases: Vec<(StatementId, Arc<[u8]>)>,
+    pub aliases: Vec<(StatementId, Name)>,
     /// By how many characters the text that was sent is longer, before the place of an error, than the client's.
     pub longer_by: usize,
     /// Parameters that have changed.
@@ -136,7 +135,7 @@ impl Joiner for Plain {
 }
 
 /// An ErrorResponse's body with the client's names of statements in place of the servers'.
-pub fn renamed(body: &[u8], aliases: &[(StatementId, Arc<[u8]>)]) -> Vec<u8> {
+pub fn renamed(body: &[u8], aliases: &[(StatementId, Name)]) -> Vec<u8> {
     let mut body = body.to_vec();
     for (id, name) in aliases {
         let theirs = format!("\"{}\"", statement_name(*id));

@@ -1,8 +1,6 @@
 //! Joins the answers of several shards to one statement into one answer: the union of their rows, one RowDescription, one
 //! CommandComplete with the sum, and, when any of them fails, one error and nothing after it.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 
 use super::plain::{moved_back, renamed};
@@ -11,6 +9,7 @@ use crate::pool::expect::{StatementId, Step};
 use crate::wire::copy::{Join, JoinFormat};
 use crate::wire::fields::{tag, tag_rows};
 use crate::wire::frame;
+use crate::wire::name::Name;
 use crate::wire::reply::{self, Report};
 use crate::wire::row_description::without_table_oids;
 
@@ -29,7 +28,7 @@ pub struct Scatter {
     error: Option<Failure>,
     cancelled: bool,
     /// See [`aliases`](super::plain::Plain::aliases).
-    aliases: Vec<(StatementId, Arc<[u8]>)>,
+    aliases: Vec<(StatementId, Name)>,
     /// See [`longer_by`](super::plain::Plain::longer_by).
     longer_by: usize,
 }
@@ -64,7 +63,7 @@ impl Scatter {
     }
 
     /// Errors name statements as the client does, and count characters in its text. *See* [`aliases`](super::plain::Plain::aliases), [`longer_by`](super::plain::Plain::longer_by).
-    pub fn with_names(self, aliases: Vec<(StatementId, Arc<[u8]>)>, longer_by: usize) -> Self {
+    pub fn with_names(self, aliases: Vec<(StatementId, Name)>, longer_by: usize) -> Self {
         Scatter { aliases, longer_by, ..self }
     }
 

@@ -49,7 +49,7 @@ struct Opener {
 }
 
 /// A server in use looks at the clock after so many loans, whether it has lived too long; an idle one is found by `close_old`.
-const LOANS_BETWEEN_LOOKS: u32 = 64;
+const LOANS_BETWEEN_LOOKS: u64 = 64;
 
 impl ServerPool {
     /// Of at most `max` servers.
@@ -162,7 +162,7 @@ pub struct Lent {
 impl Lent {
     /// No round trip: a server that died while idle has its socket readable, which costs nothing to know.
     fn is_usable(&mut self, lifetime: Duration) -> bool {
-        self.loans = self.loans.wrapping_add(1);
+        self.loans += 1;
         let old = self.loans.is_multiple_of(LOANS_BETWEEN_LOOKS) && self.born.elapsed() > lifetime;
         let usable = !old && self.is_clean() && !self.stream.has_pending_input() && self.come_here();
         if !usable {

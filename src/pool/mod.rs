@@ -7,6 +7,7 @@
 pub mod expect;
 pub mod settings;
 pub mod renumber;
+mod held;
 pub mod server;
 pub mod connect;
 pub mod queue;

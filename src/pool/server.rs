@@ -1,16 +1,15 @@
 //! One connection to a Postgres, with what the gateway must remember of it between messages.
 
-use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use lru::LruCache;
 
 use super::connect::{self, Connected, Target};
 use super::expect::{Audience, Expectations, Inferred, StatementId, Step};
+use super::held::Held;
 use super::renumber::Renumber;
 use super::settings::Settings;
 use crate::net::ServerStream;
@@ -44,9 +43,13 @@ pub struct Server {
     pub unnamed: Option<StatementId>,
     /// Parameters it reported last.
     pub parameters: Vec<(String, String)>,
-    prepared: LruCache<StatementId, ()>,
-    /// Statements that no client has prepared, with how often the server had been lent when each was used last.
-    beside: LruCache<StatementId, u32>,
+    /// By when each was used, in uses of any.
+    prepared: Held,
+    uses: u64,
+    /// The one that was used last.
+    last_prepared: Option<StatementId>,
+    /// Statements that no client has prepared, by how often the server had been lent when each was used.
+    beside: Held,
     /// A statement of the transaction that is open has said that it wrote rows.
     pub wrote: bool,
     /// Where it is.
@@ -56,7 +59,7 @@ pub struct Server {
     /// The thread whose runtime watches its socket.
     thread: ThreadId,
     /// How often it has been lent.
-    pub loans: u32,
+    pub loans: u64,
     cancel: CancelServer,
     condition: Condition,
 }
@@ -96,8 +99,10 @@ impl Server {
             unsettled: false,
             unnamed: None,
             parameters: connected.parameters,
-            prepared: LruCache::new(NonZeroUsize::new(prepared_max).unwrap_or(NonZeroUsize::MIN)),
-            beside: LruCache::new(NonZeroUsize::new(prepared_max / 2).unwrap_or(NonZeroUsize::MIN)),
+            prepared: Held::new(prepared_max),
+            uses: 0,
+            last_prepared: None,
+            beside: Held::new(prepared_max / 2),
             wrote: false,
             target,
             born: Instant::now(),
@@ -232,14 +237,20 @@ impl Server {
     /// one) when it does not. Returns whether Parse was sent.
     pub fn prepare(&mut self, statement: StatementId, text: &[u8], types: &[u32], audience: Audience) -> bool {
         self.settle_prepared();
-        if self.prepared.get(&statement).is_some() {
+        // Nothing need be looked up for the one that was used last.
+        if self.last_prepared == Some(statement) {
             return false;
         }
-        if let Some((evicted, ())) = self.prepared.push(statement, ())
-            && evicted != statement
-        {
+        self.last_prepared = Some(statement);
+        self.uses += 1;
+        if self.prepared.touch(statement, self.uses) {
+            return false;
+        }
+        if let Some((evicted, _)) = self.prepared.in_the_way() {
+            self.prepared.remove(evicted);
             self.close(evicted);
         }
+        self.prepared.add(statement, self.uses);
         self.parse(statement, text, types, audience);
         true
     }
@@ -249,16 +260,16 @@ impl Server {
     pub fn prepare_beside(&mut self, statement: StatementId, text: &[u8], types: &[u32]) -> bool {
         self.settle_prepared();
         let now = self.loans;
-        if let Some(used) = self.beside.get_mut(&statement) {
-            *used = now;
+        if self.beside.touch(statement, now) {
             return true;
         }
-        if self.beside.len() == self.beside.cap().get() {
-            let oldest = self.beside.peek_lru().filter(|(_, used)| now.wrapping_sub(**used) > UNUSED_LOANS);
-            let Some(oldest) = oldest.map(|(oldest, _)| *oldest) else { return false };
+        if let Some((oldest, used)) = self.beside.in_the_way() {
+            if now - used <= UNUSED_LOANS {
+                return false;
+            }
             self.forget_beside(oldest);
         }
-        self.beside.put(statement, now);
+        self.beside.add(statement, now);
         self.parse(statement, text, types, Audience::Gateway);
         true
     }
@@ -266,7 +277,7 @@ impl Server {
     /// Has it give up a statement of [`Server::prepare_beside`], if it holds it.
     pub fn forget_beside(&mut self, statement: StatementId) {
         self.settle_prepared();
-        if self.beside.pop(&statement).is_some() {
+        if self.beside.remove(statement) {
             self.close(statement);
         }
     }
@@ -287,12 +298,13 @@ impl Server {
         if self.expects.unparsed.is_empty() && self.expects.unevicted.is_empty() {
             return;
         }
+        self.last_prepared = None;
         for id in std::mem::take(&mut self.expects.unparsed) {
-            self.prepared.pop(&id);
-            self.beside.pop(&id);
+            self.prepared.remove(id);
+            self.beside.remove(id);
         }
         for id in std::mem::take(&mut self.expects.unevicted) {
-            self.prepared.put(id, ());
+            self.prepared.add(id, self.uses);
         }
     }
 
@@ -306,7 +318,7 @@ impl Server {
 }
 
 /// A statement that no client has prepared makes room for another when it has not been used for so many loans of its server.
-const UNUSED_LOANS: u32 = 10_000;
+const UNUSED_LOANS: u64 = 10_000;
 
 /// Of statements of the gateway's own.
 const ASIDE_PORTAL: &[u8] = b"pgbraid_aside";

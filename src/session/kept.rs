@@ -1,17 +1,15 @@
 //! What a client makes the gateway keep between messages, and its limits: prepared statements, portals, cursors, what its transaction
 //! block has to replay, settings.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::ops::Deref;
-use std::sync::Arc;
 
 use super::failure::Failure;
 use super::life::Session;
 use super::plans::compiled::Compiled;
 use super::statement::{Place, Portal, Prepared, Undelivered};
 use crate::pool::settings::Settings;
+use crate::wire::name::Name;
 use crate::wire::reply::Report;
 
 /// What an entry takes beside its text, about.
@@ -50,51 +48,6 @@ impl Weigh for Portal {
 /// The text, and again as much for its plan.
 pub(super) fn compiled_bytes(compiled: &Compiled) -> usize {
     2 * compiled.text.len() + 4 * compiled.types.len() + ENTRY_BYTES
-}
-
-/// A client's name for a statement or portal, shared by all that mention it. The empty one takes no memory.
-#[derive(Clone, Debug, Default)]
-pub struct Name(Option<Arc<[u8]>>);
-
-impl Name {
-    /// As it is shared; `None` for the empty one.
-    pub fn into_shared(self) -> Option<Arc<[u8]>> {
-        self.0
-    }
-}
-
-impl From<&[u8]> for Name {
-    fn from(name: &[u8]) -> Self {
-        Name((!name.is_empty()).then(|| name.into()))
-    }
-}
-
-impl Deref for Name {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
-    }
-}
-
-impl Borrow<[u8]> for Name {
-    fn borrow(&self) -> &[u8] {
-        self
-    }
-}
-
-impl PartialEq for Name {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl Eq for Name {}
-
-impl Hash for Name {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (**self).hash(state);
-    }
 }
 
 /// By the client's names. A client that seeks collisions slows down itself alone.

@@ -13,7 +13,7 @@ use super::cancel::CancelSlot;
 use super::failure::Failure;
 use super::fast_path::{Left, Sent};
 use super::gateway::{Gateway, Role, Seen};
-use super::kept::{Name, Weigh};
+use super::kept::Weigh;
 use super::next_message::Next;
 use super::plans::recent::Recent;
 use super::plans::scope::Scoped;
@@ -31,6 +31,7 @@ use crate::pool::settings::Settings;
 use crate::sql::lift::Lifted;
 use crate::txn::state::{BlockKind, Transaction, Writes};
 use crate::wire::frame::HEADER_BYTES;
+use crate::wire::name::Name;
 use crate::wire::reply::{Report, Status};
 
 /// One client's session.
@@ -93,7 +94,7 @@ pub(super) struct Pipeline {
     /// See [`Plain::longer_by`].
     pub longer_by: usize,
     /// Statements used since, by their names.
-    pub held: Vec<(StatementId, Arc<[u8]>)>,
+    pub held: Vec<(StatementId, Name)>,
     /// Statements whose descriptions the client waits for, in order.
     pub describing: VecDeque<Name>,
 }

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::gather::described::Wire;
-use super::kept::Name;
 use super::life::Session;
 use super::statement::{Origin, Prepared};
 use crate::plan::Values;
+use crate::wire::name::Name;
 
 impl Session {
     /// What the gateway knows, as the only value of a statement that asks for it, if it does; `at`: a server that can be asked for types.

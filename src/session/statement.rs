@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use shardmap::ShardId;
 
 use super::gather::run::Gathering;
-use super::kept::{Kept, Name};
+use super::kept::Kept;
 use super::parameters::Parameters;
 use super::plans::compiled::Compiled;
 use super::write::rewritten::RowOrder;
 use crate::catalog::Oid;
 use crate::plan::{Argument, Arguments, Plan};
 use crate::wire::frontend::{Bind, BoundValue};
+use crate::wire::name::Name;
 
 /// A prepared statement of the client's.
 #[derive(Clone, Debug)]

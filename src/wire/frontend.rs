@@ -317,8 +317,15 @@ fn whole(bytes: &[u8], length: usize) -> Result<(), Malformed> {
     }
 }
 
+/// A name of no more bytes is looked through one by one.
+const SHORT_NAME_BYTES: usize = 16;
+
 fn cstr(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let end = memchr::memchr(0, bytes).ok_or(Malformed::String)?;
+    // Most names are short, so that a call costs more than to look.
+    let end = match bytes.iter().take(SHORT_NAME_BYTES).position(|byte| *byte == 0) {
+        Some(end) => end,
+        None => memchr::memchr(0, bytes).ok_or(Malformed::String)?,
+    };
     Ok((&bytes[..end], &bytes[end + 1..]))
 }
 

@@ -10,6 +10,7 @@ pub mod frontend;
 pub mod volley;
 pub mod fields;
 pub mod row_description;
+pub mod name;
 pub mod reply;
 pub mod copy;
 pub mod startup;

@@ -5,13 +5,13 @@ use super::messages::{is_local, known_part, malformed};
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, StatementName, statement_name};
 use crate::session::failure::Failure;
-use crate::session::kept::Name;
 use crate::session::life::Session;
 use crate::session::own_statements::made_now;
 use crate::session::plans::compiled::Compiled;
 use crate::session::simple::in_failed_block;
 use crate::session::statement::{Origin, Prepared, Renamed};
 use crate::wire::frontend;
+use crate::wire::name::Name;
 use crate::wire::reply::{self, Report};
 
 pub(super) const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
@@ -176,7 +176,9 @@ impl Session {
         enlisted.needs_sync = true;
         let server: &mut Server = &mut enlisted.server;
         let unnamed = name.is_empty();
-        self.pipeline.held.extend(name.into_shared().map(|name| (compiled.id, name)));
+        if !unnamed {
+            self.pipeline.held.push((compiled.id, name));
+        }
         let sent = if unnamed {
             if std::mem::take(&mut server.expects.unnamed_lost) {
                 server.unnamed = None;

@@ -18,13 +18,13 @@ use crate::plan::{Access, Destination, Output, Plan, Route, Target, TransactionV
 use crate::pool::expect::Audience;
 use crate::pool::server::Server;
 use crate::session::failure::Failure;
-use crate::session::kept::Name;
 use crate::session::life::Session;
 use crate::session::plans::compiled::Compiled;
 use crate::session::statement::{BoundArguments, Origin, Place, Portal, Prepared};
 use crate::txn::state::{BlockKind, Transaction};
 use crate::wire::embedded::FIRST_NORMAL_OID;
 use crate::wire::frame::consume;
+use crate::wire::name::Name;
 use crate::wire::reply;
 use crate::wire::volley::Volley;
 
