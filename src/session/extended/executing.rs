@@ -319,7 +319,8 @@ impl Session {
         } else {
             // Of the rows returned the tag counts those of the last part. Source: pquery.c, PortalRun, PORTAL_ONE_RETURNING.
             let (words, changed) = fields::tag_rows(fields::tag(end.get(5..).unwrap_or_default()));
-            let count = if *returns { Some(count as u64) } else { changed };
+            // That of an EXPLAIN counts nothing.
+            let count = changed.map(|changed| if *returns { count as u64 } else { changed });
             let words = String::from_utf8_lossy(words);
             reply::complete(out, &count.map_or(words.to_string(), |count| format!("{words} {count}")));
         }
