@@ -2,9 +2,10 @@
 //! for one transaction.
 //!
 //! [`queue`] knows who has a place and who waits for one, [`connect`] fills places, [`server`] is what is in them, with its
-//! bookkeeping ([`expect`], [`settings`], [`renumber`]), and [`lend`] has the guard that never returns a server that is not clean.
+//! bookkeeping ([`expect`] and [`ordinary`], [`held`], [`settings`], [`renumber`]), and [`lend`] has the guard that never returns a server that is not clean.
 
 pub mod expect;
+pub mod ordinary;
 pub mod settings;
 pub mod renumber;
 mod held;

@@ -5,7 +5,10 @@
 //! bytes (a server, a cancel request), and whenever anything else comes, it leaves the rest to those who handle
 //! messages ([`Left`]): they go on from where it stands.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
 
 use super::extended::volley::VolleyPlan;
 use super::failure::Failure;
@@ -17,8 +20,6 @@ use crate::plan::{Access, Destination, Plan, Planned, TransactionVerb};
 use crate::pool::expect::Audience;
 use crate::wire::frame::{HEADER_BYTES, Header, consume};
 use crate::wire::frontend;
-
-use std::sync::Arc;
 
 /// What the fast path leaves to be done.
 pub(super) enum Left {
@@ -36,24 +37,19 @@ pub(super) enum Left {
 
 /// What has been sent to a server.
 #[derive(Debug)]
-pub(super) enum Sent {
-    /// A volley.
-    Volley {
-        /// The server's place in the link.
-        at: usize,
-    },
-    /// The text of the Query that is still at the start of the client's bytes.
-    Query {
-        /// The server's place in the link.
-        at: usize,
-    },
-    /// In its place a prepared text.
-    OneRow {
-        /// The server's place in the link.
-        at: usize,
-        /// What was sent.
-        placed: Arc<Placed>,
-    },
+pub(super) struct Sent {
+    /// The server's place in the link.
+    at: usize,
+    asked: Asked,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Volley,
+    /// The Query that is still at the start of the client's bytes, by its text.
+    Query,
+    /// The same by a prepared text.
+    OneRow(Arc<Placed>),
 }
 
 impl Session {
@@ -96,7 +92,7 @@ impl Session {
                 };
                 match self.volley_now(planned) {
                     Ok(at) => {
-                        self.sent = Some(Sent::Volley { at });
+                        self.sent = Some(Sent { at, asked: Asked::Volley });
                         None
                     }
                     Err(planned) => Some(planned.map_or(Left::Message, Left::Volley)),
@@ -150,22 +146,21 @@ impl Session {
         };
         let Some(at) = at else { return Some(Left::Query(Ok(found))) };
         self.names.portals.remove(&b""[..]);
-        self.sent = Some(match found {
-            Found::OneRow(_, placed) if self.send_one_row(at, text, &placed) => Sent::OneRow { at, placed },
+        let asked = match found {
+            Found::OneRow(_, placed) if self.send_one_row(at, text, &placed) => Asked::OneRow(placed),
             _ => {
                 self.link.servers[at].server.send_query(text, Audience::Client);
-                Sent::Query { at }
+                Asked::Query
             }
-        });
+        };
+        self.sent = Some(Sent { at, asked });
         self.shrink_lifted();
         None
     }
 
     /// Hears of what has been sent; `None` when the client has all of the answer in its buffer, and the session is what it is behind it.
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Left>> {
-        let Some(Sent::Volley { at } | Sent::Query { at } | Sent::OneRow { at, .. }) = self.sent else {
-            return Poll::Ready(None);
-        };
+        let Some(Sent { at, .. }) = self.sent else { return Poll::Ready(None) };
         let heard = loop {
             let silent = self.link.servers.get(at).is_some_and(|enlisted| enlisted.server.inbound.is_empty());
             if !silent {
@@ -184,12 +179,12 @@ impl Session {
         if let Some(enlisted) = self.link.servers.get(at) {
             follow(&mut self.transaction, enlisted.server.expects.status);
         }
-        let tag = match &sent {
-            Sent::Volley { .. } => {
+        let tag = match &sent.asked {
+            Asked::Volley => {
                 self.end_pipeline();
                 b'S'
             }
-            Sent::Query { .. } | Sent::OneRow { .. } => {
+            Asked::Query | Asked::OneRow(_) => {
                 self.pipeline.clear();
                 self.keep_reported();
                 b'Q'
@@ -207,32 +202,48 @@ impl Session {
 
     fn consume_message(&mut self) {
         let inbound = &mut self.link.client.inbound;
-        if let Ok(Some(header)) = Header::read(inbound) {
-            consume(inbound, header.frame_bytes.min(inbound.len()));
-        }
+        consume(inbound, message_bytes(inbound));
+    }
+
+    fn take_message(&mut self) -> BytesMut {
+        let inbound = &mut self.link.client.inbound;
+        inbound.split_to(message_bytes(inbound))
     }
 
     /// Goes on with what the fast path has left.
     pub(super) async fn take_over(&mut self, left: Left) -> Result<(), Failure> {
-        match left {
+        let result = match left {
             Left::Nothing | Left::Message => return Ok(()),
             Left::Volley(planned) => return self.volley(planned).await,
-            Left::Heard(Sent::Volley { .. }, heard) => return self.finish_volley(heard).await,
-            Left::Query(_) | Left::Heard(..) => {}
-        }
-        let inbound = &mut self.link.client.inbound;
-        let frame_bytes = Header::read(inbound).ok().flatten().map_or(0, |header| header.frame_bytes);
-        let message = inbound.split_to(frame_bytes.min(inbound.len()));
-        let text = message.get(HEADER_BYTES..).and_then(|body| frontend::query(body).ok()).unwrap_or_default();
-        let result = match left {
-            Left::Query(Ok(found)) => self.query_found(text, found, false).await,
-            Left::Heard(Sent::OneRow { at, placed }, Ok(())) => self.hear_one_row(at, text, &placed).await,
-            Left::Heard(Sent::Query { at }, Ok(())) => self.hear_query(at, true).await,
-            Left::Query(Err(failure)) | Left::Heard(_, Err(failure)) => Err(failure),
-            Left::Nothing | Left::Message | Left::Volley(_) | Left::Heard(Sent::Volley { .. }, Ok(())) => return Ok(()),
+            Left::Heard(Sent { asked: Asked::Volley, .. }, heard) => return self.finish_volley(heard).await,
+            Left::Query(found) => {
+                let message = self.take_message();
+                match found {
+                    Ok(found) => self.query_found(text_of(&message), found, false).await,
+                    Err(failure) => Err(failure),
+                }
+            }
+            Left::Heard(Sent { at, asked }, heard) => {
+                let message = self.take_message();
+                match (heard, asked) {
+                    (Err(failure), _) => Err(failure),
+                    (Ok(()), Asked::OneRow(placed)) => self.hear_one_row(at, text_of(&message), &placed).await,
+                    (Ok(()), _) => self.hear_query(at, true).await,
+                }
+            }
         };
         self.conclude(result).await?;
         self.note_handled(b'Q');
         Ok(())
     }
+}
+
+/// The length of the message at the start of a client's bytes, which is there as a whole.
+fn message_bytes(inbound: &[u8]) -> usize {
+    Header::read(inbound).ok().flatten().map_or(0, |header| header.frame_bytes.min(inbound.len()))
+}
+
+/// The text of a Query, which has been read before.
+fn text_of(message: &[u8]) -> &[u8] {
+    message.get(HEADER_BYTES..).and_then(|body| frontend::query(body).ok()).unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! Messages from the client, as views that borrow the frame. Each is read once, where it is handled.
 
+use super::name::SHORT_NAME_BYTES;
+
 /// A message's body does not have the form its type prescribes. In the words of pqformat.c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -316,9 +318,6 @@ fn whole(bytes: &[u8], length: usize) -> Result<(), Malformed> {
         std::cmp::Ordering::Greater => Err(Malformed::Long),
     }
 }
-
-/// A name of no more bytes is looked through one by one.
-const SHORT_NAME_BYTES: usize = 16;
 
 fn cstr(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     // Most names are short, so that a call costs more than to look.

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use smallvec::SmallVec;
 
 /// A longer name has memory of its own.
-const SHORT_NAME_BYTES: usize = 24;
+pub const SHORT_NAME_BYTES: usize = 24;
 
 /// A name, perhaps the empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
