@@ -212,6 +212,11 @@ impl Link {
             if !joiner.admits(index, server.expects.front().map(|expect| expect.step)) {
                 break;
             }
+            // The client has all of its answer: what ends the connection is not one more. Who uses the server next meets it, and a server
+            // of which something is unread is not lent.
+            if server.expects.is_empty() && !matches!(header.tag, b'N' | b'S' | b'A') {
+                break;
+            }
             if renumbered && !renumber(server, run, header)? {
                 break; // see `Link::renumber`
             }

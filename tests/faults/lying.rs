@@ -36,6 +36,8 @@ enum Lie {
     RolledBack,
     /// It was cancelled.
     Cancelled,
+    /// The truth, and with it the last word of a server that is stopped.
+    LastWord,
     /// The next BEGIN fails, as one does that is cancelled.
     NoBegin,
 }
@@ -143,6 +145,10 @@ fn twisted(lie: u8, honest: &[u8]) -> (Vec<u8>, bool) {
         lie if lie == Lie::WrongMoment as u8 => ([frame(b'R', &[0, 0, 0, 3]), honest.to_vec()].concat(), false),
         lie if lie == Lie::ShortLength as u8 => (vec![b'D', 0, 0, 0, 2, 0, 0, 0, 0], false),
         lie if lie == Lie::TwiceReady as u8 => ([honest.to_vec(), frame(b'Z', b"I")].concat(), false),
+        lie if lie == Lie::LastWord as u8 => {
+            let last = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0";
+            ([honest.to_vec(), frame(b'E', last)].concat(), true)
+        }
         lie if lie == Lie::RolledBack as u8 => ([frame(b'C', b"ROLLBACK\0"), frame(b'Z', b"I")].concat(), false),
         lie if lie == Lie::Cancelled as u8 => {
             let error = frame(b'E', b"SERROR\0VERROR\0C57014\0Mcanceling statement due to user request\0\0");
@@ -206,6 +212,64 @@ fn an_answer_too_many_does_not_reach_the_next_client() {
             next.query(&format!("SELECT {id} FROM rows WHERE customer_id = {key}")).rows,
             [[Some(id.to_string().into_bytes())]]
         );
+    }
+}
+
+/// A server that is stopped when it has answered has answered: its client gets no second answer, which it would take for that to its
+/// next statement.
+#[test]
+fn the_last_word_of_a_server_is_no_answer() {
+    let stage = Stage::new("");
+    let key = key_on(1);
+    let (proxy, gateway) = behind_proxy("last_word", &stage);
+    let mut client = Client::connect(&gateway.login()).unwrap();
+    client.run(&format!("INSERT INTO rows VALUES ({key}, 1)"));
+    let one = format!("SELECT id FROM rows WHERE customer_id = {key}");
+    let texts = [
+        (one.clone(), ""),
+        (format!("{one} AND id = 1"), ""),
+        (format!("SELECT id / 0 FROM rows WHERE customer_id = {key}"), "22012"),
+        (format!("{one}; {one}"), ""),
+        (format!("SELECT nothing FROM rows WHERE customer_id = {key}"), "42703"),
+    ];
+    for (text, sqlstate) in &texts {
+        for extended in [false, true] {
+            if extended && text.contains(';') {
+                continue;
+            }
+            let messages = match extended {
+                false => crate::client::query(text),
+                true => [
+                    parse(b"", text.as_bytes(), &[]),
+                    bind(b"", b"", &[], &[], &[]),
+                    execute(b"", 0),
+                    frame(b'S', b""),
+                ]
+                .concat(),
+            };
+            for block in [false, true] {
+                // The shard's connection that is lent next is one that is watched.
+                client.run(&one);
+                if block {
+                    client.run("BEGIN");
+                    client.run(&one);
+                }
+                proxy.tell(Lie::LastWord);
+                client.send(&messages);
+                let answer = Answer::of(client.receive_ready());
+                assert!(proxy.told(), "{text}");
+                assert_eq!(answer.sqlstate(), *sqlstate, "{text}: {answer:?}");
+                if block {
+                    let next = client.query(&one);
+                    let failed = next.sqlstate() == "25P02" || next.sqlstate().starts_with("08");
+                    assert!(failed && next.status == Some('E'), "{text}: {next:?}");
+                    assert_eq!(client.query("COMMIT").tags, ["ROLLBACK"], "{text}");
+                }
+                for number in 0..3 {
+                    assert_eq!(client.value(&format!("SELECT {number}")), number.to_string(), "{text}");
+                }
+            }
+        }
     }
 }
 
