@@ -212,11 +212,6 @@ impl Link {
             if !joiner.admits(index, server.expects.front().map(|expect| expect.step)) {
                 break;
             }
-            // The client has all of its answer: what ends the connection is not one more. Who uses the server next meets it, and a server
-            // of which something is unread is not lent.
-            if server.expects.is_empty() && !matches!(header.tag, b'N' | b'S' | b'A') {
-                break;
-            }
             if renumbered && !renumber(server, run, header)? {
                 break; // see `Link::renumber`
             }
@@ -275,6 +270,11 @@ fn head(server: &mut Server, run: usize, holds_rows: bool) -> Result<Option<Head
     let Some(header) = Header::read(bytes).map_err(|bad| ServerFault::Protocol(bad.to_string()))? else {
         return Ok(None);
     };
+    // The client has all of its answer: what ends the connection is not one more. Who uses the server next meets it, and a server of
+    // which something is unread is not lent.
+    if server.expects.is_empty() && !matches!(header.tag, b'N' | b'S' | b'A') {
+        return Ok(None);
+    }
     let renumbered = server.oids.reads(header.tag);
     let held_bytes_max = if holds_rows { HELD_FRAME_BYTES } else { STREAM_FRAME_BYTES };
     let streams = matches!(header.tag, b'D' | b'd') && header.frame_bytes > held_bytes_max && !renumbered;
