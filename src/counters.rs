@@ -131,6 +131,8 @@ pub struct Totals {
     pub shipped_rows: u64,
     /// Their bytes.
     pub shipped_bytes: u64,
+    /// Reads that shared a server with other clients'.
+    pub multiplexed: u64,
     /// Times a client waited for a server.
     pub waits: u64,
     /// Microseconds clients waited for servers.
@@ -216,6 +218,7 @@ struct Cells {
     queries: [AtomicU64; QueryKind::ALL.len()],
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
+    multiplexed: AtomicU64,
     waits: AtomicU64,
     wait_micros: AtomicU64,
     transaction_micros: AtomicU64,
@@ -229,6 +232,7 @@ impl Cells {
         totals.transactions += load(&self.transactions);
         totals.received_bytes += load(&self.received_bytes);
         totals.sent_bytes += load(&self.sent_bytes);
+        totals.multiplexed += load(&self.multiplexed);
         totals.waits += load(&self.waits);
         totals.wait_micros += load(&self.wait_micros);
         totals.transaction_micros += load(&self.transaction_micros);
@@ -241,6 +245,7 @@ impl Cells {
         note(&self.transactions, load(&other.transactions));
         note(&self.received_bytes, load(&other.received_bytes));
         note(&self.sent_bytes, load(&other.sent_bytes));
+        note(&self.multiplexed, load(&other.multiplexed));
         note(&self.waits, load(&other.waits));
         note(&self.wait_micros, load(&other.wait_micros));
         note(&self.transaction_micros, load(&other.transaction_micros));
@@ -285,6 +290,11 @@ impl Tally {
     pub fn transaction(&mut self, took: Duration) {
         note(&self.cells.transactions, 1);
         note(&self.cells.transaction_micros, micros(took));
+    }
+
+    /// A read has been answered on a server that it shared with other clients'.
+    pub fn multiplexed(&mut self) {
+        note(&self.cells.multiplexed, 1);
     }
 
     /// The client waited so long for a server.
@@ -343,6 +353,7 @@ mod tests {
         tally.transaction(Duration::from_millis(2));
         other.wait(Duration::from_micros(7));
         tally.received(10);
+        tally.multiplexed();
         drop(other);
         let mut other = Tally::new(shared.clone());
         other.sent(5);
@@ -356,6 +367,7 @@ mod tests {
             queries: [0, 0, 0, 1, 0, 0, 0, 0],
             received_bytes: 10,
             sent_bytes: 5,
+            multiplexed: 1,
             waits: 1,
             wait_micros: 7,
             transaction_micros: 2000,

@@ -37,6 +37,7 @@ fn config(directory: &Path, shards: Vec<Shard>) -> Config {
         pool: Pool {
             max: 1,
             merge_max: 1,
+            multiplex: true,
             min: 0,
             idle_timeout: seconds(1),
             lifetime: seconds(1),

@@ -34,6 +34,8 @@ mod long_bind;
 mod lying;
 #[path = "faults/memory.rs"]
 mod memory;
+#[path = "faults/multiplexed.rs"]
+mod multiplexed;
 #[path = "faults/one_row.rs"]
 mod one_row;
 #[path = "faults/order.rs"]

@@ -289,6 +289,7 @@ impl Check<'_> {
         Pool {
             max,
             merge_max: self.positive("merge_max", written.merge_max, 10),
+            multiplex: written.multiplex.is_none_or(|multiplex| multiplex.value),
             min,
             idle_timeout: self.lasting("idle_timeout", written.idle_timeout, 600),
             lifetime: self.lasting("lifetime", written.lifetime, 3600),

@@ -283,6 +283,8 @@ pub struct Pool {
     pub max: usize,
     /// Servers at the most, beside those of `max`, on which queries over several shards are finished. Default 10.
     pub merge_max: usize,
+    /// Reads of one row by its key share servers. Default true. *See* `execute::multiplex`.
+    pub multiplex: bool,
     /// Servers kept open. Default 0.
     pub min: usize,
     /// Close a server idle for this long. Default 10 min.

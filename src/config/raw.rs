@@ -125,6 +125,8 @@ pub(super) struct RawPool {
     pub max: Setting<u64>,
     /// `merge_max`: servers at the most, beside those of `max`, on which queries over several shards are finished. Default 10.
     pub merge_max: Setting<u64>,
+    /// `multiplex`: reads of one row by its key share servers. Default true.
+    pub multiplex: Setting<bool>,
     /// `min`: servers kept open. Default 0.
     pub min: Setting<u64>,
     /// `idle_timeout`: a server idle for this long is closed. Default `"10min"`.
@@ -225,6 +227,7 @@ impl RawPool {
     fn overlay(&mut self, extra: RawPool) {
         replace(&mut self.max, extra.max);
         replace(&mut self.merge_max, extra.merge_max);
+        replace(&mut self.multiplex, extra.multiplex);
         replace(&mut self.min, extra.min);
         replace(&mut self.idle_timeout, extra.idle_timeout);
         replace(&mut self.lifetime, extra.lifetime);

@@ -96,6 +96,7 @@ fn pool(section: &mut Section) -> RawPool {
     RawPool {
         max: section.count("max"),
         merge_max: section.count("merge_max"),
+        multiplex: section.flag("multiplex"),
         min: section.count("min"),
         idle_timeout: section.duration("idle_timeout"),
         lifetime: section.duration("lifetime"),

@@ -87,6 +87,16 @@ impl ClientIo {
         self.outbound.reserve(bytes);
     }
 
+    /// Adds an answer that is there whole.
+    pub fn take_answer(&mut self, mut answer: BytesMut) {
+        if self.outbound.is_empty() {
+            std::mem::swap(&mut self.outbound, &mut answer);
+        } else {
+            self.outbound.extend_from_slice(&answer);
+        }
+        spare::give(answer);
+    }
+
     /// There is something to be written that is not to wait.
     pub fn hurries(&self) -> bool {
         self.outbound.len() > self.unhurried_bytes

@@ -147,7 +147,11 @@ impl Link {
         self.poll_client_read(cx)
     }
 
-    fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkFault>> {
+    /// Reads what the client has sent beyond what it waits for.
+    ///
+    /// # Errors
+    /// As [`Link::turn`].
+    pub fn poll_client_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), LinkFault>> {
         let client = &mut self.client;
         if client.gone || client.inbound.len() >= CLIENT_READ_AHEAD_BYTES.max(client.frame_bytes_wanted) {
             return Poll::Pending;
@@ -182,7 +186,7 @@ fn poll_client_write(client: &mut ClientIo, cx: &mut Context<'_>) -> Result<bool
 }
 
 /// Writes what the socket takes; whether it took something. `unflushed`: TLS holds bytes that the socket did not take yet.
-fn poll_write<W: AsyncWrite>(
+pub(super) fn poll_write<W: AsyncWrite>(
     mut to: Pin<&mut W>,
     cx: &mut Context<'_>,
     from: &mut BytesMut,
@@ -205,7 +209,12 @@ fn poll_write<W: AsyncWrite>(
     Ok(wrote)
 }
 
-fn poll_read<R: AsyncRead>(from: Pin<&mut R>, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+/// Reads what there is, up to [`READ_BYTES`].
+pub(super) fn poll_read<R: AsyncRead>(
+    from: Pin<&mut R>,
+    cx: &mut Context<'_>,
+    into: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
     into.reserve(READ_BYTES);
     tokio_util::io::poll_read_buf(from, cx, into)
 }

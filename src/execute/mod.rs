@@ -8,6 +8,8 @@ pub mod stopped;
 pub mod client;
 pub mod fault;
 pub mod link;
+pub mod ticket;
+pub mod multiplex;
 mod renumber;
 pub mod relay;
 pub mod plain;

@@ -99,6 +99,8 @@ pub struct Planned {
     /// An earlier statement of the script may have changed the catalog or the context that it was planned against: when its
     /// turn comes, plan its own text again.
     pub replan: bool,
+    /// It finds one row by its primary key, which parameters give, and changes nothing.
+    pub finds_one_row: bool,
 }
 
 /// What is to be done with a statement. The statement's own text is what runs on the shards, unless said otherwise.
@@ -139,14 +141,18 @@ pub fn compile(text: &str, context: &Context<'_>) -> Result<Vec<Planned>, sql::S
 
 fn plan_script(text: &str, script: &sql::Script, context: &Context<'_>) -> Vec<Planned> {
     if script.statements.is_empty() {
-        return vec![Planned { range: 0..text.len(), plan: Plan::Empty, replan: false }];
+        return vec![Planned { range: 0..text.len(), plan: Plan::Empty, replan: false, finds_one_row: false }];
     }
     let mut replan = false;
     let mut planned = Vec::with_capacity(script.statements.len());
     for parsed in &script.statements {
         let plan = statement::plan(text, parsed, context);
         let changes = statement::changes_context(&plan);
-        planned.push(Planned { range: parsed.range.clone(), plan, replan });
+        let finds_one_row = matches!(&plan, Plan::Rows(route) if route.access == Access::Read)
+            && parsed.node().is_some_and(|node| {
+                one_row::finds_one_row(node, one_row::Given::Parameters(context.declared_types), context)
+            });
+        planned.push(Planned { range: parsed.range.clone(), plan, replan, finds_one_row });
         replan |= changes;
     }
     planned

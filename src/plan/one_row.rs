@@ -3,6 +3,8 @@
 //! Whatever their literals are, there is one way to find the row, and they say no more than which it is. So parameters can stand
 //! in the literals' places, and a server that has prepared the text need not parse and plan it again. Any other query may be
 //! planned better by who sees its literals, or may see its own text (`current_query()`): those stay as they are.
+//!
+//! Such queries are quick, too, and so are those that parameters give the key: they may wait for each other. *See* `execute::multiplex`.
 
 use pg_query::protobuf::{AExprKind, Alias, BoolExprType, ColumnRef, RangeVar, SelectStmt, SetOperation};
 
@@ -17,9 +19,17 @@ use crate::sql::{Node, names};
 /// *Source*: pg_config_manual.h, NAMEDATALEN (64, a NUL included); scansup.c, truncate_identifier.
 const WHOLE_NAME_BYTES: usize = 59;
 
-/// Whether a statement, from which literals have been erased, finds one row at the most; all its literals are compared with columns of
-/// the primary key then.
-pub fn finds_one_row(statement: &Node, context: &Context<'_>) -> bool {
+/// What a query's columns are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given<'a> {
+    /// Literals, which have been erased from it.
+    Literals,
+    /// Parameters, of these declared types.
+    Parameters(&'a [Oid]),
+}
+
+/// Whether a statement finds one row at the most; all its literals, or parameters, are compared with columns of the primary key then.
+pub fn finds_one_row(statement: &Node, given: Given<'_>, context: &Context<'_>) -> bool {
     let Node::SelectStmt(select) = statement else { return false };
     let Some(table) = only_table(select) else { return false };
     let builder = Builder::new(context);
@@ -34,7 +44,8 @@ pub fn finds_one_row(statement: &Node, context: &Context<'_>) -> bool {
         _ => false,
     };
     let mut compared = Vec::new();
-    let only_compared = names::inner(&select.where_clause).is_some_and(|node| compares(relation, node, &mut compared));
+    let only_compared =
+        names::inner(&select.where_clause).is_some_and(|node| compares(relation, node, given, &mut compared));
     only_compared
         && builder.system_equality()
         && select.target_list.iter().all(|target| target.node.as_ref().is_some_and(shown))
@@ -99,11 +110,11 @@ fn is_plain(relation: &Relation) -> bool {
     table && relation.family.is_none() && relation.exempt.is_none()
 }
 
-/// Whether a condition says of columns of the primary key that they equal literals, and nothing else; appends the columns.
-fn compares<'a>(relation: &'a Relation, node: &Node, columns: &mut Vec<&'a str>) -> bool {
+/// Whether a condition says of columns of the primary key that they equal what is given, and nothing else; appends the columns.
+fn compares<'a>(relation: &'a Relation, node: &Node, given: Given<'_>, columns: &mut Vec<&'a str>) -> bool {
     match node {
         Node::BoolExpr(both) if both.boolop() == BoolExprType::AndExpr => {
-            both.args.iter().all(|arg| arg.node.as_ref().is_some_and(|node| compares(relation, node, columns)))
+            both.args.iter().all(|arg| arg.node.as_ref().is_some_and(|node| compares(relation, node, given, columns)))
         }
         Node::AExpr(equal) if equal.kind() == AExprKind::AexprOp => {
             let sides = (names::inner(&equal.lexpr), names::inner(&equal.rexpr));
@@ -114,12 +125,27 @@ fn compares<'a>(relation: &'a Relation, node: &Node, columns: &mut Vec<&'a str>)
             let column = column_of(relation, column).filter(|column| {
                 names::operator(&equal.name) == Some(("=", false))
                     && relation.primary_key.contains(&column.name)
-                    && erased(value).is_some_and(|literal| stays_a_value(literal, column.type_oid))
+                    && is_given(value, given, column.type_oid)
             });
             columns.extend(column.map(|column| column.name.as_str()));
             column.is_some()
         }
         _ => false,
+    }
+}
+
+/// Whether a value is one of those given, and is looked up in an index as it is.
+fn is_given(value: &Node, given: Given<'_>, column: Oid) -> bool {
+    let integer = |of| matches!(of, oid::INT2 | oid::INT4 | oid::INT8);
+    match (given, value) {
+        (Given::Literals, value) => erased(value).is_some_and(|literal| stays_a_value(literal, column)),
+        (Given::Parameters(types), Node::ParamRef(parameter)) => {
+            let at = usize::try_from(parameter.number).ok().and_then(|number| number.checked_sub(1));
+            let declared = at.and_then(|at| types.get(at)).copied().unwrap_or_default();
+            // Without a declared type it is of the column's.
+            declared == 0 || declared == column || integer(declared) && integer(column)
+        }
+        (Given::Parameters(_), _) => false,
     }
 }
 

@@ -8,9 +8,10 @@
 use shardmap::ShardId;
 
 use super::literal::Literals;
+use super::one_row::{self, Given};
 use super::{
     Access, Context, Destination, KeySource, Output, Placement, Plan, Planned, Refusal, Route, Several, Target,
-    one_row, statement,
+    statement,
 };
 use crate::sql::lift::Literal;
 use crate::sql::{self, erase};
@@ -73,8 +74,9 @@ fn share(
     if !lifted.contains(&true) {
         return Sharing::Never;
     }
-    let finds_one_row =
-        whole.access == Access::Read && lifted.iter().all(|lifted| *lifted) && one_row::finds_one_row(node, context);
+    let finds_one_row = whole.access == Access::Read
+        && lifted.iter().all(|lifted| *lifted)
+        && one_row::finds_one_row(node, Given::Literals, context);
     let Plan::Rows(route) = statement::plan(text, parsed, context) else { return Sharing::Never };
     let Some(filled) = filled(&route, &Literals { text, literals }) else { return Sharing::NotThis };
     // In words, which name all there is to a route: nothing can be forgotten here.

@@ -64,6 +64,26 @@ impl ServerPool {
         &self.opener.target.address
     }
 
+    /// Servers at the most.
+    pub fn max(&self) -> usize {
+        self.queue.max()
+    }
+
+    /// Whether somebody uses one, and the pool is not closed.
+    pub fn has_lent(&self) -> bool {
+        self.queue.has_lent()
+    }
+
+    /// Whether who wants one has to wait until somebody gives one back.
+    pub fn is_exhausted(&self) -> bool {
+        self.queue.is_exhausted()
+    }
+
+    /// Both are the same pool.
+    pub fn is(&self, other: &ServerPool) -> bool {
+        Arc::ptr_eq(&self.queue, &other.queue)
+    }
+
     /// Lends a server if one is idle.
     pub fn idle(&self) -> Option<Lent> {
         loop {

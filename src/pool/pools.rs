@@ -159,6 +159,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let settings = config::Pool {
             max: 2,
+            multiplex: true,
             merge_max: 2,
             min: 0,
             idle_timeout: second,

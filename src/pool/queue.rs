@@ -145,6 +145,23 @@ impl<T> Queue<T> {
         Some(Place { item: Some(state.idle.remove(at).item), queue: Some(self.clone()) })
     }
 
+    /// Whether somebody has a place, and others may get one.
+    pub fn has_lent(&self) -> bool {
+        let state = self.state();
+        !state.closed && state.taken > state.idle.len()
+    }
+
+    /// Whether all places are taken, and nothing idle is in one.
+    pub fn is_exhausted(&self) -> bool {
+        let state = self.state();
+        state.taken >= self.max && state.idle.is_empty()
+    }
+
+    /// Places.
+    pub fn max(&self) -> usize {
+        self.max
+    }
+
     /// An empty place, if one is free, whether others are idle or not.
     pub fn take_free(self: &Arc<Self>) -> Option<Place<T>> {
         let mut state = self.state();

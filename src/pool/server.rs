@@ -255,6 +255,32 @@ impl Server {
         true
     }
 
+    /// Whether it holds this statement under its server-side name, which is used now.
+    pub fn holds(&mut self, statement: StatementId) -> bool {
+        self.settle_prepared();
+        if self.last_prepared == Some(statement) {
+            return true;
+        }
+        self.uses += 1;
+        let held = self.prepared.touch(statement, self.uses);
+        if held {
+            self.last_prepared = Some(statement);
+        }
+        held
+    }
+
+    /// Whether it holds this statement as its unnamed one.
+    pub fn holds_unnamed(&self, statement: StatementId) -> bool {
+        self.unnamed == Some(statement) && !self.expects.unnamed_lost
+    }
+
+    /// Whether it holds this statement of [`Server::prepare_beside`], which is used now.
+    pub fn holds_beside(&mut self, statement: StatementId) -> bool {
+        self.settle_prepared();
+        let now = self.loans;
+        self.beside.touch(statement, now)
+    }
+
     /// Makes sure it holds a statement that no client has prepared. These have places of their own, and make room only when
     /// they have long not been used: texts that come one after the other are not worth a Parse. Returns whether it will hold it.
     pub fn prepare_beside(&mut self, statement: StatementId, text: &[u8], types: &[u32]) -> bool {

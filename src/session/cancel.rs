@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 use crate::execute::stopped::{CANCEL_AGAIN, Stopped, Why};
+use crate::execute::ticket::Ticket;
 use crate::pool::server::CancelServer;
 
 /// All clients that can be cancelled.
@@ -26,6 +27,8 @@ pub struct CancelSlot {
     /// No request is under way any more.
     done: Notify,
     waiting: Notify,
+    /// What the client waits for on servers that it shares with others.
+    ticket: OnceLock<Weak<Ticket>>,
     /// See [`crate::execute::client::ClientIo::stopped`].
     pub stopped: Arc<Stopped>,
 }
@@ -69,6 +72,7 @@ impl Cancels {
                     work: Mutex::default(),
                     done: Notify::new(),
                     waiting: Notify::new(),
+                    ticket: OnceLock::new(),
                     stopped: Arc::default(),
                 });
                 clients.insert(process_id, slot.clone());
@@ -120,6 +124,11 @@ impl CancelSlot {
     /// A server works for the client from now on.
     pub fn add(&self, server: CancelServer) {
         self.work().servers.push(server);
+    }
+
+    /// What the client will wait for on servers that it shares with others. To be told once.
+    pub fn share(&self, ticket: &Arc<Ticket>) {
+        let _ = self.ticket.set(Arc::downgrade(ticket));
     }
 
     /// One server does not work for the client any more; waits as [`CancelSlot::clear`] does.
@@ -174,6 +183,9 @@ impl CancelSlot {
             (UnderWay(self), work.servers.clone())
         };
         self.waiting.notify_waiters();
+        if let Some(ticket) = self.ticket.get().and_then(Weak::upgrade) {
+            ticket.cancel();
+        }
         let mut requests = tokio::task::JoinSet::new();
         for server in servers {
             requests.spawn(async move { server.cancel().await });

@@ -8,8 +8,10 @@ use shardmap::ShardId;
 use super::failure::Failure;
 use super::gateway::{Role, Welcome, WelcomeKey};
 use super::life::Session;
+use super::multiplexed::Pooled;
 use crate::config::Reads;
 use crate::execute::link::Enlisted;
+use crate::execute::multiplex::Multiplexer;
 use crate::execute::plain::Plain;
 use crate::plan::{Access, Destination, Route, Target, check_setting};
 use crate::pool::expect::Audience;
@@ -336,7 +338,7 @@ impl Session {
     }
 
     /// Replicas serve reads outside blocks and in blocks that are READ ONLY.
-    fn may_use_replica(&self) -> bool {
+    pub(super) fn may_use_replica(&self) -> bool {
         match &self.transaction {
             Transaction::Idle => self.pipeline.writes == Writes::Nothing,
             Transaction::Open(block) | Transaction::Failed(block) => block.read_only,
@@ -353,23 +355,23 @@ impl Session {
 
     /// A server that is idle, of a pool that the session has used before.
     fn idle_server(&self, shard: ShardId, role: Role) -> Option<Lent> {
-        let (_, pool) = self.pools.iter().find(|(key, _)| *key == (shard, role))?;
+        let Pooled { pool, .. } = self.pools.iter().find(|pooled| pooled.of == (shard, role))?;
         let server = pool.idle()?;
         self.gateway.note_up(pool.address());
         Some(server)
     }
 
     fn pool(&mut self, shard: ShardId, role: Role) -> Result<ServerPool, Failure> {
-        let known = self.pools.iter().find(|(key, _)| *key == (shard, role));
-        if let Some((_, pool)) = known.filter(|(_, pool)| !pool.is_closed()) {
+        let known = self.pools.iter().find(|pooled| pooled.of == (shard, role));
+        if let Some(Pooled { pool, .. }) = known.filter(|pooled| !pooled.pool.is_closed()) {
             return Ok(pool.clone());
         }
         let pool = self
             .gateway
             .pool(shard, role, &self.user, &self.database)
             .map_err(|error| self.checkout_failure(shard, &error))?;
-        self.pools.retain(|(key, _)| *key != (shard, role));
-        self.pools.push(((shard, role), pool.clone()));
+        self.pools.retain(|pooled| pooled.of != (shard, role));
+        self.pools.push(Pooled { of: (shard, role), lines: Multiplexer::of(&pool), pool: pool.clone() });
         Ok(pool)
     }
 

@@ -35,6 +35,13 @@ pub(super) enum Left {
     Heard(Sent, Result<(), Failure>),
 }
 
+impl Left {
+    /// A volley that has been taken from the client's bytes has failed.
+    pub(super) fn volley_failed(failure: Failure) -> Left {
+        Left::Heard(Sent { at: 0, asked: Asked::Volley }, Err(failure))
+    }
+}
+
 /// What has been sent to a server.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -62,6 +69,11 @@ impl Session {
     /// Cancel safe as far as any statement is: the link's servers are closed when it is dropped.
     pub(super) fn poll_fast(&mut self, cx: &mut Context<'_>) -> Poll<Result<Left, Failure>> {
         loop {
+            if self.sharing.is_under_way()
+                && let Some(left) = ready!(self.poll_shared(cx))?
+            {
+                return Poll::Ready(Ok(left));
+            }
             if self.sent.is_some()
                 && let Some(left) = ready!(self.poll_sent(cx))
             {
@@ -90,6 +102,10 @@ impl Session {
                     Ok(()) => return None,
                     Err(planned) => planned,
                 };
+                let planned = match self.share_volley(planned) {
+                    Ok(()) => return None,
+                    Err(planned) => planned,
+                };
                 match self.volley_now(planned) {
                     Ok(at) => {
                         self.sent = Some(Sent { at, asked: Asked::Volley });
@@ -102,7 +118,7 @@ impl Session {
                 let inbound = std::mem::take(&mut self.link.client.inbound);
                 let left = self.start_query(&inbound);
                 self.link.client.inbound = inbound;
-                if left.is_none() && self.sent.is_none() {
+                if left.is_none() && self.sent.is_none() && !self.sharing.is_under_way() {
                     self.consume_message();
                     self.note_handled(b'Q');
                 }
@@ -136,6 +152,11 @@ impl Session {
             self.count_plan(plan);
             self.begin_explicit(compiled.text.get(range.clone()).unwrap_or_default(), *read_only == Some(true));
             self.ready();
+            return None;
+        }
+        if let Found::OneRow(shard, placed) = &found
+            && self.share_query(*shard, placed, text)
+        {
             return None;
         }
         let at = match &found {
@@ -198,6 +219,16 @@ impl Session {
         }
         self.note_handled(tag);
         Poll::Ready(None)
+    }
+
+    /// The Query at the start of the client's bytes has been answered on a server that is shared.
+    pub(super) fn end_shared_query(&mut self) {
+        self.shrink_lifted();
+        self.names.portals.remove(&b""[..]);
+        self.pipeline.clear();
+        self.keep_reported();
+        self.consume_message();
+        self.note_handled(b'Q');
     }
 
     fn consume_message(&mut self) {

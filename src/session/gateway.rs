@@ -122,7 +122,9 @@ pub struct NeedsRestart(&'static str);
 /// password or number of servers has changed. A new user needs no new pools.
 fn same_pools(before: &Config, after: &Config) -> bool {
     let settings = |config: &Config| {
-        let config::Pool { max, merge_max, min, idle_timeout, lifetime, wait_timeout, connect_timeout } = config.pool;
+        // Sessions look at `multiplex` themselves.
+        let config::Pool { max, merge_max, multiplex: _, min, idle_timeout, lifetime, wait_timeout, connect_timeout } =
+            config.pool;
         (max, merge_max, min, idle_timeout, lifetime, wait_timeout, connect_timeout, config.limits.prepared_max)
     };
     let same_shards = before.shards.len() == after.shards.len()

@@ -12,8 +12,9 @@ use super::accept::Client;
 use super::cancel::CancelSlot;
 use super::failure::Failure;
 use super::fast_path::{Left, Sent};
-use super::gateway::{Gateway, Role, Seen};
+use super::gateway::{Gateway, Seen};
 use super::kept::Weigh;
+use super::multiplexed::{Pooled, Sharing};
 use super::next_message::Next;
 use super::plans::recent::Recent;
 use super::plans::scope::Scoped;
@@ -26,7 +27,6 @@ use crate::execute::client::ClientIo;
 use crate::execute::fault::LinkFault;
 use crate::execute::link::Link;
 use crate::pool::expect::StatementId;
-use crate::pool::lend::ServerPool;
 use crate::pool::settings::Settings;
 use crate::sql::lift::Lifted;
 use crate::txn::state::{BlockKind, Transaction, Writes};
@@ -55,7 +55,7 @@ pub struct Session {
     pub(super) measured: Option<Box<super::gather::measure::Measured>>,
     /// Where statements go that any shard can answer.
     pub(super) default_shard: ShardId,
-    pub(super) pools: Vec<((ShardId, Role), ServerPool)>,
+    pub(super) pools: Vec<Pooled>,
     /// Completes when the gateway shuts down.
     pub(super) drain_signal: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     pub(super) drain_awaited: bool,
@@ -64,6 +64,8 @@ pub struct Session {
     pub(super) timeout: Option<super::steps::Timeout>,
     /// What the fast path has sent, and not yet heard of.
     pub(super) sent: Option<Sent>,
+    /// Its reads on servers that it shares with others.
+    pub(super) sharing: Sharing,
     /// Plans at hand.
     pub(super) recent: Recent,
     /// Memory for taking texts apart.
@@ -172,6 +174,7 @@ impl Session {
             scope: None,
             timeout: None,
             sent: None,
+            sharing: Sharing::default(),
             recent: Recent::default(),
             lifted: Lifted::default(),
             reported: Reported {

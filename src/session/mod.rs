@@ -22,6 +22,7 @@ mod ask;
 mod steps;
 pub mod simple;
 mod one_row;
+mod multiplexed;
 mod probe;
 mod sparing;
 mod script;

@@ -10,11 +10,14 @@ use shardmap::ShardId;
 
 use super::failure::Failure;
 use super::life::{Ended, Session};
+use super::plans::bound::Bound;
 use super::plans::shapes::Placed;
 use crate::execute::plain::Plain;
 use crate::plan::Access;
 use crate::pool::expect::{Audience, Step};
 use crate::pool::server::{Server, statement_name};
+use crate::sql::lift::Lifted;
+use crate::wire::fields::is_of_moment;
 use crate::wire::frame;
 use crate::wire::reply;
 
@@ -50,7 +53,7 @@ impl Session {
             return self.answered(at, &plain, true).await;
         }
         // Nothing has run, and the client has heard nothing yet. The error is counted when it does.
-        let of_text = plain.error.take().is_some_and(is_of_text);
+        let of_text = plain.error.take().is_some_and(|code| !is_of_moment(code));
         self.note(&plain);
         if !of_text {
             return self.pass_on_hidden_error(&plain).map(|()| Ended::NotReady);
@@ -68,26 +71,25 @@ impl Session {
         if !server.prepare_beside(bound.id, &bound.text, &bound.types) {
             return false;
         }
-        let out = &mut server.outbound;
-        frame::write(out, b'B', |out| {
-            for name in [PORTAL, &statement_name(bound.id)] {
-                out.extend_from_slice(name);
-                out.extend_from_slice(&[0]);
-            }
-            bound.write_values(out, text, &self.lifted);
-        });
-        reply::named(out, b'D', b'P', PORTAL);
-        reply::execute(out, PORTAL, 0);
-        server.expects.push(Step::Bind, Audience::Gateway);
-        server.expects.push(Step::DescribePortal, Audience::Client);
-        server.expects.push(Step::Execute, Audience::Client);
-        server.send_sync(Audience::Client);
+        send_bound(server, bound, text, &self.lifted);
         true
     }
 }
 
-/// Whether an error says something of the text or of what it names, not of the moment: that it waited too long, was to stop, or that
-/// something is short. *Source*: manual of PostgreSQL 15, appendix A: classes 40, 53, 55, 57, 58 and XX.
-fn is_of_text(code: [u8; 5]) -> bool {
-    !matches!(&code[..2], b"40" | b"53" | b"55" | b"57" | b"58" | b"XX")
+/// Sends a Bind of a prepared text with the literals as its parameters, and what follows it.
+pub(super) fn send_bound(server: &mut Server, bound: &Bound, text: &str, lifted: &Lifted) {
+    let out = &mut server.outbound;
+    frame::write(out, b'B', |out| {
+        for name in [PORTAL, &statement_name(bound.id)] {
+            out.extend_from_slice(name);
+            out.extend_from_slice(&[0]);
+        }
+        bound.write_values(out, text, lifted);
+    });
+    reply::named(out, b'D', b'P', PORTAL);
+    reply::execute(out, PORTAL, 0);
+    server.expects.push(Step::Bind, Audience::Gateway);
+    server.expects.push(Step::DescribePortal, Audience::Client);
+    server.expects.push(Step::Execute, Audience::Client);
+    server.send_sync(Audience::Client);
 }

@@ -19,6 +19,12 @@ pub fn field(body: &[u8], code: u8) -> Option<&[u8]> {
     fields(body).find(|(found, _)| *found == code).map(|(_, value)| value)
 }
 
+/// Whether an error says something of the moment, not of the text or of what it names: that it waited too long, was to stop, or that
+/// something is short. *Source*: manual of PostgreSQL 15, appendix A: classes 40, 53, 55, 57, 58 and XX.
+pub fn is_of_moment(sqlstate: [u8; 5]) -> bool {
+    matches!(&sqlstate[..2], b"40" | b"53" | b"55" | b"57" | b"58" | b"XX")
+}
+
 /// The tag of a CommandComplete body.
 pub fn tag(body: &[u8]) -> &[u8] {
     body.strip_suffix(&[0]).unwrap_or(body)

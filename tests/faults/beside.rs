@@ -8,7 +8,7 @@ use crate::client::{Client, Login, bind, execute, frame, parse, query};
 use crate::serve::Gateway;
 use crate::{Stage, eventually, key_on};
 
-fn get(address: SocketAddr, path: &str) -> String {
+pub fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
@@ -16,7 +16,7 @@ fn get(address: SocketAddr, path: &str) -> String {
     text
 }
 
-fn with_http(name: &str, stage: &Stage) -> (Gateway, SocketAddr) {
+pub fn with_http(name: &str, stage: &Stage) -> (Gateway, SocketAddr) {
     let http = crate::serve::free_address();
     let gateway = Gateway::start(name, &stage.cluster, |config| {
         config["gateway"].as_table_mut().unwrap().insert("http_listen".into(), http.to_string().into());

@@ -4,7 +4,12 @@ use crate::client::{Answer, Client, cancel_request, frame, query};
 use crate::{Stage, eventually, key_on};
 
 pub fn cancel(stage: &Stage, client: &Client) {
-    let mut request = Client::open(stage.login().address).unwrap();
+    cancel_at(stage.login().address, client);
+}
+
+/// At a gateway of this address.
+pub fn cancel_at(address: std::net::SocketAddr, client: &Client) {
+    let mut request = Client::open(address).unwrap();
     request.send(&cancel_request(client.pid, &client.secret));
     // Closed when the request has been dealt with, as Postgres does.
     request.receive();

@@ -239,13 +239,10 @@ fn the_last_word_of_a_server_is_no_answer() {
             }
             let messages = match extended {
                 false => crate::client::query(text),
-                true => [
-                    parse(b"", text.as_bytes(), &[]),
-                    bind(b"", b"", &[], &[], &[]),
-                    execute(b"", 0),
-                    frame(b'S', b""),
-                ]
-                .concat(),
+                true => {
+                    [parse(b"", text.as_bytes(), &[]), bind(b"", b"", &[], &[], &[]), execute(b"", 0), frame(b'S', b"")]
+                        .concat()
+                }
             };
             for block in [false, true] {
                 // The shard's connection that is lent next is one that is watched.

@@ -101,7 +101,7 @@ fn planned(text: String, lists: Vec<usize>, values: Values) -> (String, Planned)
     };
     let route = Route { access: Access::Read, target: Target::Computed(Box::new(computed)), output: Output::Rows };
     let range = 0..text.len();
-    (text, Planned { range, plan: Plan::Rows(route), replan: false })
+    (text, Planned { range, plan: Plan::Rows(route), replan: false, finds_one_row: false })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::config::Limits;
 use crate::counters::QueryKind;
 use crate::plan::{Access, Destination, Output, Plan, Route, Target, TransactionVerb};
 use crate::pool::expect::Audience;
-use crate::pool::server::Server;
+use crate::pool::server::{Server, StatementName, statement_name};
 use crate::session::failure::Failure;
 use crate::session::life::Session;
 use crate::session::plans::compiled::Compiled;
@@ -49,6 +49,39 @@ pub(in crate::session) struct VolleyPlan {
     rest: usize,
     bind_end: usize,
     end: usize,
+}
+
+impl VolleyPlan {
+    /// The shard on which it may share a server with other clients' reads; see `execute::multiplex`.
+    pub(in crate::session) fn shareable_on(&self) -> Option<ShardId> {
+        let kept = self.describes && !self.described && !self.name.is_empty();
+        match self.place {
+            Course::On(shard)
+                if self.access == Access::Read && self.compiled.finds_one_row() && !kept && !self.renumbered =>
+            {
+                Some(shard)
+            }
+            Course::On(_) | Course::Any | Course::Here => None,
+        }
+    }
+
+    /// Sends it, found at the start of these bytes, to a server that is shared; `false` if that does not hold the statement.
+    pub(in crate::session) fn send_shared(&self, server: &mut Server, inbound: &[u8]) -> bool {
+        let id = self.compiled.id;
+        let (name, held) = match self.name.is_empty() {
+            true => (StatementName::default(), server.holds_unnamed(id)),
+            false => (statement_name(id), server.holds(id)),
+        };
+        if !held {
+            return false;
+        }
+        let parts = (inbound.get(self.rest..self.bind_end), inbound.get(self.bind_end..self.end));
+        let (Some(rest), Some(tail)) = parts else { return false };
+        reply::bind(&mut server.outbound, b"", &name, rest, 0);
+        server.outbound.extend_from_slice(tail);
+        server.expects.push_volley(self.describes);
+        true
+    }
 }
 
 /// Who carries a volley out.
@@ -280,19 +313,32 @@ impl Session {
     /// Answers what comes before Execute in a volley of transaction control.
     fn answer_control(&mut self, planned: &VolleyPlan) {
         consume(&mut self.link.client.inbound, planned.end);
-        if planned.parses {
-            self.take_parse(planned);
-            self.names.pending = None;
-            self.pipeline.renamed.clear();
-            if let Some(prepared) = self.names.statements.get_mut(b"") {
-                prepared.origin = Origin::Parse;
-            }
-            self.link.client.answer(PARSE_COMPLETE);
-        }
+        self.answer_parse(planned);
         self.link.client.answer(BIND_COMPLETE);
         if planned.describes {
             self.link.client.answer(NO_DATA);
         }
+        self.tally.query(planned.kind);
+    }
+
+    /// Answers its Parse, if it has one, of a text that has no error.
+    fn answer_parse(&mut self, planned: &VolleyPlan) {
+        if !planned.parses {
+            return;
+        }
+        self.take_parse(planned);
+        self.names.pending = None;
+        self.pipeline.renamed.clear();
+        if let Some(prepared) = self.names.statements.get_mut(b"") {
+            prepared.origin = Origin::Parse;
+        }
+        self.link.client.answer(PARSE_COMPLETE);
+    }
+
+    /// What a volley does to the session that has been answered on a server that is shared. What answers it follows.
+    pub(in crate::session) fn end_shared_volley(&mut self, planned: &VolleyPlan) {
+        consume(&mut self.link.client.inbound, planned.end);
+        self.answer_parse(planned);
         self.tally.query(planned.kind);
     }
 

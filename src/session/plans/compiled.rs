@@ -74,6 +74,11 @@ impl Compiled {
         }
     }
 
+    /// It finds one row by its primary key, which parameters give.
+    pub fn finds_one_row(&self) -> bool {
+        matches!(self.statements.as_deref(), Some([Planned { finds_one_row: true, .. }])) && !self.fleeting
+    }
+
     /// It is SQL and every relation in it is known.
     pub fn is_certain(&self) -> bool {
         let unknown = |planned: &Planned| match &planned.plan {
