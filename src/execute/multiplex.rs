@@ -40,7 +40,10 @@ use crate::wire::frame::{Header, consume};
 /// answered it within about as long where the shard is another machine.
 const WAIT: Duration = Duration::from_millis(1);
 
-/// And no longer than this, even if all servers are in use, and who is not in a line waits for one.
+/// And so many times as long where all servers are in use: who is not in a line waits for one.
+const EXHAUSTED: usize = 10;
+
+/// And no longer than this.
 const READS_MAX: usize = 128;
 
 /// So many reads are in a line before another is begun.
@@ -153,7 +156,7 @@ enum Room {
     Usual,
     /// As long as its server answers soon.
     Quick,
-    /// As long as lines get.
+    /// As long as it may be where all servers are in use.
     Any,
 }
 
@@ -162,7 +165,7 @@ impl Room {
         match self {
             Room::Usual => READS_USUAL.min(state.reads_max),
             Room::Quick => state.reads_max,
-            Room::Any => READS_MAX,
+            Room::Any => READS_MAX.min(EXHAUSTED * state.reads_max),
         }
     }
 }
@@ -303,8 +306,8 @@ impl Default for State {
             lent_at: Instant::now(),
             reads: VecDeque::new(),
             // What it takes is not known.
-            reads_max: 2,
-            each: WAIT / 2,
+            reads_max: READS_USUAL,
+            each: WAIT / 8,
             since: Instant::now(),
             drops: false,
             drop_bytes: 0,
@@ -411,14 +414,18 @@ impl State {
     /// So many have been answered since the first one was waited for.
     fn measure(&mut self, heard: u32) -> Instant {
         let now = Instant::now();
-        // One that took long is no reason to let none in for long.
-        let took = (now.saturating_duration_since(self.since) / heard).min(4 * WAIT);
-        self.each = (self.each * 7 + took) / 8;
-        let fit = WAIT.as_nanos() / self.each.as_nanos().max(1);
-        self.reads_max = usize::try_from(fit).unwrap_or(READS_MAX).clamp(1, READS_MAX);
+        self.learn(now.saturating_duration_since(self.since) / heard);
         self.since = now;
         self.closed |= now.saturating_duration_since(self.lent_at) >= LOAN;
         now
+    }
+
+    /// Each of the last ones took so long.
+    fn learn(&mut self, took: Duration) {
+        // One that took long is no reason to let none in for long.
+        self.each = (self.each * 7 + took.min(4 * WAIT)) / 8;
+        let fit = WAIT.as_nanos() / self.each.as_nanos().max(1);
+        self.reads_max = usize::try_from(fit).unwrap_or(READS_MAX).clamp(1, READS_MAX);
     }
 
     /// Sees to it that nobody waits for long behind others. `now`: the time, if something has come.
@@ -486,6 +493,10 @@ fn drop_answer(inbound: &mut BytesMut, rest_bytes: &mut usize) -> Result<bool, L
             return Ok(false);
         }
         let Some(header) = Header::read(inbound).map_err(|_| Lost::Unfit)? else { return Ok(false) };
+        // What the server says of itself is not dropped.
+        if header.tag == b'S' {
+            return Err(Lost::Unfit);
+        }
         if header.tag == b'Z' {
             let whole = inbound.len() >= header.frame_bytes;
             if whole {
@@ -494,5 +505,53 @@ fn drop_answer(inbound: &mut BytesMut, rest_bytes: &mut usize) -> Result<bool, L
             return Ok(whole);
         }
         *rest_bytes = header.frame_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Rows, the end, and the next answer.
+    const ANSWER: &[u8] = b"2\0\0\0\x04D\0\0\0\x10Z\0\0\0\x05IZ\0\0\0\x05IC\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I2\0\0\0\x04";
+
+    #[test]
+    fn an_answer_is_dropped_up_to_its_end_however_it_comes() {
+        for piece in 1..ANSWER.len() {
+            let (mut inbound, mut rest_bytes, mut left) = (BytesMut::new(), 0, BytesMut::new());
+            let mut whole = false;
+            for bytes in ANSWER.chunks(piece) {
+                if whole {
+                    left.extend_from_slice(bytes);
+                    continue;
+                }
+                inbound.extend_from_slice(bytes);
+                whole = drop_answer(&mut inbound, &mut rest_bytes).unwrap();
+            }
+            inbound.unsplit(left);
+            assert!(whole && *inbound == b"2\0\0\0\x04"[..], "in pieces of {piece}: {inbound:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_of_itself_is_not_dropped() {
+        let mut inbound = BytesMut::from(&b"D\0\0\0\x04S\0\0\0\x08a\0b\0"[..]);
+        assert!(drop_answer(&mut inbound, &mut 0).is_err());
+        let mut garbage = BytesMut::from(&b"D\0\0\0\x01"[..]);
+        assert!(drop_answer(&mut garbage, &mut 0).is_err());
+    }
+
+    #[test]
+    fn a_line_is_as_long_as_its_server_answers_soon() {
+        let mut state = State::default();
+        assert_eq!((Room::Usual.of(&state), Room::Quick.of(&state)), (READS_USUAL, READS_USUAL));
+        (0..100).for_each(|_| state.learn(Duration::from_millis(50)));
+        assert_eq!([Room::Usual, Room::Quick, Room::Any].map(|room| room.of(&state)), [1, 1, EXHAUSTED]);
+        (0..100).for_each(|_| state.learn(Duration::from_micros(1)));
+        assert_eq!(
+            [Room::Usual, Room::Quick, Room::Any].map(|room| room.of(&state)),
+            [READS_USUAL, READS_MAX, READS_MAX]
+        );
     }
 }
