@@ -9,6 +9,7 @@ pub mod client;
 pub mod fault;
 pub mod link;
 pub mod ticket;
+mod line;
 pub mod multiplex;
 mod renumber;
 pub mod relay;

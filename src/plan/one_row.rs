@@ -136,24 +136,27 @@ fn compares<'a>(relation: &'a Relation, node: &Node, given: Given<'_>, columns: 
 
 /// Whether a value is one of those given, and is looked up in an index as it is.
 fn is_given(value: &Node, given: Given<'_>, column: Oid) -> bool {
-    let integer = |of| matches!(of, oid::INT2 | oid::INT4 | oid::INT8);
     match (given, value) {
         (Given::Literals, value) => erased(value).is_some_and(|literal| stays_a_value(literal, column)),
         (Given::Parameters(types), Node::ParamRef(parameter)) => {
             let at = usize::try_from(parameter.number).ok().and_then(|number| number.checked_sub(1));
             let declared = at.and_then(|at| types.get(at)).copied().unwrap_or_default();
             // Without a declared type it is of the column's.
-            declared == 0 || declared == column || integer(declared) && integer(column)
+            declared == 0 || declared == column || is_integer(declared) && is_integer(column)
         }
         (Given::Parameters(_), _) => false,
     }
+}
+
+fn is_integer(of: Oid) -> bool {
+    matches!(of, oid::INT2 | oid::INT4 | oid::INT8)
 }
 
 /// Whether a parameter in a literal's place is the same value. A string's type is decided when PostgreSQL prepares the text, and stays
 /// when the column's is changed, which may not be known here yet: only types whose values are then the same, or an error, will do
 /// (not text, which `char(n)` compares otherwise). A number is cast when it is compared: with an integer that cannot fail.
 fn stays_a_value(literal: Erased, column: Oid) -> bool {
-    let integer = matches!(column, oid::INT2 | oid::INT4 | oid::INT8);
+    let integer = is_integer(column);
     let typed = match literal.kind {
         LiteralKind::Int4 | LiteralKind::Int8 => integer,
         LiteralKind::Text => integer || column == oid::UUID,

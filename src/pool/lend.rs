@@ -64,11 +64,6 @@ impl ServerPool {
         &self.opener.target.address
     }
 
-    /// Servers at the most.
-    pub fn max(&self) -> usize {
-        self.queue.max()
-    }
-
     /// Whether somebody uses one, and the pool is not closed.
     pub fn has_lent(&self) -> bool {
         self.queue.has_lent()

@@ -157,11 +157,6 @@ impl<T> Queue<T> {
         state.taken >= self.max && state.idle.is_empty()
     }
 
-    /// Places.
-    pub fn max(&self) -> usize {
-        self.max
-    }
-
     /// An empty place, if one is free, whether others are idle or not.
     pub fn take_free(self: &Arc<Self>) -> Option<Place<T>> {
         let mut state = self.state();
