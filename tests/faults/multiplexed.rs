@@ -66,6 +66,7 @@ impl Shared {
 
     /// Has a table locked on the shard, and a client wait for it in a line.
     fn waits(&self, client: &mut Client) -> Client {
+        self.until_shared(client, "rows");
         let mut lock = self.stage.shard(0);
         lock.run("BEGIN; LOCK TABLE rows");
         client.send(&query(&self.read("rows")));
@@ -78,6 +79,7 @@ impl Shared {
 fn who_is_behind_a_read_that_waits_for_a_lock_does_not_wait() {
     let shared = Shared::new("behind");
     let mut clients: Vec<Client> = (0..3).map(|_| shared.client()).collect();
+    clients.iter_mut().for_each(|client| shared.until_shared(client, "others"));
     let mut first = shared.client();
     let mut lock = shared.waits(&mut first);
     for client in &mut clients {
@@ -97,8 +99,9 @@ fn who_is_behind_a_read_that_waits_for_a_lock_does_not_wait() {
 fn one_that_is_cancelled_is_answered_at_once_and_its_read_ends() {
     let shared = Shared::new("cancelled");
     let mut first = shared.client();
-    let _lock = shared.waits(&mut first);
     let mut second = shared.client();
+    shared.until_shared(&mut second, "rows");
+    let _lock = shared.waits(&mut first);
     second.send(&query(&shared.read("rows")));
     cancel_at(shared.gateway.login().address, &first);
     let answer = Answer::of(first.receive_ready());
@@ -116,7 +119,7 @@ fn a_timeout_is_told_when_it_has_come() {
     let mut clients: Vec<Client> = (0..3).map(|_| shared.client()).collect();
     clients.iter_mut().for_each(|client| client.run("SET statement_timeout = '1s'"));
     // Under these settings, too.
-    shared.until_shared(&mut clients[0], "rows");
+    clients.iter_mut().for_each(|client| shared.until_shared(client, "rows"));
     let mut lock = shared.stage.shard(0);
     lock.run("BEGIN; LOCK TABLE rows");
     for client in &mut clients {
@@ -144,6 +147,7 @@ fn the_read_of_one_that_vanishes_ends() {
 fn a_server_that_is_ended_takes_nobodys_answer_with_it() {
     let shared = Shared::new("ended");
     let mut clients: Vec<Client> = (0..3).map(|_| shared.client()).collect();
+    clients.iter_mut().for_each(|client| shared.until_shared(client, "rows"));
     let mut first = shared.client();
     let mut lock = shared.waits(&mut first);
     for client in &mut clients {
@@ -266,12 +270,13 @@ fn send_read(client: &mut Client, way: Way, key: i64, id: i64) {
 
 /// Reads rows that no other client changes, and one that it changes itself: each must be what it was last.
 fn read_and_write(login: &Login, number: i64, keys: &[i64], other_errors: bool) {
-    let mut client = loop {
+    let connect = || loop {
         match Client::connect(login) {
             Ok(client) => break client,
             Err(error) => assert!(other_errors, "{error}"),
         }
     };
+    let mut client = connect();
     let way = [Way::Simple, Way::Unnamed, Way::Named][usize::try_from(number).unwrap() % 3];
     let mut random = u64::try_from(number).unwrap() + 1;
     let mut next = |below: usize| {
@@ -286,6 +291,7 @@ fn read_and_write(login: &Login, number: i64, keys: &[i64], other_errors: bool) 
     };
     client.send(&[parse(b"read", READ.as_bytes(), &[]), frame(b'S', b"")].concat());
     while !fine(&Answer::of(client.receive_ready())) {
+        client = connect();
         client.send(&[parse(b"read", READ.as_bytes(), &[]), frame(b'S', b"")].concat());
     }
     let own = keys[next(keys.len())];
