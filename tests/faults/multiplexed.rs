@@ -99,9 +99,11 @@ fn who_is_behind_a_read_that_waits_for_a_lock_does_not_wait() {
 fn one_that_is_cancelled_is_answered_at_once_and_its_read_ends() {
     let shared = Shared::new("cancelled");
     let mut first = shared.client();
+    let mut lock = shared.stage.shard(0);
+    lock.run("BEGIN; LOCK TABLE rows");
+    first.send(&query(&shared.read("rows")));
+    eventually("the read waits", || shared.stage.waiting(0, "relation") == 1);
     let mut second = shared.client();
-    shared.until_shared(&mut second, "rows");
-    let _lock = shared.waits(&mut first);
     second.send(&query(&shared.read("rows")));
     cancel_at(shared.gateway.login().address, &first);
     let answer = Answer::of(first.receive_ready());
